@@ -1,0 +1,54 @@
+# Two commands need nothing but python3 (with venv) and make: `make demo` and `make test`. The first one sets up .venv, which takes some minutes.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+
+.PHONY: help setup demo test check format bench docs faults clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | awk -F: '{printf "  make %-8s%s\n", $$1, $$2}'
+
+setup: $(VENV)/.ready  ## make .venv with the project, all seven SDKs and the development tools
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	@echo "Setting up $(VENV): the seven trackers' SDKs, PyTorch and the development tools. This takes some minutes, once."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) --editable '.[all,dev]'
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.ready
+	@echo "Adding the peers that the benchmarks compare with."
+	@$(PIP) --editable '.[all,dev,bench]'
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.ready
+	@echo "Adding the documentation tools."
+	@$(PIP) --editable '.[all,dev,docs]'
+	@touch $@
+
+demo: $(VENV)/.ready  ## train a small network, cast it to every tracker, read each one back
+	@$(BIN)/python -m runcast demo
+
+test: $(VENV)/.ready  ## run the tests
+	@$(BIN)/python -m pytest -n 2 --dist worksteal
+
+check: $(VENV)/.ready  ## lint, format, docstrings, types
+	@$(BIN)/python -m ruff check .
+	@$(BIN)/python -m ruff format --check .
+	@$(BIN)/python -m mypy
+
+format: $(VENV)/.ready  ## let ruff mend what it can
+	@$(BIN)/python -m ruff check --fix .
+	@$(BIN)/python -m ruff format .
+
+bench: $(VENV)/.bench  ## measure the budgets, with the peers in the same run
+	@$(BIN)/python -m benchmarks
+
+docs: $(VENV)/.docs  ## build the documentation into site/
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "Open site/index.html"
+
+clean:  ## remove what the other targets made
+	rm -rf $(VENV) site dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

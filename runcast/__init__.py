@@ -1,0 +1,77 @@
+"""runcast: one run, cast to every tracker.
+
+    import runcast
+
+    with runcast.init(project="mnist", config={"lr": 3e-4}) as run:
+        run.log({"train/loss": 0.5}, step=0)
+
+Public names are found when they are first used: importing runcast imports neither torch nor any tracker.
+"""
+
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "init": "runcast.core.init",
+    "Run": "runcast.core.run",
+    "Statistics": "runcast.core.state",
+    "Image": "runcast.core.media",
+    "Figure": "runcast.core.media",
+    "Audio": "runcast.core.media",
+    "Video": "runcast.core.media",
+    "Text": "runcast.core.media",
+    "Table": "runcast.core.media",
+    "Histogram": "runcast.core.media",
+    "Trainer": "runcast.trainer.trainer",
+    "TrainingArguments": "runcast.trainer.arguments",
+    "TrainerCallback": "runcast.core.events",
+    "TrainerState": "runcast.core.events",
+    "TrainerControl": "runcast.core.events",
+    "ReportCallback": "runcast.callbacks.reporting",
+    "ProgressCallback": "runcast.callbacks.progress",
+    "PrinterCallback": "runcast.callbacks.progress",
+    "DefaultFlowCallback": "runcast.callbacks.flow",
+    "EarlyStoppingCallback": "runcast.callbacks.stopping",
+    "TerminateOnNaNCallback": "runcast.callbacks.stopping",
+    "ReduceLROnPlateauCallback": "runcast.callbacks.rates",
+    "LearningRateCallback": "runcast.callbacks.rates",
+    "ModelCheckpointCallback": "runcast.callbacks.saving",
+    "CSVLoggerCallback": "runcast.callbacks.files",
+    "JSONLLoggerCallback": "runcast.callbacks.files",
+    "MetricCallback": "runcast.callbacks.metric",
+    "NotifyCallback": "runcast.callbacks.notify",
+    "LambdaCallback": "runcast.callbacks.functions",
+    "EvalPrediction": "runcast.trainer.evaluation",
+    "PredictionOutput": "runcast.trainer.evaluation",
+    "Tracker": "runcast.integrations.contract",
+    "TrackedRun": "runcast.integrations.contract",
+    "Reading": "runcast.integrations.contract",
+    "Point": "runcast.core.records",
+    "RuncastError": "runcast.core.errors",
+    "OptionError": "runcast.core.errors",
+    "UnknownTrackerError": "runcast.core.errors",
+    "TrackerUnavailableError": "runcast.core.errors",
+    "JournalError": "runcast.core.errors",
+    "CallbackError": "runcast.core.errors",
+    "CheckpointError": "runcast.core.errors",
+    "TrackerError": "runcast.core.errors",
+    "RetryableError": "runcast.core.errors",
+    "FinalError": "runcast.core.errors",
+}
+
+__all__ = ["__version__", *_HOMES]  # noqa: PLE0604 - a literal list would have to be kept twice
+
+
+def __getattr__(name: str) -> Any:
+    import importlib
+
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    if name in ("adapters", "callbacks", "testing", "trainer"):
+        return importlib.import_module(f"runcast.{name}")
+    raise AttributeError(f"module 'runcast' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

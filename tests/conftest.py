@@ -1,0 +1,72 @@
+"""What every test gets.
+
+A clean environment and a home of its own, so that nothing of the user's or another test's is seen.
+"""
+
+import os
+from pathlib import Path
+
+import pytest
+
+PREFIXES = (
+    "RUNCAST_",
+    "WANDB_",
+    "MLFLOW_",
+    "COMET_",
+    "CLEARML_",
+    "TRAINS_",
+    "DVC",
+    "CODECARBON_",
+    "TENSORBOARD_",
+    "SLURM_",
+    "OMPI_",
+    "PMI",
+    "HF_",
+)
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Start each test without any tracker's variables, in an empty home."""
+    for name in list(os.environ):
+        if name.startswith(PREFIXES) or name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "NETRC"):
+            monkeypatch.delenv(name)
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+
+
+def has_gpu() -> bool:
+    """Tell whether torch is installed and finds a CUDA device."""
+    try:
+        import torch
+    except ImportError:
+        return False
+    return bool(torch.cuda.is_available())
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs a GPU where there is none.
+
+    Anything else that is skipped under CI is an error (see `pytest_runtest_logreport`).
+    """
+    marked = [item for item in items if item.get_closest_marker("gpu")]
+    if marked and not has_gpu():
+        for item in marked:
+            item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):  # type: ignore[no-untyped-def]
+    """Under CI a skip is a failure: what is not run there is not run anywhere."""
+    report = yield
+    if (
+        report.skipped
+        and os.environ.get("CI") == "true"
+        and not item.get_closest_marker("gpu")
+        and not hasattr(report, "wasxfail")
+    ):
+        report.outcome = "failed"
+        report.longrepr = f"skipped under CI: {report.longrepr}"
+    return report
