@@ -1,0 +1,29 @@
+"""The few lines that a run prints, all on standard error; `RUNCAST_QUIET=1` keeps all but the warnings back."""
+
+import contextlib
+import logging
+import os
+import sys
+
+_log = logging.getLogger("runcast")
+
+
+def say(message: str) -> None:
+    """Tell the user something worth knowing."""
+    if os.environ.get("RUNCAST_QUIET", "").lower() not in ("1", "on", "yes", "true"):
+        _print(message)
+
+
+def warn(message: str) -> None:
+    """Tell the user what happened, why it matters and what to do; also through `logging`, for who listens there."""
+    if _log.hasHandlers():
+        _log.warning(message)
+    else:
+        _print(message)
+
+
+def _print(message: str) -> None:
+    with contextlib.suppress(
+        OSError, ValueError, AttributeError
+    ):  # stderr is closed or missing (a detached job): there is nobody to tell
+        print(f"runcast: {message}", file=sys.stderr, flush=True)

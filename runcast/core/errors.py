@@ -1,0 +1,57 @@
+"""Every exception that runcast raises on purpose.
+
+RuncastError
+├── OptionError            a wrong argument or environment variable (also a ValueError)
+│   └── UnknownTrackerError    a name in report_to that no integration has
+├── TrackerUnavailableError    asked for by name, but not installed, too old, broken or not configured
+├── CallbackError          a user's callback raised in a hook; the cause is its exception
+├── CheckpointError        a checkpoint that is damaged, of another model, or not there
+├── JournalError           a run directory that cannot be read or is of another version
+└── TrackerError           raised by a Tracker while it delivers
+    ├── RetryableError         the same call may succeed later (network, 429, 5xx, locked database)
+    └── FinalError             the same call will never succeed (bad credentials, refused value)
+"""
+
+
+class RuncastError(Exception):
+    """Is the base of every exception raised by runcast."""
+
+
+class OptionError(RuncastError, ValueError):
+    """Says which argument or environment variable is wrong, and what it may be."""
+
+
+class UnknownTrackerError(OptionError):
+    """Names the valid trackers, and the one that was probably meant."""
+
+
+class TrackerUnavailableError(RuncastError):
+    """Says why a tracker asked for by name cannot be used, and the command that mends it."""
+
+
+class CallbackError(RuncastError):
+    """Names the callback and the hook that raised; `__cause__` is what it raised."""
+
+
+class CheckpointError(RuncastError):
+    """Says which file of a checkpoint cannot be used, and what to do about it."""
+
+
+class JournalError(RuncastError):
+    """Says which file of a run directory cannot be used, and what to do about it."""
+
+
+class TrackerError(RuncastError):
+    """Is raised by a Tracker; the delivery decides what becomes of the record."""
+
+
+class RetryableError(TrackerError):
+    """Means that the same call may succeed later; `retry_after_s` is the service's own wish, if it gave one."""
+
+    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class FinalError(TrackerError):
+    """Means that the same call will never succeed: the record is counted as refused and the rest goes on."""

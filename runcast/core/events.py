@@ -1,0 +1,244 @@
+"""The events of a training: their names, what a callback is told, what it may decide.
+
+The loop, with each event at its place:
+
+    on_init_end                                   Trainer(...)
+    train():
+        on_checkpoint_load                        only when it resumes
+        on_train_begin
+        for epoch in epochs:
+            on_epoch_begin
+            for batches in epoch:                 one optimizer step
+                on_step_begin
+                for batch in batches:             gradient accumulation
+                    forward, backward
+                    on_substep_end                not after the last one
+                clip gradients
+                on_pre_optimizer_step
+                optimizer.step
+                on_optimizer_step
+                zero_grad
+                on_step_end
+                log, evaluate, save               as `control` says
+            on_epoch_end
+            log, evaluate, save                   as `control` says
+        on_train_end
+    log():
+        on_log
+    evaluate():
+        on_evaluate_begin
+        for batch in batches:
+            on_prediction_step
+        on_evaluate                               after the log of the metrics
+    predict():
+        on_predict_begin
+        for batch in batches:
+            on_prediction_step
+        on_predict
+    save:
+        on_push_begin                             only when it is pushed to a hub
+        on_save
+    export():
+        on_export_begin
+        on_export_end
+    and around each call of train, evaluate, predict and export that is not inside another:
+        on_exception                              it raised; the exception goes on afterwards
+        teardown                                  always, and last
+
+The first sixteen in `EVENTS` have the names, the places and the arguments `(args, state, control, **kwargs)` of
+`transformers.TrainerCallback`.
+"""
+
+import json
+import math
+import os
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypeAlias
+
+EVENTS = (
+    "on_init_end",
+    "on_train_begin",
+    "on_train_end",
+    "on_epoch_begin",
+    "on_epoch_end",
+    "on_step_begin",
+    "on_pre_optimizer_step",
+    "on_optimizer_step",
+    "on_substep_end",
+    "on_step_end",
+    "on_evaluate",
+    "on_predict",
+    "on_save",
+    "on_log",
+    "on_prediction_step",
+    "on_push_begin",
+    "on_evaluate_begin",
+    "on_predict_begin",
+    "on_export_begin",
+    "on_export_end",
+    "on_checkpoint_load",
+    "on_exception",
+    "teardown",
+)
+
+
+@dataclass
+class TrainerControl:
+    """Holds the switches that a callback may set; each goes back to False when the loop has done what it says."""
+
+    should_training_stop: bool = False
+    should_epoch_stop: bool = False
+    should_save: bool = False
+    should_evaluate: bool = False
+    should_log: bool = False
+
+
+@dataclass
+class TrainerState:
+    """Says where the training is. The fields are those of transformers; the file is too, so each can read the other's.
+
+    `global_step` counts optimizer steps; `epoch` has a fraction inside an epoch; `log_history` holds what was logged,
+    with its step.
+    """
+
+    epoch: float = 0.0
+    global_step: int = 0
+    max_steps: int = 0
+    logging_steps: int = 500
+    eval_steps: int = 500
+    save_steps: int = 500
+    train_batch_size: int | None = None
+    num_train_epochs: int = 0
+    num_input_tokens_seen: int = 0
+    total_flos: float = 0
+    log_history: list[dict[str, Any]] = field(default_factory=list)
+    best_metric: float | None = None
+    best_global_step: int | None = None
+    best_model_checkpoint: str | None = None
+    is_local_process_zero: bool = True
+    is_world_process_zero: bool = True
+    is_hyper_param_search: bool = False
+    trial_name: str | None = None
+    trial_params: dict[str, Any] | None = None
+    stateful_callbacks: dict[str, Any] = field(default_factory=dict)
+
+    def compute_steps(self, args: Any, max_steps: int) -> None:
+        """Settle the intervals of logging, evaluation and saving; one below 1 is a share of all steps."""
+        for kind in ("logging", "eval", "save"):
+            steps = getattr(args, f"{kind}_steps")
+            if steps is not None:
+                setattr(self, f"{kind}_steps", math.ceil(max_steps * steps) if steps < 1 else int(steps))
+
+    def save_to_json(self, path: str | os.PathLike[str]) -> None:
+        """Write the state as JSON."""
+        Path(path).write_text(json.dumps(asdict(self), indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load_from_json(cls, path: str | os.PathLike[str]) -> "TrainerState":
+        """Read a state that was written by us or by transformers; unknown fields are left out."""
+        known = {field.name for field in fields(cls)}
+        values = json.loads(Path(path).read_text(encoding="utf-8"))
+        return cls(**{name: value for name, value in values.items() if name in known})
+
+
+Control: TypeAlias = TrainerControl | None
+
+
+class TrainerCallback:
+    """Reacts to events. Override what you need: a hook that is not overridden costs nothing.
+
+    Each hook is given the arguments, the state and the control, and by keyword `model`, `processing_class`,
+    `optimizer`, `lr_scheduler`, `train_dataloader`, `eval_dataloader` and what the hook itself names. It may change
+    `control`, and return it or None.
+
+    `reports` says that the callback only reports: if it raises, it is disabled and the training goes on. One that does
+    not report ends the training with an error that names it. A callback with a method `state`, which returns `{"args":
+    {}, "attributes": {...}}`, is stateful: the attributes are saved in each checkpoint and set when the training
+    resumes.
+    """
+
+    reports: bool = False
+
+    def on_init_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> Control:
+        """Called when the Trainer has been constructed."""
+
+    def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> Control:
+        """Called when everything is ready, before the first epoch."""
+
+    def on_train_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> Control:
+        """Called when the training is over, after its last log."""
+
+    def on_epoch_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> Control:
+        """Called when an epoch begins."""
+
+    def on_epoch_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> Control:
+        """Called when an epoch is over, before its log, evaluation and save."""
+
+    def on_step_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> Control:
+        """Called when an optimizer step begins: before its first forward pass."""
+
+    def on_pre_optimizer_step(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> Control:
+        """Called when the gradients are complete and clipped, before the optimizer uses them."""
+
+    def on_optimizer_step(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> Control:
+        """Called when the optimizer has changed the weights; the gradients are still there."""
+
+    def on_substep_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> Control:
+        """Called when a batch has been accumulated and the optimizer step needs more of them."""
+
+    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> Control:
+        """Called when an optimizer step is over; `state.global_step` counts it already."""
+
+    def on_evaluate(
+        self, args: Any, state: TrainerState, control: TrainerControl, *, metrics: dict[str, Any], **kwargs: Any
+    ) -> Control:
+        """Called when an evaluation is over, with its metrics."""
+
+    def on_predict(
+        self, args: Any, state: TrainerState, control: TrainerControl, *, metrics: dict[str, Any], **kwargs: Any
+    ) -> Control:
+        """Called when a prediction is over, with its metrics."""
+
+    def on_save(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> Control:
+        """Called when a checkpoint has been written, to `args.output_dir/checkpoint-<global_step>`."""
+
+    def on_log(
+        self, args: Any, state: TrainerState, control: TrainerControl, *, logs: dict[str, Any], **kwargs: Any
+    ) -> Control:
+        """Called when values are logged, at `state.global_step`."""
+
+    def on_prediction_step(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> Control:
+        """Called when a batch has been evaluated or predicted."""
+
+    def on_push_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> Control:
+        """Called when the model is about to be pushed to a hub."""
+
+    def on_evaluate_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> Control:
+        """Called when an evaluation begins."""
+
+    def on_predict_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> Control:
+        """Called when a prediction begins."""
+
+    def on_export_begin(
+        self, args: Any, state: TrainerState, control: TrainerControl, *, path: Path, format: str, **kwargs: Any
+    ) -> Control:
+        """Called when an export of the model begins."""
+
+    def on_export_end(
+        self, args: Any, state: TrainerState, control: TrainerControl, *, path: Path, format: str, **kwargs: Any
+    ) -> Control:
+        """Called when the exported model is on disk."""
+
+    def on_checkpoint_load(
+        self, args: Any, state: TrainerState, control: TrainerControl, *, checkpoint: Path, **kwargs: Any
+    ) -> Control:
+        """Called when a checkpoint has been loaded to resume from, before on_train_begin."""
+
+    def on_exception(
+        self, args: Any, state: TrainerState, control: TrainerControl, *, exception: BaseException, **kwargs: Any
+    ) -> Control:
+        """Called when the training, evaluation, prediction or export has raised; the exception goes on afterwards."""
+
+    def teardown(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> Control:
+        """Called last, whatever happened: give back what was taken."""

@@ -1,0 +1,246 @@
+"""`init`: where the parts are put together.
+
+The one file of `core` that reaches up, to `autodetect` and `delivery`, and only when it is called.
+"""
+
+import atexit
+import os
+import sys
+import tempfile
+import time
+import weakref
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from runcast.core.console import say, warn
+from runcast.core.errors import OptionError
+from runcast.core.journal import Journal
+from runcast.core.layout import RunDirectory, RunFile, TrackerChoice
+from runcast.core.options import Options, settle
+from runcast.core.params import plain
+from runcast.core.random_name import random_name
+from runcast.core.ranks import rank
+from runcast.core.records import VERSION, Start, encode_line
+from runcast.core.redaction import redact, redact_text
+from runcast.core.run import Run
+from runcast.core.state import Carrier
+from runcast.core.status import status_of
+
+
+def init(
+    project: str | None = None,
+    name: str | None = None,
+    config: Any = None,
+    *,
+    report_to: Any = ...,
+    dir: str | os.PathLike[str] | None = None,
+    id: str | None = None,
+    resume: str | bool | None = None,
+    group: str | None = None,
+    tags: Iterable[str] = (),
+    notes: str | None = None,
+    offline: bool | None = None,
+    strict: bool | None = None,
+    delivery: str | None = None,
+    setup: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Run:
+    """Start a run and cast it to every selected tracker; `log` may be called at once.
+
+    Every argument but `config` and `setup` has an environment variable, RUNCAST_ and its name (RUNCAST_RUN_ID for
+    `id`); an argument beats it.
+
+    Args:
+        project: Groups runs in the trackers. Default: the name of the working directory.
+        name: What people call the run. Default: two words and a number.
+        config: What was configured, as anything that has names and values (dict, dataclass, Namespace, OmegaConf …).
+            Secrets are redacted.
+        report_to: "all" (the default), "none", or trackers by name, class or instance. A wrong name raises.
+        dir: The folder that holds the runs. Default: "runs".
+        id: The run's id, for resuming it. Default: the time and four random digits.
+        resume: "never" (the default): an id that exists is an error. "allow": go on with it if it exists. "must": it
+            has to exist.
+        group: Ties runs together, in the trackers that know groups.
+        tags: Words to find the run by.
+        notes: A longer text about the run.
+        offline: True: local modes only. False: online only. Default: online where the user has configured credentials.
+        strict: Whether a tracker that fails for good raises at the next `log`. Default: False.
+        delivery: "process" (the default): a child process per tracker. "thread": a thread per tracker in this process.
+            "later": nothing until `runcast sync`.
+        setup: For each tracker, what a user would pass to it by hand: {"wandb": {"entity": "team"}}.
+
+    Raises:
+        OptionError: An argument or variable is wrong.
+        TrackerUnavailableError: A tracker asked for by name cannot be used; the message holds the command that mends
+            it.
+    """
+    arguments = locals()
+    options = settle(arguments)
+    from runcast.autodetect import select
+    from runcast.delivery.start import open_carrier
+
+    selection = select(report_to, offline=options.offline, setup=options.setup)
+    if rank() != 0:
+        file = _new_file(options, config)
+        return Run(file, RunDirectory(options.dir / file.id), None, None)
+    directory, file, journal = _open(options, config)
+    file.trackers = {n: _with_options(choice, options.setup.get(n, {})) for n, choice in selection.chosen.items()}
+    file.skipped = selection.skipped
+    directory.save(file)
+    journal.append(
+        encode_line(Start(time=file.started, version=VERSION, session=file.session, host=file.host, pid=file.pid))
+    )
+    carrier: Carrier | None = None
+    if options.delivery != "later" and (selection.chosen or selection.objects):
+        carrier = open_carrier(directory, file, selection.chosen, selection.objects, options.setup, options.delivery)
+    run = Run(file, directory, journal, carrier, strict=options.strict)
+    if file.tags:
+        run.add_tags(*file.tags)
+    if config is not None:
+        run.log_params(config)
+        _attach_config(run)
+    _greet(run, file, options)
+    _look_after(run)
+    return run
+
+
+def check_report_to(report_to: Any = ..., offline: bool | None = None) -> None:
+    """Raise what `init` would raise for this choice of trackers, without starting a run."""
+    from runcast.autodetect import select
+
+    select(report_to, offline=offline)
+
+
+def _open(options: Options, config: Any) -> tuple[RunDirectory, RunFile, Journal]:
+    """Make or reopen the run's folder.
+
+    One that cannot be written is replaced by a temporary one, and the user is told.
+    """
+    try:
+        return _open_in(options, options.dir, config)
+    except OSError as error:
+        fallback = Path(tempfile.gettempdir()) / f"runcast-{os.getuid()}"
+        warn(
+            f"the folder {options.dir} cannot be written ({error.strerror}). Training goes on, and the run is kept in "
+            f"{fallback}: "
+            "move it from there, or choose another folder with dir= or RUNCAST_DIR."
+        )
+        return _open_in(options, fallback, config)
+
+
+def _open_in(options: Options, root: Path, config: Any) -> tuple[RunDirectory, RunFile, Journal]:
+    file = _new_file(options, config)
+    directory = RunDirectory(root / file.id)
+    if options.resume == "must" and not directory.run_json.exists():
+        raise OptionError(
+            f"resume='must', but there is no run {options.id!r} in {root}. Name an id that exists, or use "
+            "resume='allow'."
+        )
+    if directory.run_json.exists():
+        if options.resume == "never":
+            raise OptionError(
+                f"the run {options.id!r} exists in {root}. Go on with it with resume='allow', or leave id out for a "
+                "new one."
+            )
+        file = _continue(directory.load(), file)
+    directory.create()
+    return directory, file, Journal(directory.journal)
+
+
+def _continue(old: RunFile, new: RunFile) -> RunFile:
+    """Go on with an older session's identity; what was configured differently is told once."""
+    changed = sorted(
+        key for key in {*old.config, *new.config} if new.config and old.config.get(key) != new.config.get(key)
+    )
+    if changed:
+        say(f"resumed with other params: {', '.join(changed[:10])}{' …' if len(changed) > 10 else ''}")
+    new.created, new.session = old.created, old.session + 1
+    new.name, new.project = (
+        (new.name if "name" in new.given else old.name),
+        (new.project if "project" in new.given else old.project),
+    )
+    new.config = new.config or old.config
+    new.given = sorted({*old.given, *new.given})
+    return new
+
+
+def _new_file(options: Options, config: Any) -> RunFile:
+    now = time.time()
+    return RunFile(
+        id=options.id or f"{time.strftime('%Y%m%d-%H%M%S', time.localtime(now))}-{os.urandom(3).hex()}",
+        name=options.name or random_name(),
+        project=options.project,
+        created=now,
+        started=now,
+        group=options.group,
+        tags=[redact_text(tag) for tag in options.tags],
+        notes=redact_text(options.notes) if options.notes else None,
+        given=sorted(options.given),
+        host=os.uname().nodename,
+        pid=os.getpid(),
+        cwd=os.getcwd(),
+        argv=redact(list(sys.argv)),
+        python=sys.version.split()[0],
+        runcast=_version(),
+        config=redact(plain(config)) if config is not None else {},
+    )
+
+
+def _with_options(choice: TrackerChoice, own: Mapping[str, Any]) -> TrackerChoice:
+    return TrackerChoice(
+        tracker=choice.tracker,
+        online=choice.online,
+        reason=choice.reason,
+        version=choice.version,
+        options=redact(plain(dict(own))),
+        environment=choice.environment,
+        measures=choice.measures,
+    )
+
+
+def _attach_config(run: Run) -> None:
+    import msgspec
+
+    path = run.dir / "config.json"
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(run.config), indent=2))
+    run.log_artifact(path, type="config")
+
+
+def _greet(run: Run, file: RunFile, options: Options) -> None:
+    where = (
+        ", ".join(f"{name} {'online' if choice.online else 'local'}" for name, choice in file.trackers.items())
+        or "no tracker"
+    )
+    later = " (later, with runcast sync)" if options.delivery == "later" and file.trackers else ""
+    say(f"run {run.name} in {run.dir} → {where}{later}")
+    for name, reason in file.skipped.items():
+        say(f"  without {name}: it {reason}" if not reason.startswith("switched") else f"  without {name}: {reason}")
+
+
+def _look_after(run: Run) -> None:
+    """Finish the run when the interpreter exits, as what it is; and keep forked children from doing so."""
+    reference = weakref.ref(run)
+
+    def at_exit() -> None:
+        if (still := reference()) is not None and still.status is None:
+            interactive = hasattr(sys, "ps1") or "IPython" in sys.modules  # there, the last error need not be the end
+            error = None if interactive else getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
+            status, text = status_of(error)
+            still.finish(status, error=text)
+
+    def after_fork() -> None:
+        if (still := reference()) is not None:
+            still.after_fork()
+
+    atexit.register(at_exit)
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=after_fork)
+
+
+def _version() -> str:
+    from runcast import __version__
+
+    return __version__
+
+
+__all__ = ["check_report_to", "init"]

@@ -1,0 +1,151 @@
+"""The journal: a file that only grows, one JSON record a line.
+
+Writing is one `write` to a file opened for appending: when it returns, the record survives the death of the process
+(not a power cut: there is no fsync). Several processes of one machine may append, as each `write` lands whole. Reading
+tolerates a last line that is cut and garbage in between, and counts them.
+"""
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from runcast.core.console import warn
+from runcast.core.records import AnyRecord, decode
+
+BACKLOG_BYTES = 64 * 2**20
+RETRY_S = 1.0
+CHUNK_BYTES = 4 * 2**20
+
+
+class Journal:
+    """Appends lines to a journal.
+
+    A disk that is full costs the caller nothing: lines wait in memory until it takes them.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._fd = os.open(path, os.O_CREAT | os.O_APPEND | os.O_RDWR, 0o600)
+        size = os.fstat(self._fd).st_size
+        if size and os.pread(self._fd, 1, size - 1) != b"\n":
+            os.write(self._fd, b"\n")  # a session before this one was cut in the middle of a line
+        self._backlog: deque[bytes] = deque()
+        self._backlog_bytes = 0
+        self._retry_at = 0.0
+        self._is_torn = False  # the file ends in a part of a line, which the next write has to end first
+        self._lock = threading.Lock()
+        self.lost_records = 0
+
+    def append(self, line: bytes) -> None:
+        """Write one line, which ends in a newline."""
+        if self._backlog:
+            self._append_slowly(line)
+            return
+        try:
+            written = os.write(self._fd, line)
+        except OSError as error:
+            self._keep(line, error)
+            return
+        if written != len(line):
+            self._is_torn = True
+            self._keep(line, OSError("only a part of a record could be written"))
+
+    def _append_slowly(self, line: bytes) -> None:
+        with self._lock:
+            self._backlog.append(line)
+            self._backlog_bytes += len(line)
+            while self._backlog_bytes > BACKLOG_BYTES:
+                self._backlog_bytes -= len(self._backlog.popleft())
+                self.lost_records += 1
+            if time.monotonic() >= self._retry_at:
+                self._drain()
+
+    def _keep(self, line: bytes, error: OSError) -> None:
+        warn(
+            f"the journal {self.path} cannot be written ({error.strerror or error}). Training goes on; up to "
+            f"{BACKLOG_BYTES >> 20} MiB of records wait in memory. "
+            "Free some disk space."
+        )
+        with self._lock:
+            self._backlog.append(line)
+            self._backlog_bytes += len(line)
+            self._retry_at = time.monotonic() + RETRY_S
+
+    def _drain(self) -> None:
+        while self._backlog:
+            line = b"\n" + self._backlog[0] if self._is_torn else self._backlog[0]
+            try:
+                written = os.write(self._fd, line)
+            except OSError:
+                written = 0
+            if written != len(line):
+                self._is_torn = self._is_torn or written > 0
+                self._retry_at = time.monotonic() + RETRY_S
+                return
+            self._is_torn = False
+            self._backlog_bytes -= len(self._backlog.popleft())
+        warn(f"the journal {self.path} can be written again; {self.lost_records} records were lost.")
+
+    def drain(self) -> bool:
+        """Try to write what waits in memory; return whether nothing waits any more."""
+        if self._backlog:
+            with self._lock:
+                self._drain()
+        return not self._backlog
+
+    def size(self) -> int:
+        """Return the length of the file in bytes."""
+        return os.fstat(self._fd).st_size
+
+    def close(self) -> None:
+        """Close the file. What still waits in memory is given one last chance."""
+        self.drain()
+        self.lost_records += len(self._backlog)
+        descriptor, self._fd = self._fd, -1  # another thread may still append, and the number may be another file's next
+        os.close(descriptor)
+
+
+class JournalReader:
+    """Reads complete lines from a journal, from `offset` on; `damaged` counts the lines that are no record."""
+
+    def __init__(self, path: Path, offset: int = 0) -> None:
+        self.path = path
+        self.offset = offset
+        self.damaged = 0
+
+    def read(self, max_bytes: int = CHUNK_BYTES) -> list[tuple[AnyRecord, int]]:
+        """Return the next complete records, each with the offset behind it; an empty list if there is none now."""
+        with open(self.path, "rb") as file:
+            file.seek(self.offset)
+            chunk = file.read(max_bytes)
+            while chunk and b"\n" not in chunk and (more := file.read(max_bytes)):
+                chunk += more
+        whole = chunk[: chunk.rfind(b"\n") + 1]
+        records = []
+        for line in whole.splitlines(keepends=True):
+            self.offset += len(line)
+            if record := self._parse(line):
+                records.append((record, self.offset))
+        if whole and not records:
+            return self.read(max_bytes)
+        return records
+
+    def _parse(self, line: bytes) -> AnyRecord | None:
+        if line.isspace():
+            return None
+        try:
+            record: AnyRecord = decode(line)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            self.damaged += 1
+            return None
+        return record
+
+    def __iter__(self) -> Iterator[AnyRecord]:
+        while batch := self.read():
+            for record, _ in batch:
+                yield record

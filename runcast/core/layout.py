@@ -1,0 +1,155 @@
+"""Where things lie on disk: the folder of a run, its identity file, and how a user's word for a run is found.
+
+runs/<run id>/run.json              identity, redacted config, versions, which trackers and why
+runs/<run id>/journal.jsonl         every record, in order
+runs/<run id>/media|artifacts/      files that records refer to
+runs/<run id>/trackers/<name>/      state of the delivery, its log, and that tracker's own local files
+"""
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from runcast.core.errors import JournalError
+from runcast.core.records import VERSION
+
+
+class TrackerChoice(msgspec.Struct, frozen=True, kw_only=True):
+    """Says how a tracker takes part in a run: `tracker` is "module:Class"; `options` are the user's, redacted."""
+
+    tracker: str
+    online: bool
+    reason: str
+    version: str | None = None
+    options: dict[str, Any] = {}
+    environment: dict[str, str] = {}
+    measures: bool = False
+
+
+class RunFile(msgspec.Struct, kw_only=True):
+    """Is the content of run.json."""
+
+    version: int = VERSION
+    id: str
+    name: str
+    project: str
+    created: float
+    group: str | None = None
+    tags: list[str] = []
+    notes: str | None = None
+    given: list[str] = []
+    session: int = 1
+    started: float = 0.0
+    host: str = ""
+    pid: int = 0
+    cwd: str = ""
+    argv: list[str] = []
+    python: str = ""
+    runcast: str = ""
+    trackers: dict[str, TrackerChoice] = {}
+    skipped: dict[str, str] = {}
+    config: dict[str, Any] = {}
+
+
+class RunDirectory:
+    """Is the folder of one run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.journal = path / "journal.jsonl"
+        self.run_json = path / "run.json"
+
+    def tracker(self, name: str) -> Path:
+        """Return the folder of one tracker, which may not exist yet."""
+        return self.path / "trackers" / name
+
+    def create(self) -> None:
+        """Make the folder, for its owner only."""
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def load(self) -> RunFile:
+        """Read run.json.
+
+        Raises:
+            JournalError: There is no such file, it is damaged, or it is of a newer version.
+        """
+        try:
+            run = msgspec.json.decode(self.run_json.read_bytes(), type=RunFile)
+        except OSError as error:
+            raise JournalError(
+                f"{self.path} is no run: {self.run_json.name} cannot be read ({error.strerror}). Name a folder that "
+                "runcast made."
+            ) from None
+        except msgspec.DecodeError as error:
+            raise JournalError(
+                f"{self.run_json} is damaged ({error}). The journal beside it may still be whole."
+            ) from None
+        if run.version > VERSION:
+            raise JournalError(
+                f"{self.run_json} is of version {run.version}, this runcast reads up to {VERSION}. Upgrade it: pip "
+                "install -U runcast"
+            )
+        return run
+
+    def save(self, run: RunFile) -> None:
+        """Write run.json, so that a reader sees the old one or the new one, never a part."""
+        write_atomically(self.run_json, msgspec.json.format(msgspec.json.encode(run), indent=2))
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Replace a file's content in one step, readable by its owner only."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(data)
+        os.replace(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def list_runs(root: Path) -> list[RunDirectory]:
+    """List the runs under *root*, the oldest first."""
+    if not root.is_dir():
+        return []
+    found = [RunDirectory(entry) for entry in root.iterdir() if (entry / "run.json").is_file()]
+    return sorted(found, key=lambda run: (run.run_json.stat().st_mtime, run.path.name))
+
+
+def find_run(word: str | None, root: Path) -> RunDirectory:
+    """Find the run that a user means: a path, an id, the beginning of an id, a name, or the newest (None, "last").
+
+    Raises:
+        JournalError: None or several match.
+    """
+    runs = list_runs(root)
+    if word in (None, "", "last", "latest"):
+        if not runs:
+            raise JournalError(f"There are no runs in {root}. Name a folder with --dir, or make one: runcast demo")
+        return runs[-1]
+    assert word is not None
+    if (Path(word) / "run.json").is_file():
+        return RunDirectory(Path(word))
+    matches = [run for run in runs if run.path.name == word] or [run for run in runs if run.path.name.startswith(word)]
+    matches = matches or [run for run in runs if _name(run) == word]
+    if len(matches) != 1:
+        known = ", ".join(run.path.name for run in (matches or runs)[-5:]) or "none"
+        raise JournalError(
+            f"{len(matches)} runs in {root} match {word!r}. {'It could be' if matches else 'The newest are'}: {known}"
+        )
+    return matches[0]
+
+
+def _name(run: RunDirectory) -> str | None:
+    try:
+        return run.load().name
+    except JournalError:
+        return None
+
+
+def valid_id(text: str) -> bool:
+    """Tell whether a text can be a run's id: a file name that every tracker takes."""
+    return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", text) is not None

@@ -1,0 +1,57 @@
+"""Keys that a service cannot hold are escaped, so that they can be read back; no two keys become one.
+
+A character outside a service's alphabet becomes `_x<hex>_` (its code point), the empty key `_x_`; an underscore that
+would read as the beginning of such an escape is escaped itself. `decode(encode(key)) == key` for every key up to the
+service's length. A longer one keeps its beginning and ends in `-` and ten digits of its SHA-256: that one cannot be
+undone from the text alone, so the delivery keeps a table of them.
+"""
+
+import re
+from functools import cached_property
+
+import msgspec
+
+_ESCAPED = re.compile(r"_x([0-9a-f]{0,6})_")
+
+
+def escape(text: str) -> str:
+    """Escape every character of *text*, or the empty text."""
+    return "".join(f"_x{ord(c):x}_" for c in text) or "_x_"
+
+
+def decode(name: str) -> str:
+    """Undo `NameRule.encode`, except for a name that was cut."""
+    return _ESCAPED.sub(_unescape, name) if "_x" in name else name
+
+
+def _unescape(match: re.Match[str]) -> str:
+    digits = match[1]
+    return chr(int(digits, 16)) if digits and int(digits, 16) < 0x110000 else ""
+
+
+class NameRule(msgspec.Struct, frozen=True, dict=True):
+    """Says which metric keys a service can hold: data at the top of a tracker module.
+
+    `forbidden` is a regular expression that matches a piece to escape; `max_length` is in characters; `reserved` are
+    whole names that the service keeps for itself.
+    """
+
+    forbidden: str = r"(?!)"
+    max_length: int = 100_000
+    reserved: frozenset[str] = frozenset()
+
+    @cached_property
+    def _to_escape(self) -> re.Pattern[str]:
+        return re.compile(f"(?:{self.forbidden})|_(?=x[0-9a-f]{{0,6}}(?:_|{self.forbidden}))")
+
+    def encode(self, key: str) -> str:
+        """Return the name under which the service holds *key*."""
+        name = self._to_escape.sub(lambda match: escape(match[0]), key)
+        if not name or name in self.reserved:
+            name = escape(name[:1]) + name[1:]
+        if len(name) > self.max_length:
+            import hashlib  # rarely needed, and start-up counts
+
+            digest = hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:10]
+            name = f"{name[: self.max_length - 11]}-{digest}"
+        return name

@@ -1,0 +1,132 @@
+"""What `init` was asked for: argument over environment over default, checked once."""
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from runcast.core.errors import OptionError
+from runcast.core.layout import valid_id
+
+TRUE = ("1", "on", "yes", "true")
+FALSE = ("0", "off", "no", "false", "")
+RESUMES = ("never", "allow", "must")
+DELIVERIES = ("process", "thread", "later")
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """Holds the settled options of one run; `given` names those that came from an argument or a RUNCAST_ variable."""
+
+    project: str
+    name: str | None
+    dir: Path
+    id: str | None
+    resume: str
+    group: str | None
+    tags: tuple[str, ...]
+    notes: str | None
+    offline: bool | None
+    strict: bool
+    delivery: str
+    setup: Mapping[str, Mapping[str, Any]]
+    given: frozenset[str]
+
+
+def settle(arguments: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> Options:
+    """Choose each option from the arguments of `init`, the environment and the defaults.
+
+    Raises:
+        OptionError: A value is wrong; it names the option and its valid values.
+    """
+    chosen = {}
+    for name, variable in _VARIABLES.items():
+        value = arguments.get(name)
+        if value is None or (name == "tags" and not value):
+            value = environ.get(variable) or None
+        if value is not None:
+            chosen[name] = value
+    given = frozenset(chosen)
+    tags = chosen.get("tags", ())
+    run_id = chosen.get("id")
+    if run_id is not None and not valid_id(str(run_id)):
+        raise OptionError(
+            f"id={run_id!r} cannot name a run: use 1 to 64 letters, digits, '-' and '_', as every tracker and file "
+            "system takes those."
+        )
+    setup = arguments.get("setup") or {}
+    if not isinstance(setup, Mapping) or not all(isinstance(value, Mapping) for value in setup.values()):
+        raise OptionError('setup must map a tracker to its options, such as setup={"wandb": {"entity": "team"}}.')
+    return Options(
+        project=str(chosen.get("project") or Path.cwd().name or "runcast"),
+        name=_text(chosen.get("name")),
+        dir=Path(chosen.get("dir", "runs")).expanduser(),
+        id=_text(run_id),
+        resume=_one_of("resume", chosen.get("resume", "never"), RESUMES),
+        group=_text(chosen.get("group")),
+        tags=tuple(
+            dict.fromkeys(
+                t.strip()
+                for t in (tags.split(",") if isinstance(tags, str) else map(str, _iterable(tags)))
+                if t.strip()
+            )
+        ),
+        notes=_text(chosen.get("notes")),
+        offline=_flag("offline", chosen.get("offline")),
+        strict=bool(_flag("strict", chosen.get("strict"))),
+        delivery=_one_of("delivery", chosen.get("delivery", "process"), DELIVERIES),
+        setup=setup,
+        given=given,
+    )
+
+
+_VARIABLES = {
+    "project": "RUNCAST_PROJECT",
+    "name": "RUNCAST_NAME",
+    "dir": "RUNCAST_DIR",
+    "id": "RUNCAST_RUN_ID",
+    "resume": "RUNCAST_RESUME",
+    "group": "RUNCAST_GROUP",
+    "tags": "RUNCAST_TAGS",
+    "notes": "RUNCAST_NOTES",
+    "offline": "RUNCAST_OFFLINE",
+    "strict": "RUNCAST_STRICT",
+    "delivery": "RUNCAST_DELIVERY",
+}
+
+
+def seconds(name: str, default: float, environ: Mapping[str, str] = os.environ) -> float:
+    """Read a number of seconds from an environment variable."""
+    text = environ.get(name)
+    if not text:
+        return default
+    try:
+        return float(text)
+    except ValueError:
+        raise OptionError(f"{name}={text!r} is not a number of seconds.") from None
+
+
+def _iterable(value: Any) -> Iterable[Any]:
+    return value if isinstance(value, Iterable) else (value,)
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)
+
+
+def _one_of(name: str, value: Any, valid: tuple[str, ...]) -> str:
+    word = "allow" if value is True and name == "resume" else str(value).lower()
+    if word not in valid:
+        raise OptionError(f"{name}={value!r} is unknown. Valid values are: {', '.join(valid)}.")
+    return word
+
+
+def _flag(name: str, value: Any) -> bool | None:
+    if value is None or isinstance(value, bool):
+        return value
+    if str(value).lower() in TRUE:
+        return True
+    if str(value).lower() in FALSE:
+        return False
+    raise OptionError(f"{name}={value!r} is neither true nor false.")

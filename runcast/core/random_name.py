@@ -1,0 +1,22 @@
+"""Names that people can say, from the operating system's randomness.
+
+Seeding a training must not name all of its runs alike.
+"""
+
+import os
+
+_FIRST = (
+    "amber brisk calm clear coral crisp daring eager early fleet fresh gentle golden happy jolly keen lively lucky "
+    "mellow merry nimble noble plain proud quick quiet rapid ready silver steady sunny swift tidy vivid warm wise "
+)
+_SECOND = (
+    "aspen badger beacon birch brook cedar comet cove crane delta falcon fern finch fjord grove harbor heron lark "
+    "lagoon maple meadow otter peak pine plover raven reef ridge river robin sparrow spruce summit tern willow wren "
+)
+
+
+def random_name() -> str:
+    """Return a name such as "swift-heron-482"."""
+    adjectives, nouns = _FIRST.split(), _SECOND.split()
+    first, second, third, fourth = os.urandom(4)
+    return f"{adjectives[first % len(adjectives)]}-{nouns[second % len(nouns)]}-{100 + (third * 256 + fourth) % 900}"

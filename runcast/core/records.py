@@ -1,0 +1,151 @@
+"""What one line of the journal can be: frozen structs, their JSON form, and back.
+
+Each line is one JSON object whose `type` says which struct it is. `time` is in seconds since the epoch. JSON has no
+word for the three non-finite floats: in `values` they stand as the strings "NaN", "Infinity" and "-Infinity" (the
+convention of Protocol Buffers).
+"""
+
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import msgspec
+
+VERSION = 1
+
+Number: TypeAlias = float | int
+ParamValue: TypeAlias = str | int | float | bool | None
+Status: TypeAlias = Literal["finished", "failed", "killed", "crashed"]
+MediaKind: TypeAlias = Literal["image", "audio", "video", "text", "table", "histogram"]
+
+NonFinite: TypeAlias = Literal["NaN", "Infinity", "-Infinity"]
+NON_FINITE = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
+
+
+class Point(NamedTuple):
+    """One number of one metric; what a Tracker receives and what it reads back.
+
+    `step` is the optimizer step, `time` the moment of `log` in seconds since the epoch (0.0 where a reader does not
+    know it).
+    """
+
+    key: str
+    value: Number
+    step: int
+    time: float = 0.0
+
+
+class Record(msgspec.Struct, frozen=True, tag_field="type", kw_only=True):
+    """Is one line of the journal."""
+
+    time: float
+
+
+class Start(Record, frozen=True, tag="start"):
+    """Opens a session: the first line of a journal, and one more after every resume."""
+
+    version: int
+    session: int
+    host: str
+    pid: int
+
+
+class Metrics(Record, frozen=True, tag="metrics"):
+    """Holds numbers at a step; `by` names the tracker that measured them, when it was not the training script."""
+
+    step: int
+    values: dict[str, Number | NonFinite]
+    by: str | None = None
+
+
+class Params(Record, frozen=True, tag="params"):
+    """Holds configured values, flat: nested keys are joined with '/'."""
+
+    values: dict[str, ParamValue]
+
+
+class Summary(Record, frozen=True, tag="summary"):
+    """Holds final values, without a step."""
+
+    values: dict[str, Number | str | bool]
+
+
+class Tags(Record, frozen=True, tag="tags"):
+    """Adds tags to the run."""
+
+    tags: list[str]
+
+
+class Media(Record, frozen=True, tag="media"):
+    """Refers to a file under the run directory that holds an image, a sound, a table and so on."""
+
+    key: str
+    step: int
+    kind: MediaKind
+    path: str
+    caption: str | None = None
+
+
+class Artifact(Record, frozen=True, tag="artifact"):
+    """Refers to the snapshot of a file or folder under the run directory."""
+
+    name: str
+    kind: str
+    path: str
+    size_bytes: int
+
+
+class Dropped(Record, frozen=True, tag="dropped"):
+    """Says once per key, with the first reason, that values could not be kept."""
+
+    key: str
+    reason: str
+
+
+class Finish(Record, frozen=True, tag="finish"):
+    """Ends a session with its status; `error` is the traceback as text, when there was one."""
+
+    status: Status
+    error: str | None = None
+
+
+AnyRecord: TypeAlias = Start | Metrics | Params | Summary | Tags | Media | Artifact | Dropped | Finish
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(AnyRecord)
+
+encode = _encoder.encode
+decode = _decoder.decode
+
+
+def encode_line(record: Record) -> bytes:
+    """Encode a record as a line of the journal, whatever text is in it."""
+    try:
+        return encode(record) + b"\n"
+    except (TypeError, ValueError):  # a lone surrogate in a key or a text, which no UTF-8 file can hold
+        return encode(_without_surrogates(record)) + b"\n"
+
+
+def _without_surrogates(record: Record) -> Record:
+    def clean(value: Any) -> Any:
+        if isinstance(value, str):
+            return value.encode("utf-8", "backslashreplace").decode()
+        if isinstance(value, dict):
+            return {clean(k): clean(v) for k, v in value.items()}
+        return [clean(v) for v in value] if isinstance(value, list) else value
+
+    return type(record)(**{name: clean(getattr(record, name)) for name in record.__struct_fields__})
+
+
+def encodable(value: Number) -> Number | NonFinite:
+    """Write a number as `Metrics.values` holds it: the three non-finite floats are words."""
+    if value - value == 0:
+        return value
+    return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
+
+
+def points(record: Metrics) -> list[Point]:
+    """List the points of a metrics record, in the order in which they were logged."""
+    step, time = record.step, record.time
+    return [
+        Point(key, NON_FINITE[value] if isinstance(value, str) else value, step, time)
+        for key, value in record.values.items()
+    ]

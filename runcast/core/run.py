@@ -1,0 +1,396 @@
+"""A run: what the training script holds. Everything it is told becomes a record in the journal, at once."""
+
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, get_args
+
+from runcast.core.console import say, warn
+from runcast.core.copies import Copies
+from runcast.core.errors import OptionError, RuncastError
+from runcast.core.journal import Journal, JournalReader
+from runcast.core.layout import RunDirectory, RunFile
+from runcast.core.media import to_media
+from runcast.core.params import flatten, plain
+from runcast.core.records import (
+    Artifact,
+    Dropped,
+    Finish,
+    Media,
+    Metrics,
+    NonFinite,
+    Number,
+    Params,
+    Record,
+    Status,
+    Summary,
+    Tags,
+    encodable,
+    encode,
+    encode_line,
+)
+from runcast.core.redaction import redact, redact_text
+from runcast.core.snapshots import snapshot
+from runcast.core.state import Carrier, Statistics, TrackerStatistics
+from runcast.core.status import status_of
+from runcast.core.values import DeviceValue, NotANumber, leaves, start_copy, to_number
+
+CHECK_S = 1.0
+_PLAIN = frozenset((float, int))
+_FIRST_STEP, _LAST_STEP = -(2**63), 2**63 - 1  # what services keep a step in
+
+
+class Run:
+    """One training, written to its journal and from there cast to every selected tracker.
+
+    Make one with `runcast.init`. It may be used from any thread. Nothing that a tracker does reaches it, unless
+    `strict` was asked for: then a tracker that failed for good raises at the next `log`. Leaving it as a context
+    manager finishes it: with "failed" and the traceback after an exception, "killed" after an interrupt.
+    """
+
+    def __init__(
+        self,
+        file: RunFile,
+        directory: RunDirectory,
+        journal: Journal | None,
+        carrier: Carrier | None,
+        *,
+        strict: bool = False,
+    ) -> None:
+        self.id = file.id
+        self.name = file.name
+        self.project = file.project
+        self.config = file.config
+        self.dir = directory.path
+        self.step = 0
+        self.status: Status | None = None
+        self._file = file
+        self._journal = journal
+        self._carrier = carrier
+        self._strict = strict
+        self._failure: RuncastError | None = None
+        self._counts_steps = True
+        self._next_step = 0
+        self._logged = 0
+        self._dropped: dict[str, int] = {}
+        self._told: set[str] = set()
+        self._copies = Copies()
+        self._artifacts = 0
+        self._lock = threading.Lock()
+        self._check_from = time.time()
+        self._check_at = self._check_from + CHECK_S
+        self._pid = os.getpid()
+
+    # What is logged
+
+    def log(self, values: Mapping[str, Any], step: int | None = None) -> None:
+        """Append metrics (and media) at a step; when it returns, they survive the death of this process.
+
+        Args:
+            values: Maps a key to a Python or NumPy number, a 0-d or 1-element tensor of any device and dtype, or a
+                media object (`runcast.Image` …). Nested mappings are joined with '/'. A value that is none of these is
+                counted and reported once per key.
+            step: The optimizer step. Without one: the step of the last call that gave one, else 0, 1, 2 … by calls.
+        """
+        journal = self._journal
+        if journal is None or self._copies.waiting or self._failure:
+            if not self._log_unusual(values):
+                return
+            journal = self._journal
+            assert journal is not None
+        if type(step) is int and _FIRST_STEP <= step <= _LAST_STEP:
+            self.step = step
+            self._counts_steps = False
+        else:
+            step = self._settle_step(step)
+        now = time.time()
+        if type(values) is dict and _PLAIN.issuperset(map(type, values.values())):
+            try:
+                total = sum(values.values())
+                if total - total == 0:  # neither NaN nor infinite, nor is any of them
+                    line = encode(Metrics(time=now, step=step, values=values))
+                    journal.append(line + b"\n")
+                    self._logged += len(values)
+                    values = {}
+            except (TypeError, ValueError, OverflowError):  # an odd key or a huge int: the slow way names it
+                pass
+        if values or type(values) is not dict:
+            self._log_slowly(values, step, now)
+        if not self._check_from <= now < self._check_at:
+            self._check(now)
+
+    def log_params(self, params: Mapping[str, Any] | Any) -> None:
+        """Append configured values.
+
+        Nested ones are joined with '/', secrets are redacted, the last value of a key holds.
+        """
+        values = flatten(redact(plain(params)))
+        if values:
+            self._append(Params(time=time.time(), values=values))
+
+    def log_summary(self, values: Mapping[str, Any]) -> None:
+        """Append final values, which have no step: numbers, texts, bools."""
+        kept: dict[str, Number | str | bool] = {}
+        for key, value in flatten(redact(plain(values))).items():
+            if value is None:
+                self._drop(key, "None is not a value")
+            else:
+                kept[key] = value
+        if kept:
+            self._append(Summary(time=time.time(), values=kept))
+
+    def log_artifact(self, path: str | os.PathLike[str], name: str | None = None, type: str = "file") -> None:
+        """Keep a file or a folder with the run, as it is now.
+
+        Args:
+            path: A file or a folder. A missing one is reported, not raised.
+            name: What the trackers call it; by default the last part of the path. The same name again is a newer
+                version.
+            type: A word for what it is: "model", "dataset", "config", "file".
+        """
+        source = Path(path)
+        label = name or source.resolve().name
+        if self._journal is None:
+            self._log_unusual({})
+            return
+        with self._lock:
+            self._artifacts += 1
+            target = self.dir / "artifacts" / f"{self._artifacts:04d}-{os.urandom(2).hex()}" / source.resolve().name
+        try:
+            size = snapshot(source, target)
+        except (OSError, shutil.Error) as error:
+            warn(
+                f"the artifact {label!r} was not kept: {error}. Training goes on; log it again when {source} can be "
+                "read."
+            )
+            self._drop(label, "the artifact could not be read")
+            return
+        self._append(
+            Artifact(
+                time=time.time(), name=label, kind=type, path=target.relative_to(self.dir).as_posix(), size_bytes=size
+            )
+        )
+
+    def add_tags(self, *tags: str) -> None:
+        """Add tags to those that the run has."""
+        if tags:
+            self._append(Tags(time=time.time(), tags=[redact_text(str(tag)) for tag in tags]))
+
+    # What becomes of it
+
+    @property
+    def urls(self) -> dict[str, str]:
+        """Map each tracker that has opened the run to where a person sees it: a web address or a path."""
+        states = self._carrier.states() if self._carrier else {}
+        return {name: state.url for name, state in states.items() if state.url}
+
+    def statistics(self) -> Statistics:
+        """Count what was logged, what each tracker has, what waits and what was lost."""
+        trackers = {}
+        for name, state in (self._carrier.states() if self._carrier else {}).items():
+            reader = JournalReader(self.dir / "journal.jsonl", state.cursor)
+            waiting = sum(len(record.values) for record in reader if isinstance(record, Metrics))
+            trackers[name] = TrackerStatistics(
+                phase=state.phase,
+                delivered=state.points,
+                waiting=waiting,
+                refused=state.refused,
+                url=state.url,
+                error=state.error,
+            )
+        lost = self._journal.lost_records if self._journal else 0
+        return Statistics(logged=self._logged, dropped=dict(self._dropped), lost=lost, trackers=trackers)
+
+    def flush(self, timeout_s: float = 30.0) -> bool:
+        """Wait until every tracker has what was logged so far; return whether that came true in time."""
+        if self._journal is None or self._carrier is None:
+            return True
+        deadline = time.monotonic() + timeout_s
+        self._collect_copies(deadline)
+        return self._carrier.flush(self._journal.size(), max(0.0, deadline - time.monotonic()))
+
+    def finish(self, status: Status = "finished", timeout_s: float | None = None, error: str | None = None) -> None:
+        """End the run and give the trackers time to take what waits. Does nothing when called again.
+
+        Args:
+            status: "finished", "failed", "killed" or "crashed".
+            timeout_s: How long to wait, in seconds (default: RUNCAST_FINISH_TIMEOUT_S, else 60). What is then still to
+                be delivered stays in the journal, and the command that delivers it is printed.
+            error: A traceback as text, for a run that failed.
+
+        Raises:
+            OptionError: There is no such status; the run goes on.
+        """
+        if status not in get_args(Status):
+            raise OptionError(f"status={status!r} is unknown. Valid values are: {', '.join(get_args(Status))}.")
+        with self._lock:
+            if self.status is not None:
+                return
+            self.status = status
+        if self._journal is None or os.getpid() != self._pid:
+            return
+        deadline = time.monotonic() + (
+            float(os.environ.get("RUNCAST_FINISH_TIMEOUT_S") or 60) if timeout_s is None else timeout_s
+        )
+        self._collect_copies(deadline)
+        self._append(Finish(time=time.time(), status=status, error=redact_text(error) if error else None))
+        journal, self._journal = self._journal, None
+        delivered = self._carrier.finish(max(0.0, deadline - time.monotonic())) if self._carrier else True
+        journal.close()
+        self._report_end(delivered, journal.lost_records)
+
+    def _report_end(self, delivered: bool, lost: int) -> None:
+        if self._dropped:
+            say(
+                f"{sum(self._dropped.values())} values were no numbers and were not logged: "
+                f"{', '.join(sorted(self._dropped)[:5])}"
+            )
+        if lost:
+            warn(f"{lost} records could not be written to {self.dir} and are lost, as its disk was full for too long.")
+        if not delivered and self._carrier:
+            for name, state in self._carrier.states().items():
+                if state.phase not in ("finished", "refused"):
+                    warn(
+                        f"{name} does not have everything yet ({state.error or state.phase}). It is safe in the "
+                        f"journal; deliver it with: runcast sync {self.dir}"
+                    )
+
+    # How it gets there
+
+    def _settle_step(self, step: Any) -> int:
+        if step is None:
+            if self._counts_steps:
+                self.step, self._next_step = self._next_step, self._next_step + 1
+            return self.step
+        try:
+            number = int(to_number(step))
+        except (NotANumber, ValueError, OverflowError):
+            number = _LAST_STEP + 1
+        if _FIRST_STEP <= number <= _LAST_STEP:
+            self.step, self._counts_steps = number, False
+        else:
+            self._drop("step", f"{type(step).__name__} is not a step of 64 bits, the last one was used")
+        return self.step
+
+    def _log_slowly(self, values: Any, step: int, now: float) -> None:
+        if not isinstance(values, Mapping):
+            self._drop("log", f"{type(values).__name__} is not a mapping of keys to values")
+            return
+        numbers: dict[str, Number | NonFinite] = {}
+        copies: dict[str, DeviceValue] = {}
+        for key, value in leaves(values):
+            try:
+                if (copy := start_copy(value)) is not None:
+                    copies[key] = copy
+                else:
+                    numbers[key] = encodable(to_number(value))
+            except NotANumber as reason:
+                if not self._log_media(key, value, step, now):
+                    self._drop(key, str(reason))
+        if numbers:
+            self._append(Metrics(time=now, step=step, values=numbers))
+            self._logged += len(numbers)
+        if copies:
+            self._copies.add(step, now, copies)
+
+    def _log_media(self, key: str, value: Any, step: int, now: float) -> bool:
+        media = to_media(value)
+        if media is None:
+            return False
+        folder = self.dir / "media"
+        try:
+            folder.mkdir(mode=0o700, exist_ok=True)
+            path = media.save(folder, f"{step:08d}-{os.urandom(4).hex()}")
+        except (OSError, ValueError, RuncastError) as error:
+            self._drop(key, f"the {media.kind} could not be saved ({error})")
+            return True
+        self._append(
+            Media(
+                time=now,
+                key=key,
+                step=step,
+                kind=media.kind,
+                path=path.relative_to(self.dir).as_posix(),
+                caption=redact_text(media.caption) if media.caption else None,
+            )
+        )
+        return True
+
+    def _collect_copies(self, wait_until: float | None = None) -> None:
+        """Write the device values that have arrived; with a deadline, wait for the others."""
+        for record in self._copies.take_arrived(wait_until):
+            self._append(record)
+            self._logged += len(record.values)
+
+    def _log_unusual(self, values: Mapping[str, Any]) -> bool:
+        """Deal with a run that is finished, failed under `strict`, or has device values on their way.
+
+        Return whether to go on.
+        """
+        if self._failure is not None and self._strict:
+            failure, self._failure = self._failure, None
+            raise failure
+        if self._copies.waiting:
+            self._collect_copies()
+        if self._journal is None and self.status is not None and self._pid == os.getpid():
+            self._drop(
+                "log",
+                f"the run {self.id} is {self.status}; start another one, or this one again with init(id={self.id!r}, "
+                "resume='allow')",
+            )
+        return self._journal is not None
+
+    def _check(self, now: float) -> None:
+        self._check_from, self._check_at = now, now + CHECK_S
+        if self._carrier is not None:
+            failure = self._carrier.check()
+            if failure is not None and self._strict:
+                self._failure = failure
+
+    def _append(self, record: Record) -> None:
+        if self._journal is None:
+            self._log_unusual({})
+            return
+        self._journal.append(encode_line(record))
+
+    def _drop(self, key: str, reason: str) -> None:
+        self._dropped[key] = self._dropped.get(key, 0) + 1
+        if key not in self._told:
+            self._told.add(key)
+            warn(f"{key!r} was not logged: {reason}. It is counted and not mentioned again.")
+            if self._journal is not None:
+                self._append(Dropped(time=time.time(), key=key, reason=reason))
+
+    # How it lives and ends
+
+    def after_fork(self) -> None:
+        """Become harmless in a forked child: it may log, but it never finishes the run or touches the deliveries."""
+        self._lock = threading.Lock()
+        self._copies = Copies()
+        if self._carrier is not None:
+            self._carrier.abandon()
+            self._carrier = None
+
+    def __enter__(self) -> "Run":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        status, text = status_of(error)
+        self.finish(status, error=text)
+
+    def __reduce__(self) -> tuple[Callable[..., "Run"], tuple[RunFile, str]]:
+        """Travel to another process as a run that takes everything and writes nothing."""
+        return _silent, (self._file, str(self.dir))
+
+    def __repr__(self) -> str:
+        return f"<Run {self.name!r} {self.id} in {self.dir}: {self.status or 'running'}>"
+
+
+def _silent(file: RunFile, path: str) -> Run:
+    return Run(file, RunDirectory(Path(path)), None, None)

@@ -1,0 +1,99 @@
+"""What the delivery to one tracker says of itself: a small file that the training process and the command line read."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, Protocol
+
+import msgspec
+
+from runcast.core.errors import RuncastError
+from runcast.core.layout import write_atomically
+from runcast.core.records import Status
+
+Phase = Literal["starting", "delivering", "retrying", "suspended", "finished", "refused"]
+
+
+class DeliveryState(msgspec.Struct, kw_only=True):
+    """Says how far one tracker is.
+
+    `cursor` is the offset in the journal up to which everything was delivered; `sending` the offset up to which the
+    batch goes that was under way when the state was written; `clean` is false while a process has the tracker open, so
+    that its sudden death is noticed. `points` counts delivered points, `refused` lost ones by reason. `ending` is the
+    status that the journal announced, `status` the one that the tracker was told.
+    """
+
+    phase: Phase = "starting"
+    cursor: int = 0
+    sending: int = 0
+    clean: bool = True
+    points: int = 0
+    damaged: int = 0
+    step: int = 0
+    refused: dict[str, int] = {}
+    renamed: dict[str, str] = {}
+    ids: dict[str, str] = {}
+    url: str | None = None
+    ending: Status | None = None
+    ending_error: str | None = None
+    status: Status | None = None
+    error: str | None = None
+    traceback: str | None = None
+    attempts: int = 0
+    pid: int = 0
+    version: str | None = None
+    updated: float = 0.0
+
+
+def load_state(folder: Path) -> DeliveryState | None:
+    """Read a tracker's state; None if it never ran or the file is damaged."""
+    try:
+        return msgspec.json.decode((folder / "state.json").read_bytes(), type=DeliveryState)
+    except (OSError, msgspec.DecodeError):
+        return None
+
+
+def save_state(folder: Path, state: DeliveryState) -> None:
+    """Write a tracker's state in one step."""
+    write_atomically(folder / "state.json", msgspec.json.encode(state))
+
+
+class TrackerStatistics(msgspec.Struct, frozen=True, kw_only=True):
+    """Counts points for one tracker; `waiting` ones are in the journal, `refused` ones are lost, by reason."""
+
+    phase: Phase
+    delivered: int
+    waiting: int
+    refused: dict[str, int]
+    url: str | None
+    error: str | None
+
+
+class Statistics(msgspec.Struct, frozen=True, kw_only=True):
+    """Counts what this process logged; `dropped` maps a key to how many of its values were no numbers."""
+
+    logged: int
+    dropped: dict[str, int]
+    lost: int
+    trackers: dict[str, TrackerStatistics]
+
+
+class Carrier(Protocol):
+    """Is what a Run needs from the delivery of its records.
+
+    Nothing here waits, except `flush` and `finish`, up to their time.
+    """
+
+    def check(self) -> RuncastError | None:
+        """Restart what died, tell the user what is new, return the newest final failure of a tracker."""
+
+    def states(self) -> Mapping[str, DeliveryState]:
+        """Return what each tracker last said."""
+
+    def flush(self, size_bytes: int, timeout_s: float) -> bool:
+        """Wait until every tracker has the journal's first *size_bytes*; return whether that came true."""
+
+    def finish(self, timeout_s: float) -> bool:
+        """Wait until every tracker has closed its run; return whether that came true."""
+
+    def abandon(self) -> None:
+        """Forget the children: this is a fork, they belong to the parent."""

@@ -1,0 +1,132 @@
+"""What a user logs becomes a Python number, or a reason why it cannot.
+
+Tensors and arrays are recognised by what they can do, so nothing is imported for them. A tensor on a device is not read
+here: its copy to the host is started and its value taken by a later call, when it has arrived, so that logging it never
+waits for the device.
+"""
+
+import sys
+from collections.abc import Callable, Mapping
+from numbers import Number as AnyNumber
+from typing import Any, NamedTuple
+
+from runcast.core.records import Number
+
+MAX_EXACT_INT = 2**63
+
+
+class NotANumber(Exception):
+    """Carries the reason, in a few words, why a value cannot be a metric."""
+
+
+def to_number(value: Any) -> Number:
+    """Convert a Python or NumPy number, a 0-d or 1-element array or a tensor on the host to an int or a float.
+
+    A bool is 0 or 1; an int of more than 64 bits becomes the nearest float.
+
+    Raises:
+        NotANumber: It is text, None, a collection, a tensor without data (meta, sparse) or of more than one element, or
+            complex.
+    """
+    kind = type(value)
+    if kind is float:
+        return value  # type: ignore[no-any-return]
+    if kind is int:
+        return value if -MAX_EXACT_INT <= value < MAX_EXACT_INT else _float_of(value)
+    if kind is bool:
+        return int(value)
+    if value is None or isinstance(value, str | bytes | list | tuple | dict | set):
+        raise NotANumber(f"{'None' if value is None else 'a ' + kind.__name__} is not a number")
+    try:
+        return _convert(value, kind)
+    except NotANumber:
+        raise
+    except Exception as error:  # noqa: BLE001 - foreign code: any __float__, item or property may raise anything
+        raise NotANumber(f"{kind.__name__} cannot be read ({type(error).__name__})") from None
+
+
+def _convert(value: Any, kind: type) -> Number:
+    item = getattr(value, "item", None)
+    if item is not None:
+        if getattr(value, "is_sparse", False) or "sparse" in str(getattr(value, "layout", "")):
+            raise NotANumber("a sparse tensor is not a number")
+        if _device(value) == "meta":
+            raise NotANumber("a meta tensor has no value")
+        count = _elements(value)
+        if count != 1:
+            raise NotANumber(f"{kind.__name__} of {count} elements is not one number")
+        value = item()
+    if isinstance(value, bool | int):
+        return int(value) if -MAX_EXACT_INT <= value < MAX_EXACT_INT else _float_of(value)
+    if isinstance(value, float):
+        return float(value)
+    if isinstance(value, AnyNumber) or hasattr(type(value), "__float__"):
+        return float(value)
+    raise NotANumber(f"{kind.__name__} is not a number")
+
+
+def _float_of(value: int) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        raise NotANumber("an int of more than 1,024 bits is not a number that trackers can hold") from None
+
+
+def _elements(value: Any) -> int:
+    count: Any = getattr(value, "numel", None) or getattr(value, "size", 1)
+    return int(count() if callable(count) else count)
+
+
+def _device(value: Any) -> str:
+    device = getattr(value, "device", "cpu")
+    return str(getattr(device, "type", device)).split(":")[0]
+
+
+class DeviceValue(NamedTuple):
+    """Is the copy of a 0-d or 1-element device tensor on its way to the host; `ready` never waits."""
+
+    host: Any
+    ready: Callable[[], bool]
+
+
+def start_copy(value: Any) -> DeviceValue | None:
+    """Start the copy of a device tensor to pinned host memory, without synchronising.
+
+    None if *value* is no such tensor.
+
+    Works for the devices whose streams have events (cuda, xpu). A tensor of another device is read by `to_number`,
+    which waits.
+
+    Raises:
+        NotANumber: Looking at it, or starting the copy, raised.
+    """
+    try:
+        return _start_copy(value)
+    except Exception as error:  # noqa: BLE001 - foreign code, as above
+        raise NotANumber(f"{type(value).__name__} cannot be read ({type(error).__name__})") from None
+
+
+def _start_copy(value: Any) -> DeviceValue | None:
+    if not hasattr(value, "item") or _device(value) not in ("cuda", "xpu") or not hasattr(value, "detach"):
+        return None
+    torch = sys.modules.get("torch")
+    if torch is None or _elements(value) != 1:
+        return None
+    streams = getattr(torch, value.device.type)
+    event = streams.Event()
+    with streams.device(value.device):
+        host = value.detach().to("cpu", non_blocking=True)
+        event.record()
+    return DeviceValue(host, event.query)
+
+
+def leaves(values: Mapping[Any, Any], prefix: str = "", depth: int = 0) -> list[tuple[str, Any]]:
+    """List the values of a nested mapping under their joined keys; a key that is no text becomes one."""
+    found: list[tuple[str, Any]] = []
+    for key, value in values.items():
+        name = prefix + (key if isinstance(key, str) else str(key))
+        if isinstance(value, Mapping) and depth < 8:
+            found += leaves(value, f"{name}/", depth + 1)
+        else:
+            found.append((name, value))
+    return found
