@@ -1,0 +1,9 @@
+"""Which trackers can be used, and which a run will use: `report_to` becomes decisions with reasons.
+
+May import `runcast.core` and the table of `runcast.integrations`; imports no SDK, opens no socket, asks nothing. Start
+reading at `selection.py`.
+"""
+
+from runcast.autodetect.selection import Selection, Survey, decide, select, survey
+
+__all__ = ["Selection", "Survey", "decide", "select", "survey"]

@@ -1,0 +1,50 @@
+"""Whether a user has configured a service.
+
+Environment, netrc and configuration files, in the places where the SDKs look themselves.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from runcast.integrations.table import Address, Credentials, Integration, Netrc, TextFile, Variables
+
+
+def configured(row: Integration, environ: Mapping[str, str] = os.environ) -> str | None:
+    """Say where the credentials of a tracker are ("WANDB_API_KEY"), or None if there are none."""
+    return next((where for credentials in row.credentials if (where := _found(credentials, environ))), None)
+
+
+def switched(variables: Mapping[str, tuple[str, ...]], environ: Mapping[str, str] = os.environ) -> str | None:
+    """Return the first variable that has one of its values, as NAME=value."""
+    for name, values in variables.items():
+        if environ.get(name, "").strip().lower() in values and environ.get(name):
+            return f"{name}={environ[name]}"
+    return None
+
+
+def _found(credentials: Credentials, environ: Mapping[str, str]) -> str | None:
+    if isinstance(credentials, Variables):
+        return credentials.names[0] if all(environ.get(name) for name in credentials.names) else None
+    if isinstance(credentials, Address):
+        return credentials.name if re.match(credentials.pattern, environ.get(credentials.name, "")) else None
+    if isinstance(credentials, Netrc):
+        path = Path(environ.get("NETRC") or _home(environ) / ".netrc")
+        host = urlsplit(environ.get(credentials.host_variable, "")).hostname or credentials.host
+        return str(path) if re.search(rf"^\s*machine\s+{re.escape(host)}(\s|$)", _text(path), re.MULTILINE) else None
+    assert isinstance(credentials, TextFile)
+    path = Path(environ.get(credentials.variable) or credentials.path.replace("~", str(_home(environ)), 1))
+    return str(path) if re.search(credentials.pattern, _text(path), re.MULTILINE) else None
+
+
+def _home(environ: Mapping[str, str]) -> Path:
+    return Path(environ.get("HOME") or os.path.expanduser("~"))
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""

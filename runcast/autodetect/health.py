@@ -1,0 +1,126 @@
+"""What `runcast doctor` finds out: the machine, the runs' folder, and every tracker, without importing any of them."""
+
+import os
+import platform
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, TypeAlias
+from urllib.parse import urlsplit
+
+import msgspec
+
+from runcast.autodetect.installed import is_older, scan
+from runcast.autodetect.selection import Survey, survey
+from runcast.integrations.table import Address, Integration, Netrc
+
+Support: TypeAlias = Literal["tested", "supported", "newer", "too old", "missing"]
+
+
+class TrackerHealth(msgspec.Struct, frozen=True, kw_only=True):
+    """Says whether a tracker can be used and where it would write.
+
+    `support` compares `version` with the `minimum` and the `tested` one; "newer" is newer than the tested one. `mode`
+    is "online", "local", "off" or None if it cannot be used: then `problem` says why and `mend` how to mend it.
+    `log_in` is the command that configures the service.
+    """
+
+    name: str
+    title: str
+    version: str | None
+    minimum: str
+    tested: str
+    support: Support
+    mode: Literal["online", "local", "off"] | None
+    reason: str
+    where: str | None
+    problem: str
+    mend: str
+    log_in: str
+
+
+class Health(msgspec.Struct, frozen=True, kw_only=True):
+    """Says what runcast finds on this machine.
+
+    `torch` is a version or None, `devices` names what PyTorch could train on besides the processor.
+    """
+
+    runcast: str
+    python: str
+    system: str
+    torch: str | None
+    devices: list[str]
+    runs: str
+    is_writable: bool
+    trackers: list[TrackerHealth]
+
+
+def examine(runs: Path, offline: bool | None = None, environ: Mapping[str, str] = os.environ) -> Health:
+    """Look at the machine and at every known tracker; nothing is imported, written or asked."""
+    from runcast import __version__
+
+    return Health(
+        runcast=__version__,
+        python=platform.python_version(),
+        system=f"{platform.system()} {platform.machine()}",
+        torch=scan().version("torch"),
+        devices=_devices(),
+        runs=str(runs),
+        is_writable=_is_writable(runs),
+        trackers=[_tracker(seen, runs, environ) for seen in survey(None, offline, environ).values()],
+    )
+
+
+def _tracker(seen: Survey, runs: Path, environ: Mapping[str, str]) -> TrackerHealth:
+    row, usable = seen.row, not seen.problem and not seen.off
+    where = service(row, environ) if seen.online else row.writes.format(runs=runs, name=row.name)
+    return TrackerHealth(
+        name=row.name,
+        title=row.title,
+        version=seen.version,
+        minimum=row.minimum,
+        tested=row.tested,
+        support=_support(row, seen.version),
+        mode="off" if seen.off else None if seen.problem else "online" if seen.online else "local",
+        reason=seen.reason,
+        where=where if usable else None,
+        problem=seen.problem,
+        mend=seen.mend,
+        log_in=row.log_in,
+    )
+
+
+def service(row: Integration, environ: Mapping[str, str] = os.environ) -> str:
+    """Name the host that a tracker would report to, as far as the environment says; else the service."""
+    variables = [credentials.name for credentials in row.credentials if isinstance(credentials, Address)]
+    variables += [credentials.host_variable for credentials in row.credentials if isinstance(credentials, Netrc)]
+    hosts = (urlsplit(environ.get(variable, "")) for variable in variables)
+    return next(
+        (f"{host.hostname}:{host.port}" if host.port else host.hostname for host in hosts if host.hostname), row.title
+    )
+
+
+def _support(row: Integration, version: str | None) -> Support:
+    if version is None:
+        return "missing"
+    if is_older(version, row.minimum):
+        return "too old"
+    if is_older(row.tested, version):
+        return "newer"
+    return "supported" if is_older(version, row.tested) else "tested"
+
+
+def _devices() -> list[str]:
+    """List GPUs as the operating system shows them, as asking PyTorch means importing it."""
+    if platform.system() == "Darwin" and platform.machine() == "arm64":
+        return ["Apple GPU"]
+    cards = [name for name in (os.listdir("/dev") if os.path.isdir("/dev") else ()) if re.fullmatch(r"nvidia\d+", name)]
+    return [f"NVIDIA GPU {name.removeprefix('nvidia')}" for name in sorted(cards)] or (
+        ["AMD GPU"] if os.path.exists("/dev/kfd") else []
+    )
+
+
+def _is_writable(folder: Path) -> bool:
+    """Tell whether the folder, or the one that it would be made in, takes files."""
+    there = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
+    return there.is_dir() and os.access(there, os.W_OK | os.X_OK)

@@ -1,0 +1,93 @@
+"""What is installed, from the names of the metadata folders on `sys.path`: no import, no parsing, a few milliseconds.
+
+`importlib.metadata` answers the same questions but takes longer than all of `runcast.init` may. A folder that is merely
+called `wandb` is no wandb.
+"""
+
+import importlib.util
+import os
+import re
+import sys
+from typing import NamedTuple
+
+ENTRY_POINT_GROUP = "runcast.trackers"
+
+
+class Distribution(NamedTuple):
+    """Is one installed distribution: its normalised name, its version, its metadata folder."""
+
+    name: str
+    version: str
+    folder: str
+
+
+class Installed(NamedTuple):
+    """Holds the distributions of an environment by normalised name (the first on the path wins)."""
+
+    distributions: dict[str, Distribution]
+
+    def version(self, *names: str) -> str | None:
+        """Return the version of the first of *names* that is installed."""
+        for name in names:
+            if found := self.distributions.get(normalise(name)):
+                return found.version
+        return None
+
+    def entry_points(self) -> dict[str, tuple[str, Distribution]]:
+        """Map the names in the group `runcast.trackers` to "module:Class" and the distribution that brings them."""
+        found = {}
+        for distribution in self.distributions.values():
+            try:
+                with open(os.path.join(distribution.folder, "entry_points.txt"), encoding="utf-8") as file:
+                    text = file.read()
+            except OSError:
+                continue
+            if ENTRY_POINT_GROUP in text:
+                section = re.search(rf"^\[{re.escape(ENTRY_POINT_GROUP)}\]\n((?:(?!\[).*\n?)*)", text, re.MULTILINE)
+                for name, value in re.findall(
+                    r"^\s*([\w.-]+)\s*=\s*([\w.:]+)", section[1] if section else "", re.MULTILINE
+                ):
+                    found[name] = (value, distribution)
+        return found
+
+
+def scan() -> Installed:
+    """List what is installed on `sys.path`."""
+    found: dict[str, Distribution] = {}
+    for folder in sys.path:
+        try:
+            names = os.listdir(folder or ".")
+        except OSError:
+            continue
+        for name in names:
+            if name.endswith((".dist-info", ".egg-info")):
+                stem, _, version = name.rpartition(".")[0].partition("-")
+                key = normalise(stem)
+                found.setdefault(key, Distribution(key, version.split("-py")[0] or "0", os.path.join(folder, name)))
+    return Installed(found)
+
+
+def normalise(name: str) -> str:
+    """Write a distribution's name as PEP 503 does."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def has_package(name: str) -> bool:
+    """Tell whether a top-level package has code behind it (a folder without `__init__.py` has none)."""
+    if name in sys.modules:
+        return True
+    try:
+        found = importlib.util.find_spec(name)
+    except (ImportError, ValueError):
+        return False
+    return found is not None and found.origin is not None
+
+
+def is_older(version: str, minimum: str) -> bool:
+    """Compare the leading numbers of two versions."""
+    return _numbers(version) < _numbers(minimum)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    match = re.match(r"\d+(?:\.\d+)*", version)
+    return tuple(int(part) for part in match[0].split(".")) if match else ()

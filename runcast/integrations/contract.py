@@ -1,0 +1,191 @@
+"""The contract between a delivery and a tracker: what a Tracker is told, what it does, what it reads back.
+
+A Tracker writes one run to one service. All of its methods are called from one thread of one process
+(`runcast.delivery`), in the order `setup`, any of the `log_*`, `flush`, `finish`; `read` on its own. It knows nothing
+of retries, threads, ranks, redaction or keys that its service cannot hold: those are settled before it is called. A
+method that fails raises `RetryableError` (call me again later) or `FinalError` (never).
+"""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import msgspec
+
+from runcast.core.names import NameRule
+from runcast.core.records import MediaKind, Number, ParamValue, Point, Status
+
+Kind = Literal["params", "metrics", "summary", "tags", "media", "artifacts", "status"]
+ALL_KINDS: frozenset[Kind] = frozenset(("params", "metrics", "summary", "tags", "media", "artifacts", "status"))
+
+
+class MediaFile(msgspec.Struct, frozen=True):
+    """Is one image, sound, text, table (CSV) or histogram (JSON: `counts` of n, `edges` of n + 1) on disk."""
+
+    key: str
+    step: int
+    kind: MediaKind
+    path: Path
+    caption: str | None
+    time: float
+
+
+class ArtifactFile(msgspec.Struct, frozen=True):
+    """Is a file or a folder to keep with the run; `kind` is the user's word ("model", "dataset", "config", "file")."""
+
+    name: str
+    kind: str
+    path: Path
+
+
+class TrackedRun(msgspec.Struct, kw_only=True):
+    """Tells a Tracker about the run, and remembers what the tracker says of it.
+
+    `directory` is the run's folder, `local` the folder under it where this tracker may write files. `online` says
+    whether credentials are configured and wanted. `options` is what the user passed as `init(setup={name: options})`.
+    `given` names the arguments of `init` that the user passed. `pid` is the training process. `ids` survives restarts:
+    `remember` writes it before it returns. `resumed` is true when this tracker has opened this run before. `url` is set
+    by `setup`: where a person sees the run (a web address or a local path).
+    """
+
+    id: str
+    name: str
+    project: str
+    directory: Path
+    local: Path
+    created: float
+    online: bool
+    group: str | None = None
+    tags: Sequence[str] = ()
+    notes: str | None = None
+    pid: int = 0
+    options: Mapping[str, Any] = {}
+    given: frozenset[str] = frozenset()
+    ids: dict[str, str] = {}
+    resumed: bool = False
+    url: str | None = None
+    save_ids: Callable[[dict[str, str]], None] | None = None
+
+    def setting(self, field: str, *variables: str) -> Any:
+        """Choose a value.
+
+        The tracker's own option, else init's argument, else the environment, else our default (None if there is none).
+        """
+        if field in self.options:
+            return self.options[field]
+        if field in self.given:
+            return getattr(self, field)
+        for variable in variables:
+            if os.environ.get(variable):
+                return os.environ[variable]
+        return getattr(self, field, None)
+
+    def remember(self, **ids: str) -> None:
+        """Keep the service's own identifiers of this run, so that a restart or a resume finds it again."""
+        self.ids.update(ids)
+        if self.save_ids is not None:
+            self.save_ids(self.ids)
+
+
+class Reading(msgspec.Struct, kw_only=True):
+    """Is what a tracker's own reader sees of the run; None where the service has no such thing.
+
+    Keys are the service's names (the caller maps them back). `points` holds every stored point, in any order. `params`
+    may be texts. `artifacts` holds the names given to `log_artifact`, `media` the keys and steps given to `log_media`.
+    """
+
+    points: list[Point]
+    params: dict[str, Any] | None = None
+    summary: dict[str, Any] | None = None
+    tags: set[str] | None = None
+    artifacts: set[str] | None = None
+    media: set[tuple[str, int]] | None = None
+    status: Status | Literal["running"] | None = None
+    name: str | None = None
+    notes: str | None = None
+    group: str | None = None
+
+
+class Tracker:
+    """Writes one run to one service.
+
+    Subclass it, add a row to the table, and `runcast.testing.check_tracker` says what is missing.
+
+    The class attributes are data about the service: what it can hold (`supports`; the rest is never sent), which names
+    it accepts (`names` for metrics and summary, and likewise for params, tags, artifacts and media), how long a
+    parameter's text may be, and whether it keeps 64-bit floats. `measures` is true for a tracker that is a meter
+    (CodeCarbon): its `measure` is asked now and then for metrics, which then reach every other tracker. The constructor
+    takes no arguments and does no I/O.
+    """
+
+    name: ClassVar[str]
+    supports: ClassVar[frozenset[Kind]] = ALL_KINDS
+    names: ClassVar[NameRule] = NameRule()
+    param_names: ClassVar[NameRule] = NameRule()
+    tag_names: ClassVar[NameRule] = NameRule()
+    artifact_names: ClassVar[NameRule] = NameRule()
+    max_param_chars: ClassVar[int | None] = None
+    precision: ClassVar[Literal["float64", "float32"]] = "float64"
+    measures: ClassVar[bool] = False
+
+    def setup(self, run: TrackedRun) -> None:
+        """Start the run, or go on with it if `run.resumed`; set `run.url`. Never closes a run that it did not open."""
+        raise NotImplementedError
+
+    def log_params(self, params: Mapping[str, ParamValue]) -> None:
+        """Store flat parameters. A key may come again, with another value: the last one holds."""
+
+    def log_metrics(self, points: Sequence[Point]) -> None:
+        """Store points.
+
+        Steps may repeat and go back; values may be NaN and ±inf; `step` is a Python int, `value` a float or int.
+        """
+
+    def log_summary(self, values: Mapping[str, Number | str | bool]) -> None:
+        """Store final values. A key may come again: the last one holds."""
+
+    def add_tags(self, tags: Sequence[str]) -> None:
+        """Add tags to those that the run has."""
+
+    def log_media(self, media: MediaFile) -> None:
+        """Store a media file at its step as what it is, or as a plain file where the service has no such kind."""
+
+    def log_artifact(self, artifact: ArtifactFile) -> None:
+        """Store a file or a folder. A name may come again: it is a new version, or it replaces the first."""
+
+    def measure(self, final: bool) -> Mapping[str, Number]:
+        """Return what was measured since the run began; asked only if `measures`. Empty when there is nothing new."""
+        return {}
+
+    def flush(self) -> None:
+        """Make what was logged visible to `read`, as far as the service can.
+
+        Called after each batch, so it must be cheap.
+        """
+
+    def finish(self, status: Status, error: str | None = None) -> None:
+        """Close the run with its status, in the service's own word.
+
+        Does nothing when called again or without `setup`.
+        """
+
+    def read(self, run: TrackedRun) -> Reading:
+        """Read the run back with the service's own reader, in a process of its own, also while the run is open."""
+        raise NotImplementedError
+
+
+__all__ = [
+    "ALL_KINDS",
+    "ArtifactFile",
+    "Kind",
+    "MediaFile",
+    "NameRule",
+    "Number",
+    "ParamValue",
+    "Point",
+    "Reading",
+    "Status",
+    "TrackedRun",
+    "Tracker",
+]

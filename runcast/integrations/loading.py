@@ -1,0 +1,33 @@
+"""How a Tracker class is found by its name: the only place that imports the modules of this folder."""
+
+import importlib
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from runcast.core.errors import TrackerUnavailableError
+from runcast.integrations.contract import Tracker
+
+
+def load_tracker(target: str, environment: Mapping[str, str] | None = None) -> type[Tracker]:
+    """Import a Tracker class from "module:Class", after setting what its SDK reads when it is imported.
+
+    Raises:
+        TrackerUnavailableError: Its SDK is not installed, or is installed but broken; the message says which.
+    """
+    for variable, value in (environment or {}).items():
+        os.environ.setdefault(variable, value)
+    module, _, name = target.partition(":")
+    try:
+        found: Any = importlib.import_module(module)
+        for part in name.split("."):
+            found = getattr(found, part)
+    except ModuleNotFoundError as error:
+        raise TrackerUnavailableError(f"{error.name} is not installed, {target} needs it.") from error
+    except Exception as error:
+        raise TrackerUnavailableError(
+            f"{target} is installed but broken: importing it raised {type(error).__name__}: {error}"
+        ) from error
+    if not (isinstance(found, type) and issubclass(found, Tracker)):
+        raise TrackerUnavailableError(f"{target} is not a runcast.Tracker.")
+    return found

@@ -1,0 +1,219 @@
+"""THE table: one row for each tracker. Everything else that names a tracker is derived from it.
+
+A row is data, so that autodetection reads it without importing any SDK. `environment` is set in the tracker's own
+delivery process, before its SDK is imported, unless the user has set the variable: it keeps the SDK quiet, bounded in
+time, and off the other trackers.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import msgspec
+
+
+class Variables(msgspec.Struct, frozen=True):
+    """Credentials in the environment: all of these variables are set."""
+
+    names: tuple[str, ...]
+
+
+class Address(msgspec.Struct, frozen=True):
+    """A server named by a variable whose value matches `pattern`."""
+
+    name: str
+    pattern: str = r"https?://"
+
+
+class Netrc(msgspec.Struct, frozen=True):
+    """A password in the user's netrc file for `host`, or for the host in the variable `host_variable`."""
+
+    host: str
+    host_variable: str
+
+
+class TextFile(msgspec.Struct, frozen=True):
+    """A configuration file (the variable's value, else `path`, with ~ expanded) that has a line matching `pattern`."""
+
+    path: str
+    pattern: str
+    variable: str = ""
+
+
+Credentials = Variables | Address | Netrc | TextFile
+
+
+class Integration(msgspec.Struct, frozen=True, kw_only=True):
+    """Is one row.
+
+    Where the Tracker is, what it needs, how a user configures the service, how a person opens the result.
+
+    `minimum` and `tested` are versions of `distribution`. `credentials` are alternatives: with any of them the tracker
+    can go online (none listed: it is always local); `local` says whether it works without any. `off` and `offline` map
+    an environment variable to the values (lower case) with which users already switch the tracker off, or to its local
+    mode; `unset` needs no variable. `open_command` may use {url}, {local} and {directory}; `writes` says where local
+    runs lie, with {runs} and {name}.
+    """
+
+    name: str
+    tracker: str
+    distribution: str
+    package: str
+    minimum: str
+    tested: str
+    title: str
+    open_command: str
+    aliases: tuple[str, ...] = ()
+    alternatives: tuple[str, ...] = ()
+    credentials: tuple[Credentials, ...] = ()
+    off: Mapping[str, tuple[str, ...]] = {}
+    offline: Mapping[str, tuple[str, ...]] = {}
+    environment: Mapping[str, str] = {}
+    offline_environment: Mapping[str, str] = {}
+    log_in: str = ""
+    writes: str = "{runs}/*/trackers/{name}"
+    local: bool = True
+    measures: bool = False
+
+
+TRUE = ("1", "on", "yes", "true")
+FALSE = ("0", "off", "no", "false")
+
+_ROWS = (
+    Integration(
+        name="wandb",
+        title="Weights & Biases",
+        tracker="runcast.integrations.wandb:WandbTracker",
+        distribution="wandb",
+        package="wandb",
+        minimum="0.22",
+        tested="0.31.0",
+        open_command="wandb sync {local}/wandb/offline-run-*",
+        credentials=(Variables(("WANDB_API_KEY",)), Netrc("api.wandb.ai", "WANDB_BASE_URL")),
+        off={"WANDB_MODE": ("disabled",), "WANDB_DISABLED": TRUE},
+        offline={"WANDB_MODE": ("offline", "dryrun")},
+        environment={"WANDB_SILENT": "true", "WANDB_ERROR_REPORTING": "false"},
+        offline_environment={"WANDB_MODE": "offline"},
+        log_in="wandb login",
+    ),
+    Integration(
+        name="mlflow",
+        title="MLflow",
+        tracker="runcast.integrations.mlflow:MlflowTracker",
+        distribution="mlflow",
+        alternatives=("mlflow-skinny",),
+        package="mlflow",
+        minimum="2.14",
+        tested="3.17.2",
+        open_command="mlflow ui --backend-store-uri {url}",
+        writes="{runs}/mlflow.db",
+        credentials=(Address("MLFLOW_TRACKING_URI", r"https?://|databricks|azureml://"),),
+        off={"DISABLE_MLFLOW_INTEGRATION": TRUE},
+        environment={
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+            "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+            "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+            "MLFLOW_LOGGING_LEVEL": "WARNING",
+        },
+        log_in="export MLFLOW_TRACKING_URI=http://your-server:5000",
+    ),
+    Integration(
+        name="comet_ml",
+        title="Comet",
+        aliases=("comet",),
+        tracker="runcast.integrations.comet_ml:CometTracker",
+        distribution="comet-ml",
+        package="comet_ml",
+        minimum="3.43.2",
+        tested="3.58.8",
+        open_command="comet upload $(ls -tr {local}/*.zip)",
+        credentials=(
+            Variables(("COMET_API_KEY",)),
+            TextFile("~/.comet.config", r"^\s*api_key\s*=\s*\S", "COMET_CONFIG"),
+        ),
+        off={"COMET_MODE": ("disabled",)},
+        offline={"COMET_MODE": ("offline",), "COMET_START_ONLINE": FALSE, "COMET_OFFLINE": TRUE},
+        environment={
+            "COMET_DISABLE_AUTO_LOGGING": "1",
+            "COMET_AUTO_LOG_CO2": "0",
+            "COMET_AUTO_LOG_ENV_HOST": "0",
+            "COMET_AUTO_LOG_ENV_DETAILS": "0",
+            "COMET_ERROR_TRACKING_ENABLE": "0",
+            "COMET_DISABLE_ANNOUNCEMENT": "1",
+            "COMET_LOGGING_CONSOLE": "error",
+            "COMET_FALLBACK_STREAMER_KEEP_OFFLINE_ZIP": "1",
+            "COMET_GET_OR_ADD_EXPERIMENT_RETRY_TOTAL": "0",
+            "COMET_GET_OR_ADD_EXPERIMENT_RETRY_CONNECT": "0",
+            "COMET_GET_OR_ADD_EXPERIMENT_RETRY_READ": "0",
+        },
+        log_in="comet login",
+    ),
+    Integration(
+        name="clearml",
+        title="ClearML",
+        tracker="runcast.integrations.clearml:ClearmlTracker",
+        distribution="clearml",
+        package="clearml",
+        minimum="1.14",
+        tested="2.1.12",
+        open_command="clearml-task --import-offline-session {url}",
+        credentials=(
+            Variables(("CLEARML_API_HOST", "CLEARML_API_ACCESS_KEY", "CLEARML_API_SECRET_KEY")),
+            TextFile("~/clearml.conf", r"""^[^#]*["']?access_key["']?\s*[:=]\s*["']?\w""", "CLEARML_CONFIG_FILE"),
+        ),
+        offline={"CLEARML_OFFLINE_MODE": TRUE, "TRAINS_OFFLINE_MODE": TRUE},
+        environment={"CLEARML_LOG_LEVEL": "ERROR"},
+        offline_environment={"CLEARML_OFFLINE_MODE": "1"},
+        log_in="clearml-init",
+    ),
+    Integration(
+        name="dvclive",
+        title="DVCLive",
+        tracker="runcast.integrations.dvclive:DvcliveTracker",
+        distribution="dvclive",
+        package="dvclive",
+        minimum="3.41",
+        tested="3.49.1",
+        open_command="cat {url}/metrics.json",
+        credentials=(
+            Variables(("DVC_STUDIO_TOKEN",)),
+            Variables(("STUDIO_TOKEN",)),
+            TextFile("~/.config/dvc/config", r"^\s*token\s*=\s*\S"),
+            TextFile(".dvc/config.local", r"^\s*token\s*=\s*\S"),
+        ),
+        offline={"DVC_STUDIO_OFFLINE": TRUE},
+        environment={"DVC_NO_ANALYTICS": "1"},
+        offline_environment={"DVC_STUDIO_OFFLINE": "true"},
+        log_in="dvc studio login",
+    ),
+    Integration(
+        name="codecarbon",
+        title="CodeCarbon",
+        tracker="runcast.integrations.codecarbon:CodecarbonTracker",
+        distribution="codecarbon",
+        package="codecarbon",
+        minimum="3.0",
+        tested="3.3.2",
+        open_command="cat {url}",
+        credentials=(
+            Variables(("CODECARBON_API_KEY",)),
+            TextFile("~/.codecarbon.config", r"^\s*api_key\s*=\s*\S"),
+            TextFile(".codecarbon.config", r"^\s*api_key\s*=\s*\S"),
+        ),
+        log_in="codecarbon login",
+        measures=True,
+    ),
+    Integration(
+        name="tensorboard",
+        title="TensorBoard",
+        tracker="runcast.integrations.tensorboard:TensorboardTracker",
+        distribution="tensorboard",
+        package="tensorboard",
+        minimum="2.15",
+        tested="2.21.0",
+        open_command="tensorboard --logdir {url}",
+    ),
+)
+
+TABLE: Mapping[str, Integration] = MappingProxyType({row.name: row for row in _ROWS})
+ALIASES: Mapping[str, str] = MappingProxyType({alias: row.name for row in _ROWS for alias in row.aliases})
