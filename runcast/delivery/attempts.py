@@ -1,0 +1,112 @@
+"""Calling a tracker until it succeeds, or will never succeed, or there is no time left.
+
+This is one of the two places that catch every exception: an SDK may raise anything, and none of it may end the
+delivery.
+"""
+
+import logging
+import time
+import traceback
+from collections.abc import Callable
+
+from runcast.core.errors import FinalError, RetryableError, TrackerUnavailableError
+from runcast.delivery.retry import backoff_s
+
+UNKNOWN_ERRORS = 3  # attempts after an exception that is neither retryable nor final
+ONCE_PAUSE_S = 0.5
+
+log = logging.getLogger("runcast.delivery")
+
+
+class GaveUp(Exception):
+    """Ends a delivery whose run is over and whose time is, too; the rest stays in the journal."""
+
+
+class Attempts:
+    """Makes the attempts of one delivery; `busy_since` tells a watchdog how long a call has been under way.
+
+    Args:
+        name: The tracker's name, for the log.
+        alive: Tells whether the training process still lives.
+        wait: Sleeps up to a number of seconds; returns early when there is news.
+        follow: Whether failing goes on while the training lives; without it, a few attempts have to do.
+        patience_s: How long to go on with failing attempts once the run is over.
+        save: Writes changes to the delivery's state.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        alive: Callable[[], bool],
+        wait: Callable[[float], None],
+        follow: bool,
+        patience_s: float,
+        save: Callable[..., None],
+    ) -> None:
+        self._name, self._alive, self._wait = name, alive, wait
+        self._follow, self._patience_s, self._save = follow, patience_s, save
+        self._over_since: float | None = None
+        self.busy_since: float | None = None
+
+    def run_is_over(self) -> None:
+        """Start the clock of the patience."""
+        self._over_since = self._over_since or time.monotonic()
+
+    def __call__(self, what: str, call: Callable[[], object], again: Callable[[], object] | None = None) -> None:
+        """Call until it succeeds; `again` runs before every attempt but the first.
+
+        Raises:
+            FinalError: It will never succeed.
+            GaveUp: The run is over, and so is the patience.
+        """
+        attempt = unknown = 0
+        while True:
+            self.busy_since = time.monotonic()
+            try:
+                if attempt and again is not None:
+                    again()
+                call()
+                break
+            except (FinalError, TrackerUnavailableError):
+                raise
+            except RetryableError as error:
+                failure: Exception = error
+            except Exception as error:
+                log.exception("%s: %s raised", self._name, what)
+                unknown += 1
+                if unknown >= UNKNOWN_ERRORS:
+                    raise FinalError(f"{type(error).__name__}: {error}") from error
+                failure = error
+            finally:
+                self.busy_since = None
+            attempt += 1
+            self._pause(what, failure, attempt)
+        if attempt:
+            self._save(phase="delivering", error=None, traceback=None)
+
+    def _pause(self, what: str, failure: Exception, attempt: int) -> None:
+        said = f"{what}: {failure}"
+        trace = "".join(traceback.format_exception(failure))
+        if self._no_time_left(attempt):
+            self._save(error=said, traceback=trace)
+            raise GaveUp from failure
+        pause = backoff_s(attempt, getattr(failure, "retry_after_s", None)) if self._follow else ONCE_PAUSE_S
+        log.warning("%s: %s failed (%s); trying again in %.1f s", self._name, what, failure, pause)
+        self._save(phase="retrying", error=said, traceback=trace)
+        deadline = time.monotonic() + pause
+        while (left := deadline - time.monotonic()) > 0 and not self._ends_now():
+            self._wait(min(left, 1.0))
+
+    def _no_time_left(self, attempt: int) -> bool:
+        self._ends_now()
+        if not self._follow:
+            return attempt >= UNKNOWN_ERRORS
+        return self._over_since is not None and time.monotonic() - self._over_since > self._patience_s
+
+    def _ends_now(self) -> bool:
+        """Tell whether the training has just disappeared: then there is one more attempt at once."""
+        if self._over_since is not None or self._alive():
+            return False
+        self.run_is_over()
+        return True

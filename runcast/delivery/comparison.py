@@ -1,0 +1,245 @@
+"""What a tracker has, beside what the journal holds: the comparison and its verdict.
+
+Runs in the process that reads the tracker (`python -m runcast.delivery RUN NAME --verify`), as only that one imports
+its SDK.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from runcast.core.journal import JournalReader
+from runcast.core.layout import RunDirectory, RunFile
+from runcast.core.params import same_param, shorten
+from runcast.core.records import (
+    AnyRecord,
+    Artifact,
+    Media,
+    Metrics,
+    Number,
+    Params,
+    ParamValue,
+    Point,
+    Summary,
+    Tags,
+    points,
+)
+from runcast.core.state import DeliveryState, load_state
+from runcast.delivery.liveness import RunStatus, run_status
+from runcast.delivery.naming import ServiceNames
+from runcast.delivery.overview import open_command, place
+from runcast.delivery.recovery import Identity, canonical, identity
+from runcast.integrations.contract import Reading, TrackedRun, Tracker
+
+EXAMPLES = 5
+
+
+class Tally(msgspec.Struct, frozen=True, kw_only=True):
+    """Counts what was logged of one kind, what the tracker has of it, and what it refused; `wrong` names a few that it lacks or holds otherwise."""
+
+    logged: int
+    found: int
+    refused: int = 0
+    wrong: list[str] = []
+
+    @property
+    def is_right(self) -> bool:
+        """Tell whether everything is there, or was refused and counted."""
+        return self.found + self.refused >= self.logged
+
+
+class Verdict(msgspec.Struct, kw_only=True):
+    """Says what one tracker has of the run. `others` holds the tallies by kind: params, summary, tags, artifacts, media.
+
+    Of the `logged` points, `found` are there, `waiting` were not yet delivered, `refused` were refused and counted,
+    `missing` were delivered, but are not there. `extra` are there that should not be, `twice` of them because they came
+    more than once. `examples` names a few of both. `waiting_records` counts the other records that were not yet
+    delivered. `note` is worth knowing, `error` says why it could not be read.
+    """
+
+    name: str
+    online: bool = False
+    where: str | None = None
+    open_command: str | None = None
+    precision: str = "float64"
+    logged: int = 0
+    found: int = 0
+    waiting: int = 0
+    waiting_records: int = 0
+    refused: int = 0
+    missing: int = 0
+    extra: int = 0
+    twice: int = 0
+    examples: list[str] = []
+    others: dict[str, Tally] = {}
+    refused_for: dict[str, int] = {}
+    renamed: int = 0
+    status: str | None = None
+    status_logged: RunStatus | None = None
+    note: str | None = None
+    error: str | None = None
+
+    @property
+    def is_right(self) -> bool:
+        """Tell whether the tracker has everything exactly once, with the right status."""
+        return not self.problems()
+
+    def problems(self) -> list[str]:
+        """Say what is wrong, the worst first, each with the next step where there is one."""
+        if self.error:
+            return [self.error]
+        found = []
+        if self.missing:
+            found.append(f"{self.missing:,} points are missing: {', '.join(self.examples)}")
+        if self.extra:
+            found.append(f"{self.extra:,} points are too many ({self.twice:,} came twice): {', '.join(self.examples)}")
+        found += [
+            f"{kind}: {tally.found:,} of {tally.logged:,} are right, not {', '.join(tally.wrong)}"
+            for kind, tally in self.others.items()
+            if not tally.is_right
+        ]
+        if self.waiting or self.waiting_records:
+            found.append(
+                f"{self.waiting:,} points and {self.waiting_records:,} other records wait to be delivered: runcast sync"
+            )
+        elif self.status is not None and self.status_logged not in (self.status, "unknown"):
+            found.append(f"its status is {self.status}, but the run is {self.status_logged}: runcast sync")
+        return found
+
+
+def compare(directory: RunDirectory, file: RunFile, name: str, tracker: Tracker, tracked: TrackedRun) -> Verdict:
+    """Read one tracker and compare it with the journal. For a meter, with what it measured itself."""
+    reading = tracker.read(tracked)
+    state = load_state(directory.tracker(name)) or DeliveryState()
+    where = place(directory, name, state)
+    verdict = Verdict(
+        name=name,
+        online=file.trackers[name].online,
+        where=where,
+        open_command=open_command(directory, name, where),
+        precision=tracker.precision,
+        refused_for=state.refused,
+        renamed=len(state.renamed),
+        status=reading.status,
+        status_logged=run_status(directory, file),
+    )
+
+    def identify(point: Point) -> Identity:
+        # A meter counts its measurements; the step at which each reached the journal is not its own.
+        return identity(point._replace(step=0) if tracker.measures else point, tracker.precision)
+
+    have = Counter(identify(point) for point in reading.points)
+    foreign = set(have)
+    lacking: list[Identity] = []
+    names = ServiceNames(tracker, {})
+    expected = _Expected(tracker, names)
+    for record, offset in _records(directory):
+        is_waiting = offset > state.cursor and not tracker.measures
+        if isinstance(record, Metrics):
+            for point in points(record) if _concerns(record, name, tracker) else ():
+                verdict.logged += 1
+                key = identify(point._replace(key=names.metric(point.key)))
+                foreign.discard(key)
+                if have[key] > 0:
+                    have[key] -= 1
+                    verdict.found += 1
+                elif is_waiting:
+                    verdict.waiting += 1
+                else:
+                    lacking.append(key)
+        elif is_waiting:
+            verdict.waiting_records += 1
+        else:
+            expected.add(record)
+    extra = +have
+    verdict.refused = min(len(lacking), _refused(state, "point"))
+    verdict.missing = len(lacking) - verdict.refused
+    verdict.extra, verdict.twice = extra.total(), sum(count for key, count in extra.items() if key not in foreign)
+    examples = [*(lacking if verdict.missing else ()), *extra][:EXAMPLES]
+    verdict.examples = [f"{key[:60]} = {value} at step {step}" for key, step, value in examples]
+    verdict.others = expected.tallies(reading, state)
+    return verdict
+
+
+def _concerns(record: Metrics, name: str, tracker: Tracker) -> bool:
+    """Tell whether a tracker should have a record: a meter its own, another one all but its own."""
+    return record.by == name if tracker.measures else record.by != name and "metrics" in tracker.supports
+
+
+def _records(directory: RunDirectory) -> Iterable[tuple[AnyRecord, int]]:
+    reader = JournalReader(directory.journal)
+    while batch := reader.read():
+        yield from batch
+
+
+class _Expected:
+    """Gathers what a tracker should hold besides points, under the service's names; the last value of a key holds."""
+
+    def __init__(self, tracker: Tracker, names: ServiceNames) -> None:
+        self.tracker, self.names = tracker, names
+        self.params: dict[str, ParamValue] = {}
+        self.summary: dict[str, Number | str | bool] = {}
+        self.tags: set[str] = set()
+        self.artifacts: set[str] = set()
+        self.media: set[tuple[str, int]] = set()
+
+    def add(self, record: AnyRecord) -> None:
+        """Take a record into account."""
+        limit = self.tracker.max_param_chars
+        if isinstance(record, Params):
+            for key, value in self.names.params(record.values).items():
+                self.params[key] = shorten(value, limit) if limit and isinstance(value, str) else value
+        elif isinstance(record, Summary):
+            self.summary.update(self.names.summary(record.values))
+        elif isinstance(record, Tags):
+            self.tags.update(self.names.tags(record.tags))
+        elif isinstance(record, Artifact):
+            self.artifacts.add(self.names.artifact(record.name))
+        elif isinstance(record, Media):
+            self.media.add((self.names.metric(record.key), record.step))
+
+    def tallies(self, reading: Reading, state: DeliveryState) -> dict[str, Tally]:
+        """Compare with what was read; a kind that the service does not have, or that nothing was logged of, is left out."""
+        same: Callable[[Any, Any], bool] = same_param
+        tallies = {
+            "params": _tally(self.params, reading.params, same, _refused(state, "params")),
+            "summary": _tally(
+                self.summary,
+                reading.summary,
+                lambda a, b: _same_value(a, b, self.tracker.precision),
+                _refused(state, "summary"),
+            ),
+            "tags": _tally(dict.fromkeys(self.tags), _keys(reading.tags), same, _refused(state, "tags")),
+            "artifacts": _tally(
+                dict.fromkeys(self.artifacts), _keys(reading.artifacts), same, _refused(state, "artifact")
+            ),
+            "media": _tally(dict.fromkeys(self.media), _keys(reading.media), same, _refused(state, "media")),
+        }
+        return {kind: tally for kind, tally in tallies.items() if tally is not None and kind in self.tracker.supports}
+
+
+def _tally(
+    expected: Mapping[Any, Any], found: Mapping[Any, Any] | None, same: Callable[[Any, Any], bool], refused: int
+) -> Tally | None:
+    if found is None or not expected:
+        return None
+    wrong = [key for key, value in expected.items() if key not in found or not same(value, found[key])]
+    names = [(key if isinstance(key, str) else f"{key[0]} at step {key[1]}")[:80] for key in wrong[:EXAMPLES]]
+    return Tally(logged=len(expected), found=len(expected) - len(wrong), refused=min(refused, len(wrong)), wrong=names)
+
+
+def _keys(found: Iterable[Any] | None) -> dict[Any, None] | None:
+    return None if found is None else dict.fromkeys(found)
+
+
+def _same_value(logged: Any, found: Any, precision: str) -> bool:
+    numbers = (int, float)
+    if isinstance(logged, numbers) and isinstance(found, numbers):
+        return canonical(logged, precision) == canonical(found, precision)
+    return same_param(logged, found)
+
+
+def _refused(state: DeliveryState, kind: str) -> int:
+    return sum(count for reason, count in state.refused.items() if reason.startswith(f"{kind}: "))

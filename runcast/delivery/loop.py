@@ -1,0 +1,300 @@
+"""The loop: follows a journal and delivers it to one tracker, exactly once.
+
+Before a batch is sent, the state file says how far it goes; afterwards the cursor follows. Whatever kills this process,
+the next one knows what may have arrived, and asks the tracker itself (`sending.py`, `recovery.py`).
+"""
+
+import logging
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+from runcast.core.errors import FinalError, TrackerUnavailableError
+from runcast.core.journal import JournalReader
+from runcast.core.layout import RunDirectory
+from runcast.core.params import shorten
+from runcast.core.records import (
+    AnyRecord,
+    Artifact,
+    Finish,
+    Media,
+    Metrics,
+    Params,
+    Point,
+    Start,
+    Summary,
+    Tags,
+    encodable,
+    encode,
+    points,
+)
+from runcast.core.state import DeliveryState, load_state, save_state
+from runcast.delivery.attempts import Attempts, GaveUp
+from runcast.delivery.lock import is_held
+from runcast.delivery.naming import ServiceNames
+from runcast.delivery.recovery import journal_points
+from runcast.delivery.sending import BATCH_POINTS, PointSender
+from runcast.integrations.contract import ArtifactFile, MediaFile, TrackedRun, Tracker
+
+POLL_S = 0.25
+METERS_S = 60.0  # how long a finished run waits at most for the last measurements of its meters
+METER_RESTART_S = 10.0  # how long for one that has no process: it may be about to get one
+
+log = logging.getLogger("runcast.delivery")
+
+
+class Delivery:
+    """Carries one run to one tracker. All of the tracker's methods are called from the thread that calls `run`.
+
+    Args:
+        directory: The run's folder.
+        name: The tracker's name.
+        tracker: A fresh Tracker.
+        tracked: What the tracker is told about the run.
+        alive: Tells whether the training process still writes to the journal.
+        wait: Sleeps up to a number of seconds; returns early when there is news.
+        follow: Whether to wait for more records while the training lives.
+        patience_s: How long to go on with failing attempts once the run is over.
+        when_over: Called once when the run has ended, before the tracker is closed.
+    """
+
+    def __init__(
+        self,
+        directory: RunDirectory,
+        name: str,
+        tracker: Tracker,
+        tracked: TrackedRun,
+        *,
+        alive: Callable[[], bool],
+        wait: Callable[[float], None],
+        follow: bool = True,
+        patience_s: float = 120.0,
+        when_over: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.directory, self.name, self.tracker, self.tracked = directory, name, tracker, tracked
+        self.alive, self.wait, self.follow, self.when_over = alive, wait, follow, when_over
+        self.folder = directory.tracker(name)
+        self.state = load_state(self.folder) or DeliveryState()
+        self.reader = JournalReader(directory.journal, self.state.cursor)
+        self.names = ServiceNames(tracker, self.state.renamed)
+        self.attempt = Attempts(name, alive=alive, wait=wait, follow=follow, patience_s=patience_s, save=self._save)
+        self.sender = PointSender(tracker, tracked, directory.journal, self.names, self.attempt, self._refuse)
+        tracked.ids.update(self.state.ids)
+        tracked.save_ids = lambda ids: self._save(ids=dict(ids))
+
+    # The whole of it
+
+    def run(self) -> DeliveryState:
+        """Deliver until the run has ended (or, without `follow`, until there is no more); return the last state."""
+        state = self.state
+        if state.phase == "finished" and self.directory.journal.stat().st_size <= state.cursor:
+            return state
+        self.tracked.resumed = state.attempts > 0 and bool(state.ids or state.url or state.cursor)
+        unclean = not state.clean
+        self._save(phase="starting", clean=False, attempts=state.attempts + 1, error=None, traceback=None, status=None)
+        try:
+            self.attempt("setup", lambda: self.tracker.setup(self.tracked))
+            self._save(phase="delivering", url=self.tracked.url, ids=dict(self.tracked.ids), error=None)
+            if unclean:
+                self._recover()
+            if self._follow():
+                self._finish()
+            else:
+                self._save(phase="suspended")
+        except GaveUp:
+            self._save(phase="suspended")
+        except (FinalError, TrackerUnavailableError) as error:
+            self._save(phase="refused", clean=True, error=str(error), traceback=traceback.format_exc())
+        return state
+
+    def _follow(self) -> bool:
+        """Deliver what comes; return whether the run has ended."""
+        while True:
+            moved = self._deliver_available()
+            self._measure(final=False)
+            if self.state.ending is None and not self.alive():
+                moved = self._deliver_available() or moved
+                if self.state.ending is None:
+                    self._save(ending="crashed")
+            if self.state.ending is not None:
+                self.attempt.run_is_over()
+                return True
+            if not moved:
+                if not self.follow:
+                    return False
+                self.wait(POLL_S)
+
+    def _finish(self) -> None:
+        self.when_over()
+        if self.tracker.measures:
+            self._measure(final=True)
+        elif self.follow:
+            self._wait_for_meters()
+        self._deliver_available()
+        status, error = self.state.ending, self.state.ending_error
+        assert status is not None
+        self.attempt("finish", lambda: self.tracker.finish(status, error))
+        self._save(phase="finished", clean=True, status=status, error=None, traceback=None)
+
+    # Records
+
+    def _deliver_available(self) -> bool:
+        """Deliver every complete record that is in the journal now; return whether there was any."""
+        moved = False
+        while records := self.reader.read():
+            moved = True
+            batch: list[Point] = []
+            end = self.state.cursor
+            for record, offset in records:
+                if isinstance(record, Metrics):
+                    if record.by != self.name and "metrics" in self.tracker.supports:
+                        batch += points(record)
+                    self.state.step = max(self.state.step, record.step)
+                else:
+                    self._send(batch, end)
+                    batch = []
+                    self._deliver(record, offset)
+                end = offset
+                if len(batch) >= BATCH_POINTS:
+                    self._send(batch, end)
+                    batch = []
+            self._send(batch, end)
+            self._save(cursor=self.reader.offset, damaged=self.state.damaged + self.reader.damaged)
+            self.reader.damaged = 0
+        return moved
+
+    def _send(self, batch: list[Point], end: int) -> None:
+        if batch:
+            self._save(sending=end)
+            taken = self.sender.send(batch, end)
+            self._save(cursor=end, points=self.state.points + taken)
+
+    def _deliver(self, record: AnyRecord, end: int) -> None:
+        tracker, names, holds = self.tracker, self.names, self.tracker.supports
+        if isinstance(record, Start):
+            self.state.ending = self.state.ending_error = None
+        elif isinstance(record, Finish):
+            self.state.ending, self.state.ending_error = record.status, record.error
+        elif isinstance(record, Params) and "params" in holds:
+            limit = tracker.max_param_chars
+            params = {
+                key: shorten(value, limit) if limit and isinstance(value, str) else value
+                for key, value in names.params(record.values).items()
+            }
+            self._try("params", lambda: tracker.log_params(params), len(params))
+        elif isinstance(record, Summary) and "summary" in holds:
+            summary = names.summary(record.values)
+            self._try("summary", lambda: tracker.log_summary(summary), len(summary))
+        elif isinstance(record, Tags) and "tags" in holds:
+            tags = names.tags(record.tags)
+            self._try("tags", lambda: tracker.add_tags(tags), len(tags))
+        elif isinstance(record, Media) and "media" in holds:
+            self._save(sending=end)
+            self._try("media", lambda: tracker.log_media(self._media(record)))
+        elif isinstance(record, Artifact) and "artifacts" in holds:
+            self._save(sending=end)
+            self._try("artifact", lambda: tracker.log_artifact(self._artifact(record)))
+        self._save(cursor=end)
+
+    def _media(self, record: Media) -> MediaFile:
+        name, path = self.names.metric(record.key), self._inside(record.path)
+        return MediaFile(name, record.step, record.kind, path, record.caption, record.time)
+
+    def _artifact(self, record: Artifact) -> ArtifactFile:
+        return ArtifactFile(self.names.artifact(record.name), record.kind, self._inside(record.path))
+
+    def _inside(self, path: str) -> Path:
+        """Resolve a record's path; one that leads out of the run's folder was not written by runcast."""
+        root = self.directory.path.resolve()
+        found = (root / path).resolve()
+        if not found.is_relative_to(root) or not found.exists():
+            raise FinalError(f"{path} is not in {root}")
+        return found
+
+    def _try(self, what: str, call: Callable[[], object], count: int = 1) -> None:
+        """Deliver one record; what the service refuses for good is counted, and the rest goes on."""
+        try:
+            self.attempt(what, call)
+        except FinalError as error:
+            self._refuse(f"{what}: {error}", count)
+
+    def _refuse(self, reason: str, count: int = 1) -> None:
+        reason = reason[:300]
+        if reason not in self.state.refused:
+            log.warning("%s refuses %s", self.name, reason)
+        self.state.refused[reason] = self.state.refused.get(reason, 0) + count
+
+    # After an unclean death
+
+    def _recover(self) -> None:
+        """Deliver again what a process before this one said it had delivered, but the tracker does not have."""
+        end = max(self.state.cursor, self.state.sending)
+        self.state.refused = {}  # what was refused is missing, too, is sent again, and counted again
+        if "metrics" in self.tracker.supports:
+            again = self.sender.send_missing(end)
+            log.warning("an earlier delivery of %s was cut off; %d points were sent again", self.name, again)
+            known = sum(1 for _ in journal_points(self.directory.journal, end, without=self.name))
+            self.state.points = known - self.sender.refused
+        self._recover_others(end)
+        self.reader = JournalReader(self.directory.journal, end)
+        self._save(cursor=end)
+
+    def _recover_others(self, end: int) -> None:
+        """Send params, summary and tags again (the last value holds), and the files that the tracker does not have."""
+        reading = self.tracker.read(self.tracked)
+        have_media, have_artifacts = reading.media, reading.artifacts
+        reader = JournalReader(self.directory.journal)
+        while batch := reader.read():
+            for record, offset in batch:
+                if offset > end:
+                    return
+                if isinstance(record, Metrics):
+                    continue
+                if isinstance(record, Media):
+                    if have_media is None or (self.names.metric(record.key), record.step) in have_media:
+                        continue
+                elif isinstance(record, Artifact) and (
+                    have_artifacts is None or self.names.artifact(record.name) in have_artifacts
+                ):
+                    continue
+                self._deliver(record, end)
+
+    # Meters
+
+    def _measure(self, *, final: bool) -> None:
+        """Ask a meter; what it measured goes into the journal, and from there to every other tracker."""
+        if not self.tracker.measures:
+            return
+        measured: dict[str, float] = {}
+        self._try("measure", lambda: measured.update(self.tracker.measure(final)))
+        if measured:
+            values = {key: encodable(value) for key, value in measured.items()}
+            record = Metrics(time=time.time(), step=self.state.step, values=values, by=self.name)
+            with open(self.directory.journal, "ab", buffering=0) as journal:
+                journal.write(b"\n" + encode(record) + b"\n")  # first a newline: the last line may have been cut
+            self._save(points=self.state.points + len(measured))
+
+    def _wait_for_meters(self) -> None:
+        """Let the meters close first, so that their last measurements arrive before this tracker closes."""
+        since = time.monotonic()
+        trackers = self.directory.load().trackers
+        meters = [self.directory.tracker(name) for name, choice in trackers.items() if choice.measures]
+        while meters and (waited_s := time.monotonic() - since) < METERS_S:
+            meters = [folder for folder in meters if _still_measures(folder, waited_s)]
+            self.wait(POLL_S)
+
+    # State
+
+    def _save(self, **changes: object) -> None:
+        for name, value in changes.items():
+            setattr(self.state, name, value)
+        self.state.updated = time.time()
+        save_state(self.folder, self.state)
+
+
+def _still_measures(folder: Path, waited_s: float) -> bool:
+    state = load_state(folder)
+    if state is not None and state.phase in ("finished", "refused", "suspended"):
+        return False
+    return is_held(folder) or waited_s < METER_RESTART_S

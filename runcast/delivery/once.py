@@ -1,0 +1,143 @@
+"""One delivery process per tracker for what is in the journal now, watched from the outside until each has ended."""
+
+import contextlib
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from runcast.core.layout import RunDirectory
+from runcast.core.state import DeliveryState, load_state
+from runcast.delivery.lock import EXIT_BUSY, exclusive
+from runcast.delivery.overview import open_command, place, waiting_points
+from runcast.delivery.process import child_environment
+
+POLL_S = 0.1
+
+Result: TypeAlias = Literal["complete", "open", "waiting", "refused", "busy", "unavailable", "absent"]
+Progress: TypeAlias = Callable[[str, int, int], None]
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """Says what became of one delivery: `delivered` points were added, `points` are there now, `waiting` ones are still in the journal.
+
+    `result` is "complete" (everything is there and the run is closed), "open" (everything is there, the run goes on),
+    "waiting" (not everything is there, but it may be next time), "refused" (the tracker will not have it), "busy"
+    (another process delivers), "unavailable" (it cannot be used here) or "absent" (a meter that was not there to
+    measure). `note` says why, or what to do next.
+    """
+
+    name: str
+    result: Result
+    delivered: int = 0
+    points: int = 0
+    waiting: int = 0
+    where: str | None = None
+    open_command: str | None = None
+    note: str | None = None
+
+    @property
+    def is_right(self) -> bool:
+        """Tell whether nothing is left to do now."""
+        return self.result in ("complete", "open", "absent")
+
+
+def wait_for_others(directory: RunDirectory, names: Collection[str], timeout_s: float, progress: Progress) -> None:
+    """Wait while other processes deliver to any of these trackers, as they may after the training is over."""
+    totals = _totals(directory, names)
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline and not all(_is_free(directory.tracker(name)) for name in names):
+        _tell(directory, totals, progress)
+        time.sleep(POLL_S)
+
+
+def _is_free(folder: Path) -> bool:
+    if not folder.exists():
+        return True
+    with exclusive(folder) as is_free:
+        return is_free
+
+
+def deliver(directory: RunDirectory, names: Collection[str], progress: Progress | None) -> dict[str, Outcome]:
+    """Run one delivery process per tracker, all at the same time, until each has ended."""
+    before = {name: load_state(directory.tracker(name)) or DeliveryState() for name in names}
+    totals = _totals(directory, names)
+    processes = {name: _start(directory, name) for name in names}
+    try:
+        while [process for process in processes.values() if process.poll() is None]:
+            _tell(directory, totals, progress)
+            time.sleep(POLL_S)
+        _tell(directory, totals, progress)
+    finally:
+        for process in processes.values():
+            with contextlib.suppress(ProcessLookupError):
+                process.terminate()  # what a delivery that is cut off has sent is found out by the next one
+            process.wait()
+    return {name: _ended(directory, name, before[name], process.returncode) for name, process in processes.items()}
+
+
+def _totals(directory: RunDirectory, names: Collection[str]) -> dict[str, int]:
+    states = {name: load_state(directory.tracker(name)) or DeliveryState() for name in names}
+    return {
+        name: state.points + waiting_points(directory.journal, state.cursor, name) for name, state in states.items()
+    }
+
+
+def _start(directory: RunDirectory, name: str) -> "subprocess.Popen[bytes]":
+    folder = directory.tracker(name)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with open(folder / "delivery.log", "ab") as log:
+        command = [sys.executable, "-m", "runcast.delivery", str(directory.path), name, "--once"]
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=child_environment())
+
+
+def _tell(directory: RunDirectory, totals: dict[str, int], progress: Progress | None) -> None:
+    if progress is not None:
+        for name, total in totals.items():
+            state = load_state(directory.tracker(name))
+            progress(name, state.points if state else 0, total)
+
+
+def _ended(directory: RunDirectory, name: str, before: DeliveryState, code: int) -> Outcome:
+    state = load_state(directory.tracker(name)) or DeliveryState()
+    waiting = waiting_points(directory.journal, state.cursor, name)
+    added = max(0, state.points - before.points)
+    if code == EXIT_BUSY:
+        return outcome(directory, name, "busy", state, note="another process is delivering to it")
+    if state.phase == "finished":
+        return outcome(directory, name, "complete", state, delivered=added)
+    if state.phase == "refused":
+        return outcome(directory, name, "refused", state, delivered=added, waiting=waiting, note=state.error)
+    if state.phase == "suspended" and not state.error and not waiting:
+        return outcome(directory, name, "open", state, delivered=added)
+    log = directory.tracker(name) / "delivery.log"
+    note = state.error or f"its process ended with exit status {code}; see {log}"
+    return outcome(directory, name, "waiting", state, delivered=added, waiting=waiting, note=note)
+
+
+def outcome(
+    directory: RunDirectory,
+    name: str,
+    result: Result,
+    state: DeliveryState | None,
+    *,
+    delivered: int = 0,
+    waiting: int = 0,
+    note: str | None = None,
+) -> Outcome:
+    """Put together what became of a tracker's delivery from its state."""
+    where = place(directory, name, state)
+    return Outcome(
+        name=name,
+        result=result,
+        delivered=delivered,
+        points=state.points if state else 0,
+        waiting=waiting,
+        where=where,
+        open_command=open_command(directory, name, where),
+        note=note,
+    )

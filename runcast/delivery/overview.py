@@ -1,0 +1,124 @@
+"""How a run and its deliveries stand, from the run's folder alone: what `runcast status` prints."""
+
+import os
+import shlex
+from pathlib import Path
+
+import msgspec
+
+from runcast.core.journal import JournalReader
+from runcast.core.layout import RunDirectory, RunFile
+from runcast.core.records import Metrics
+from runcast.core.state import DeliveryState, Phase, load_state
+from runcast.delivery.liveness import RunStatus, run_status
+from runcast.integrations.table import TABLE
+
+
+class TrackerOverview(msgspec.Struct, frozen=True, kw_only=True):
+    """Says how far one tracker is. `phase` is None before its first delivery; `waiting` points are in the journal, `refused` ones are lost, by reason."""
+
+    name: str
+    online: bool
+    reason: str
+    measures: bool
+    phase: Phase | None
+    delivered: int
+    waiting: int
+    refused: dict[str, int]
+    where: str | None
+    open_command: str | None
+    error: str | None
+
+
+class RunOverview(msgspec.Struct, frozen=True, kw_only=True):
+    """Says how a run stands. `points` counts those in the journal; `skipped` maps a tracker to why it takes no part."""
+
+    id: str
+    name: str
+    project: str
+    path: str
+    status: RunStatus
+    host: str
+    created: float
+    session: int
+    points: int
+    trackers: list[TrackerOverview]
+    skipped: dict[str, str]
+
+
+def overview(directory: RunDirectory) -> RunOverview:
+    """Look at a run; nothing is written, no tracker is asked.
+
+    Raises:
+        JournalError: The folder is no run, or is damaged.
+    """
+    file = directory.load()
+    trackers = [_tracker(directory, file, name) for name in file.trackers]
+    counted = [tracker.delivered + tracker.waiting for tracker in trackers if not tracker.measures]
+    return RunOverview(
+        id=file.id,
+        name=file.name,
+        project=file.project,
+        path=shown(directory.path),
+        status=run_status(directory, file),
+        host=file.host,
+        created=file.created,
+        session=file.session,
+        points=max(counted) if counted else waiting_points(directory.journal, 0, ""),
+        trackers=trackers,
+        skipped=file.skipped,
+    )
+
+
+def _tracker(directory: RunDirectory, file: RunFile, name: str) -> TrackerOverview:
+    choice, state = file.trackers[name], load_state(directory.tracker(name))
+    known = state or DeliveryState()
+    where = place(directory, name, state)
+    return TrackerOverview(
+        name=name,
+        online=choice.online,
+        reason=choice.reason,
+        measures=choice.measures,
+        phase=state.phase if state else None,
+        delivered=known.points,
+        waiting=0 if choice.measures else waiting_points(directory.journal, known.cursor, name),
+        refused=known.refused,
+        where=where,
+        open_command=open_command(directory, name, where),
+        error=known.error,
+    )
+
+
+def waiting_points(journal: Path, cursor: int, name: str) -> int:
+    """Count the points behind *cursor* that the tracker *name* has yet to get."""
+    try:
+        return sum(
+            len(record.values)
+            for record in JournalReader(journal, cursor)
+            if isinstance(record, Metrics) and record.by != name
+        )
+    except FileNotFoundError:
+        return 0
+
+
+def place(directory: RunDirectory, name: str, state: DeliveryState | None) -> str | None:
+    """Say where a person sees the run: a web address or a path; None before the tracker has opened it."""
+    url = state.url if state else None
+    if url is None or "://" in url or Path(url).exists():
+        return shown(Path(url)) if url and "://" not in url else url
+    return shown(directory.tracker(name))  # the run's folder was moved since
+
+
+def open_command(directory: RunDirectory, name: str, where: str | None) -> str | None:
+    """Return the command with which a person opens the run, or None if a web address is all it takes."""
+    row = TABLE.get(name)
+    if where is None or row is None or where.startswith(("http://", "https://")):
+        return None
+    places = {"url": where, "local": shown(directory.tracker(name)), "directory": shown(directory.path)}
+    return row.open_command.format(**{key: shlex.quote(value) for key, value in places.items()})
+
+
+def shown(path: Path) -> str:
+    """Write a path as short as it can be typed from here."""
+    path = Path(os.path.abspath(path))
+    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)

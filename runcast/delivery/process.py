@@ -1,0 +1,217 @@
+"""One child process per tracker, seen from the training process: started, woken, watched, restarted.
+
+Nothing here waits unless asked to.
+"""
+
+import contextlib
+import os
+import subprocess
+import sys
+import sysconfig
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from runcast.core.console import say, warn
+from runcast.core.errors import RuncastError, TrackerUnavailableError
+from runcast.core.layout import RunDirectory
+from runcast.core.state import DeliveryState, load_state
+from runcast.delivery.retry import backoff_s
+
+POLL_S = 0.02
+TELL_S = 3.0
+DONE = ("finished", "refused")
+# The working directory may hold modules named like ours or an SDK's; the training's path comes with the first message.
+# Python 3.10 has no -P.
+_NOT_FROM_HERE = ("-P",) if sys.version_info >= (3, 11) else ()
+
+
+class ChildProcess:
+    """Is the delivery process of one tracker.
+
+    It is started again, after a growing pause, when it dies before its work is done.
+    """
+
+    def __init__(
+        self, directory: RunDirectory, name: str, options: Mapping[str, Any], environment: Mapping[str, str]
+    ) -> None:
+        self.directory, self.name, self.environment = directory, name, environment
+        self.folder = directory.tracker(name)
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._message = msgspec.json.encode({"options": options, "path": sys.path}) + b"\n"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._deaths = 0
+        self._restart_at = 0.0
+        self._seen_ns = 0
+        self._state = DeliveryState()
+        self.told = False
+        self.start()
+
+    def start(self) -> None:
+        """Start the process: in a session of its own, so that an interrupt at the keyboard does not reach it."""
+        self._process, errors = None, self.folder / "delivery.log"
+        descriptor = os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            self._process = subprocess.Popen(
+                [
+                    sys.executable,
+                    *_NOT_FROM_HERE,
+                    "-m",
+                    "runcast.delivery",
+                    str(self.directory.path),
+                    self.name,
+                    "--training",
+                    str(os.getpid()),
+                ],
+                stdin=subprocess.PIPE,
+                stdout=descriptor,
+                stderr=descriptor,
+                start_new_session=True,
+                env=self.environment,
+            )
+            self.wake(self._message)
+        except OSError as error:
+            self._restart_at = time.monotonic() + backoff_s(self._deaths + 1)
+            warn(
+                f"the delivery to {self.name} could not be started ({error}). Its records wait in the journal: "
+                f"runcast sync {self.directory.path}"
+            )
+        finally:
+            os.close(descriptor)
+
+    def wake(self, message: bytes = b"\n") -> None:
+        """Tell the process that there is news."""
+        if self._process is not None and self._process.stdin is not None:
+            with contextlib.suppress(OSError):
+                os.write(self._process.stdin.fileno(), message)
+
+    def state(self) -> DeliveryState:
+        """Return what the process last said; the file is read only when it has changed."""
+        with contextlib.suppress(OSError):
+            changed = os.stat(self.folder / "state.json").st_mtime_ns
+            if changed != self._seen_ns:
+                self._state, self._seen_ns = load_state(self.folder) or self._state, changed
+        return self._state
+
+    def check(self) -> None:
+        """Start the process again if it died before its work was done."""
+        if self._process is not None and self._process.poll() is None:
+            return
+        if self.state().phase in DONE:
+            return
+        if self._process is not None:
+            self._deaths += 1
+            self._restart_at = time.monotonic() + backoff_s(self._deaths)
+            self._close_pipe()
+            if self._deaths == 1:
+                warn(
+                    f"the delivery to {self.name} died (exit status {self._process.returncode}) and is started again; "
+                    f"see {self.folder / 'delivery.log'}"
+                )
+            self._process = None
+        if time.monotonic() >= self._restart_at:
+            self.start()
+
+    def is_done(self) -> bool:
+        """Tell whether the process has ended with its work done, or refused for good."""
+        return self.state().phase in DONE and (self._process is None or self._process.poll() is not None)
+
+    def abandon(self) -> None:
+        """Forget the process, which belongs to the parent of this fork."""
+        if self._process is not None:
+            self._process.returncode = 0
+            self._close_pipe()
+            self._process = None
+
+    def _close_pipe(self) -> None:
+        if self._process is not None and self._process.stdin is not None:
+            with contextlib.suppress(OSError):
+                self._process.stdin.close()
+
+    def release(self) -> None:
+        """Let the process end on its own: nothing more will come from here."""
+        self._close_pipe()
+        if self._process is not None:
+            self._process.returncode = self._process.poll() or 0  # it may outlive us; no ResourceWarning for that
+
+
+class ProcessCarrier:
+    """Holds the delivery processes of one run."""
+
+    def __init__(self, directory: RunDirectory, options: Mapping[str, Mapping[str, Any]]) -> None:
+        self._lock = threading.Lock()
+        environment = child_environment()
+        self._children = [ChildProcess(directory, name, own, environment) for name, own in options.items()]
+
+    def check(self) -> RuncastError | None:
+        """Restart what died; tell of each tracker that failed for good, once; return the newest such failure."""
+        failure = None
+        if self._lock.acquire(blocking=False):
+            try:
+                for child in self._children:
+                    child.check()
+                    failure = self._tell(child) or failure
+            finally:
+                self._lock.release()
+        return failure
+
+    def _tell(self, child: ChildProcess) -> RuncastError | None:
+        state = child.state()
+        if state.phase != "refused" or child.told:
+            return None
+        child.told = True
+        warn(
+            f"{child.name} is not reported to: {state.error}. Training goes on, nothing is lost: mend it, then run: "
+            f"runcast sync {child.directory.path}"
+        )
+        return TrackerUnavailableError(f"{child.name}: {state.error}\n{state.traceback or ''}")
+
+    def states(self) -> Mapping[str, DeliveryState]:
+        """Return what each process last said."""
+        return {child.name: child.state() for child in self._children}
+
+    def flush(self, size_bytes: int, timeout_s: float) -> bool:
+        """Wait until every tracker that has not failed has the journal's first *size_bytes*."""
+        return self._wait(lambda child: child.state().phase in DONE or child.state().cursor >= size_bytes, timeout_s)
+
+    def finish(self, timeout_s: float) -> bool:
+        """Wait until every process has closed its run, and let the others go on without us."""
+        done = self._wait(ChildProcess.is_done, timeout_s, tell_after_s=TELL_S)
+        for child in self._children:
+            child.release()
+        return done and all(child.state().phase == "finished" for child in self._children)
+
+    def _wait(
+        self, is_done: Callable[[ChildProcess], bool], timeout_s: float, tell_after_s: float = float("inf")
+    ) -> bool:
+        began = time.monotonic()
+        for child in self._children:
+            child.wake()
+        while missing := [child.name for child in self._children if not is_done(child)]:
+            waited_s = time.monotonic() - began
+            if waited_s > timeout_s:
+                return False
+            if waited_s > tell_after_s:
+                say(f"waiting up to {timeout_s - waited_s:.0f} s for {', '.join(missing)}")
+                tell_after_s = float("inf")
+            self.check()
+            time.sleep(POLL_S)
+        self.check()
+        return True
+
+    def abandon(self) -> None:
+        """Forget the processes: this is a fork."""
+        for child in self._children:
+            child.abandon()
+
+
+def child_environment() -> dict[str, str]:
+    """Return this environment, with the place where this runcast lies if a fresh interpreter would not find it."""
+    root = str(Path(__file__).resolve().parents[2])
+    if root in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib")):
+        return dict(os.environ)
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))}

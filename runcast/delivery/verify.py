@@ -1,0 +1,112 @@
+"""Whether each tracker really has the run: its own reader against the journal, point by point, each in a process of its own."""
+
+import contextlib
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Collection
+from typing import IO
+
+import msgspec
+
+from runcast.core.layout import RunDirectory, RunFile
+from runcast.core.options import seconds
+from runcast.core.state import DeliveryState, load_state
+from runcast.delivery.comparison import Verdict
+from runcast.delivery.overview import waiting_points
+from runcast.delivery.process import child_environment
+
+READ_S = 300.0
+POLL_S = 0.05
+
+
+def verify(
+    directory: RunDirectory, names: Collection[str] | None = None, progress: Callable[[Verdict], None] | None = None
+) -> list[Verdict]:
+    """Read every tracker of a run back, at the same time, and compare it with the journal.
+
+    Args:
+        directory: The run's folder.
+        names: The trackers to read; default: all.
+        progress: Called with each verdict when it is there.
+    """
+    file = directory.load()
+    verdicts: dict[str, Verdict] = {}
+    readers: dict[str, _Reader] = {}
+    for name in file.trackers if names is None else names:
+        state = load_state(directory.tracker(name))
+        if state is None or not (state.url or state.cursor):
+            verdicts[name] = _unopened(directory, file, name, state)
+        else:
+            readers[name] = _Reader(directory, name)
+    try:
+        while readers:
+            for name, reader in list(readers.items()):
+                verdict = reader.verdict()
+                if verdict is not None:
+                    del readers[name]
+                    verdicts[name] = verdict
+                    if progress is not None:
+                        progress(verdict)
+            if readers:
+                time.sleep(POLL_S)
+    finally:
+        for reader in readers.values():
+            reader.stop()
+    return [verdicts[name] for name in (file.trackers if names is None else names)]
+
+
+class _Reader:
+    """Is the process that reads one tracker."""
+
+    def __init__(self, directory: RunDirectory, name: str) -> None:
+        self.name = name
+        self.limit_s = seconds("RUNCAST_CALL_TIMEOUT_S", READ_S)
+        self.deadline = time.monotonic() + self.limit_s
+        self.answer: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by stop
+        self.errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by stop
+        command = [sys.executable, "-m", "runcast.delivery", str(directory.path), name, "--verify"]
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=self.answer, stderr=self.errors, env=child_environment()
+        )
+
+    def verdict(self) -> Verdict | None:
+        """Return the verdict, or None if the process still reads."""
+        if self.process.poll() is None:
+            if time.monotonic() < self.deadline:
+                return None
+            self.stop()
+            return Verdict(
+                name=self.name, error=f"it could not be read: its reader has not answered for {self.limit_s:.0f} s"
+            )
+        self.answer.seek(0)
+        self.errors.seek(0)
+        answer, errors = self.answer.read(), self.errors.read().decode(errors="replace")
+        self.stop()
+        try:
+            return msgspec.json.decode(answer, type=Verdict)
+        except msgspec.DecodeError:
+            lines = [line.strip() for line in errors.split("\n") if line.strip()]
+            reason = lines[-1] if lines else f"its reader ended with exit status {self.process.returncode}"
+            return Verdict(name=self.name, error=f"it could not be read: {reason[:400]}")
+
+    def stop(self) -> None:
+        """End the process if it has not ended, and forget what it said."""
+        with contextlib.suppress(ProcessLookupError):
+            self.process.kill()
+        self.process.wait()
+        self.answer.close()
+        self.errors.close()
+
+
+def _unopened(directory: RunDirectory, file: RunFile, name: str, state: DeliveryState | None) -> Verdict:
+    if name not in file.trackers:
+        return Verdict(name=name, error=f"it has no part in this run: runcast replay {file.id} --to {name}")
+    choice, waiting = file.trackers[name], waiting_points(directory.journal, 0, name)
+    if choice.measures and state is None:
+        return Verdict(name=name, note="it measured nothing, as it was not there while the run trained")
+    error = (
+        state.error if state is not None and state.error else f"nothing was delivered to it yet: runcast sync {file.id}"
+    )
+    return Verdict(name=name, online=choice.online, logged=waiting, waiting=waiting, error=error)

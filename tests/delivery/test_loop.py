@@ -1,0 +1,578 @@
+"""The loop carries every record to its tracker, exactly once, whatever the tracker does and whenever it dies."""
+
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings, strategies as st
+
+import runcast
+from runcast.core.errors import FinalError, RetryableError
+from runcast.core.journal import JournalReader
+from runcast.core.layout import RunDirectory, TrackerChoice
+from runcast.core.names import NameRule
+from runcast.core.records import Media, Metrics, Point, encode
+from runcast.core.state import DeliveryState, load_state
+from runcast.delivery import attempts, loop
+from runcast.delivery.loop import Delivery
+from runcast.delivery.tracked import tracked_run
+from runcast.integrations.contract import ArtifactFile, MediaFile, Reading, Tracker
+from runcast.testing import MemoryTracker
+from tests.delivery.odd_trackers import Death, HalfThenAway, Moody, Mortal, Picky
+
+
+class Clock:
+    """Goes on only when somebody waits."""
+
+    def __init__(self) -> None:
+        self.now, self.waits = 1000.0, list[float]()
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def wait(self, timeout_s: float) -> None:
+        self.waits.append(timeout_s)
+        self.now += timeout_s
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Let no test wait for real time."""
+    clock = Clock()
+    monkeypatch.setattr(attempts, "time", clock)
+    monkeypatch.setattr(attempts, "backoff_s", lambda attempt, wished_s=None: wished_s or 2.0**attempt)
+    return clock
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Callable[..., runcast.Run]:
+    """Start a run whose delivery is up to the test."""
+
+    def begin(**arguments: Any) -> runcast.Run:
+        return runcast.init(**{"dir": tmp_path / "runs", "id": "run", "report_to": None, **arguments})
+
+    return begin
+
+
+@pytest.fixture
+def deliver(tmp_path: Path, clock: Clock) -> Callable[..., DeliveryState]:
+    """Deliver the run with a tracker; the training is over unless `alive` says otherwise."""
+
+    def carry(tracker: Tracker, alive: Callable[[], bool] = lambda: False, **arguments: Any) -> DeliveryState:
+        directory = RunDirectory(tmp_path / "runs" / "run")
+        choice = TrackerChoice(tracker="", online=False, reason="test")
+        tracked = tracked_run(directory, directory.load(), tracker.name, choice, {})
+        return Delivery(directory, tracker.name, tracker, tracked, alive=alive, wait=clock.wait, **arguments).run()
+
+    return carry
+
+
+Begin = Callable[..., runcast.Run]
+Deliver = Callable[..., DeliveryState]
+
+
+def points_of(run: runcast.Run, tracker: type[MemoryTracker]) -> list[tuple[str, float, int]]:
+    """List the points that a tracker has."""
+    return [point[:3] for point in tracker.reading_of(run.dir).points]  # type: ignore[misc]
+
+
+# What arrives
+
+
+def test_everything_that_was_logged_arrives(start: Begin, deliver: Deliver, tmp_path: Path) -> None:
+    """Points, params, summary, tags, media, artifacts and the status reach the tracker."""
+    with start(name="lucky", notes="n", group="g", tags=["t"]) as run:
+        run.log_params({"lr": 0.5})
+        run.log({"loss": 0.5, "note": runcast.Text("x")}, step=3)
+        run.log_summary({"best": 0.25})
+        run.log_artifact(__file__)
+
+    state = deliver(MemoryTracker())
+
+    reading = MemoryTracker.reading_of(run.dir)
+    assert [point[:3] for point in reading.points] == [("loss", 0.5, 3)]
+    assert (reading.params, reading.summary, reading.tags) == ({"lr": 0.5}, {"best": 0.25}, {"t"})
+    assert (reading.media, reading.artifacts) == ({("note", 3)}, {"test_loop.py"})
+    assert (reading.name, reading.notes, reading.group, reading.status) == ("lucky", "n", "g", "finished")
+    assert (state.phase, state.points, state.refused, state.clean, state.status) == (
+        "finished",
+        1,
+        {},
+        True,
+        "finished",
+    )
+    assert state.url == str(run.dir / "trackers" / "memory" / "memory.jsonl")
+
+
+def test_points_come_in_batches_and_in_order(start: Begin, deliver: Deliver) -> None:
+    """Twelve thousand points are three calls; another kind of record between them keeps its place."""
+    with start() as run:
+        for step in range(12_000):
+            run.log({"loss": 0.5}, step=step)
+            if step == 11_000:
+                run.log_params({"late": 1})
+    tracker = Moody()
+
+    deliver(tracker)
+
+    assert tracker.calls == [
+        ("setup", False),
+        ("log_metrics", 5000),
+        ("log_metrics", 5000),
+        ("log_metrics", 1001),
+        ("log_params", {"late": 1}),
+        ("log_metrics", 999),
+        ("finish", ("finished", None)),
+    ]
+
+
+def test_a_finished_delivery_has_nothing_to_do(start: Begin, deliver: Deliver) -> None:
+    """A second delivery of a run that has arrived does not even open it."""
+    with start() as run:
+        run.log({"loss": 0.5}, step=0)
+    deliver(Moody())
+    tracker = Moody()
+
+    state = deliver(tracker)
+
+    assert tracker.calls == []
+    assert state.phase == "finished"
+
+
+def test_a_later_session_is_delivered_into_the_same_run(start: Begin, deliver: Deliver) -> None:
+    """After a resume only the new records are sent, to a tracker that is told so, and the last status holds."""
+    with start() as run:
+        run.log({"loss": 0.5}, step=0)
+    deliver(Moody())
+    run = start(resume="allow")
+    run.log({"loss": 0.25}, step=1)
+    run.finish("failed", error="ValueError: boom")
+    tracker = Moody()
+
+    state = deliver(tracker)
+
+    assert tracker.calls[:2] == [("setup", True), ("log_metrics", 1)]
+    assert tracker.calls[-1] == ("finish", ("failed", "ValueError: boom"))
+    assert (state.points, state.status) == (2, "failed")
+
+
+def test_a_training_that_disappears_is_a_crash(start: Begin, deliver: Deliver) -> None:
+    """A journal without an end, whose training process is gone, ends as crashed, with every point."""
+    run = start()
+    run.log({"loss": 0.5}, step=0)
+
+    state = deliver(MemoryTracker())
+
+    assert (state.phase, state.status) == ("finished", "crashed")
+    assert MemoryTracker.reading_of(run.dir).status == "crashed"
+    assert points_of(run, MemoryTracker) == [("loss", 0.5, 0)]
+
+
+def test_a_tracker_follows_while_the_training_lives(start: Begin, deliver: Deliver, clock: Clock) -> None:
+    """New records are delivered when they come, each once; between them the delivery waits."""
+    run = start()
+    tracker = Moody()
+    steps = iter(range(3))
+
+    def alive() -> bool:
+        step = next(steps, None)
+        if step is None:
+            run.finish("killed")
+        else:
+            run.log({"loss": 0.5}, step=step)
+        return True
+
+    state = deliver(tracker, alive)
+
+    assert points_of(run, Moody) == [("loss", 0.5, 0), ("loss", 0.5, 1), ("loss", 0.5, 2)]
+    assert state.status == "killed"
+
+
+def test_delivering_what_there_is_leaves_an_open_run_open(start: Begin, deliver: Deliver) -> None:
+    """Without following, a run whose training still lives is left for later."""
+    run = start()
+    run.log({"loss": 0.5}, step=0)
+
+    state = deliver(MemoryTracker(), lambda: True, follow=False)
+
+    assert state.phase == "suspended"
+    assert points_of(run, MemoryTracker) == [("loss", 0.5, 0)]
+    assert MemoryTracker.reading_of(run.dir).status == "running"
+
+
+class Narrow(MemoryTracker):
+    name = "narrow"
+    supports = frozenset(("metrics", "params"))
+    names = NameRule(forbidden=r"[^a-z/]", max_length=20)
+    param_names = NameRule(forbidden=r"[^a-z]")
+    max_param_chars = 10
+
+    def refuse(self, *arguments: Any) -> None:
+        raise AssertionError("this kind is not supported")
+
+    log_summary = log_media = log_artifact = add_tags = refuse  # type: ignore[assignment]
+
+
+def test_a_tracker_is_only_given_what_it_can_hold(start: Begin, deliver: Deliver) -> None:
+    """Kinds that it does not support are not sent; names are mapped by its rules, long texts cut by its limit."""
+    with start(tags=["t"]) as run:
+        run.log({"train/loss": 0.5, "train/LOSS": 0.25, "x" * 30: 1, "note": runcast.Text("x")}, step=0)
+        run.log_params({"Text": "y" * 50, "number": 12345678901234})
+        run.log_summary({"best": 1})
+        run.log_artifact(__file__)
+
+    state = deliver(Narrow())
+
+    reading = Narrow.reading_of(run.dir)
+    assert reading.points[0].key == "train/loss"
+    assert all(len(point.key) <= 20 for point in reading.points)
+    assert len({point.key for point in reading.points}) == 3
+    assert reading.params == {"_x54_ext": "yyyyyyyyy…", "number": 12345678901234}
+    assert set(state.renamed) == {"train/LOSS", "x" * 30, "Text"}
+    assert state.refused == {}
+
+
+# What fails
+
+
+def test_a_service_that_is_away_for_a_while_costs_nothing(start: Begin, deliver: Deliver, clock: Clock) -> None:
+    """A call that may succeed later is made again after a pause, and each point arrives once."""
+    with start() as run:
+        run.log({"loss": 0.5}, step=0)
+    tracker = Moody(
+        setup=[RetryableError("away"), RetryableError("away"), None],
+        log_metrics=[RetryableError("busy", retry_after_s=7.0)],
+        finish=[RetryableError("away")],
+    )
+
+    state = deliver(tracker)
+
+    assert [name for name, _ in tracker.calls if name != "read"] == ["setup"] * 3 + ["log_metrics"] * 2 + ["finish"] * 2
+    assert points_of(run, Moody) == [("loss", 0.5, 0)]
+    assert (state.phase, state.error, state.refused) == ("finished", None, {})
+    assert sum(clock.waits) >= 7.0
+
+
+def test_what_arrived_before_a_call_failed_is_not_sent_again(start: Begin, deliver: Deliver) -> None:
+    """After a batch of which a part arrived, the rest is sent, found by asking the tracker."""
+    with start() as run:
+        for step in range(9):
+            run.log({"loss": step / 2}, step=step)
+
+    deliver(HalfThenAway())
+
+    assert sorted(points_of(run, HalfThenAway)) == [("loss", step / 2, step) for step in range(9)]
+
+
+def test_patience_ends_and_the_rest_is_delivered_later(start: Begin, deliver: Deliver) -> None:
+    """A delivery whose run is over gives up after its patience; the next one brings what is left."""
+    with start() as run:
+        run.log({"loss": 0.5}, step=0)
+
+    state = deliver(Moody(log_metrics=[RetryableError("away")] * 50), patience_s=30.0)
+    assert (state.phase, state.error) == ("suspended", "log_metrics: away")
+    assert points_of(run, Moody) == []
+
+    state = deliver(Moody())
+    assert (state.phase, state.error) == ("finished", None)
+    assert points_of(run, Moody) == [("loss", 0.5, 0)]
+
+
+def test_a_wrong_key_is_final_and_said(start: Begin, deliver: Deliver) -> None:
+    """A setup that can never succeed ends the delivery at once, with its reason."""
+    with start() as run:
+        run.log({"loss": 0.5}, step=0)
+    tracker = Moody(setup=[FinalError("the key is wrong")])
+
+    state = deliver(tracker)
+
+    assert tracker.calls == [("setup", False)]
+    assert (state.phase, state.error) == ("refused", "the key is wrong")
+    assert "FinalError" in (state.traceback or "")
+
+
+def test_a_refused_tracker_gets_everything_when_it_is_mended(start: Begin, deliver: Deliver) -> None:
+    """Once the key is right, the whole run is delivered."""
+    with start() as run:
+        run.log({"loss": 0.5}, step=0)
+    deliver(Moody(setup=[FinalError("the key is wrong")]))
+
+    state = deliver(Moody())
+
+    assert state.phase == "finished"
+    assert points_of(run, Moody) == [("loss", 0.5, 0)]
+
+
+def test_one_bad_point_costs_only_itself(start: Begin, deliver: Deliver) -> None:
+    """Of a batch that is refused for one value, all the others arrive, and the one is counted with its reason."""
+    with start() as run:
+        for step in range(1000):
+            run.log({"loss": -1.0 if step in (3, 777) else 0.5}, step=step)
+
+    state = deliver(Picky())
+
+    assert len(points_of(run, Picky)) == 998
+    assert state.refused == {"point: negative numbers are refused": 2}
+    assert (state.phase, state.points) == ("finished", 998)
+
+
+def test_what_was_refused_is_counted_once_across_deaths(start: Begin, deliver: Deliver) -> None:
+    """A delivery that goes on after a death counts the points that the service will not have as before."""
+
+    class Last(Picky):
+        def finish(self, status: Any, error: str | None = None) -> None:
+            raise Death
+
+    with start() as run:
+        for step in range(10):
+            run.log({"loss": step - 2.0}, step=step)
+    with pytest.raises(Death):
+        deliver(Last())
+
+    state = deliver(Picky())
+
+    assert state.refused == {"point: negative numbers are refused": 2}
+    assert (state.phase, state.points) == ("finished", 8)
+    assert len(points_of(run, Picky)) == 8
+
+
+def test_refused_params_are_counted_and_the_rest_goes_on(start: Begin, deliver: Deliver) -> None:
+    """A record that a service will never take is counted by its size; what follows it arrives."""
+    with start() as run:
+        run.log_params({"a": 1, "b": 2})
+        run.log({"loss": 0.5}, step=0)
+
+    state = deliver(Moody(log_params=[FinalError("too many")]))
+
+    assert state.refused == {"params: too many": 2}
+    assert points_of(run, Moody) == [("loss", 0.5, 0)]
+
+
+def test_an_unknown_exception_is_tried_three_times(start: Begin, deliver: Deliver) -> None:
+    """An SDK's own exception may be a mood or a bug: after three attempts it counts as final, with its name."""
+    with start() as run:
+        run.log_params({"a": 1})
+        run.log({"loss": 0.5}, step=0)
+    tracker = Moody(log_params=[KeyError("x"), KeyError("x"), KeyError("x")], log_metrics=[OSError("pipe"), None])
+
+    state = deliver(tracker)
+
+    assert [name for name, _ in tracker.calls].count("log_params") == 3
+    assert state.refused == {"params: KeyError: 'x'": 1}
+    assert points_of(run, Moody) == [("loss", 0.5, 0)]
+
+
+def test_a_record_that_leads_out_of_the_run_is_refused(start: Begin, deliver: Deliver, tmp_path: Path) -> None:
+    """A journal from elsewhere cannot make a delivery upload another file."""
+    (tmp_path / "secret.txt").write_text("secret")
+    with start() as run, open(run.dir / "journal.jsonl", "ab") as journal:
+        for path in ("../../secret.txt", str(tmp_path / "secret.txt"), "media/missing.txt"):
+            record = Media(time=1.0, key="stolen", step=0, kind="text", path=path)
+            journal.write(encode(record) + b"\n")
+
+    state = deliver(MemoryTracker())
+
+    assert MemoryTracker.reading_of(run.dir).media == set()
+    assert sum(state.refused.values()) == 3
+
+
+def test_damaged_lines_are_counted(start: Begin, deliver: Deliver) -> None:
+    """Garbage in the journal costs nothing but itself, and the state says how much there was."""
+    with start() as run:
+        run.log({"loss": 0.5}, step=0)
+        with open(run.dir / "journal.jsonl", "ab") as journal:
+            journal.write(b"\x00\xffgarbage\n{}\n")
+        run.log({"loss": 0.25}, step=1)
+
+    state = deliver(MemoryTracker())
+
+    assert (state.damaged, state.points) == (2, 2)
+
+
+# Meters
+
+
+class Meter(MemoryTracker):
+    name = "meter"
+    supports = frozenset(("metrics",))
+    measures = True
+
+    def measure(self, final: bool) -> dict[str, float]:
+        return {"energy": 7.0, "power": float("inf")} if final else {}
+
+
+def test_what_a_meter_measures_reaches_the_other_trackers(start: Begin, deliver: Deliver) -> None:
+    """Measurements go into the journal at the last step, are not sent back to the meter, and arrive elsewhere."""
+    with start() as run:
+        run.log({"loss": 0.5}, step=9)
+
+    deliver(Meter())
+    deliver(MemoryTracker())
+
+    measured = [
+        record for record in JournalReader(run.dir / "journal.jsonl") if isinstance(record, Metrics) and record.by
+    ]
+    assert [(record.by, record.step, record.values) for record in measured] == [
+        ("meter", 9, {"energy": 7.0, "power": "Infinity"})
+    ]
+    assert points_of(run, Meter) == [("loss", 0.5, 9)]
+    assert points_of(run, MemoryTracker) == [("loss", 0.5, 9), ("energy", 7.0, 9), ("power", float("inf"), 9)]
+
+
+# Death
+
+
+@pytest.mark.parametrize("moment", ["before", "after", "part"])
+@pytest.mark.parametrize("at", range(1, 12))
+def test_a_delivery_that_dies_anywhere_is_made_good_by_the_next(
+    at: int, moment: str, start: Begin, deliver: Deliver
+) -> None:
+    """Whichever write a delivery dies at, before it, after it or in the middle: each point arrives exactly once."""
+    _log_three_batches(start)
+
+    with contextlib.suppress(Death):
+        deliver(Mortal(at, moment))
+    state = deliver(Mortal(-1, ""))
+
+    _expect_exactly_once(state)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    deaths=st.lists(
+        st.tuples(st.integers(1, 8), st.sampled_from(["before", "after", "part"]), st.integers(1, 40)), max_size=5
+    )
+)
+def test_deliveries_that_die_again_and_again_lose_and_double_nothing(
+    deaths: list[tuple[int, str, int]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Any sequence of deaths, in the tracker or while the state is saved, leaves each point exactly once."""
+    run = runcast.init(dir=tmp_path_factory.mktemp("runs"), id="run", report_to=None)
+    _log_three_batches(lambda: run)
+    real = loop.save_state
+
+    for at, moment, save in deaths:
+        saves = iter(range(save))
+
+        def dying_save(folder: Path, state: DeliveryState, saves: Any = saves) -> None:
+            if next(saves, None) is None:
+                raise Death
+            real(folder, state)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(loop, "save_state", dying_save)
+            with contextlib.suppress(Death):
+                _carry(run, Mortal(at, moment))
+    _expect_exactly_once(_carry(run, Mortal(-1, "")), run)
+
+
+def _carry(run: runcast.Run, tracker: Tracker) -> DeliveryState:
+    directory = RunDirectory(run.dir)
+    tracked = tracked_run(
+        directory, directory.load(), tracker.name, TrackerChoice(tracker="", online=False, reason="test"), {}
+    )
+    return Delivery(directory, tracker.name, tracker, tracked, alive=lambda: False, wait=lambda _: None).run()
+
+
+def _log_three_batches(start: Begin) -> None:
+    with start() as run:
+        for batch in range(3):
+            run.log_params({f"p{batch}": batch})
+            for step in range(20):
+                run.log({"loss": step / 4, "same": 0.5}, step=step % 7)
+        run.log({"note": runcast.Text("x")}, step=50)
+        run.log_artifact(__file__)
+
+
+def _expect_exactly_once(state: DeliveryState, run: runcast.Run | None = None) -> None:
+    folder = run.dir if run else Path(state.url or "").parents[2]
+    reading = Mortal.reading_of.__func__(_Readable, folder)  # type: ignore[attr-defined]
+    found = sorted(point[:3] for point in reading.points)
+    once = [("loss", step / 4, step % 7) for step in range(20)] + [("same", 0.5, step % 7) for step in range(20)]
+    assert found == sorted(once * 3)
+    assert (reading.params, reading.media) == ({"p0": 0, "p1": 1, "p2": 2}, {("note", 50)})
+    assert reading.artifacts == {"test_loop.py"}
+    assert (state.phase, state.points, reading.status) == ("finished", 120, "finished")
+
+
+class _Readable(MemoryTracker):
+    name = "mortal"
+
+
+class Recorder(MemoryTracker):
+    """Counts the files that it was given."""
+
+    name = "recorder"
+
+    def __init__(self) -> None:
+        self.files: list[str] = []
+
+    def log_media(self, media: MediaFile) -> None:
+        self.files.append(media.key)
+        super().log_media(media)
+
+    def log_artifact(self, artifact: ArtifactFile) -> None:
+        self.files.append(artifact.name)
+        super().log_artifact(artifact)
+
+    def finish(self, status: Any, error: str | None = None) -> None:
+        raise Death
+
+
+class ForgetfulReader(Recorder):
+    """Cannot tell which files it has."""
+
+    name = "forgetful"
+
+    def read(self, run: Any) -> Reading:
+        reading = super().read(run)
+        reading.media = reading.artifacts = None
+        return reading
+
+
+@pytest.mark.parametrize("kind", [Recorder, ForgetfulReader])
+def test_files_are_not_uploaded_again_after_a_death(kind: type[Recorder], start: Begin, deliver: Deliver) -> None:
+    """Media and artifacts that a tracker has, or of which it cannot tell, are not sent twice."""
+    with start() as run:
+        run.log({"note": runcast.Text("x")}, step=0)
+        run.log_artifact(__file__)
+    first, second = kind(), kind()
+
+    for tracker in (first, second):
+        with pytest.raises(Death):
+            deliver(tracker)
+
+    assert first.files == ["note", "test_loop.py"]
+    assert second.files == []
+
+
+def test_the_state_says_how_far_a_delivery_is(start: Begin, deliver: Deliver, tmp_path: Path) -> None:
+    """Between two batches the cursor stands behind what was delivered, and the count is right."""
+    run = start()
+    run.log({"loss": 0.5}, step=0)
+    size = (run.dir / "journal.jsonl").stat().st_size
+    folder = run.dir / "trackers" / "memory"
+    seen: list[DeliveryState | None] = []
+
+    def alive() -> bool:
+        if not seen:
+            seen.append(load_state(folder))
+            run.finish()
+        return True
+
+    deliver(MemoryTracker(), alive)
+
+    assert seen[0] is not None
+    assert (seen[0].phase, seen[0].cursor, seen[0].points, seen[0].clean) == ("delivering", size, 1, False)
+
+
+def test_points_keep_their_time(start: Begin, deliver: Deliver) -> None:
+    """A tracker is told when each point was logged, not when it was delivered."""
+    with start() as run, open(run.dir / "journal.jsonl", "ab") as journal:
+        journal.write(encode(Metrics(time=1234.5, step=0, values={"loss": 0.5})) + b"\n")
+
+    deliver(MemoryTracker())
+
+    assert MemoryTracker.reading_of(run.dir).points == [Point("loss", 0.5, 0, 1234.5)]

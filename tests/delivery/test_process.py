@@ -1,0 +1,333 @@
+"""Delivery in processes: training gains no thread and no SDK, and whatever dies, everything arrives once."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+import runcast
+from runcast.core.errors import OptionError
+from runcast.core.state import DeliveryState, load_state
+from runcast.testing import MemoryTracker
+from tests.delivery.odd_trackers import Dying, Hanging, Optional, Refusing
+
+Begin = Callable[..., runcast.Run]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Begin:
+    """Start a run in the test's folder."""
+
+    def begin(report_to: Any = MemoryTracker, **arguments: Any) -> runcast.Run:
+        return runcast.init(**{"dir": tmp_path / "runs", "id": "run", "report_to": report_to, **arguments})
+
+    return begin
+
+
+def state_of(run_directory: Path, name: str = "memory") -> DeliveryState:
+    """Read what a delivery last said."""
+    return load_state(run_directory / "trackers" / name) or DeliveryState()
+
+
+def wait_for(condition: Callable[[], object], timeout_s: float = 30.0) -> None:
+    """Wait for another process; a condition that never comes true fails the test."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come true in time"
+        time.sleep(0.02)
+
+
+def points_of(run_directory: Path, tracker: type[MemoryTracker] = MemoryTracker) -> list[tuple[Any, ...]]:
+    """List the points that a tracker has."""
+    return [point[:3] for point in tracker.reading_of(run_directory).points]
+
+
+# With a real SDK
+
+
+TRAINING = """
+import json, sys, threading
+import runcast
+before = threading.active_count()
+with runcast.init(dir=sys.argv[1], id="run", report_to=["tensorboard"]) as run:
+    for step in range(300):
+        run.log({"loss": step / 4, "lr": 0.5}, step=step)
+    during = threading.active_count()
+print(json.dumps({"before": before, "during": during, "modules": [name for name in sys.modules if name.split(".")[0] in
+    ("tensorboard", "torch", "numpy", "google", "wandb", "mlflow")]}))
+"""
+READ = """
+import sys, json
+from pathlib import Path
+from runcast.core.layout import RunDirectory
+from runcast.delivery.tracked import tracked_run
+from runcast.integrations.tensorboard import TensorboardTracker
+directory = RunDirectory(Path(sys.argv[1]))
+file = directory.load()
+reading = TensorboardTracker().read(tracked_run(directory, file, "tensorboard", file.trackers["tensorboard"]))
+print(json.dumps({"points": sorted(point[:3] for point in reading.points), "status": reading.status}))
+"""
+
+
+def read_tensorboard(run_directory: Path) -> dict[str, Any]:
+    """Read a run back with TensorBoard's own reader, in a process of its own, as this one imports no SDK."""
+    done = subprocess.run([sys.executable, "-c", READ, str(run_directory)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout))
+
+
+@pytest.mark.slow
+def test_training_gains_no_thread_and_no_sdk(tmp_path: Path) -> None:
+    """With a tracker on, training has the threads and the imports that it had without; the run arrives whole."""
+    done = subprocess.run([sys.executable, "-c", TRAINING, str(tmp_path)], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {"before": 1, "during": 1, "modules": []}
+    reading = read_tensorboard(tmp_path / "run")
+    points = [["loss", step / 4, step] for step in range(300)] + [["lr", 0.5, step] for step in range(300)]
+    assert reading == {"points": sorted(points), "status": "finished"}
+
+
+@pytest.mark.slow
+def test_a_killed_delivery_is_started_again_and_doubles_nothing(start: Begin) -> None:
+    """SIGKILL to the delivery process in mid-run costs no point and makes none twice, in TensorBoard's own files."""
+    run = start("tensorboard")
+    for step in range(200):
+        run.log({"loss": step / 4}, step=step)
+    assert run.flush(60)
+    killed = state_of(run.dir, "tensorboard").pid
+    for step in range(200, 400):
+        run.log({"loss": step / 4}, step=step)
+    os.kill(killed, signal.SIGKILL)
+    for step in range(400, 600):
+        run.log({"loss": step / 4}, step=step)
+
+    run.finish(timeout_s=60)
+
+    assert state_of(run.dir, "tensorboard").pid != killed
+    assert read_tensorboard(run.dir) == {
+        "points": [["loss", step / 4, step] for step in range(600)],
+        "status": "finished",
+    }
+
+
+# Around the process
+
+
+def test_a_tracker_has_a_process_of_its_own(start: Begin) -> None:
+    """It has its own session, the lowest priority, the options of the user and the training's working directory."""
+    with start(Optional, setup={"optional": {"entity": "team", "token": "hunter2hunter2"}}) as run:
+        pass
+
+    params = Optional.reading_of(run.dir).params or {}
+    assert params["pid"] not in (None, os.getpid())
+    assert params["session"] == params["pid"]
+    assert (params["nice"], params["training"], params["cwd"]) == (19, os.getpid(), os.getcwd())
+    assert (params["entity"], params["token"], params["resumed"]) == ("team", "hunter2hunter2", False)
+    assert "hunter2hunter2" not in (run.dir / "run.json").read_text()
+
+
+def test_the_process_is_gone_when_the_run_is_finished(start: Begin) -> None:
+    """After `finish` no process of ours is left, nor a zombie."""
+    run = start()
+    wait_for(lambda: state_of(run.dir).pid)
+    pid = state_of(run.dir).pid
+
+    run.finish()
+
+    assert not psutil.pid_exists(pid)
+    assert run.statistics().trackers["memory"].phase == "finished"
+
+
+def test_a_tracker_that_dies_in_mid_batch_gets_the_rest_once(
+    start: Begin, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A delivery process that is killed within a call is restarted; the half that had arrived is not sent again."""
+    run = start(Dying)
+    for step in range(100):
+        run.log({"loss": step / 4}, step=step)
+
+    run.finish(timeout_s=60)
+
+    assert sorted(points_of(run.dir, Dying)) == [("loss", step / 4, step) for step in range(100)]
+    assert Dying.reading_of(run.dir).status == "finished"
+    died = [message for message in caplog.messages if "died (exit status -9) and is started again" in message]
+    assert len(died) == 1
+    assert "delivery.log" in died[0]
+
+
+def test_a_refused_tracker_costs_the_others_nothing(start: Begin, caplog: pytest.LogCaptureFixture) -> None:
+    """A wrong key ends that delivery alone; the user is told once, with the command for later."""
+    with start([Refusing, MemoryTracker]) as run:
+        run.log({"loss": 0.5}, step=0)
+
+    assert points_of(run.dir) == [("loss", 0.5, 0)]
+    assert [message for message in caplog.messages if message.startswith("refusing")] == [
+        (
+            "refusing is not reported to: the key is wrong. Log in with: refusing login. Training goes on, nothing is "
+            f"lost: mend it, then run: runcast sync {run.dir}"
+        )
+    ]
+    assert run.statistics().trackers["refusing"].phase == "refused"
+
+
+def test_a_tracker_that_cannot_be_imported_is_told(
+    tmp_path: Path, start: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A Tracker whose module raises in the child process is refused with what it raised."""
+    (tmp_path / "fragile_tracker.py").write_text(
+        "import os\nfrom runcast.testing import MemoryTracker\n"
+        f"if os.getpid() != {os.getpid()}:\n    raise RuntimeError('no libcuda')\n"
+        "class Fragile(MemoryTracker):\n    name = 'fragile'\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    import fragile_tracker  # type: ignore[import-not-found]
+
+    with start(fragile_tracker.Fragile) as run:
+        run.log({"loss": 0.5}, step=0)
+
+    state = state_of(run.dir, "fragile")
+    assert state.phase == "refused"
+    assert "is installed but broken: importing it raised RuntimeError: no libcuda" in (state.error or "")
+
+
+def test_the_end_comes_in_time_when_a_tracker_hangs(start: Begin, caplog: pytest.LogCaptureFixture) -> None:
+    """`finish` returns when its time is over, whatever a tracker does; the other one has everything."""
+    run = start([Hanging, MemoryTracker])
+    run.log({"loss": 0.5}, step=0)
+    wait_for(lambda: state_of(run.dir, "hanging").pid)
+    wait_for(lambda: state_of(run.dir).points)
+    began = time.monotonic()
+    try:
+        run.finish(timeout_s=2.0)
+
+        assert time.monotonic() - began < 10
+        wait_for(lambda: state_of(run.dir).phase == "finished")
+        assert points_of(run.dir) == [("loss", 0.5, 0)]
+        assert any(message.startswith("hanging does not have everything yet") for message in caplog.messages)
+    finally:
+        os.kill(state_of(run.dir, "hanging").pid, signal.SIGKILL)
+
+
+def test_an_option_that_cannot_travel_is_an_error(start: Begin) -> None:
+    """An object in `setup` that another process cannot get is refused at once, with what to do."""
+    with pytest.raises(OptionError, match=r"setup\['memory'\] holds an object that cannot travel.*delivery='thread'"):
+        start(setup={"memory": {"callback": object()}})
+
+
+def test_later_is_later(start: Begin) -> None:
+    """With delivery="later" nothing is started, and everything is in the journal for `runcast sync`."""
+    with start(delivery="later") as run:
+        run.log({"loss": 0.5}, step=0)
+
+    assert not (run.dir / "trackers").exists()
+    assert run.urls == {}
+
+
+def test_a_run_knows_where_it_is_seen(start: Begin) -> None:
+    """Once a tracker has opened the run, its address is known, and how much it has."""
+    run = start()
+    run.log({"loss": 0.5, "acc": 1}, step=0)
+    assert run.flush(30)
+
+    assert run.urls == {"memory": str((run.dir / "trackers" / "memory" / "memory.jsonl").resolve())}
+    assert (run.statistics().trackers["memory"].delivered, run.statistics().trackers["memory"].waiting) == (2, 0)
+    run.finish()
+
+
+def test_a_resumed_run_is_flushed_for_real(start: Begin) -> None:
+    """After a resume `flush` waits for the new points, whatever the last session's state says."""
+    with start() as run:
+        run.log({"loss": 0.5}, step=0)
+    with start(resume="allow") as run:
+        run.log({"loss": 0.25}, step=1)
+        assert run.flush(30)
+
+        assert points_of(run.dir) == [("loss", 0.5, 0), ("loss", 0.25, 1)]
+    assert MemoryTracker.reading_of(run.dir).status == "finished"
+
+
+# How training ends
+
+ENDS = {
+    "end": ("pass", 0, "finished"),
+    "exception": ("1 / 0", 1, "failed"),
+    "interrupt": ("raise KeyboardInterrupt", -2, "killed"),
+    "exit 3": ("sys.exit(3)", 3, "failed"),
+    "SIGKILL": ("run.flush(30); os.kill(os.getpid(), signal.SIGKILL)", -9, "crashed"),
+    "SIGTERM": ("run.flush(30); os.kill(os.getpid(), signal.SIGTERM)", -15, "crashed"),
+    "os._exit": ("os._exit(7)", 7, "crashed"),
+}
+
+
+@pytest.mark.parametrize(("ending", "code", "status"), ENDS.values(), ids=ENDS)
+def test_the_tracker_learns_how_training_ended(ending: str, code: int, status: str, tmp_path: Path) -> None:
+    """Whatever ends a training, its exit code is its own, every point arrives, and the tracker has the right status."""
+    script = (
+        "import os, signal, sys, runcast\nfrom runcast.testing import MemoryTracker\n"
+        f"with runcast.init(dir={str(tmp_path)!r}, id='run', report_to=MemoryTracker) as run:\n"
+        f"    for step in range(50):\n        run.log({{'loss': step / 4}}, step=step)\n    {ending}\n"
+    )
+
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+
+    assert done.returncode == code, done.stderr
+    wait_for(lambda: state_of(tmp_path / "run").phase == "finished")
+    assert points_of(tmp_path / "run") == [("loss", step / 4, step) for step in range(50)]
+    assert MemoryTracker.reading_of(tmp_path / "run").status == status
+
+
+def test_a_run_that_nobody_finished_is_finished_at_the_exit(tmp_path: Path) -> None:
+    """Without `with` and without `finish` the exit of the interpreter ends the run, as what it is."""
+    script = (
+        "import runcast\nfrom runcast.testing import MemoryTracker\n"
+        f"run = runcast.init(dir={str(tmp_path)!r}, id='run', report_to=MemoryTracker)\n"
+        "run.log({'loss': 0.5}, step=0)\n1 / 0\n"
+    )
+
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 1
+    assert points_of(tmp_path / "run") == [("loss", 0.5, 0)]
+    assert MemoryTracker.reading_of(tmp_path / "run").status == "failed"
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_fork_leaves_the_deliveries_to_its_parent(start: Begin) -> None:
+    """A child of the training process that ends does not end the run, and the parent's deliveries go on."""
+    run = start()
+    run.log({"parent": 0.5}, step=0)
+    child = os.fork()
+    if not child:
+        try:
+            run.log({"child": 0.5}, step=1)
+            run.finish("failed")
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    run.log({"parent": 0.25}, step=2)
+
+    run.finish()
+
+    assert points_of(run.dir) == [("parent", 0.5, 0), ("child", 0.5, 1), ("parent", 0.25, 2)]
+    assert MemoryTracker.reading_of(run.dir).status == "finished"
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="needs python -P")
+def test_a_folder_named_like_our_dependencies_does_no_harm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The delivery process finds the modules that the training script finds, whatever lies in the working directory."""
+    (tmp_path / "msgspec.py").write_text("raise AssertionError('the wrong msgspec')\n")
+    monkeypatch.chdir(tmp_path)
+
+    with runcast.init(dir="runs", report_to=MemoryTracker) as run:
+        run.log({"loss": 0.5}, step=0)
+
+    assert points_of(run.dir) == [("loss", 0.5, 0)]

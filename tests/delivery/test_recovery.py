@@ -1,0 +1,95 @@
+"""What a tracker lacks is the journal's points minus those that it shows, each as often as it lacks."""
+
+import math
+from pathlib import Path
+
+import pytest
+from hypothesis import given, strategies as st
+
+from runcast.core.records import Metrics, Point, Tags, encode
+from runcast.delivery.recovery import canonical, identity, journal_points, missing
+
+A, B, NAN = Point("a", 0.5, 0, 1.0), Point("b", 2, 3, 1.0), Point("a", math.nan, 1, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("expected", "seen", "lacking"),
+    [
+        ([A, B, NAN], [], [A, B, NAN]),
+        ([A, B, NAN], [NAN, B, A], []),
+        ([A, B], [A, Point("b", 2.0, 3, 99.0)], []),
+        ([A, A, A], [A], [A, A]),
+        ([A, NAN, NAN], [NAN], [A, NAN]),
+        ([A], [A, A, B], []),
+        ([A], [A._replace(step=1), A._replace(value=0.25), A._replace(key="A")], [A]),
+        ([], [A], []),
+    ],
+)
+def test_points_are_compared_by_key_step_and_value(
+    expected: list[Point], seen: list[Point], lacking: list[Point]
+) -> None:
+    """Times and the type of a number do not matter, repeated points count, NaN equals NaN."""
+    assert list(map(identity, missing(expected, seen, str))) == list(map(identity, lacking))
+
+
+def test_points_are_compared_under_the_services_names() -> None:
+    """What is sent again has the name that the service knows."""
+    assert missing([A, B], [Point("A", 0.5, 0)], str.upper) == [Point("B", 2, 3, 1.0)]
+
+
+@pytest.mark.parametrize(
+    ("value", "float64", "float32"),
+    [
+        (0.5, 0.5, 0.5),
+        (0.1, 0.1, 0.10000000149011612),
+        (1e300, 1e300, math.inf),
+        (-1e300, -1e300, -math.inf),
+        (1e-50, 1e-50, 0.0),
+        (2**53 + 1, 9007199254740992.0, 9007199254740992.0),
+        (math.inf, math.inf, math.inf),
+        (math.nan, "NaN", "NaN"),
+        (True, 1.0, 1.0),
+    ],
+)
+def test_a_value_is_compared_as_the_service_keeps_it(value: float, float64: object, float32: object) -> None:
+    """A service of 32-bit floats has a point if it has the nearest 32-bit float."""
+    assert canonical(value) == float64
+    assert canonical(value, "float32") == float32
+
+
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from([0.5, math.nan, 1.0]), st.integers(0, 2))), st.data())
+def test_what_is_missing_and_what_is_seen_make_the_whole(
+    points: list[tuple[str, float, int]], data: st.DataObject
+) -> None:
+    """For any part that a service has, sending what is missing makes it whole, without a point too many."""
+    expected = [Point(*point) for point in points]
+    kept = data.draw(st.lists(st.booleans(), min_size=len(expected), max_size=len(expected)))
+    seen = [point for point, keep in zip(expected, kept, strict=True) if keep]
+
+    found = [*seen, *missing(expected, seen, str)]
+
+    assert sorted(map(identity, found), key=str) == sorted(map(identity, expected), key=str)
+
+
+def test_a_journals_points_are_listed_up_to_an_offset(tmp_path: Path) -> None:
+    """Points behind the offset, other records and what the tracker itself measured do not count."""
+    lines = [
+        encode(Metrics(time=1.0, step=0, values={"a": 0.5, "b": "Infinity"})) + b"\n",
+        encode(Tags(time=1.0, tags=["t"])) + b"\n",
+        encode(Metrics(time=1.0, step=1, values={"energy": 7}, by="meter")) + b"\n",
+        b"garbage\n",
+        encode(Metrics(time=2.0, step=2, values={"a": 0.25})) + b"\n",
+    ]
+    path = tmp_path / "journal.jsonl"
+    path.write_bytes(b"".join(lines))
+
+    everything = list(journal_points(path))
+    early = list(journal_points(path, len(b"".join(lines[:3])), without="meter"))
+
+    assert everything == [
+        Point("a", 0.5, 0, 1.0),
+        Point("b", math.inf, 0, 1.0),
+        Point("energy", 7, 1, 1.0),
+        Point("a", 0.25, 2, 2.0),
+    ]
+    assert early == [Point("a", 0.5, 0, 1.0), Point("b", math.inf, 0, 1.0)]
