@@ -1,0 +1,7 @@
+"""Callbacks: reporting, flow, progress, early stopping, checkpoints and so on.
+
+Each works in our Trainer and in that of transformers.
+
+Imports `runcast.core` only (tensors and models are recognised by what they can do). Start reading at `flow.py`, then
+`reporting.py`.
+"""

@@ -1,0 +1,127 @@
+"""A callback that says when to save, and which checkpoints to keep."""
+
+import contextlib
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from runcast.callbacks.monitor import Monitor, needs_evaluation
+from runcast.core.errors import OptionError
+from runcast.core.events import Control, TrainerCallback, TrainerControl, TrainerState
+
+
+class ModelCheckpointCallback(TrainerCallback):
+    """Saves checkpoints at its own times; keeps the best and the last one, with links `best` and `last` beside them.
+
+    Args:
+        every_steps: Save each so many steps.
+        every_epochs: Save each so many epochs.
+        every_minutes: Save when so many minutes have passed since the last save; by the clock of this process, so not
+            for several of them.
+        top_k: Save after each evaluation that is among the best so many, and delete the checkpoints that no longer are;
+            the last one stays.
+        metric: The metric of top_k; by default metric_for_best_model, else the loss.
+        greater_is_better: Its direction; by default the arguments', else as the name says.
+        on_exception: Save when the training raises or is interrupted (our Trainer only). Resuming continues behind the
+            last whole step, but with other random numbers than an uninterrupted training.
+    """
+
+    def __init__(
+        self,
+        *,
+        every_steps: int | None = None,
+        every_epochs: int | None = None,
+        every_minutes: float | None = None,
+        top_k: int | None = None,
+        metric: str | None = None,
+        greater_is_better: bool | None = None,
+        on_exception: bool = False,
+    ) -> None:
+        if top_k is not None and top_k < 1:
+            raise OptionError(f"top_k={top_k} must be positive.")
+        self.scores: dict[str, float] = {}
+        self._every_steps, self._every_epochs, self._every_s = (
+            every_steps,
+            every_epochs,
+            every_minutes and every_minutes * 60,
+        )
+        self._top_k, self._saves_on_exception = top_k, on_exception
+        self._monitor = Monitor(metric, greater_is_better)
+        self._saved_at = 0.0
+        self._args: Any = None
+
+    def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Start the clock, check that there is something to rank by."""
+        self._saved_at, self._args = time.monotonic(), args
+        if self._top_k is not None:
+            needs_evaluation(args, "ModelCheckpointCallback(top_k=…)")
+
+    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> Control:
+        """Save, if it is time to."""
+        if self._every_steps and state.global_step % self._every_steps == 0:
+            control.should_save = True
+        if self._every_s is not None and time.monotonic() - self._saved_at >= self._every_s:
+            control.should_save = True
+        return control
+
+    def on_epoch_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> Control:
+        """Save, if this epoch is one to save at."""
+        if self._every_epochs and round(state.epoch) % self._every_epochs == 0:
+            control.should_save = True
+        return control
+
+    def on_evaluate(
+        self, args: Any, state: TrainerState, control: TrainerControl, metrics: dict[str, Any], **kwargs: Any
+    ) -> Control:
+        """Save, if this is one of the best so far."""
+        if self._top_k is not None and state.global_step:
+            value = self._monitor.value(args, metrics)
+            ranked = self._ranked()
+            if len(ranked) < self._top_k or self._monitor.is_better(args, value, self.scores[ranked[self._top_k - 1]]):
+                self.scores[str(state.global_step)] = value
+                control.should_save = True
+        return control
+
+    def on_save(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Set the links, and delete what is no longer among the best."""
+        self._saved_at = time.monotonic()
+        if not state.is_world_process_zero:
+            return
+        root, step = Path(args.output_dir), str(state.global_step)
+        _link(root / "last", f"checkpoint-{step}")
+        if self._top_k is None:
+            return
+        ranked = self._ranked()
+        _link(root / "best", f"checkpoint-{ranked[0]}" if ranked else None)
+        for loser in ranked[self._top_k :]:
+            del self.scores[loser]
+            if loser != step:
+                shutil.rmtree(root / f"checkpoint-{loser}", ignore_errors=True)
+
+    def on_exception(
+        self, args: Any, state: TrainerState, control: TrainerControl, exception: BaseException, **kwargs: Any
+    ) -> Control:
+        """Ask for a last checkpoint."""
+        control.should_save = self._saves_on_exception and state.global_step > 0
+        return control
+
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps: the scores by step."""
+        return {"args": {}, "attributes": {"scores": dict(self.scores)}}
+
+    def _ranked(self) -> list[str]:
+        sign = -1 if self._monitor.wants_more(self._args) else 1
+        return sorted(self.scores, key=lambda step: sign * self.scores[step])
+
+
+def _link(path: Path, target: str | None) -> None:
+    """Point a link at a checkpoint beside it, where the file system has links."""
+    if target is None:
+        return
+    with contextlib.suppress(OSError):
+        fresh = path.with_name(f".{path.name}.link")
+        fresh.unlink(missing_ok=True)
+        os.symlink(target, fresh)
+        os.replace(fresh, path)

@@ -1,0 +1,221 @@
+"""What a training is told: one typed, validated dataclass.
+
+A name that `transformers.TrainingArguments` has means the same here.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Annotated, Any
+
+from runcast.core.errors import OptionError
+from runcast.trainer import parsing
+
+STRATEGIES = ("no", "steps", "epoch")
+SCHEDULERS = ("linear", "cosine", "polynomial", "constant", "constant_with_warmup", "inverse_sqrt")
+OPTIMIZERS = ("adamw_torch_fused", "adamw_torch", "adam", "sgd", "rmsprop", "adafactor")
+CHOICES = {
+    "lr_scheduler_type": SCHEDULERS,
+    "optim": OPTIMIZERS,
+    "logging_strategy": STRATEGIES,
+    "eval_strategy": STRATEGIES,
+    "save_strategy": (*STRATEGIES, "best"),
+}
+POSITIVE = (
+    "per_device_train_batch_size",
+    "per_device_eval_batch_size",
+    "num_train_epochs",
+    "gradient_accumulation_steps",
+    "learning_rate",
+    "logging_steps",
+    "save_steps",
+)
+NOT_NEGATIVE = ("warmup_steps", "weight_decay", "max_grad_norm", "dataloader_num_workers", "eval_delay", "adam_epsilon")
+
+
+@dataclass(kw_only=True)
+class TrainingArguments:
+    """Holds the settings of a Trainer; checked when it is made, so that nothing wrong is found an hour later."""
+
+    output_dir: Annotated[str, "Where checkpoints are written."] = "trainer_output"
+
+    num_train_epochs: Annotated[float, "Passes over the training data; a part of one is allowed."] = 3.0
+    max_steps: Annotated[int, "Optimizer steps, if positive: it then beats num_train_epochs."] = -1
+    per_device_train_batch_size: Annotated[int, "Examples of a training batch on each device."] = 8
+    per_device_eval_batch_size: Annotated[int, "Examples of an evaluation batch on each device."] = 8
+    gradient_accumulation_steps: Annotated[int, "Batches of one optimizer step."] = 1
+    average_tokens_across_devices: Annotated[
+        bool, "Weigh each batch by its share of the items of all devices, not of its own device alone."
+    ] = True
+
+    learning_rate: Annotated[float, "The peak learning rate."] = 5e-5
+    lr_scheduler_type: Annotated[str, "linear, cosine, polynomial, constant, constant_with_warmup or inverse_sqrt."] = (
+        "linear"
+    )
+    lr_scheduler_kwargs: Annotated[
+        dict[str, Any] | None, "Further settings of the schedule: num_cycles, power, lr_end, min_lr_rate, timescale."
+    ] = None
+    warmup_steps: Annotated[
+        float, "Steps in which the learning rate rises from 0; below 1 it is a share of all steps."
+    ] = 0
+    optim: Annotated[str, "adamw_torch_fused, adamw_torch, adam, sgd, rmsprop or adafactor."] = "adamw_torch_fused"
+    optim_args: Annotated[dict[str, Any] | None, "Further arguments of the optimizer's class."] = None
+    weight_decay: Annotated[float, "Applied to all weights but biases and those of normalisation layers."] = 0.0
+    adam_beta1: Annotated[float, "Decay of the first moment."] = 0.9
+    adam_beta2: Annotated[float, "Decay of the second moment."] = 0.999
+    adam_epsilon: Annotated[float, "Added to the denominator."] = 1e-8
+    max_grad_norm: Annotated[float, "The norm to which gradients are clipped; 0 does not clip."] = 1.0
+
+    bf16: Annotated[bool, "Compute in bfloat16 where that is safe (autocast)."] = False
+    fp16: Annotated[bool, "Compute in float16 where that is safe, with a scaled loss (autocast)."] = False
+    tf32: Annotated[bool | None, "Let float32 matrix products use TF32; None leaves torch's setting as it is."] = None
+    torch_compile: Annotated[bool, "Compile the model."] = False
+    torch_compile_backend: Annotated[str | None, "The backend of torch.compile."] = None
+    torch_compile_mode: Annotated[str | None, "The mode of torch.compile."] = None
+    gradient_checkpointing: Annotated[bool, "Recompute activations in the backward pass (models of transformers)."] = (
+        False
+    )
+    use_cpu: Annotated[bool, "Train on the CPU although there is a GPU."] = False
+    seed: Annotated[int, "Seeds Python, NumPy and torch when the Trainer is made."] = 42
+    data_seed: Annotated[int | None, "Seeds the order of the data; None takes seed."] = None
+    full_determinism: Annotated[bool, "Use deterministic algorithms only; slower."] = False
+
+    logging_strategy: Annotated[str, "no, steps or epoch."] = "steps"
+    logging_steps: Annotated[float, "Log each so many steps; below 1 it is a share of all steps."] = 500
+    logging_first_step: Annotated[bool, "Log the first step too."] = False
+    eval_strategy: Annotated[str, "no, steps or epoch."] = "no"
+    eval_steps: Annotated[float | None, "Evaluate each so many steps; None takes logging_steps."] = None
+    eval_delay: Annotated[float, "Epochs or steps (as eval_strategy counts) before the first evaluation."] = 0
+    eval_on_start: Annotated[bool, "Evaluate before the first step."] = False
+    eval_accumulation_steps: Annotated[
+        int | None, "Move predictions to the host each so many batches; None does at the end."
+    ] = None
+    prediction_loss_only: Annotated[bool, "Keep no predictions while evaluating."] = False
+    label_names: Annotated[
+        list[str] | None, "Keys of a batch that are labels; None takes labels, label, label_ids, target, targets."
+    ] = None
+
+    save_strategy: Annotated[
+        str, "no, steps, epoch, or best (at each evaluation that improves metric_for_best_model)."
+    ] = "steps"
+    save_steps: Annotated[float, "Save each so many steps; below 1 it is a share of all steps."] = 500
+    save_total_limit: Annotated[int | None, "How many checkpoints are kept: the newest, and the best one."] = None
+    save_only_model: Annotated[bool, "Save the weights alone: smaller, but one cannot resume from it."] = False
+    enable_jit_checkpoint: Annotated[bool, "Save a checkpoint and stop when SIGTERM comes."] = False
+    load_best_model_at_end: Annotated[bool, "Load the best checkpoint's weights when the training is over."] = False
+    metric_for_best_model: Annotated[str | None, "The metric that says which checkpoint is best; None takes loss."] = (
+        None
+    )
+    greater_is_better: Annotated[bool | None, "Its direction; None says yes, except for a name that ends in loss."] = (
+        None
+    )
+    resume_from_checkpoint: Annotated[str | None, "A checkpoint to resume from, or 'last'."] = None
+    ignore_data_skip: Annotated[bool, "When resuming, start the data of the epoch anew."] = False
+    restore_callback_states_from_checkpoint: Annotated[bool, "When resuming, restore the stateful callbacks."] = True
+
+    dataloader_num_workers: Annotated[int, "Processes that load data; 0 loads in this one."] = 0
+    dataloader_pin_memory: Annotated[bool, "Pin memory, so that copies to a GPU overlap with its work."] = True
+    dataloader_drop_last: Annotated[bool, "Drop the last batch of an epoch if it is not full."] = False
+    dataloader_persistent_workers: Annotated[bool, "Keep the workers from epoch to epoch."] = False
+    dataloader_prefetch_factor: Annotated[int | None, "Batches that each worker loads ahead."] = None
+
+    report_to: Annotated[
+        Any, "Trackers: all, none, a name, names, Trackers; not given, it is RUNCAST_REPORT_TO, else all."
+    ] = ...
+    project: Annotated[str | None, "The project of the run."] = None
+    run_name: Annotated[str | None, "The name of the run."] = None
+    disable_tqdm: Annotated[bool, "Print the logs instead of drawing a progress bar."] = False
+
+    ddp_backend: Annotated[
+        str | None, "The backend of torch.distributed; None takes nccl for cuda, xccl for xpu, gloo for the CPU."
+    ] = None
+    ddp_timeout: Annotated[int, "Seconds that a collective operation may take."] = 1800
+    ddp_find_unused_parameters: Annotated[bool, "Let DDP look for parameters without a gradient."] = False
+
+    def __post_init__(self) -> None:
+        for name in CHOICES:
+            value = getattr(self, name)
+            value = "no" if value is False and "no" in CHOICES[name] else str(getattr(value, "value", value)).lower()
+            setattr(self, name, value)
+            _require(
+                value in CHOICES[name], f"{name}={value!r} is unknown. Valid values are: {', '.join(CHOICES[name])}."
+            )
+        for name in (*POSITIVE, *NOT_NEGATIVE):
+            value = getattr(self, name)
+            _require(
+                isinstance(value, int | float) and not isinstance(value, bool), f"{name}={value!r} is not a number."
+            )
+            good = value > 0 if name in POSITIVE else value >= 0
+            _require(good, f"{name}={value!r} must {'be positive' if name in POSITIVE else 'not be negative'}.")
+        for name in ("logging_steps", "eval_steps", "save_steps"):
+            value = getattr(self, name)
+            _require(
+                value is None or value < 1 or value == int(value),
+                f"{name}={value!r} is neither a whole number nor below 1 (a share).",
+            )
+        self._settle_evaluation()
+        _require(
+            not (self.bf16 and self.fp16),
+            "bf16 and fp16 exclude each other. Choose bf16 where the device has it: it needs no scaled loss.",
+        )
+        _require(
+            self.save_total_limit is None or self.save_total_limit > 0,
+            "save_total_limit must be positive, or None for all.",
+        )
+
+    def _settle_evaluation(self) -> None:
+        if self.eval_steps is None:
+            self.eval_steps = self.logging_steps
+        _require(self.eval_steps > 0, f"eval_steps={self.eval_steps!r} must be positive.")
+        if self.load_best_model_at_end or self.save_strategy == "best":
+            why = "load_best_model_at_end" if self.load_best_model_at_end else "save_strategy='best'"
+            _require(
+                self.eval_strategy != "no",
+                f"{why} needs evaluations to know the best model. Set eval_strategy to 'steps' or 'epoch'.",
+            )
+            self.metric_for_best_model = self.metric_for_best_model or "loss"
+        if self.load_best_model_at_end and self.save_strategy != "best":
+            same = self.save_strategy == self.eval_strategy
+            multiple = (
+                self.save_strategy != "steps"
+                or self.save_steps < 1
+                or self.eval_steps < 1
+                or self.save_steps % self.eval_steps == 0
+            )
+            fix = "Set both to the same, with save_steps a multiple of eval_steps, or save_strategy='best'."
+            _require(
+                same and multiple,
+                f"load_best_model_at_end needs a checkpoint at an evaluation, but the strategies never meet. {fix}",
+            )
+        if self.metric_for_best_model is not None and self.greater_is_better is None:
+            self.greater_is_better = not self.metric_for_best_model.endswith("loss")
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "TrainingArguments":
+        """Make settings of a mapping; a wrong name raises, with the one that was meant."""
+        return parsing.from_dict(cls, values)
+
+    @classmethod
+    def from_file(cls, path: str | os.PathLike[str]) -> "TrainingArguments":
+        """Make settings of a JSON or YAML file."""
+        return parsing.from_file(cls, path)
+
+    @classmethod
+    def from_command_line(cls, arguments: Sequence[str] | None = None) -> "TrainingArguments":
+        """Make settings of the command line: --learning_rate 1e-3 --bf16 --config settings.yaml."""
+        return parsing.from_command_line(cls, arguments)
+
+    def get_warmup_steps(self, max_steps: int) -> int:
+        """Settle the steps of the warm-up."""
+        return int(self.warmup_steps) if self.warmup_steps >= 1 else int(-(-max_steps * self.warmup_steps // 1))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings by name."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        values["report_to"] = "default" if self.report_to is ... else str(self.report_to)
+        return values
+
+
+def _require(good: bool, message: str) -> None:
+    if not good:
+        raise OptionError(message)

@@ -1,0 +1,283 @@
+"""The Trainer: give it a model and data, call `train`."""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+from runcast.callbacks.flow import DefaultFlowCallback
+from runcast.callbacks.progress import PrinterCallback, ProgressCallback
+from runcast.callbacks.reporting import ReportCallback
+from runcast.core.dispatcher import CallbackHandler
+from runcast.core.errors import OptionError
+from runcast.core.events import TrainerControl, TrainerState
+from runcast.core.run import Run
+from runcast.trainer.arguments import TrainingArguments
+from runcast.trainer.data import make_loader
+from runcast.trainer.device import autocast, pick_device, set_seed, to_device
+from runcast.trainer.distribution import join_job, wrap
+from runcast.trainer.evaluation import EvalPrediction, PredictionOutput, evaluation_loop
+from runcast.trainer.export import export_model
+from runcast.trainer.forward import Forward
+from runcast.trainer.keeper import Keeper
+from runcast.trainer.loop import train_loop
+from runcast.trainer.snapshot import load_training
+from runcast.trainer.termination import TerminationCallback
+from runcast.trainer.training import Training, out_of_memory
+
+
+class TrainOutput(NamedTuple):
+    """Is what `train` returns."""
+
+    global_step: int
+    training_loss: float
+    metrics: dict[str, float]
+
+
+class Trainer:
+    """Trains, evaluates and predicts on whatever device there is, and calls the callbacks at every event.
+
+    Args:
+        model: A model of transformers, or any module; see `runcast.trainer.forward` for what it may take and return.
+        args: The settings; by default `TrainingArguments()`.
+        train_dataset: Map-style or iterable dataset of dicts, dataclasses, tuples or tensors, or a ready DataLoader.
+        eval_dataset: The same, or a dict of several by name.
+        compute_loss: Computes the loss of `(predictions, labels)`, for a model that does not; any criterion of torch
+            will do.
+        compute_metrics: Computes a dict of numbers from an `EvalPrediction` of NumPy arrays.
+        callbacks: Callbacks, their classes, or (event, function) pairs, in the order in which they are to be called.
+        optimizers: An optimizer and a schedule of one's own, in place of those that the arguments name.
+        data_collator: Makes a batch from a list of examples.
+        processing_class: The tokenizer or image processor; saved with the model and given to the callbacks.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        args: TrainingArguments | None = None,
+        train_dataset: Any = None,
+        eval_dataset: Any = None,
+        compute_loss: Callable[[Any, Any], torch.Tensor] | None = None,
+        compute_metrics: Callable[[EvalPrediction], dict[str, Any]] | None = None,
+        callbacks: Iterable[Any] | None = None,
+        optimizers: tuple[torch.optim.Optimizer | None, Any] = (None, None),
+        data_collator: Callable[[list[Any]], Any] | None = None,
+        processing_class: Any = None,
+    ) -> None:
+        if not isinstance(model, nn.Module):
+            raise OptionError(f"model is a {type(model).__name__}, not a torch.nn.Module.")
+        self.args = args or TrainingArguments()
+        set_seed(self.args)
+        if self.args.gradient_checkpointing:
+            if not hasattr(model, "gradient_checkpointing_enable"):
+                raise OptionError(
+                    f"gradient_checkpointing=True, but {type(model).__name__} has no gradient_checkpointing_enable. "
+                    "Models of transformers have."
+                )
+            model.gradient_checkpointing_enable()
+        self.device = pick_device(self.args)
+        self.ranks = join_job(self.args, self.device)
+        self.model = model.to(self.device)
+        self.wrapped_model = wrap(self.model, self.args, self.device, self.ranks)
+        self.autocast = autocast(self.args, self.device)
+        self.forward = Forward(model, self.args.label_names, compute_loss)
+        self.predicts_next_token = type(model).__name__.endswith(("ForCausalLM", "LMHeadModel"))
+        self.train_dataset, self.eval_dataset = train_dataset, eval_dataset
+        self.compute_metrics, self.data_collator, self.processing_class = (
+            compute_metrics,
+            data_collator,
+            processing_class,
+        )
+        self.optimizer, self.lr_scheduler = optimizers
+        self.state = self._new_state()
+        self.control = TrainerControl()
+        self.keeper = Keeper(self)
+        self._inside = False
+        self._training: Training | None = None
+        self.callback_handler = CallbackHandler(
+            self._with_defaults(list(callbacks or ())),
+            model=self.model,
+            processing_class=processing_class,
+            optimizer=self.optimizer,
+            lr_scheduler=self.lr_scheduler,
+            train_dataloader=None,
+            eval_dataloader=None,
+        )
+        self.event("on_init_end")
+
+    # Train, evaluate, predict
+
+    def train(self, resume_from_checkpoint: str | os.PathLike[str] | bool | None = None) -> TrainOutput:
+        """Train as the arguments say.
+
+        `resume_from_checkpoint` is a folder, or True for the last one in `output_dir`.
+        """
+        with self._session():
+            self.state = self._new_state()
+            self._training = training = Training(self)
+            self.callback_handler.context.update(
+                optimizer=training.optimizer, lr_scheduler=training.scheduler, train_dataloader=training.loader
+            )
+            checkpoint = self.keeper.find(resume_from_checkpoint or self.args.resume_from_checkpoint)
+            if checkpoint is not None:
+                training.go_on_from(load_training(training, checkpoint))
+            self.state.max_steps, self.state.num_train_epochs = training.max_steps, training.epochs
+            self.state.compute_steps(self.args, training.max_steps)
+            if checkpoint is not None:
+                self.event("on_checkpoint_load", checkpoint=checkpoint)
+            self.wrapped_model.train()
+            try:
+                train_loop(self, training)
+            except torch.OutOfMemoryError as error:
+                raise torch.OutOfMemoryError(out_of_memory(self, error)) from error
+        return TrainOutput(self.state.global_step, training.metrics["train_loss"], training.metrics)
+
+    def evaluate(self, eval_dataset: Any = None, metric_key_prefix: str = "eval") -> dict[str, float]:
+        """Compute loss and metrics on a dataset (by default the Trainer's own), log them, and return them."""
+        data = self.eval_dataset if eval_dataset is None else eval_dataset
+        if isinstance(data, dict):
+            results = [self.evaluate(part, f"{metric_key_prefix}_{name}") for name, part in data.items()]
+            return {key: value for result in results for key, value in result.items()}
+        with self._session():
+            loader = self._eval_loader(data)
+            self.event("on_evaluate_begin")
+            keep = self.compute_metrics is not None and not self.args.prediction_loss_only
+            metrics = evaluation_loop(self, loader, metric_key_prefix, keep=keep).metrics
+            self.log(metrics)
+            self.event("on_evaluate", metrics=metrics)
+        return metrics
+
+    def predict(self, test_dataset: Any, metric_key_prefix: str = "test") -> PredictionOutput:
+        """Predict every example of a dataset; with labels, compute loss and metrics too."""
+        with self._session():
+            loader = self._eval_loader(test_dataset)
+            self.event("on_predict_begin")
+            output = evaluation_loop(self, loader, metric_key_prefix, keep=True)
+            self.event("on_predict", metrics=output.metrics)
+        return output
+
+    def export(self, path: str | os.PathLike[str], format: str = "safetensors", batch: Any = None) -> Path:
+        """Write the model for other programs, as safetensors, torch (torch.export) or onnx.
+
+        A batch of the Trainer's data shows what goes in.
+        """
+        with self._session():
+            self.event("on_export_begin", path=Path(path), format=format)
+            if (
+                batch is None
+                and (data := self.train_dataset if self.eval_dataset is None else self.eval_dataset) is not None
+            ):
+                batch = self.forward.accepted(next(iter(self._eval_loader(data))))
+            written = export_model(
+                self.model, Path(path), format, None if batch is None else to_device(batch, self.device)
+            )
+            self.event("on_export_end", path=written, format=format)
+        return written
+
+    # Log and save
+
+    def log(self, logs: dict[str, Any]) -> None:
+        """Give values to every callback that logs or reports, at the current step."""
+        logs["epoch"] = self.state.epoch
+        self.state.log_history.append({**logs, "step": self.state.global_step})
+        self.event("on_log", logs=logs)
+
+    def save_model(self, output_dir: str | os.PathLike[str] | None = None) -> Path:
+        """Write the weights as safetensors (and the configuration of a transformers model) and return the folder."""
+        from safetensors.torch import save_model
+
+        folder = Path(output_dir or self.args.output_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        if hasattr(self.model, "save_pretrained"):
+            self.model.save_pretrained(folder)
+        else:
+            save_model(self.model, str(folder / "model.safetensors"))
+        if hasattr(self.processing_class, "save_pretrained"):
+            self.processing_class.save_pretrained(folder)
+        return folder
+
+    # Callbacks
+
+    def event(self, name: str, **about: Any) -> None:
+        """Call the callbacks that listen to an event."""
+        self.control = self.callback_handler.call(name, self.args, self.state, self.control, **about)
+
+    def add_callback(self, callback: Any, function: Callable[..., Any] | None = None, **filters: Any) -> None:
+        """Add a callback, its class, or a function on an event: `add_callback("on_epoch_end", function, every=5)`.
+
+        The filters are every, once, before and after; see `runcast.core.dispatcher.FunctionCallback`.
+        """
+        self.callback_handler.add_callback(callback, function, **filters)
+
+    def pop_callback(self, callback: Any) -> Any | None:
+        """Take a callback out and return it; a class means the first of its instances."""
+        return self.callback_handler.pop_callback(callback)
+
+    def remove_callback(self, callback: Any) -> None:
+        """Take a callback out: an instance, a class or a function."""
+        self.callback_handler.remove_callback(callback)
+
+    @property
+    def run(self) -> Run | None:
+        """Return the run that is reported to.
+
+        None before the first event of a training, and where nothing is reported.
+        """
+        return next(
+            (callback.run for callback in self.callback_handler.callbacks if isinstance(callback, ReportCallback)), None
+        )
+
+    # Parts
+
+    def _with_defaults(self, callbacks: list[Any]) -> list[Any]:
+        """Put the flow before the user's callbacks, reporting and display behind them, unless they bring their own."""
+        brings = [callback if isinstance(callback, type) else type(callback) for callback in callbacks]
+        chosen: list[Any] = (
+            [] if any(issubclass(kind, DefaultFlowCallback) for kind in brings) else [DefaultFlowCallback]
+        )
+        chosen += callbacks
+        if not any(issubclass(kind, ReportCallback) for kind in brings):
+            report = ReportCallback(self.args.report_to, project=self.args.project, name=self.args.run_name)
+            chosen += [report] if report.is_on else []
+        if self.args.enable_jit_checkpoint:
+            chosen.append(TerminationCallback(self.ranks, self.device))
+        if not any(issubclass(kind, ProgressCallback | PrinterCallback) for kind in brings):
+            chosen.append(PrinterCallback if self.args.disable_tqdm else ProgressCallback)
+        return chosen
+
+    def _eval_loader(self, data: Any) -> DataLoader[Any]:
+        return make_loader(
+            data, self.args, train=False, device=self.device, collate=self.data_collator, ranks=self.ranks
+        )
+
+    def _new_state(self) -> TrainerState:
+        first, local = self.ranks.rank == 0, self.ranks.local_rank == 0
+        return TrainerState(
+            train_batch_size=self.args.per_device_train_batch_size,
+            is_world_process_zero=first,
+            is_local_process_zero=local,
+        )
+
+    @contextlib.contextmanager
+    def _session(self) -> Iterator[None]:
+        """Tell the callbacks about an exception, and in any case about the end, of the outermost call."""
+        if self._inside:
+            yield
+            return
+        self._inside = True
+        try:
+            yield
+        except BaseException as error:
+            self.control.should_save = False
+            self.event("on_exception", exception=error)
+            if self.control.should_save and self._training is not None and self.keeper.save(self._training):
+                self.event("on_save")
+            raise
+        finally:
+            self.event("teardown")
+            self._inside, self._training = False, None

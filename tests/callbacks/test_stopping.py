@@ -1,0 +1,106 @@
+"""Early stopping and termination on NaN."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from runcast.callbacks.stopping import EarlyStoppingCallback, TerminateOnNaNCallback
+from runcast.core.errors import OptionError
+
+
+def stops_after(training, metric, values):
+    """Return the number of evaluations after which the training stops; None if it does not."""
+    training.event("on_train_begin")
+    for count, value in enumerate(values, 1):
+        training.evaluate(**{metric: value})
+        if training.control.should_training_stop:
+            return count
+    return None
+
+
+@pytest.mark.parametrize(
+    ("settings", "values", "expected"),
+    [
+        ({"early_stopping_patience": 2}, [1.0, 0.9, 0.95, 0.91, 0.5], 4),
+        ({"early_stopping_patience": 2}, [1.0, 0.9, 0.95, 0.89, 0.95, 0.88], None),
+        ({"early_stopping_patience": 1, "early_stopping_threshold": 0.1}, [1.0, 0.95], 2),
+        ({"early_stopping_patience": 1, "greater_is_better": True}, [0.1, 0.2, 0.15], 3),
+        ({"early_stopping_patience": 9, "divergence_limit": 5.0}, [1.0, 6.0], 2),
+        ({"early_stopping_patience": 9}, [1.0, math.nan], 2),
+        ({"early_stopping_patience": 9}, [math.inf], 1),
+        ({"early_stopping_patience": 2, "check_finite": False}, [1.0, math.nan, math.nan], 3),
+    ],
+)
+def test_a_training_stops_when_its_metric_no_longer_improves(stage, settings, values, expected):
+    """Patience, threshold, direction, divergence and non-finite values."""
+    assert stops_after(stage(EarlyStoppingCallback(**settings)), "eval_loss", values) == expected
+
+
+def test_the_metric_and_its_direction_are_those_of_the_arguments(stage):
+    """As in transformers: metric_for_best_model with greater_is_better."""
+    training = stage(EarlyStoppingCallback(1), metric_for_best_model="accuracy", greater_is_better=True)
+
+    assert stops_after(training, "eval_accuracy", [0.5, 0.6, 0.6]) == 3
+
+
+def test_the_reason_is_said(stage, capsys):
+    """In the attribute, and in a line at the end."""
+    callback = EarlyStoppingCallback(1)
+    training = stage(callback)
+    stops_after(training, "eval_loss", [0.5, 0.75])
+
+    training.event("on_train_end")
+
+    assert callback.reason == "eval_loss has not improved on 0.5 in 1 evaluations"
+    assert "stopped early at step 2: eval_loss has not improved on 0.5 in 1 evaluations." in capsys.readouterr().err
+
+
+def test_the_best_weights_come_back(stage):
+    """restore_best leaves the model as it was at its best evaluation."""
+    model = nn.Linear(1, 1)
+    training = stage(EarlyStoppingCallback(1, restore_best=True), context={"model": model})
+    training.event("on_train_begin")
+    for weight, loss in ((1.0, 0.5), (2.0, 0.1), (3.0, 0.2)):
+        nn.init.constant_(model.weight, weight)
+        training.evaluate(eval_loss=loss)
+
+    training.event("on_train_end")
+
+    assert torch.equal(model.weight, torch.tensor([[2.0]]))
+
+
+def test_patience_goes_on_after_a_resume(stage):
+    """What was waited before the checkpoint counts."""
+    first, second = stage(EarlyStoppingCallback(2)), stage(EarlyStoppingCallback(2))
+    stops_after(first, "eval_loss", [0.5, 0.6])
+    second.handler.load_states(first.handler.states())
+    second.state.global_step = 2
+
+    assert stops_after(second, "eval_loss", [0.7]) == 1
+
+
+def test_a_metric_that_is_never_reported_is_an_error(stage):
+    """The message lists what there is."""
+    training = stage(EarlyStoppingCallback(metric="f1"))
+    training.event("on_train_begin")
+
+    with pytest.raises(OptionError, match=r"'eval_f1' is not reported\. The evaluation has: eval_accuracy, eval_loss"):
+        training.evaluate(eval_loss=1.0, eval_accuracy=0.5)
+
+
+def test_without_evaluations_it_is_an_error(stage):
+    """Nothing to watch is found before the first step."""
+    with pytest.raises(OptionError, match="eval_strategy is 'no'"):
+        stage(EarlyStoppingCallback(), eval_strategy="no").event("on_train_begin")
+
+
+@pytest.mark.parametrize(("loss", "stops"), [(1.0, False), (math.nan, True), (-math.inf, True)])
+def test_a_loss_that_is_no_number_ends_the_training(stage, loss, stops):
+    """Other values may be what they are."""
+    training = stage(TerminateOnNaNCallback())
+
+    training.log(loss=loss, grad_norm=math.nan)
+
+    assert training.control.should_training_stop is stops

@@ -1,0 +1,137 @@
+"""Settings are checked when they are made, and follow transformers where they are the same."""
+
+import dataclasses
+
+import pytest
+
+from runcast.core.errors import OptionError
+from runcast.trainer.arguments import TrainingArguments
+
+# Names that are ours: not in transformers, or deliberately different there.
+OURS = {"optim_args", "report_to", "project", "disable_tqdm", "dataloader_pin_memory", "output_dir"}
+# None is False for these two; and what a checkpoint holds comes back unless one says no.
+OURS |= {"ddp_find_unused_parameters", "gradient_checkpointing", "restore_callback_states_from_checkpoint"}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"learning_rate": 0}, "learning_rate=0 must be positive"),
+        ({"per_device_train_batch_size": -1}, "per_device_train_batch_size=-1 must be positive"),
+        ({"weight_decay": -0.1}, "weight_decay=-0.1 must not be negative"),
+        ({"num_train_epochs": "three"}, "num_train_epochs='three' is not a number"),
+        ({"eval_strategy": "often"}, "eval_strategy='often' is unknown. Valid values are: no, steps, epoch"),
+        ({"optim": "adamm"}, "optim='adamm' is unknown. Valid values are: adamw_torch_fused"),
+        ({"bf16": True, "fp16": True}, "bf16 and fp16 exclude each other"),
+        ({"logging_steps": 2.5}, "logging_steps=2.5 is neither a whole number nor below 1"),
+        ({"load_best_model_at_end": True}, "load_best_model_at_end needs evaluations"),
+        ({"load_best_model_at_end": True, "eval_strategy": "epoch"}, "the strategies never meet"),
+        ({"load_best_model_at_end": True, "eval_strategy": "steps", "eval_steps": 200}, "the strategies never meet"),
+        ({"save_strategy": "best"}, "save_strategy='best' needs evaluations"),
+        ({"save_total_limit": 0}, "save_total_limit must be positive"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_its_value_and_the_valid_ones(wrong, message):
+    """Nothing wrong is found an hour later."""
+    with pytest.raises(OptionError) as caught:
+        TrainingArguments(**wrong)
+
+    assert message in str(caught.value)
+
+
+def test_every_setting_is_described():
+    """Each field has a sentence, which is also the help on the command line."""
+    for field in dataclasses.fields(TrainingArguments):
+        assert field.type.__metadata__[0].endswith("."), field.name
+
+
+def test_settings_mean_what_they_mean_in_transformers():
+    """Each name that both have has the same default."""
+    transformers = pytest.importorskip("transformers")
+    theirs = {field.name: field.default for field in dataclasses.fields(transformers.TrainingArguments)}
+    mine = {field.name: field.default for field in dataclasses.fields(TrainingArguments)}
+
+    assert set(mine) <= set(theirs)
+    plain = {name: getattr(value, "value", value) for name, value in theirs.items()}
+    different = {
+        name: (mine[name], plain[name]) for name in mine if name not in OURS and str(plain[name]) != str(mine[name])
+    }
+    assert different == {}
+
+
+def test_the_direction_of_a_metric_follows_from_its_name():
+    """A loss is better when it is smaller."""
+    loss = TrainingArguments(eval_strategy="epoch", metric_for_best_model="eval_loss")
+    accuracy = TrainingArguments(eval_strategy="epoch", metric_for_best_model="accuracy")
+
+    assert (loss.greater_is_better, accuracy.greater_is_better) == (False, True)
+
+
+@pytest.mark.parametrize(("given", "steps"), [(0, 0), (10, 10), (0.1, 10), (0.015, 2)])
+def test_warmup_is_given_in_steps_or_as_a_share(given, steps):
+    """Below 1 it is a share of all steps, rounded up."""
+    assert TrainingArguments(warmup_steps=given).get_warmup_steps(100) == steps
+
+
+def test_a_wrong_name_is_answered_with_the_right_one():
+    """A typo in a file of settings does not go unnoticed."""
+    with pytest.raises(
+        OptionError, match=r"'learning_rat' is no setting of TrainingArguments\. Did you mean 'learning_rate'"
+    ):
+        TrainingArguments.from_dict({"learning_rat": 1})
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("a.json", '{"learning_rate": 0.5, "bf16": true}'), ("a.yaml", "learning_rate: 0.5\nbf16: true\n")],
+)
+def test_settings_are_read_from_a_file(tmp_path, name, text):
+    """JSON or YAML."""
+    (tmp_path / name).write_text(text)
+
+    args = TrainingArguments.from_file(tmp_path / name)
+
+    assert (args.learning_rate, args.bf16) == (0.5, True)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.json", "{", "cannot be read as JSON"),
+        ("a.yaml", "a: [", "cannot be read as YAML"),
+        ("a.json", "[1]", "holds a list, not a mapping"),
+    ],
+)
+def test_a_file_that_holds_something_else_is_named(tmp_path, name, text, message):
+    """With the reason."""
+    (tmp_path / name).write_text(text)
+
+    with pytest.raises(OptionError, match=message):
+        TrainingArguments.from_file(tmp_path / name)
+
+
+def test_settings_are_read_from_the_command_line(tmp_path):
+    """Numbers, switches, lists, dicts, None; a file to begin with."""
+    (tmp_path / "a.json").write_text('{"learning_rate": 0.5, "seed": 3}')
+    line = '--seed 4 --bf16 --no-dataloader-pin-memory --tf32 yes --label_names a,b --lr_scheduler_kwargs {"power":2.0} --eval-steps none'
+
+    args = TrainingArguments.from_command_line(["--config", str(tmp_path / "a.json"), *line.split()])
+
+    assert (args.learning_rate, args.seed, args.bf16, args.dataloader_pin_memory, args.tf32) == (
+        0.5,
+        4,
+        True,
+        False,
+        True,
+    )
+    assert (args.label_names, args.lr_scheduler_kwargs) == (["a", "b"], {"power": 2.0})
+    assert args.eval_steps == args.logging_steps
+
+
+def test_help_tells_every_setting(capsys):
+    """With its sentence."""
+    with pytest.raises(SystemExit):
+        TrainingArguments.from_command_line(["--help"])
+
+    told = " ".join(capsys.readouterr().out.split())
+    assert "The peak learning rate." in told

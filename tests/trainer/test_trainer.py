@@ -1,0 +1,314 @@
+"""The Trainer as a user meets it: it learns, it stops as told, and bad input is named."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import pytest
+import torch
+from torch import nn
+
+from runcast.core.errors import CallbackError, OptionError
+from runcast.core.events import TrainerCallback
+
+
+def test_it_learns_the_digits(make):
+    """Loss falls, accuracy rises, in a few epochs."""
+    trainer = make(
+        train_dataset=make.Digits(512),
+        eval_dataset=make.Digits(128),
+        num_train_epochs=6,
+        per_device_train_batch_size=16,
+        compute_metrics=lambda p: {"accuracy": (p.predictions.argmax(1) == p.label_ids).mean()},
+    )
+
+    output = trainer.train()
+
+    assert output.global_step == 192
+    assert output.metrics["train_loss"] == output.training_loss < 1.5
+    assert trainer.evaluate()["eval_accuracy"] > 0.9
+
+
+def test_unequal_batches_weigh_as_one_big_batch_would(make):
+    """With accumulation, the last, smaller batch does not count more than its examples."""
+    data = make.Digits(10)
+    big, small = make.Net(), make.Net()
+    for net in (big, small):
+        net.layers[2] = nn.Identity()  # no dropout
+    settings = {
+        "train_dataset": data,
+        "max_steps": 1,
+        "max_grad_norm": 0,
+        "optim": "sgd",
+        "lr_scheduler_type": "constant",
+        "learning_rate": 1.0,
+    }
+
+    make(model=big, per_device_train_batch_size=10, **settings).train()
+    make(model=small, per_device_train_batch_size=4, gradient_accumulation_steps=3, **settings).train()
+
+    for one, other in zip(big.parameters(), small.parameters(), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_tokens_weigh_as_tokens_with_accumulation(make):
+    """A batch with more labels that count has a greater share, so that padding changes nothing."""
+
+    class Tagger(nn.Module):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.embedding = nn.Embedding(5, 3)
+
+        def forward(self, tokens):
+            return self.embedding(tokens)
+
+    tokens = torch.tensor([[0, 1, 2, 3], [1, 2, 0, 0]])
+    labels = torch.tensor([[0, 1, 2, 0], [1, -100, -100, -100]])
+    data = [{"tokens": t, "labels": y} for t, y in zip(tokens, labels, strict=True)]
+    settings = {
+        "train_dataset": data,
+        "max_steps": 1,
+        "max_grad_norm": 0,
+        "optim": "sgd",
+        "lr_scheduler_type": "constant",
+        "learning_rate": 1.0,
+    }
+    one, two = Tagger(), Tagger()
+
+    make(model=one, per_device_train_batch_size=2, **settings).train()
+    make(model=two, per_device_train_batch_size=1, gradient_accumulation_steps=2, **settings).train()
+
+    torch.testing.assert_close(one.embedding.weight, two.embedding.weight)
+
+
+def test_prediction_returns_every_example_in_order(make):
+    """Also where the last batch is smaller, and where there are no labels."""
+    data = make.Digits(21)
+    trainer = make(per_device_eval_batch_size=8)
+
+    output = trainer.predict(data)
+    unlabelled = trainer.predict([{"image": image} for image in data.images])
+
+    with torch.no_grad():
+        expected = trainer.model.eval()(data.images)
+    torch.testing.assert_close(torch.from_numpy(output.predictions), expected)
+    assert output.label_ids.tolist() == data.labels.tolist()
+    assert unlabelled.predictions.shape == (21, 10)
+    assert unlabelled.label_ids is None
+    assert "test_loss" in output.metrics
+    assert "test_loss" not in unlabelled.metrics
+
+
+def test_several_evaluation_sets_have_their_own_names(make):
+    """eval_<name>_loss for each."""
+    metrics = make(eval_dataset={"easy": make_few(make, 8), "hard": make_few(make, 16)}).evaluate()
+
+    assert {"eval_easy_loss", "eval_hard_loss"} <= metrics.keys()
+
+
+def make_few(make, count):
+    """Return a few digits."""
+    return make.Digits(count)
+
+
+def test_the_seed_settles_everything(make):
+    """Two trainings with the same seed have the same weights, another seed has others."""
+    one, same, other = make(max_steps=5), make(max_steps=5), make(max_steps=5, seed=1)
+    for trainer in (one, same, other):
+        trainer_seeded(trainer)
+
+    assert make.same_weights(one.model, same.model)
+    assert not make.same_weights(one.model, other.model)
+
+
+def trainer_seeded(trainer):
+    """Seed as the constructor did, as three trainers were made at once, and train."""
+    from runcast.trainer.device import set_seed
+
+    set_seed(trainer.args)
+    trainer.train()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"train_dataset": []}, "train dataset is empty"),
+        ({"train_dataset": None}, "There is no train dataset"),
+        ({"model": nn.Linear(64, 10).requires_grad_(False)}, "nothing to train"),
+        ({"compute_loss": lambda outputs, labels: outputs.detach().sum()}, "does not require a gradient"),
+        ({"compute_loss": lambda outputs, labels: outputs}, r"has the shape \(8, 10\)"),
+        ({"train_dataset": [{"image": torch.zeros(64)}]}, "The model returned no loss"),
+        ({"train_dataset": iter([])}, "length of the train dataset is unknown"),
+        (
+            {"eval_strategy": "epoch", "metric_for_best_model": "f1", "max_steps": 1},
+            "'f1', but the evaluation has no 'eval_f1'. It has: epoch, eval_loss",
+        ),
+    ],
+)
+def test_bad_input_is_named(make, given, message):
+    """One clear message: what happened, and what to do."""
+    with pytest.raises(OptionError, match=message):
+        make(**given).train()
+
+
+def test_a_model_that_is_none_is_refused(make):
+    """The type is named."""
+    with pytest.raises(OptionError, match=r"model is a str, not a torch\.nn\.Module"):
+        make(model="gpt2")
+
+
+def test_fp16_on_the_cpu_is_refused(make):
+    """The message names what the CPU has."""
+    with pytest.raises(OptionError, match="fp16=True needs a GPU"):
+        make(fp16=True)
+
+
+def test_bf16_trains_on_the_cpu(make):
+    """Autocast, with weights in float32."""
+    trainer = make(bf16=True, max_steps=2)
+
+    trainer.train()
+
+    assert next(trainer.model.parameters()).dtype is torch.float32
+
+
+def test_a_batch_of_one_trains(make):
+    """The smallest batch there is."""
+    assert make(per_device_train_batch_size=1, max_steps=2).train().global_step == 2
+
+
+def test_a_part_of_an_epoch_is_trained(make):
+    """96 examples in batches of 8 are 12 steps; half of it is 6."""
+    assert make(num_train_epochs=0.5, per_device_train_batch_size=8).train().global_step == 6
+
+
+def test_a_callback_may_stop_an_epoch_or_the_training(make):
+    """should_epoch_stop goes on with the next epoch, should_training_stop does not."""
+
+    def stop_epoch(args, state, control, **kwargs):
+        control.should_epoch_stop = state.global_step == 2
+
+    def stop(args, state, control, **kwargs):
+        control.should_training_stop = state.global_step == 7
+
+    trainer = make(
+        num_train_epochs=3,
+        per_device_train_batch_size=8,
+        callbacks=[("on_step_end", stop_epoch), ("on_step_end", stop)],
+    )
+
+    assert trainer.train().global_step == 7
+    assert trainer.state.epoch == pytest.approx(1 + 5 / 12)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("broken"), KeyboardInterrupt()])
+def test_an_exception_is_announced_and_goes_on_and_teardown_comes_last(make, error):
+    """Whatever it is, and in whatever call."""
+    seen = []
+
+    class Watcher(TrainerCallback):
+        def on_exception(self, args, state, control, exception, **kwargs):
+            seen.append(exception)
+
+        def teardown(self, args, state, control, **kwargs):
+            seen.append("teardown")
+
+    def fail(outputs, labels):
+        raise error
+
+    trainer = make(callbacks=[Watcher], compute_loss=fail)
+
+    for call in (trainer.train, trainer.evaluate, lambda: trainer.predict(make.Digits(8))):
+        with pytest.raises(type(error)):
+            call()
+
+    assert seen == [error, "teardown"] * 3
+
+
+def test_a_broken_callback_ends_the_training_with_its_name(make):
+    """The cause is kept."""
+    with pytest.raises(CallbackError, match=r"raised in on_step_end at step 3: ZeroDivisionError") as caught:
+        make(callbacks=[("on_step_end", lambda args, state, control, **kw: 1 / (3 - state.global_step))]).train()
+
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+
+
+def test_out_of_memory_says_where_and_what_to_try(make):
+    """The type stays, for those who catch it."""
+
+    def exhaust(outputs, labels):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    with pytest.raises(
+        torch.OutOfMemoryError, match=r"at step 1, with batches of 8\. Try a smaller per_device_train_batch_size"
+    ):
+        make(compute_loss=exhaust).train()
+
+
+def test_a_loss_that_is_no_number_is_told_once(make, caplog):
+    """Training goes on; who wants it to stop takes TerminateOnNaNCallback."""
+    make(compute_loss=lambda outputs, labels: outputs.sum() * float("nan"), max_steps=4, logging_steps=1).train()
+
+    assert [record.message[:16] for record in caplog.records] == ["The loss is nan "]
+
+
+@pytest.mark.parametrize("format", ["safetensors", "torch"])
+def test_an_exported_model_gives_the_same_answers(make, tmp_path, format):
+    """With its events, and for any number of examples."""
+    seen = []
+    trainer = make(
+        callbacks=[
+            (event, lambda *a, path, **about: seen.append((path.name, about["format"])))
+            for event in ("on_export_begin", "on_export_end")
+        ]
+    )
+
+    path = trainer.export(tmp_path / "model", format)
+
+    images = make.Digits(3).images
+    model = make.Net().eval()
+    if format == "torch":
+        exported = torch.export.load(path).module()
+        torch.testing.assert_close(exported(image=images), trainer.model.eval()(images))
+    else:
+        from safetensors.torch import load_model
+
+        load_model(model, path)
+        torch.testing.assert_close(model(images), trainer.model.eval()(images))
+    assert seen == [("model", format), (path.name, format)]
+
+
+def test_an_unknown_format_is_refused(make, tmp_path):
+    """The valid ones are listed."""
+    with pytest.raises(OptionError, match="Valid values are: safetensors, torch, onnx"):
+        make().export(tmp_path / "model", "pickle")
+
+
+SCRIPT = """
+import os, signal, sys, torch
+from runcast.trainer.arguments import TrainingArguments
+from runcast.trainer.trainer import Trainer
+data = [(torch.randn(4), torch.tensor(1)) for _ in range(64)]
+args = TrainingArguments(output_dir=sys.argv[1], max_steps=50, report_to="none", use_cpu=True, enable_jit_checkpoint=True, disable_tqdm=True)
+def kill(args, state, control, **kwargs):
+    os.kill(os.getpid(), signal.SIGTERM)
+trainer = Trainer(torch.nn.Linear(4, 2), args, data)
+trainer.add_callback("on_step_begin", kill, once=6)
+trainer.train()
+"""
+
+
+def test_sigterm_saves_a_checkpoint_and_ends_the_process_as_terminated(tmp_path):
+    """The step that was under way is in it, and the exit code is that of the signal."""
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(SCRIPT), str(tmp_path)],
+        env=os.environ | {"PYTHONPATH": os.getcwd()},
+        capture_output=True,
+    )
+
+    assert done.returncode == 128 + signal.SIGTERM, done.stderr.decode()
+    assert [path.name for path in tmp_path.glob("checkpoint-*")] == ["checkpoint-6"]
+    assert b"resume_from_checkpoint='last'" in done.stderr
