@@ -1,0 +1,205 @@
+"""CodeCarbon, measuring in a process of its own.
+
+The real meter, without root, network or a country unless a test names one.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+METER = """
+import json, os, signal, sys, time
+from pathlib import Path
+from runcast.core.errors import TrackerError
+from runcast.integrations.codecarbon import CodecarbonTracker
+from runcast.integrations.contract import TrackedRun
+
+local, fields = Path(sys.argv[1]), json.loads(sys.argv[2])
+kept = local / "ids.json"
+fields = {"pid": os.getpid(), "online": False, "options": {"measure_power_secs": 1}, **fields}
+handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+
+def run():
+    ids = json.loads(kept.read_text()) if kept.exists() else {}
+    save = lambda ids: kept.write_text(json.dumps(ids)) and None
+    return TrackedRun(
+        id="run", name="a name", project="a project", directory=local, local=local, created=1.0, ids=ids, save_ids=save, **fields
+    )
+
+answer = {"measured": []}
+tracker = CodecarbonTracker()
+try:
+    tracker.setup(started := run())
+    answer["url"] = started.url
+    until = time.monotonic() + float(sys.argv[3])
+    while time.monotonic() < until:
+        answer["measured"].append(tracker.measure(False))
+        time.sleep(0.05)
+    answer["measured"] += [tracker.measure(True), tracker.measure(True)]
+    tracker.finish("failed")
+    tracker.finish("failed")
+except TrackerError as error:
+    answer["error"] = [type(error).__name__, str(error)]
+answer["measured"] = [dict(one) for one in answer["measured"] if one]
+answer["read"] = [point[:3] for point in CodecarbonTracker().read(run()).points]
+answer["handlers"] = handlers == [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+print(json.dumps(answer))
+"""
+
+
+def meter(
+    local: Path, seconds: float = 0.3, environment: dict[str, str] | None = None, **fields: Any
+) -> dict[str, Any]:
+    """Measure for a while; return what was measured, what is read back, and what was printed."""
+    local.mkdir(exist_ok=True)
+    done = subprocess.run(
+        [sys.executable, "-c", METER, str(local), json.dumps(fields), str(seconds)],
+        capture_output=True,
+        text=True,
+        cwd=local,
+        env={**os.environ, "TMPDIR": str(local), **(environment or {})},
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return {**json.loads(done.stdout), "printed": done.stderr}
+
+
+def as_points(measured: list[dict[str, float]]) -> list[list[Any]]:
+    """List measurements as their points: each of a row, each row a step."""
+    return [[key, value, row] for row, values in enumerate(measured) for key, value in values.items()]
+
+
+def test_each_measurement_is_a_row_and_a_resume_goes_on_from_the_last(tmp_path: Path) -> None:
+    """What `measure` returns is what `read` sees, to the last bit.
+
+    Amounts only grow, also over a restart; nothing is left behind.
+    """
+    local = tmp_path / "local"
+
+    first = meter(local, seconds=2.2)
+    second = meter(local, resumed=True)
+
+    assert len(first["measured"]) == 3
+    assert len(second["measured"]) == 1
+    everything = first["measured"] + second["measured"]
+    assert first["read"] == as_points(first["measured"])
+    assert second["read"] == as_points(everything)
+    for name in ("duration_s", "energy_kwh", "ram_energy_kwh", "emissions_kg_world_average"):
+        amounts = [one[f"codecarbon/{name}"] for one in everything]
+        assert amounts == sorted(amounts)
+        assert 0 < amounts[0] < amounts[-1]
+    assert first["handlers"]
+    assert first["printed"].count("\n") == 1  # one line: what is measured, and what is estimated
+    assert sorted(path.name for path in local.iterdir()) == ["emissions.csv", "ids.json"]
+
+
+@pytest.mark.parametrize(
+    ("environment", "options", "name", "kg_per_kwh"),
+    [
+        ({}, {}, "emissions_kg_world_average", 0.475),
+        ({}, {"country_iso_code": "XXX"}, "emissions_kg_world_average", 0.475),
+        ({"CODECARBON_FORCE_CARBON_INTENSITY_G_CO2E_KWH": "100"}, {}, "emissions_kg", 0.1),
+    ],
+)
+def test_emissions_of_an_unknown_place_are_called_so(
+    tmp_path: Path, environment: dict[str, str], options: dict[str, Any], name: str, kg_per_kwh: float
+) -> None:
+    """Without a country nothing is looked up: the world's average counts, under a name of its own."""
+    seen = meter(tmp_path / "local", environment=environment, options=options)
+
+    [measured] = seen["measured"]
+    assert measured[f"codecarbon/{name}"] / measured["codecarbon/energy_kwh"] == pytest.approx(kg_per_kwh)
+    assert [key for key in measured if "emissions" in key] == [f"codecarbon/{name}"]
+
+
+def test_the_users_variables_and_files_keep_their_meaning(tmp_path: Path) -> None:
+    """A country of the configuration file counts.
+
+    The file is where CODECARBON_OUTPUT_DIR says, and is found there without it.
+    """
+    local, other = tmp_path / "local", tmp_path / "other"
+    (Path(os.environ["HOME"]) / ".codecarbon.config").write_text("[codecarbon]\ncountry_iso_code = FRA\n")
+
+    seen = meter(local, environment={"CODECARBON_OUTPUT_DIR": str(other), "CODECARBON_OUTPUT_FILE": "mine.csv"})
+
+    assert seen["url"] == str(other / "mine.csv")
+    assert seen["read"] == as_points(seen["measured"])
+    assert "codecarbon/emissions_kg" in seen["measured"][0]
+    assert "FRA" in (other / "mine.csv").read_text()
+    again = meter(local, pid=2**22)
+    assert (again["measured"], again["read"]) == ([], seen["read"])
+
+
+def test_in_process_mode_it_is_the_training_that_is_measured(tmp_path: Path) -> None:
+    """The processor's energy follows the training process, not the one that holds the meter."""
+    load = {
+        "CODECARBON_TRACKING_MODE": "process",
+        "CODECARBON_FORCE_MODE_CPU_LOAD": "true",
+        "CODECARBON_FORCE_CPU_POWER": "100",
+    }
+    energy = {}
+
+    for kind, script in {"busy": "while True: pass", "idle": "import time; time.sleep(60)"}.items():
+        training = subprocess.Popen([sys.executable, "-c", script])
+        try:
+            seen = meter(tmp_path / kind, seconds=1.1, environment=load, pid=training.pid)
+        finally:
+            training.kill()
+            training.wait()
+        energy[kind] = seen["measured"][-1]["codecarbon/cpu_energy_kwh"]
+
+    assert energy["busy"] > 10 * energy["idle"]
+
+
+def test_nothing_is_measured_when_the_training_is_over(tmp_path: Path) -> None:
+    """A run that is synced later does not get the energy of the later day."""
+    over = subprocess.Popen([sys.executable, "-c", ""])
+    over.wait()
+
+    seen = meter(tmp_path / "local", pid=over.pid)
+
+    assert (seen["measured"], seen["read"]) == ([], [])
+    assert "error" not in seen
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"nonsense": 1}, "unexpected keyword argument 'nonsense'"),
+        ({"measure_power_secs": "often"}, "'often'"),
+        ({"output_dir": "/proc/none"}, "/proc/none"),
+    ],
+)
+def test_what_codecarbon_swallows_is_told(tmp_path: Path, options: dict[str, Any], reason: str) -> None:
+    """CodeCarbon raises nothing and measures nothing; here it is an error that names the reason."""
+    seen = meter(tmp_path / "local", options=options)
+
+    assert seen["error"][0] == "FinalError"
+    assert reason in seen["error"][1]
+    assert (seen["measured"], seen["read"]) == ([], [])
+
+
+def test_a_stale_lock_matters_only_to_a_user_who_wants_the_lock(tmp_path: Path) -> None:
+    """By default the lock is neither taken nor looked at.
+
+    With allow_multiple_runs=False it counts, and signals are still not CodeCarbon's.
+    """
+    local, wanted = tmp_path / "local", {"CODECARBON_ALLOW_MULTIPLE_RUNS": "False"}
+    local.mkdir()
+
+    with_lock = meter(local, environment=wanted)
+    (local / ".codecarbon.lock").touch()
+    stale = meter(local)
+    locked = meter(local, environment=wanted)
+
+    assert (len(with_lock["measured"]), len(stale["measured"])) == (1, 1)
+    assert locked["error"][0] == "FinalError"
+    assert ".codecarbon.lock" in locked["error"][1]
+    assert with_lock["handlers"]
+    assert locked["handlers"]
