@@ -1,0 +1,202 @@
+"""Write runs to ClearML: to a server, else to an offline session, which can be imported into one later.
+
+Needs: clearml 1.14 or newer, tested with 2.1.12.
+Writes: online a task; one that is open around the training already (clearml-agent's, the script's own) is joined and
+    left open. Else a session folder, which `clearml-task --import-offline-session` takes. `train/loss` is the series
+    "loss" of the title "train". Events are sent by the calling thread (events.add_batch, or the session's file
+    metrics.jsonl): a ClearML Logger queues them, does not tell when they are lost, and stamps them when it sends them.
+Drops: captions of media. Of several values with one key and step, a server keeps the last. An imported session is
+    always "completed"; the user property `runcast_status` tells how the run ended.
+Limits: the constants below and: a server's index refuses NaN and ±inf, so such a point is a 0.0 in the series
+    "<series>=nan". Read in EventBLL.add_events of clearml-server and in clearml 2.1.12, 2026-11-20.
+"""
+
+import json
+import math
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import clearml
+from clearml.backend_api import Session
+
+from runcast.core.errors import RetryableError
+from runcast.core.names import NameRule
+from runcast.integrations.clearml_events import (
+    FILE,
+    PLOT,
+    SCALAR,
+    STATUSES,
+    append,
+    new_event,
+    new_scalar,
+    new_single_value,
+    stored_events,
+    to_histogram,
+    to_reading,
+    to_table,
+    to_text,
+)
+from runcast.integrations.clearml_task import (
+    all_events,
+    ask,
+    check,
+    configure,
+    load,
+    open_session,
+    open_task,
+    session_folder,
+    translated,
+)
+from runcast.integrations.contract import (
+    ArtifactFile,
+    MediaFile,
+    Number,
+    ParamValue,
+    Point,
+    Reading,
+    Status,
+    TrackedRun,
+    Tracker,
+)
+
+KEY_CHARS = 8000  # a term of the server's index has at most 32,766 bytes
+EVENTS_PER_REQUEST = 1000
+FILE_NAMES = NameRule(r"[^A-Za-z0-9_.\- ]", 100)
+
+
+class ClearmlTracker(Tracker):
+    """Writes one task: on a server, or in the folder of an offline session."""
+
+    name = "clearml"
+    names: ClassVar[NameRule] = NameRule(r"\A/|/\Z|=(?=(?:nan|inf|-inf)\Z)", KEY_CHARS)
+    param_names: ClassVar[NameRule] = NameRule(r"\A/|/\Z", KEY_CHARS)
+
+    _run: TrackedRun
+    _task: Any = None
+    _session: Any = None
+
+    def setup(self, run: TrackedRun) -> None:
+        """Begin a task, go on with it, or join the one around us."""
+        online = configure(run)
+        known = run.ids.get("task")
+        with translated():
+            if online:
+                self._session = Session()
+                self._task = self._task or open_task(self._session, run)
+                run.url = self._task.get_output_log_web_page()
+            else:
+                self._task = self._task or open_session(run)
+                run.url = str(session_folder(run))
+            self._run = run
+            if known != self._task.id and "guest" not in run.ids:
+                self._task.set_comment(run.notes or "")
+                self._task.set_user_properties(runcast_run_id=run.id, **({"group": run.group} if run.group else {}))
+            self._task.set_user_properties(runcast_status="running")
+
+    def log_params(self, params: Mapping[str, ParamValue]) -> None:
+        """Store hyperparameters, one way: `connect` would bring a server's values back."""
+        self._update({f"General/{key}": "None" if value is None else value for key, value in params.items()})
+
+    def log_metrics(self, points: Sequence[Point]) -> None:
+        """Store points as scalars of a title and a series."""
+        self._send([new_scalar(self._task.id, point) for point in points])
+
+    def log_summary(self, values: Mapping[str, Number | str | bool]) -> None:
+        """Store values in the section "Summary", exactly, and finite numbers as single values, too."""
+        self._update({f"Summary/{key}": to_text(value) for key, value in values.items()})
+        numbers = [(k, v) for k, v in values.items() if not isinstance(v, str | bool) and math.isfinite(v)]
+        if numbers:
+            self._send([new_single_value(self._task.id, key, value, time.time()) for key, value in numbers])
+
+    def add_tags(self, tags: Sequence[str]) -> None:
+        """Add tags to the task's."""
+        with translated():
+            self._reach()
+            self._task.add_tags(list(tags))
+
+    def log_media(self, media: MediaFile) -> None:
+        """Store a table or a histogram as a plot, anything else as a debug sample."""
+        is_plot = media.kind in ("table", "histogram")
+        event = new_event(PLOT if is_plot else FILE, self._task.id, media.key, media.step, media.time)
+        if is_plot:
+            event["plot_str"] = json.dumps(to_table(media.path) if media.kind == "table" else to_histogram(media.path))
+        else:
+            file = [event["metric"], event["variant"], f"{media.step}-{media.path.name}"]
+            place = [self._run.project, f"{self._run.name}.{self._task.id}", "metrics", *file]
+            event["key"] = "/".join(map(FILE_NAMES.encode, place))
+            with translated():
+                event["url"] = self._upload(media.path, event["key"])
+        self._send([event])
+
+    def log_artifact(self, artifact: ArtifactFile) -> None:
+        """Store a file, or a folder as a zip; the same name again replaces it."""
+        with translated():
+            self._reach()
+            metadata = {"kind": artifact.kind}
+            if not self._task.upload_artifact(artifact.name, artifact.path, metadata, wait_on_upload=True):
+                raise RetryableError(f"ClearML could not upload the artifact {artifact.name!r}")
+
+    def finish(self, status: Status, error: str | None = None) -> None:
+        """End the task, unless it was open before us; offline, make the zip of the session."""
+        if self._task is None:
+            return
+        with translated():
+            self._reach()
+            self._task.set_user_properties(runcast_status=status)
+            if error:
+                self._task.set_configuration_object("error", config_text=error)
+            if "guest" in self._run.ids:
+                pass
+            elif self._session is None:
+                self._task.close()
+            else:
+                reason = (error or status).strip().splitlines()[-1]
+                ask(self._session, f"tasks.{STATUSES[status]}", task=self._task.id, force=True, status_reason=reason)
+        self._task = None
+
+    def read(self, run: TrackedRun) -> Reading:
+        """Read the session's own files, or ask the server for the task and all of its events."""
+        if "task" not in run.ids:
+            return Reading(points=[])
+        if not configure(run):
+            folder = session_folder(run)
+            return to_reading(load(folder / "task.json") or {}, stored_events(folder / "metrics.jsonl"), trust=True)
+        with translated():
+            session = Session()
+            task = ask(session, "tasks.get_by_id", task=run.ids["task"])["task"]
+            events = [event for kind in (SCALAR, FILE, PLOT) for event in all_events(session, task["id"], kind)]
+        return to_reading(task, events, trust="guest" in run.ids)
+
+    def _send(self, events: list[dict[str, Any]]) -> None:
+        with translated():
+            if self._session is None:
+                append(session_folder(self._run) / "metrics.jsonl", events)
+                return
+            for start in range(0, len(events), EVENTS_PER_REQUEST):
+                batch = events[start : start + EVENTS_PER_REQUEST]
+                for answer in self._session.send_request_batch("events", "add_batch", json=batch):
+                    check(answer)
+
+    def _update(self, parameters: Mapping[str, Any]) -> None:
+        with translated():
+            self._reach()
+            self._task.update_parameters(parameters)
+
+    def _upload(self, path: Path, key: str) -> str:
+        if self._session is None:
+            target = session_folder(self._run) / "data" / key
+            target.parent.mkdir(parents=True, exist_ok=True)
+            return str(shutil.copyfile(path, target))
+        files = self._run.setting("output_uri", "CLEARML_DEFAULT_OUTPUT_URI") or Session.get_files_server_host()
+        url = clearml.StorageManager.upload_file(str(path), f"{files.rstrip('/')}/{key}")
+        if not url:
+            raise RetryableError(f"ClearML could not upload {path.name} to {files}")
+        return str(url)
+
+    def _reach(self) -> None:
+        """Make sure that the server is there: a Task would repeat its calls for ever."""
+        if self._session is not None:
+            ask(self._session, "debug.ping")

@@ -1,0 +1,274 @@
+"""Write runs to MLflow: to a tracking server, else to one SQLite store that all runs of a folder share.
+
+Needs: mlflow 2.14 or newer, tested with 3.17.2; for a server mlflow-skinny is enough.
+Writes: where the option `tracking_uri` or MLFLOW_TRACKING_URI says, else to mlflow.db beside the run directories, with
+    files in mlartifacts: one store for all runs, because people open MLflow to compare them.
+Drops: captions of media; empty folders; parameters beyond MLFLOW_MAX_LOG_PARAMS. MLflow keeps absolute paths of files:
+    when the folder of all runs is moved, its store goes along, but the files are then found on disk only.
+Limits: the constants below, from mlflow/utils/validation.py and MlflowClient.log_image of 3.17.2, read on 2026-11-20.
+    SQL stores keep ±inf as the largest float, and one point for each (key, millisecond, step, value).
+"""
+
+import contextlib
+import json
+import os
+import posixpath
+import re
+import sqlite3
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar
+
+import mlflow
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
+
+from runcast.core.errors import FinalError, RetryableError
+from runcast.core.names import NameRule, decode
+from runcast.integrations.contract import (
+    ArtifactFile,
+    MediaFile,
+    Number,
+    ParamValue,
+    Point,
+    Reading,
+    Status,
+    TrackedRun,
+    Tracker,
+)
+from runcast.integrations.mlflow_store import (
+    SERVER,
+    TAG_CHARS,
+    begin_run,
+    choose_store,
+    known_run,
+    own_store,
+    own_tags,
+    prepare_store,
+    public,
+)
+
+KEY_CHARS = 250
+PARAM_CHARS = 6000
+THUMBNAIL_PIXELS = 256
+# A name must be a relative path, too: no empty part, no part "." or "..", and no ".." at its start.
+PATH = r"\A/|/(?=/|\Z)|(?<![^/])\.(?=\.?(?:/|\Z))|\A\.(?=\.)"
+KEY = rf"[^/\w.\- :]|{PATH}"
+FILE = rf"[^/A-Za-z0-9_.\- ]|{PATH}"
+MEDIA_NAMES = NameRule(FILE, 150)
+MEDIA_PATH = re.compile(r"(?:images|media)/(.+?)[+%]step[+%](-?\d+)")
+LABEL, PARAM, SUMMARY, ARTIFACT = "tag.", "runcast.param.", "runcast.summary.", "runcast.artifact."
+STATUSES: Mapping[str, str] = {"finished": "FINISHED", "failed": "FAILED", "killed": "KILLED", "crashed": "FAILED"}
+
+
+class MlflowTracker(Tracker):
+    """Writes one run through MlflowClient alone: the fluent functions keep a run for each thread."""
+
+    name = "mlflow"
+    names: ClassVar[NameRule] = NameRule(rf"\As(?=ummary/)|{KEY}", KEY_CHARS - len(SUMMARY))
+    param_names: ClassVar[NameRule] = NameRule(KEY, KEY_CHARS - len(PARAM))
+    tag_names: ClassVar[NameRule] = NameRule(KEY, KEY_CHARS - len(LABEL))
+    artifact_names: ClassVar[NameRule] = NameRule(rf"\A[im](?=(mages|edia)(/|\Z))|{FILE}", KEY_CHARS - len(ARTIFACT))
+    max_param_chars = PARAM_CHARS
+
+    _client: MlflowClient
+    _uri: str
+    _run_id: str
+    _is_guest: bool
+    _is_open = False
+
+    def __init__(self) -> None:
+        self._stamps: dict[tuple[str, int, str], int] = {}
+
+    def setup(self, run: TrackedRun) -> None:
+        """Begin the run, find the one begun earlier, or join the one in MLFLOW_RUN_ID."""
+        self._uri = uri = choose_store(run)
+        own = uri == own_store(run)
+        run.remember(tracking_uri="" if own else public(uri))
+        with _translated(uri):
+            prepare_store(uri, is_own=own)
+            self._client, tags = MlflowClient(uri), own_tags(run)
+            found = known_run(self._client, run) or begin_run(self._client, run, tags)
+            is_ours = "run_id" in run.ids or "runcast.run_id" in found.data.tags
+            if found.info.status == "RUNNING" and not is_ours:
+                run.remember(guest="yes")  # in a run that is open elsewhere: its owner ends it
+            run.remember(run_id=found.info.run_id)
+            self._run_id, self._is_guest = found.info.run_id, "guest" in run.ids
+            if found.info.status != "RUNNING" and not self._is_guest:
+                self._client.update_run(self._run_id, "RUNNING")
+            new = {key: value for key, value in tags.items() if key not in found.data.tags}
+            self._client.log_batch(self._run_id, tags=_run_tags({**new, "runcast.status": "running"}))
+        page = f"/#/experiments/{found.info.experiment_id}/runs/{self._run_id}" if uri.startswith("http") else ""
+        run.url = public(uri).rstrip("/") + page
+        self._is_open = True
+
+    def log_params(self, params: Mapping[str, ParamValue]) -> None:
+        """Store params; MLflow refuses another value for one, so the last value of a changed one is a tag."""
+        texts = {key: str(value) for key, value in params.items()}
+        with _translated(self._uri):
+            stored = self._client.get_run(self._run_id).data
+            room = int(os.environ.get("MLFLOW_MAX_LOG_PARAMS") or sys.maxsize) - len(stored.params)
+            new = [Param(key, text) for key, text in texts.items() if key not in stored.params][: max(0, room)]
+            old = {key: stored.tags.get(PARAM + key, text) for key, text in stored.params.items()}
+            changed = {PARAM + key: text for key, text in texts.items() if old.get(key, text) != text}
+            self._client.log_batch(self._run_id, params=new, tags=_run_tags(changed))
+
+    def log_metrics(self, points: Sequence[Point]) -> None:
+        """Store points; an exact repeat of one gets the next free millisecond, as it would vanish otherwise."""
+        stamps, metrics = dict(self._stamps), []
+        for point in points:
+            same = _identity(point)
+            stamps[same] = max(int(point.time * 1000), stamps.get(same, -1) + 1)
+            metrics.append(Metric(point.key, float(point.value), stamps[same], point.step))
+        with _translated(self._uri):
+            # The newest first: so MLflow rewrites the latest value of a metric once, and not for each point.
+            self._client.log_batch(self._run_id, metrics=metrics[::-1])
+        # Only now: a batch that failed comes again with the same stamps, so that what the store has of it stays single.
+        newest = max((int(point.time * 1000) for point in points), default=0)
+        self._stamps = {same: stamp for same, stamp in stamps.items() if stamp >= newest}
+
+    def log_summary(self, values: Mapping[str, Number | str | bool]) -> None:
+        """Store each value exactly as a tag, and a number also as the metric `summary/<key>`, which MLflow sorts by."""
+        texts = {key: json.dumps(value) for key, value in values.items()}
+        fitting = {SUMMARY + key: text for key, text in texts.items() if len(text) <= TAG_CHARS}
+        now = int(time.time() * 1000)
+        numbers = {key: float(value) for key, value in values.items() if not isinstance(value, str | bool)}
+        metrics = [Metric(f"summary/{key}", value, now, 0) for key, value in numbers.items()]
+        with _translated(self._uri):
+            self._client.log_batch(self._run_id, metrics=metrics, tags=_run_tags(fitting))
+        if len(fitting) < len(texts):
+            raise FinalError(
+                f"A summary text has more than the {TAG_CHARS} characters of a tag. Log it as an artifact."
+            )
+
+    def add_tags(self, tags: Sequence[str]) -> None:
+        """Store each label as the tag `tag.<label>`, for MLflow's tags are pairs."""
+        with _translated(self._uri):
+            self._client.log_batch(self._run_id, tags=_run_tags({LABEL + tag: "true" for tag in tags}))
+
+    def log_media(self, media: MediaFile) -> None:
+        """Store an image as MLflow's own, anything else as a file in media/."""
+        key = MEDIA_NAMES.encode(media.key)
+        image = _open_image(media.path) if media.kind == "image" else None
+        if image is None:
+            self._upload(media.path, f"media/{key.replace('/', '~')}+step+{media.step}{media.path.suffix}")
+            return
+        with _translated(self._uri):
+            self._client.log_image(self._run_id, image, key=key, step=media.step, timestamp=int(media.time * 1000))
+
+    def log_artifact(self, artifact: ArtifactFile) -> None:
+        """Store a file or a folder under its name; a tag holds its kind."""
+        self._upload(artifact.path, artifact.name)
+        with _translated(self._uri):
+            self._client.set_tag(self._run_id, ARTIFACT + artifact.name, artifact.kind)
+
+    def finish(self, status: Status, error: str | None = None) -> None:
+        """End the run, unless it was open before us; MLflow has no word for crashed, so a tag tells it from failed."""
+        if not self._is_open:
+            return
+        tags = {"runcast.status": status, **({"runcast.error": error[-TAG_CHARS:]} if error else {})}
+        with _translated(self._uri):
+            self._client.log_batch(self._run_id, tags=_run_tags(tags))
+            if not self._is_guest:
+                self._client.set_terminated(self._run_id, STATUSES[status])
+        self._is_open = False
+
+    def read(self, run: TrackedRun) -> Reading:
+        """Read the run with MlflowClient, metric by metric."""
+        uri = choose_store(run)
+        if "run_id" not in run.ids:
+            return Reading(points=[])
+        if uri == own_store(run) and not (run.directory.parent / "mlflow.db").exists():
+            again = f"runcast replay {run.directory} --to mlflow"
+            raise FinalError(f"There is no mlflow.db beside {run.directory}. Deliver the run again with: {again}")
+        with _translated(uri):
+            client = MlflowClient(uri)
+            found = client.get_run(run.ids["run_id"])
+            run_id, tags = found.info.run_id, found.data.tags
+            keys = [key for key in found.data.metrics if not key.startswith("summary/")]
+            points = [_point(metric) for key in keys for metric in client.get_metric_history(run_id, key)]
+            artifacts = set(_strip(tags, ARTIFACT))
+            folders = {posixpath.dirname(name) for name in artifacts}
+            files = {file.path for folder in folders for file in client.list_artifacts(run_id, folder or None)}
+            media = [file.path for folder in ("images", "media") for file in client.list_artifacts(run_id, folder)]
+        # The delivery reads after a cut: the repeat of a point that was stored must not fall on it.
+        self._stamps = {_identity(point): round(point.time * 1000) for point in points}
+        status = tags.get("runcast.status", "running")
+        agrees = "guest" in run.ids or STATUSES.get(status, "RUNNING") == found.info.status
+        return Reading(
+            points=points,
+            params={**found.data.params, **_strip(tags, PARAM)},
+            summary={key: json.loads(text) for key, text in _strip(tags, SUMMARY).items()},
+            tags=set(_strip(tags, LABEL)),
+            artifacts=artifacts & files,
+            media={(decode(re.sub("[~#]", "/", m[1])), int(m[2])) for path in media if (m := MEDIA_PATH.match(path))},
+            status=status if agrees else found.info.status.lower(),
+            name=found.info.run_name,
+            notes=tags.get("mlflow.note.content"),
+            group=tags.get("runcast.group"),
+        )
+
+    def _upload(self, path: Path, target: str) -> None:
+        folder, name = posixpath.split(target)
+        with _translated(self._uri), tempfile.TemporaryDirectory() as temporary:
+            if path.is_dir():
+                self._client.log_artifacts(self._run_id, str(path), target)
+                return
+            if path.name != name:  # MLflow stores a file under the name that it has on disk
+                Path(temporary, name).symlink_to(path.absolute())
+                path = Path(temporary, name)
+            self._client.log_artifact(self._run_id, str(path), folder or None)
+
+
+def _run_tags(tags: Mapping[str, str]) -> list[RunTag]:
+    return [RunTag(key, value) for key, value in tags.items()]
+
+
+def _strip(tags: Mapping[str, str], prefix: str) -> dict[str, str]:
+    return {key.removeprefix(prefix): value for key, value in tags.items() if key.startswith(prefix)}
+
+
+def _identity(point: Point) -> tuple[str, int, str]:
+    return point.key, point.step, str(point.value + 0.0)  # as text NaN is itself; + 0.0 does away with ints and -0.0
+
+
+def _point(metric: Metric) -> Point:
+    value = metric.value * 2 if abs(metric.value) == sys.float_info.max else metric.value
+    return Point(metric.key, value, metric.step, metric.timestamp / 1000)
+
+
+def _open_image(path: Path) -> mlflow.Image | None:
+    """Open an image for MLflow; None without Pillow (mlflow-skinny), or if it is unknown or too thin to be shrunk."""
+    try:
+        image = mlflow.Image(str(path))
+    except (ImportError, OSError):
+        return None
+    return image if max(image.size) < THUMBNAIL_PIXELS * min(image.size) else None
+
+
+@contextlib.contextmanager
+def _translated(uri: str) -> Iterator[None]:
+    """Turn exceptions into ours. MLflow calls a refused connection an internal error; without a server it is one."""
+    try:
+        yield
+    except MlflowException as error:
+        status = error.get_http_status_code()
+        if status in (408, 429, 503, 504) or (status >= 500 and SERVER.match(uri)):
+            raise RetryableError(public(str(error))) from error
+        raise FinalError(public(str(error))) from error
+    except sqlite3.OperationalError as error:
+        raise RetryableError(f"{public(uri)}: {error}") from error
+    except sqlite3.DatabaseError as error:
+        raise FinalError(f"{public(uri)}: {error}") from error
+    except ValueError as error:  # a step of more than 64 bits, over HTTP
+        raise FinalError(str(error)) from error
+    except OSError as error:
+        status = getattr(getattr(error, "response", None), "status_code", 500)  # of an upload
+        gone = FileNotFoundError | FileExistsError | IsADirectoryError | NotADirectoryError | PermissionError
+        if isinstance(error, gone) or 400 <= status < 500:
+            raise FinalError(str(error)) from error
+        raise RetryableError(str(error)) from error

@@ -1,0 +1,123 @@
+"""Where an MLflow run lives: on which server or in which store, in which experiment, and whether it is there already.
+
+The SQLite store that all runs of a folder share is mlflow.db beside the run directories, with files in mlartifacts.
+"""
+
+import contextlib
+import getpass
+import json
+import os
+import re
+import sqlite3
+import tempfile
+from pathlib import Path
+
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+
+from runcast.core.errors import FinalError
+from runcast.integrations.contract import TrackedRun
+
+TAG_CHARS = 8000
+BUSY_S = 3.0
+SERVER = re.compile(r"https?:|databricks|azureml:")
+
+
+def choose_store(run: TrackedRun) -> str:
+    """Return the tracking URI: a run stays where it began."""
+    wanted = str(run.setting("tracking_uri", "MLFLOW_TRACKING_URI") or "")
+    may_go_online = run.online or ("tracking_uri" in run.options and "offline" not in run.given)
+    if SERVER.match(wanted) and not may_go_online:
+        wanted = ""
+    wanted = re.sub(r"\Asqlite:///(?!/)", f"sqlite:///{Path.cwd()}/", wanted)
+    begun = run.ids.get("tracking_uri", "")
+    if public(wanted) != begun and ("run_id" in run.ids or not wanted):
+        wanted = begun
+    if SERVER.match(wanted) and not may_go_online:
+        again = f"runcast sync {run.directory}"
+        raise FinalError(f"The run is on {wanted} and cannot go on offline. Set MLFLOW_TRACKING_URI, then: {again}")
+    return wanted or own_store(run)
+
+
+def own_store(run: TrackedRun) -> str:
+    """Return the URI of the store that all runs of a folder share."""
+    return f"sqlite:///{run.directory.absolute().parent / 'mlflow.db'}"
+
+
+def public(uri: str) -> str:
+    """Leave out a user's name and password."""
+    return re.sub(r"//[^/@]*@", "//", uri)
+
+
+def prepare_store(uri: str, *, is_own: bool) -> None:
+    """Make our own store if there is none, and see that a SQLite one is not locked, for MLflow fails at that.
+
+    It is made aside and moved into place whole, so that nobody ever sees half a schema, even after a kill.
+    """
+    path = Path(uri.removeprefix("sqlite:///"))
+    if is_own and not path.exists():
+        with tempfile.TemporaryDirectory(prefix=".mlflow-", dir=path.parent) as folder:
+            MlflowClient(f"sqlite:///{Path(folder, path.name)}").search_experiments(max_results=1)
+            with contextlib.suppress(FileExistsError):
+                os.link(Path(folder, path.name), path)
+    if uri.startswith("sqlite:///") and path.exists():
+        with contextlib.closing(sqlite3.connect(path, timeout=BUSY_S)) as database:
+            database.execute("select name from sqlite_master")
+
+
+def known_run(client: MlflowClient, run: TrackedRun) -> Run | None:
+    """Find the remembered run, unless somebody deleted it, or the one that the user joins."""
+    if "run_id" in run.ids:
+        try:
+            found = client.get_run(run.ids["run_id"])
+            if found.info.lifecycle_stage == "active":
+                return found
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+    joined = run.setting("run_id", "MLFLOW_RUN_ID")
+    return client.get_run(joined) if joined else None
+
+
+def begin_run(client: MlflowClient, run: TrackedRun, tags: dict[str, str]) -> Run:
+    """Create the run, or find it if an earlier attempt did and could not remember it."""
+    experiment, created = _choose_experiment(client, run), int(run.created * 1000)
+    same = f"tags.`runcast.run_id` = '{run.id}' and attributes.start_time = {created}"
+    found = client.search_runs([experiment], same, max_results=1)
+    return found[0] if found else client.create_run(experiment, created, tags, run.options.get("run_name", run.name))
+
+
+def _choose_experiment(client: MlflowClient, run: TrackedRun) -> str:
+    name = run.options.get("experiment_name")
+    is_named = name or "project" in run.given
+    if not is_named and (experiment := run.setting("experiment_id", "MLFLOW_EXPERIMENT_ID")):
+        return str(experiment)
+    name = name or run.setting("project", "MLFLOW_EXPERIMENT_NAME")
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        files = run.directory.absolute().parent / "mlartifacts"
+        try:
+            return str(client.create_experiment(name, str(files) if client.tracking_uri == own_store(run) else None))
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+            found = client.get_experiment_by_name(name)  # a parallel run was faster
+    if found.lifecycle_stage != "active":
+        restore = f"mlflow experiments restore -x {found.experiment_id}"
+        raise FinalError(f"The experiment {name!r} was deleted from MLflow. Choose another project, or: {restore}")
+    return str(found.experiment_id)
+
+
+def own_tags(run: TrackedRun) -> dict[str, str]:
+    """List the tags with which a run begins: the user's own, and what MLflow or `runcast` look for."""
+    try:
+        own = run.options.get("tags") or json.loads(os.environ.get("MLFLOW_TAGS") or "{}")
+        tags = {str(key): str(value) for key, value in own.items()}
+    except (ValueError, AttributeError):
+        raise FinalError("""MLFLOW_TAGS is no JSON object. Write it so: MLFLOW_TAGS='{"team": "vision"}'""") from None
+    with contextlib.suppress(ImportError, KeyError, OSError):
+        tags["mlflow.user"] = getpass.getuser()
+    parent = run.options.get("parent_run_id")
+    tags |= {"runcast.run_id": run.id, "runcast.group": run.group or "", "mlflow.note.content": run.notes or ""}
+    return {key: value[:TAG_CHARS] for key, value in {**tags, "mlflow.parentRunId": parent or ""}.items() if value}

@@ -1,0 +1,359 @@
+"""MLflow, written by the tracker in a process of its own and read back by it, from a database, from a real server."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import sqlite3
+import struct
+import subprocess
+import sys
+import time
+import urllib.request
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+DRIVE = Path(__file__).with_name("drive.py")
+SETUP, READ = ["setup", {}], ["read", {}]
+ONLINE = {"online": True}
+
+
+def drive(run: Path, *calls: list[Any], **environment: str) -> list[Any]:
+    """Make the calls to a fresh tracker; return an answer for each, or none if the process was killed."""
+    run.parent.mkdir(exist_ok=True)
+    done = subprocess.run(
+        [sys.executable, str(DRIVE), "mlflow", str(run)],
+        input=json.dumps(calls),
+        capture_output=True,
+        text=True,
+        cwd=run.parent,
+        env={**{k: v for k, v in os.environ.items() if k != "PYTEST_CURRENT_TEST"}, **environment},
+        timeout=90,
+        check=False,
+    )
+    assert done.returncode in (0, -9), done.stderr
+    return json.loads(done.stdout) if done.stdout else []
+
+
+def select(folder: Path, query: str) -> list[tuple[Any, ...]]:
+    """Ask the store that all runs of a folder share."""
+    with contextlib.closing(sqlite3.connect(folder / "mlflow.db")) as database:
+        return database.execute(query).fetchall()
+
+
+def write_png(path: Path, width: int, height: int) -> Path:
+    """Write a black image."""
+    parts = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))]
+    parts += [(b"IDAT", zlib.compress((b"\0" * (width + 1)) * height)), (b"IEND", b"")]
+    chunks = [struct.pack(">I", len(d)) + n + d + struct.pack(">I", zlib.crc32(n + d)) for n, d in parts]
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
+    return path
+
+
+@pytest.fixture(scope="module")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a store once, as that takes seconds."""
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    code = "import sys, mlflow; mlflow.MlflowClient(f'sqlite:///{sys.argv[1]}').search_experiments()"
+    environment = {"HOME": str(path.parent), "MLFLOW_DISABLE_TELEMETRY": "true"}
+    subprocess.run(
+        [sys.executable, "-c", code, str(path)], env=environment, capture_output=True, check=True, timeout=90
+    )
+    return path
+
+
+@pytest.fixture
+def runs(tmp_path: Path, empty_store: Path) -> Path:
+    """Return a folder for runs that has a store already."""
+    folder = tmp_path / "runs"
+    folder.mkdir()
+    shutil.copy(empty_store, folder)
+    return folder
+
+
+KEYS = ["loss", "a/b", "größe", "损失", "a//b", "/x", "x/", "", ".", "..", "a/./b", "a/../b", "..foo", "x:y", "p%q#?"]
+KEYS += ["😀", "a\nb", "_x41_", "summary/x", "n n"]
+POINTS = [[key, 0.5, step, 1.7e9] for step, key in enumerate(KEYS)]
+POINTS += [
+    ["n", value, step, 1.7e9] for step in (3, -5) for value in (1 / 3, 1 / 3, "NaN", "NaN", "Infinity", "-Infinity")
+]
+POINTS += [["n", 2**53, 2**62, 1.7e9], ["n", 1e308, 0, 1.6e9], ["k" * 300, 1, 1, 1.7e9]]
+
+
+def write_everything(folder: Path) -> list[list[Any]]:
+    """List calls that log something of every kind, with whatever is hard for MLflow."""
+    (folder / "in" / "sub").mkdir(parents=True)
+    (folder / "in" / "sub" / "file").write_text("1")
+    text = folder / "file.txt"
+    text.write_text("hello")
+    return [
+        [
+            "log_params",
+            {**{f"p{number}": number for number in range(1000)}, "a/é//b": "x" * 6000, "none": None, "": ""},
+        ],
+        ["log_params", {"p1": "changed", "p2": 2}],
+        ["log_metrics", POINTS],
+        ["log_summary", {"best": 0.9, "steps": 2**60, "word": "text", "ok": True, "a/b": "NaN"}],
+        ["log_summary", {"best": 0.95, "word": "later"}],
+        ["add_tags", ["first", "of all", "é/"]],
+        ["add_tags", ["second"]],
+        ["log_media", "images/a", 3, "image", str(write_png(folder / "image.png", 30, 20))],
+        ["log_media", "thin é:", -3, "image", str(write_png(folder / "thin.png", 900, 2))],
+        ["log_media", "a/words", 3, "text", str(text)],
+        ["log_artifact", "file.txt", "config", str(text)],
+        ["log_artifact", "in other:words", "file", str(text)],
+        ["log_artifact", "media/in", "dataset", str(folder / "in")],
+    ]
+
+
+def check_everything(seen: dict[str, Any]) -> None:
+    """Compare what was read with what `write_everything` wrote."""
+    long_key = [point for point in seen["points"] if point[0].startswith("kkk")]
+    others = [point for point in seen["points"] if point not in long_key]
+    assert others == sorted(([key, value, step] for key, value, step, _ in POINTS[:-1]), key=str)
+    assert [(len(key), value, step) for key, value, step in long_key] == [(234, 1, 1)]
+    assert len(seen["params"]) == 1003
+    expected = {"p1": "changed", "p2": "2", "a/é//b": "x" * 6000, "none": "None", "": ""}
+    assert {key: seen["params"][key] for key in expected} == expected
+    assert seen["summary"] == {"best": 0.95, "steps": 2**60, "word": "later", "ok": True, "a/b": "NaN"}
+    assert seen["tags"] == ["first", "of all", "second", "é/"]
+    assert seen["artifacts"] == ["file.txt", "in other:words", "media/in"]
+    assert seen["media"] == [["a/words", 3], ["images/a", 3], ["thin é:", -3]]
+    assert (seen["name"], seen["notes"], seen["group"]) == ("a name", "a note", "a group")
+
+
+def test_what_is_logged_is_read_back_without_network(tmp_path: Path) -> None:
+    """Any key, step and value, 1,000 params and files come back from the store beside the runs, and nothing is sent."""
+    run = tmp_path / "runs" / "run"
+
+    began, *_, seen, addresses = drive(
+        run,
+        ["setup", {"notes": "a note", "group": "a group"}],
+        *write_everything(tmp_path),
+        ["finish", "finished"],
+        READ,
+        ["network"],
+    )
+
+    check_everything(seen)
+    assert seen["status"] == "finished"
+    assert began["url"] == f"sqlite:///{tmp_path}/runs/mlflow.db"
+    assert addresses == []
+    assert sorted(path.name for path in run.parent.iterdir()) == ["mlartifacts", "mlflow.db", "run"]
+
+
+def test_every_status_is_mlflows_own_and_comes_back(runs: Path) -> None:
+    """MLflow shows FAILED for a run that failed or crashed, KILLED for an interrupted one; ours are told apart."""
+    endings = ("failed", "killed", "crashed", "finished")
+    calls = [
+        call for ending in endings for call in (SETUP, READ, ["finish", ending, "Trace"], ["finish", ending], READ)
+    ]
+
+    answers = drive(runs / "run", *calls)
+
+    assert [answer["status"] for answer in answers[1::5]] == ["running"] * 4
+    assert [answer["status"] for answer in answers[4::5]] == list(endings)
+    assert select(runs, "select status, count(*) from runs group by 1") == [("FINISHED", 1)]
+    assert select(runs, "select value from tags where key = 'runcast.error'") == [("Trace",)]
+
+
+def test_parallel_runs_share_one_store(tmp_path: Path) -> None:
+    """Runs that start at the same moment in an empty folder end up side by side in one whole database."""
+    runs = [tmp_path / "runs" / name for name in ("first", "second")]
+    calls = [SETUP, ["log_metrics", [["a", 1, 1, 1.0]]], ["finish", "finished"]]
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda run: drive(run, *calls), runs))
+
+    query = "select t.value, r.status, m.value from runs r join tags t using (run_uuid) join metrics m using (run_uuid)"
+    rows = select(tmp_path / "runs", f"{query} where t.key = 'runcast.run_id' order by 1")
+    assert rows == [("first", "FINISHED", 1.0), ("second", "FINISHED", 1.0)]
+    assert [path.name for path in (tmp_path / "runs").iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_killed_process_loses_nothing_and_makes_no_second_run(runs: Path) -> None:
+    """What was logged before SIGKILL is there, and the same run goes on, even if its process remembered nothing."""
+    run = runs / "run"
+    drive(run, SETUP, ["log_metrics", [["a", 1, 1, 1.0], ["a", 1, 1, 1.0]]], ["kill"])
+    (run / "trackers" / "mlflow" / "ids.json").unlink()
+
+    _, seen, *_, at_end = drive(
+        run, SETUP, READ, ["log_metrics", [["a", 1, 1, 1.0], ["a", 2, 0, 1.0]]], ["finish", "finished"], READ
+    )
+
+    assert (seen["points"], seen["status"]) == ([["a", 1, 1]] * 2, "running")
+    assert (at_end["points"], at_end["status"]) == ([["a", 1, 1]] * 3 + [["a", 2, 0]], "finished")
+    assert select(runs, "select count(*) from runs") == [(1,)]
+
+
+def test_a_deleted_run_is_begun_anew(runs: Path) -> None:
+    """A run that somebody deleted does not stop the delivery: it gets another one."""
+    run = runs / "run"
+    began, _ = drive(run, SETUP, ["finish", "killed"])
+    with contextlib.closing(sqlite3.connect(runs / "mlflow.db")) as database, database:
+        database.execute("update runs set lifecycle_stage = 'deleted'")
+
+    again, _, seen = drive(run, SETUP, ["finish", "finished"], READ)
+
+    assert again["ids"]["run_id"] != began["ids"]["run_id"]
+    assert seen["status"] == "finished"
+
+
+def test_mlflows_own_variables_keep_their_meaning(tmp_path: Path) -> None:
+    """A local URI, the experiment, tags and the cap on params come from the environment; init's argument beats it."""
+    environment = {"MLFLOW_TRACKING_URI": "sqlite:///own.db", "MLFLOW_EXPERIMENT_NAME": "theirs"}
+    environment |= {"MLFLOW_TAGS": '{"team": "vision"}', "MLFLOW_MAX_LOG_PARAMS": "2"}
+    first, second = tmp_path / "runs" / "first", tmp_path / "runs" / "second"
+
+    drive(first, SETUP, ["log_params", {"a": 1, "b": 2, "c": 3}], ["finish", "finished"], **environment)
+    (seen,) = drive(first, READ)
+    began, *_ = drive(second, ["setup", {"project": "ours", "given": ["project"]}], **environment)
+
+    assert seen["params"] == {"a": "1", "b": "2"}
+    assert began["url"] == f"sqlite:///{tmp_path}/runs/own.db"
+    (tmp_path / "runs" / "own.db").rename(tmp_path / "runs" / "mlflow.db")
+    names = "select name from experiments where experiment_id in (select experiment_id from runs) order by 1"
+    assert select(tmp_path / "runs", names) == [("ours",), ("theirs",)]
+    assert select(tmp_path / "runs", "select value from tags where key = 'team'") == [("vision",)] * 2
+
+
+def test_a_run_that_is_open_elsewhere_is_joined_and_stays_open(runs: Path) -> None:
+    """MLFLOW_RUN_ID joins a run; who opened it ends it. One that has ended already is opened again, and ended by us."""
+    owner, guest, next_one = (runs / name for name in ("owner", "guest", "next"))
+    began, _ = drive(owner, SETUP, ["log_metrics", [["a", 1, 1, 1.0]]])
+    with contextlib.closing(sqlite3.connect(runs / "mlflow.db")) as database, database:
+        database.execute("delete from tags where key like 'runcast.%'")
+    joined = {"MLFLOW_RUN_ID": began["ids"]["run_id"]}
+
+    *_, seen = drive(guest, SETUP, ["log_metrics", [["a", 2, 2, 1.0]]], ["finish", "failed"], READ, **joined)
+    status = select(runs, "select status from runs")
+    with contextlib.closing(sqlite3.connect(runs / "mlflow.db")) as database, database:
+        database.execute("update runs set status = 'FINISHED'")
+    drive(next_one, SETUP, ["finish", "killed"], **joined)
+
+    assert (seen["points"], seen["status"]) == ([["a", 1.0, 1], ["a", 2.0, 2]], "failed")
+    assert status == [("RUNNING",)]
+    assert select(runs, "select status from runs") == [("KILLED",)]
+
+
+def test_what_mlflow_cannot_hold_is_refused_and_the_rest_is_kept(tmp_path: Path, runs: Path) -> None:
+    """A step of more than 64 bits, a summary text that is too long and a missing file are errors that say so."""
+    _, step, summary, artifact, seen = drive(
+        runs / "run",
+        SETUP,
+        ["log_metrics", [["a", 1, 2**63, 1.0]]],
+        ["log_summary", {"long": "x" * 9000, "short": 1}],
+        ["log_artifact", "gone", "file", str(tmp_path / "gone")],
+        READ,
+    )
+
+    assert [error[0] for error in (step, summary, artifact)] == ["FinalError"] * 3
+    assert (seen["points"], seen["summary"], seen["artifacts"]) == ([], {"short": 1}, [])
+
+
+def test_a_store_that_is_locked_is_retried_and_a_damaged_one_is_named(runs: Path) -> None:
+    """A lock is waited for and may go; a file that is no database is an error that says which one."""
+    with contextlib.closing(sqlite3.connect(runs / "mlflow.db")) as database:
+        database.execute("begin exclusive")
+        (locked,) = drive(runs / "run", SETUP)
+    (runs / "mlflow.db").write_bytes(b"no database" * 100)
+    (damaged,) = drive(runs / "run", SETUP)
+
+    assert locked == ["RetryableError", f"sqlite:///{runs}/mlflow.db: database is locked"]
+    assert damaged == ["FinalError", f"sqlite:///{runs}/mlflow.db: file is not a database"]
+
+
+class Server:
+    """A real tracking server, which can be stopped and started again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        options = {"port": self.port, "backend-store-uri": f"sqlite:///{self.folder}/server.db", "workers": 1}
+        options |= {"artifacts-destination": self.folder / "files"}
+        command = [sys.executable, "-m", "mlflow", "server", *(f"--{name}={value}" for name, value in options.items())]
+        quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+        environment = {"PATH": os.environ["PATH"], "HOME": str(self.folder), **quiet}
+        with (self.folder / "server.log").open("a") as log:
+            self.process = subprocess.Popen(
+                command, cwd=self.folder, env=environment, stdout=log, stderr=log, start_new_session=True
+            )
+        deadline = time.monotonic() + 60
+        while True:
+            with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.url}/health", timeout=5):
+                return
+            assert self.process.poll() is None, (self.folder / "server.log").read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
+    def stop(self) -> None:
+        """Kill it with its workers."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Run one server for the tests that need it."""
+    running = Server(tmp_path_factory.mktemp("server"))
+    running.start()
+    yield running
+    running.stop()
+    shutil.rmtree(running.folder, ignore_errors=True)
+
+
+@pytest.mark.slow
+def test_a_server_holds_the_same_as_a_local_store(tmp_path: Path, server: Server) -> None:
+    """Over HTTP every key, value and file comes back as well, and the URL leads to the run."""
+    began, *_, seen = drive(
+        tmp_path / "runs" / "run",
+        ["setup", {"notes": "a note", "group": "a group", **ONLINE}],
+        *write_everything(tmp_path),
+        ["finish", "crashed"],
+        ["read", ONLINE],
+        MLFLOW_TRACKING_URI=server.url,
+    )
+
+    check_everything(seen)
+    assert seen["status"] == "crashed"
+    assert began["url"] == f"{server.url}/#/experiments/1/runs/{began['ids']['run_id']}"
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["run"]
+
+
+@pytest.mark.slow
+def test_a_server_that_goes_and_comes_back_is_retried(tmp_path: Path, server: Server) -> None:
+    """While the server is away every call says so at once; afterwards the same run goes on, on the same server."""
+    run, there = tmp_path / "runs" / "patient", {"MLFLOW_TRACKING_URI": server.url}
+    log = ["log_metrics", [["a", 1, 1, 1.0]]]
+    drive(run, ["setup", ONLINE], log, **there)
+    server.stop()
+
+    try:
+        began = time.monotonic()
+        away = drive(run, ["setup", ONLINE], ["read", ONLINE], **there)
+        took_s = time.monotonic() - began
+    finally:
+        server.start()
+    offline = drive(run, SETUP)
+    *_, seen = drive(
+        run, ["setup", ONLINE], ["log_metrics", [["a", 2, 2, 1.0]]], ["finish", "finished"], ["read", ONLINE]
+    )
+
+    assert [answer[0] for answer in away] == ["RetryableError"] * 2
+    assert took_s < 30
+    assert offline[0][0] == "FinalError"
+    assert "Set MLFLOW_TRACKING_URI" in offline[0][1]
+    assert (seen["points"], seen["status"]) == ([["a", 1.0, 1], ["a", 2.0, 2]], "finished")
