@@ -10,8 +10,8 @@ tags, notes and status are also texts named `runcast/...`.
 Drops: artifacts, which TensorBoard has no place for, and captions. A video is kept as a line of text with its path.
 
 Limits (read in tensorboard 2.21.0, 2026-11-20): values are 32-bit floats, so a finite value beyond 3.4e38 becomes
-infinite. The page shows a sample of 1,000 points per metric (`--samples_per_plugin scalars=0` shows all) and, where the
-steps of a metric go back, only the later points; the files hold them all. A page that is open keeps the first
+infinite. The page shows a sample of 1,000 points per metric (more with `--samples_per_plugin scalars=100000`) and,
+where the steps of a metric go back, only the later points; the files hold them all. A page that is open keeps the first
 parameters and the first final status that it has loaded: restart TensorBoard after a resume.
 """
 

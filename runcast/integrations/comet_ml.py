@@ -1,0 +1,292 @@
+"""Writes runs to Comet.
+
+Needs: the distribution `comet_ml`, 3.43.2 or newer, tested with 3.58.8.
+
+Writes: an experiment at Comet when credentials are configured, else archives for `comet upload`, one for each process
+that had the run open, under the run's directory or in COMET_OFFLINE_DIRECTORY. An experiment that the script has
+already opened in the same process is joined, and left open. Online the SDK keeps an archive, too: `read` reads the
+archives in both modes. Each point has the time at which it was logged, also when it is sent later. A summary value is
+an "other"; an artifact is an Artifact online, and assets in a folder of its name offline. A process that is killed
+offline leaves no archive, so all of its session is delivered again; online, what the server has not acknowledged is.
+
+Drops: the bins of a histogram, which Comet replaces by its own; folders without files. Comet knows experiments that
+crashed or that the user stopped; which of our words is meant stands in the other `runcast/status`. On a full disk the
+SDK raises nothing. Points on their way when the process was killed may be sent twice. `comet upload` thins each
+metric to 15,000 points (COMET_OFFLINE_SAMPLING_SIZE); the archive holds them all.
+
+Limits: the constants below, read in comet_ml 3.58.8 (config/config_constants.py, artifacts/, schemas/) on 2026-11-20.
+"""
+
+import contextlib
+import inspect
+import json
+import math
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import comet_ml
+from comet_ml.data_structure import Histogram
+from comet_ml.exceptions import CometException, CometRestApiException, LogArtifactException
+from comet_ml.messages import MetricMessage
+
+from runcast.core.errors import FinalError, RetryableError
+from runcast.integrations.comet_sessions import (
+    ERROR,
+    GROUP,
+    METADATA,
+    NOTES,
+    OPEN,
+    OWN_METRICS,
+    OWN_OTHERS,
+    OWN_PARAMS,
+    SENT,
+    STATUS,
+    STOPPED,
+    archive_folder,
+    list_sessions,
+    read_sessions,
+    remember_place,
+    settle_earlier_sessions,
+)
+from runcast.integrations.contract import (
+    ArtifactFile,
+    MediaFile,
+    NameRule,
+    Number,
+    ParamValue,
+    Point,
+    Reading,
+    Status,
+    TrackedRun,
+    Tracker,
+)
+
+KEY_CHARS = 100
+VALUE_CHARS = 1000
+LINE_BREAKS = r"[\x00-\x1f\x7f\x85\u2028\u2029]"
+FLUSH_S = 30
+START_OPTIONS = frozenset(inspect.signature(comet_ml.start).parameters) - {"experiment_config"}
+PROJECT = "project_name" if "project_name" in START_OPTIONS else "project"  # in 3.43.2
+CONFIG_OPTIONS = frozenset(inspect.signature(comet_ml.ExperimentConfig).parameters)
+QUIET: Mapping[str, Any] = {
+    "auto_log_co2": False,
+    "auto_metric_logging": False,
+    "auto_output_logging": False,
+    "auto_param_logging": False,
+    "display_summary_level": 0,
+    "log_code": False,
+    "log_env_details": False,
+    "log_git_metadata": False,
+    "log_git_patch": False,
+    "log_graph": False,
+    "parse_args": False,
+}
+
+
+class CometTracker(Tracker):
+    """Writes to the one experiment that a process can have."""
+
+    name = "comet_ml"
+    names = NameRule(LINE_BREAKS, KEY_CHARS, OWN_METRICS | OWN_OTHERS)
+    param_names = NameRule(LINE_BREAKS, KEY_CHARS, OWN_PARAMS)
+    artifact_names = NameRule(rf"[/:]|{LINE_BREAKS}", KEY_CHARS)
+    max_param_chars = VALUE_CHARS
+
+    def __init__(self) -> None:
+        self._experiment: Any = None
+        self._tracked: TrackedRun | None = None
+        self._is_joined = self._is_online = False
+
+    def setup(self, run: TrackedRun) -> None:
+        self._tracked, running = run, comet_ml.get_running_experiment()
+        with _translated():
+            if self._experiment is None and running is not None and running.alive:
+                self._experiment, self._is_joined = running, True
+                self._is_online = not isinstance(running, comet_ml.OfflineExperiment)
+                folder = getattr(running, "offline_directory", "")
+                run.remember(key=running.get_key(), folder=str(Path(folder).absolute()) if folder else "")
+            elif self._experiment is None:
+                self._is_online = run.options.get("online", run.online)
+                remember_place(run)
+                settle_earlier_sessions(run, upload=self._is_online)
+                self._experiment = _start(run, online=self._is_online)
+            for key, value in ((GROUP, run.group), (NOTES, run.notes)):
+                if value:
+                    self._experiment.log_other(key, value[:VALUE_CHARS])
+        run.url = self._experiment.url if self._is_online else str(archive_folder(run))
+
+    def log_params(self, params: Mapping[str, ParamValue]) -> None:
+        with _translated():
+            self._experiment.log_parameters(dict(params))
+
+    def log_metrics(self, points: Sequence[Point]) -> None:
+        # Not log_metric, which stamps a point with the present time, and sends a parameter with every new step.
+        for key, value, step, moment in points:
+            message = MetricMessage(timestamp=int(moment * 1000) or None)
+            message.set_metric(key, value, step=step)
+            self._experiment._enqueue_message(message)
+
+    def log_summary(self, values: Mapping[str, Number | str | bool]) -> None:
+        too_long = [key for key, value in values.items() if isinstance(value, str) and len(value) > VALUE_CHARS]
+        for key, value in values.items():
+            if key not in too_long:
+                self._experiment.log_other(key, _text_if_not_finite(value))
+        if too_long:
+            raise FinalError(f"Comet holds {VALUE_CHARS} characters, these values have more: {', '.join(too_long)}.")
+
+    def add_tags(self, tags: Sequence[str]) -> None:
+        self._experiment.add_tags(list(tags))
+
+    def log_media(self, media: MediaFile) -> None:
+        with _translated():
+            if _log_as_its_kind(self._experiment, media) is None:
+                raise FinalError(f"Comet cannot take {media.path.name} as {media.kind}; its own message is in the log.")
+
+    def log_artifact(self, artifact: ArtifactFile) -> None:
+        files = _list_files(artifact.path)
+        if not files:
+            raise FinalError(f"Comet cannot hold {artifact.name}, a folder without files.")
+        metadata = {METADATA: {"artifact": artifact.name, "type": artifact.kind}}
+        with _translated():
+            if self._is_online:
+                made = comet_ml.Artifact(artifact.name, artifact.kind)
+                for inside, file in files.items():
+                    made.add(str(file), logical_path=inside, metadata=metadata)
+                self._experiment.log_artifact(made)
+                return
+            for inside, file in files.items():
+                name = f"{artifact.name}/{inside}" if artifact.path.is_dir() else artifact.name
+                if self._experiment.log_asset(str(file), file_name=name, metadata=metadata) is None:
+                    raise FinalError(f"Comet cannot take {name}; its own message is in the log.")
+
+    def flush(self) -> None:
+        """Wait until the SDK's thread has what was logged: its queue in memory has no bound."""
+        streamer = self._experiment.streamer
+        while streamer.messages.qsize() and streamer.is_alive():
+            time.sleep(0.002)
+
+    def finish(self, status: Status, error: str | None = None) -> None:
+        experiment = self._experiment
+        if experiment is None:
+            return
+        with _translated():
+            experiment.log_other(STATUS, status)
+            if error:
+                experiment.log_other(ERROR, error[-VALUE_CHARS:])
+            if status == "killed":
+                experiment.log_other(STOPPED, True)
+            elif status != "finished":
+                experiment._report_experiment_error(error or status, has_crashed=True)  # as Comet's exception hook does
+            if self._is_online and not experiment.flush(timeout=FLUSH_S):
+                raise RetryableError(f"Comet did not take everything within {FLUSH_S} s.")
+            self._experiment = None
+            if not self._is_joined:
+                experiment.end()
+                assert self._tracked is not None
+                shutil.rmtree(self._tracked.local / OPEN, ignore_errors=True)
+
+    def read(self, run: TrackedRun) -> Reading:
+        if self._experiment is not None:
+            self.flush()
+            time.sleep(0.1)  # the last message has left the queue, and is being written
+        return read_sessions(list_sessions(run))
+
+
+def _start(run: TrackedRun, *, online: bool) -> Any:
+    unknown = sorted(set(run.options) - START_OPTIONS - CONFIG_OPTIONS)
+    if unknown:
+        raise FinalError(
+            f"comet_ml.start has no option {', '.join(unknown)}. Remove it from setup={{'comet_ml': ...}}."
+        )
+    tags = run.setting("tags", "COMET_START_EXPERIMENT_TAGS") or []
+    tags = [tag.strip() for tag in tags.split(",")] if isinstance(tags, str) else list(tags)
+    folder = run.local / SENT if online else archive_folder(run)
+    config = {
+        **QUIET,
+        **{key: value for key, value in run.options.items() if key in CONFIG_OPTIONS},
+        "name": run.setting("name", "COMET_START_EXPERIMENT_NAME"),
+        "tags": tags or None,
+        "offline_directory": str(folder),
+    }
+    arguments = {
+        **{key: value for key, value in run.options.items() if key in START_OPTIONS},
+        "online": online,
+        "mode": "get_or_create" if run.resumed else run.setting("mode", "COMET_START_MODE") or "get_or_create",
+        "experiment_key": run.ids["key"],
+        "workspace": run.setting("workspace", "COMET_WORKSPACE"),
+        PROJECT: run.options.get(PROJECT) or run.setting("project", "COMET_PROJECT_NAME"),
+    }
+    for needed in (folder, run.local / OPEN):
+        needed.mkdir(parents=True, exist_ok=True)
+    with _temporary_files_in(run.local / OPEN):
+        experiment = comet_ml.start(**arguments, experiment_config=comet_ml.ExperimentConfig(**config))
+    if not experiment.alive:
+        experiment.end()
+        raise RetryableError("Comet did not open the experiment; its own message is in the log.")
+    return experiment
+
+
+@contextlib.contextmanager
+def _temporary_files_in(folder: Path) -> Iterator[None]:
+    """Let Comet make its working folders where the next process finds them if this one is killed."""
+    before, tempfile.tempdir = tempfile.tempdir, str(folder)
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except CometRestApiException as error:
+        status = error.response.status_code
+        kind = FinalError if 400 <= status < 500 and status not in (408, 429) else RetryableError
+        raise kind(f"Comet answers: {error}") from error
+    except LogArtifactException as error:
+        kind = FinalError if error.sdk_error_code else RetryableError
+        raise kind(f"Comet did not take the artifact: {error}") from error
+    except (CometException, ValueError, TypeError, FileNotFoundError) as error:
+        raise FinalError(f"Comet refuses: {error!r}") from error
+    except OSError as error:  # those of requests are OSErrors, too
+        raise RetryableError(f"Comet cannot be reached: {error}") from error
+
+
+def _text_if_not_finite(value: Any) -> Any:
+    """Comet turns NaN in an "other" into null, and JSON has no infinity."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return value
+
+
+def _list_files(path: Path) -> Mapping[str, Path]:
+    """Map the names of files inside an artifact to the files."""
+    if path.is_file():
+        return {path.name: path}
+    return {file.relative_to(path).as_posix(): file for file in sorted(path.rglob("*")) if file.is_file()}
+
+
+def _log_as_its_kind(experiment: Any, media: MediaFile) -> Any:
+    metadata = {METADATA: {"key": media.key, "step": media.step}, "caption": media.caption}
+    common: dict[str, Any] = {"step": media.step, "metadata": metadata}
+    path = str(media.path)
+    if media.kind == "image":
+        return experiment.log_image(path, name=media.key, **common)
+    if media.kind == "audio":
+        return experiment.log_audio(path, file_name=media.key, **common)
+    if media.kind == "video":
+        return experiment.log_video(path, name=media.key, **common)
+    if media.kind == "text":
+        return experiment.log_text(media.path.read_text(encoding="utf-8"), **common)
+    if media.kind == "table":
+        return experiment.log_asset(path, file_name=f"{media.key}.csv", **common)
+    bins = json.loads(media.path.read_bytes())
+    middles = [(low + high) / 2 for low, high in zip(bins["edges"], bins["edges"][1:], strict=False)]
+    histogram = Histogram()
+    histogram.add(middles, counts=bins["counts"])
+    return experiment.log_histogram_3d(histogram, name=media.key, **common)

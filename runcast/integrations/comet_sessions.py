@@ -1,0 +1,182 @@
+"""Finds, reads and uploads what the Comet SDK keeps on disk of a run: a session for each process that had it open.
+
+It is apart from `comet_ml.py` because Comet has no reader for these files, only `comet offline --csv`, which knows
+metrics alone. A session that ended is a zip archive. One that is open, or whose process was killed, is a folder with
+the same `messages.json`. Online it has a database too, of messages that the server has not acknowledged: those do not
+count. Seen in comet_ml 3.43.2 and 3.58.8, 2026-11-20.
+"""
+
+import contextlib
+import hashlib
+import json
+import shutil
+import sqlite3
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from runcast.core.errors import RetryableError
+from runcast.core.records import NON_FINITE, Point
+from runcast.integrations.contract import Reading, TrackedRun
+
+MESSAGES, UNSENT, DESCRIPTION = "messages.json", "comet_messages.db", "experiment.json"
+NAME, GROUP, NOTES, STATUS, ERROR = "Name", "group", "notes", "runcast/status", "runcast/error"
+STOPPED = "experiment_stopped_by_user"
+OWN_OTHERS = frozenset(
+    (NAME, GROUP, NOTES, STATUS, ERROR, STOPPED, "Created from", "hasNestedParams", "offline_experiment")
+)
+OWN_METRICS = frozenset(("process duration",))
+OWN_PARAMS = frozenset(("curr_step", "curr_epoch"))
+METADATA = "runcast"
+OPEN, CUT, SENT = "open", "cut-", "sent"
+UPLOAD_S = 240
+
+
+def remember_place(run: TrackedRun) -> None:
+    """Settle the experiment's key and the folder of its archives, once; "" is the run's own, which may be moved."""
+    key = run.setting("experiment_key", "COMET_EXPERIMENT_KEY")
+    own_key = hashlib.sha256(f"{run.project}/{run.id}/{run.created}".encode()).hexdigest()[:32]
+    wanted = run.setting("offline_directory", "COMET_OFFLINE_DIRECTORY")
+    folder = str(Path(wanted).absolute()) if wanted else ""
+    run.remember(key=run.ids.get("key", key or own_key), folder=run.ids.get("folder", folder))
+
+
+def archive_folder(run: TrackedRun) -> Path:
+    """Return where archives lie that are not on the server."""
+    return Path(run.ids.get("folder") or run.local)
+
+
+def list_sessions(run: TrackedRun) -> list[Path]:
+    """List the archives and folders of a run, the oldest first."""
+    archives = [*_archives(run, archive_folder(run)), *_archives(run, run.local / SENT)]
+    ended = [*filter(_is_whole, archives), *run.local.glob(f"{CUT}*")]
+    return [*sorted(ended, key=_changed), *run.local.glob(OPEN)]
+
+
+def settle_earlier_sessions(run: TrackedRun, *, upload: bool) -> None:
+    """Settle what earlier processes left: keep what the server has, drop what is no archive, upload what is one.
+
+    A session that was cut off offline is dropped, because only Comet can make an archive of it: it is delivered again.
+
+    Raises:
+        RetryableError: An archive could not be uploaded.
+    """
+    opened = run.local / OPEN
+    if any(opened.glob(f"*/{UNSENT}")):
+        opened.rename(opened.with_name(f"{CUT}{time.time():.0f}"))
+    else:
+        shutil.rmtree(opened, ignore_errors=True)
+    for archive in _archives(run, archive_folder(run)):
+        if not _is_whole(archive):
+            archive.unlink()
+        elif upload:
+            _upload(archive)
+            (run.local / SENT).mkdir(exist_ok=True)
+            shutil.move(archive, run.local / SENT / archive.name)
+
+
+def _archives(run: TrackedRun, folder: Path) -> list[Path]:
+    return sorted(folder.glob(f"{run.ids['key']}[-.]*zip"), key=_changed) if "key" in run.ids else []
+
+
+def _changed(path: Path) -> float:
+    return path.stat().st_mtime
+
+
+def _is_whole(archive: Path) -> bool:
+    """Tell whether a session has its archive; Comet makes an empty one when the session begins."""
+    if not zipfile.is_zipfile(archive):
+        return False
+    with zipfile.ZipFile(archive) as content:
+        return MESSAGES in content.namelist()
+
+
+def _upload(archive: Path) -> None:
+    command = [sys.executable, "-m", "comet_ml.scripts.comet_upload", str(archive)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=UPLOAD_S)
+    except subprocess.TimeoutExpired:
+        raise RetryableError(f"This needs more than {UPLOAD_S} s, run it by hand: {' '.join(command)}") from None
+    if done.returncode:
+        raise RetryableError(f"comet upload failed: {(done.stderr + done.stdout)[-500:]}")
+
+
+def read_sessions(paths: Sequence[Path]) -> Reading:
+    """Join the sessions of one run, the oldest first; the status is that of the newest."""
+    reading = Reading(points=[], params={}, summary={}, tags=set(), artifacts=set(), media=set())
+    for path in paths:
+        reading.status = "running"
+        description, messages = _open_folder(path) if path.is_dir() else _open_archive(path)
+        if description:
+            reading.status = "failed" if description.get("customer_error_reported") else "finished"
+            reading.tags = {*(reading.tags or ()), *description["tags"]}
+        for kind, payload in messages:
+            _add(kind, payload, reading)
+    return reading
+
+
+def _open_archive(path: Path) -> tuple[Mapping[str, Any], Iterator[tuple[str, Any]]]:
+    with zipfile.ZipFile(path) as archive:
+        return json.loads(archive.read(DESCRIPTION)), _parse(archive.read(MESSAGES).splitlines())
+
+
+def _open_folder(path: Path) -> tuple[Mapping[str, Any], Iterator[tuple[str, Any]]]:
+    unsent: set[int] = set()
+    for database in path.glob(f"*/{UNSENT}"):
+        with contextlib.closing(sqlite3.connect(database)) as connection:
+            unsent.update(row[0] for row in connection.execute("SELECT message_id FROM messages"))
+    lines = (line for file in path.glob(f"*/{MESSAGES}") for line in file.read_bytes().splitlines())
+    return {}, ((kind, payload) for kind, payload in _parse(lines) if payload.get("message_id") not in unsent)
+
+
+def _parse(lines: Iterable[bytes]) -> Iterator[tuple[str, Any]]:
+    for line in lines:
+        try:
+            message = json.loads(line)
+        except ValueError:  # the end of a session that was cut off
+            return
+        yield message["type"], message["payload"]
+
+
+def _add(kind: str, payload: Any, reading: Reading) -> None:
+    if kind == "metric_msg":
+        _add_point(payload, reading)
+    elif kind == "parameter_msg":
+        _add_param(payload.get("param") or {}, reading)
+    elif kind == "log_other":
+        _add_other(payload["key"], payload["value"], reading)
+    elif kind == "file_upload":
+        _add_file((payload.get("metadata") or {}).get(METADATA) or {}, reading)
+
+
+def _add_point(payload: Any, reading: Reading) -> None:
+    name, value, step = (payload["metric"][field] for field in ("metricName", "metricValue", "step"))
+    if name not in OWN_METRICS:
+        reading.points.append(Point(name, NON_FINITE.get(value, value), step, payload["local_timestamp"] / 1000))
+
+
+def _add_param(param: Any, reading: Reading) -> None:
+    assert reading.params is not None
+    if param.get("source") == "manual":
+        reading.params[param["paramName"]] = param["paramValue"]
+
+
+def _add_other(key: str, value: Any, reading: Reading) -> None:
+    assert reading.summary is not None
+    if key in (NAME, GROUP, NOTES, STATUS):
+        setattr(reading, {NAME: "name", STATUS: "status"}.get(key, key), value)
+    elif key not in OWN_OTHERS:
+        reading.summary[key] = NON_FINITE.get(value, value) if isinstance(value, str) else value
+
+
+def _add_file(ours: Any, reading: Reading) -> None:
+    assert reading.artifacts is not None
+    assert reading.media is not None
+    if "artifact" in ours:
+        reading.artifacts.add(ours["artifact"])
+    elif "key" in ours:
+        reading.media.add((ours["key"], ours["step"]))

@@ -1,0 +1,290 @@
+"""Writes runs to Weights & Biases.
+
+Needs: the distribution `wandb`, 0.22 or newer, tested with 0.22.0 and 0.31.0; Pillow for images.
+
+Writes: a run at W&B when credentials are configured, else a folder of W&B's own files for `wandb sync`. The files lie
+under the run's directory, or where WANDB_DIR, WANDB_DATA_DIR and WANDB_CACHE_DIR say. A run that the script has
+already opened in the same process is joined, and left open. Points are rows with a step metric of their own,
+`global_step`, and never with W&B's step, because W&B drops a step that goes back. Each row has the time at which it
+was logged, also when it is sent later. `read` reads the transaction files, online too: they hold what the SDK was
+given. What was on its way to the server when a process died counts as held, and is sent before the run goes on.
+
+Drops: captions of texts, tables and histograms. W&B has no word of its own for a run that crashed: it shows "Failed",
+and the summary `runcast/status` says which. On a full disk the SDK raises nothing. Rows that were on their way when
+the process was killed may be sent twice, with the same W&B step. Versions up to 0.29 write the file only every 64 KiB,
+so more of the run is delivered again after a kill.
+
+Limits: the constants below, read in wandb 0.31.0 (wandb_settings.py, artifacts/, data_types/) on 2026-11-20.
+"""
+
+import contextlib
+import csv
+import errno
+import html
+import inspect
+import json
+import math
+import os
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import wandb
+from runcast.core.errors import FinalError, RetryableError
+from runcast.integrations.contract import (
+    ArtifactFile,
+    MediaFile,
+    NameRule,
+    Number,
+    ParamValue,
+    Point,
+    Reading,
+    Status,
+    TrackedRun,
+    Tracker,
+)
+from runcast.integrations.wandb_file import (
+    ERROR,
+    OWN_KEYS,
+    STATUS,
+    STEP,
+    TABLE_TYPE,
+    TIME,
+    folder_of,
+    list_files,
+    read_files,
+    synced_mark,
+    upload_rest,
+)
+
+PROJECT = NameRule(r"[/\\#?%:]", max_length=128)
+ARTIFACT_TYPE = NameRule(r"^wandb-", reserved=frozenset(("job", TABLE_TYPE)))
+MAX_TABLE_ROWS = 10_000
+EXIT_CODES: Mapping[Status, int] = {"finished": 0, "failed": 1, "killed": 255, "crashed": 137}
+FLUSH_S = 0.2
+SETTINGS: Mapping[str, Any] = {
+    "console": "off",
+    "disable_code": True,
+    "disable_git": True,
+    "x_disable_machine_info": True,
+    "x_disable_meta": True,
+    "x_disable_stats": True,
+    "x_save_requirements": False,
+    "x_transaction_log_flush_interval": FLUSH_S,
+}
+TIMEOUTS: Mapping[str, Any] = {"init_timeout": 30, "finish_timeout": 30, "finish_timeout_raises": True}
+
+
+class WandbTracker(Tracker):
+    """Writes to one `wandb.Run`, which is never the global one unless the user made it."""
+
+    name = "wandb"
+    names = NameRule(reserved=OWN_KEYS)
+    param_names = NameRule(r"\A-+|-+\Z", reserved=OWN_KEYS)
+    tag_names = NameRule(max_length=64)
+    artifact_names = NameRule(r"[^A-Za-z0-9._-]", max_length=128)
+
+    def __init__(self) -> None:
+        self._run: Any = None
+        self._tracked: TrackedRun | None = None
+        self._is_joined = self._is_online = False
+        self._summary: dict[str, Any] = {}
+
+    def setup(self, run: TrackedRun) -> None:
+        self._tracked = run
+        if f"-{os.getpid()}-" not in os.environ.get("WANDB_SERVICE", ""):
+            # Inherited from a script that uses wandb itself: that wandb-core dies with the script.
+            os.environ.pop("WANDB_SERVICE", None)
+        with _translated(), _own_folders(run):
+            if self._run is None:
+                self._is_joined = wandb.run is not None
+                self._run = wandb.run or _open(run)
+            self._run.define_metric("*", step_metric=STEP)
+        self._is_online = not self._run.offline
+        if self._is_joined:
+            run.remember(joined="yes")
+        run.remember(id=self._run.id, folder=folder_of(self._run, run), tags=json.dumps(self._run.tags or []))
+        run.url = self._run.url or str(Path(self._run.dir).parent)
+
+    def log_params(self, params: Mapping[str, ParamValue]) -> None:
+        values = {key: _text_if_not_finite(value) for key, value in params.items()}
+        with _translated():
+            self._run.config.update(values, allow_val_change=True)
+
+    def log_metrics(self, points: Sequence[Point]) -> None:
+        with _translated():
+            for (step, moment), group in groupby(points, key=lambda point: (point.step, point.time)):
+                row: dict[str, Any] = {}
+                for point in group:
+                    if point.key in row:
+                        self._log(row, step, moment)
+                        row = {}
+                    row[point.key] = point.value
+                self._log(row, step, moment)
+
+    def log_summary(self, values: Mapping[str, Number | str | bool]) -> None:
+        self._summary |= {key: _text_if_not_finite(value) for key, value in values.items()}
+        with _translated():
+            self._run.summary.update(self._summary)
+
+    def add_tags(self, tags: Sequence[str]) -> None:
+        assert self._tracked is not None
+        with _translated():
+            self._run.tags = tuple(dict.fromkeys((*(self._run.tags or ()), *tags)))
+        self._tracked.remember(tags=json.dumps(self._run.tags))
+
+    def log_media(self, media: MediaFile) -> None:
+        assert self._tracked is not None
+        with _translated(), _own_folders(self._tracked):
+            self._log({media.key: _as_wandb(media)}, media.step, media.time)
+
+    def log_artifact(self, artifact: ArtifactFile) -> None:
+        assert self._tracked is not None
+        with _translated(), _own_folders(self._tracked):
+            made = wandb.Artifact(artifact.name, ARTIFACT_TYPE.encode(artifact.kind))
+            add = made.add_dir if artifact.path.is_dir() else made.add_file
+            add(str(artifact.path), skip_cache=True, policy="immutable")  # it stays where it is, and needs no copy
+            self._run.log_artifact(made)
+
+    def finish(self, status: Status, error: str | None = None) -> None:
+        run, self._run = self._run, None
+        if run is None:
+            if self._tracked is not None and self._is_online and not self._is_joined:
+                upload_rest(self._tracked)  # an earlier call ran out of time
+            return
+        with _translated():
+            # The summary goes again, as W&B has set it to the last value of a metric of the same name.
+            run.summary.update({**self._summary, STATUS: status, **({ERROR: error} if error else {})})
+            if not self._is_joined:
+                run.finish(exit_code=EXIT_CODES[status])
+                self._settle()
+
+    def _settle(self) -> None:
+        """Wait until the files are whole, and mark them as being on the server."""
+        assert self._tracked is not None
+        if wandb.run is None:
+            wandb.teardown()  # `finish` may return before the file is whole
+        if self._is_online:
+            for file in list_files(self._tracked):
+                synced_mark(file).touch()
+
+    def read(self, run: TrackedRun) -> Reading:
+        if self._run is not None or "joined" in run.ids:
+            time.sleep(2 * FLUSH_S)  # what was logged just now is still on its way to the file
+        return read_files(list_files(run))
+
+    def _log(self, row: Mapping[str, Any], step: int, moment: float) -> None:
+        self._run.log({**row, STEP: step, **({TIME: moment} if moment else {})})
+
+
+def _open(run: TrackedRun) -> Any:
+    run.remember(id=run.ids.get("id") or run.setting("id", "WANDB_RUN_ID"))
+    arguments = _arguments(run)
+    if arguments["mode"] == "online" and run.resumed:
+        upload_rest(run)
+    return wandb.init(**arguments)
+
+
+def _arguments(run: TrackedRun) -> dict[str, Any]:
+    unknown = sorted(set(run.options) - set(inspect.signature(wandb.init).parameters))
+    if unknown:
+        raise FinalError(f"wandb.init has no option {', '.join(unknown)}. Remove it from setup={{'wandb': ...}}.")
+    tags = run.setting("tags", "WANDB_TAGS") or ()
+    tags = [tag.strip() for tag in tags.split(",")] if isinstance(tags, str) else tags
+    tags = [*json.loads(run.ids.get("tags", "[]")), *map(WandbTracker.tag_names.encode, tags)]
+    return {
+        **run.options,
+        "id": run.ids["id"],
+        "resume": "allow" if run.resumed else run.setting("resume", "WANDB_RESUME"),
+        "mode": run.options.get("mode") or ("online" if run.online else "offline"),
+        "dir": run.setting("dir", "WANDB_DIR") or str(run.local),
+        "project": PROJECT.encode(run.setting("project", "WANDB_PROJECT")),
+        "entity": run.setting("entity", "WANDB_ENTITY"),
+        "name": run.setting("name", "WANDB_NAME"),
+        "group": run.setting("group", "WANDB_RUN_GROUP"),
+        "job_type": run.setting("job_type", "WANDB_JOB_TYPE"),
+        "notes": run.setting("notes", "WANDB_NOTES"),
+        "tags": list(dict.fromkeys(tags)),
+        "reinit": "create_new",
+        "settings": _settings(run.options.get("settings") or {}),
+    }
+
+
+def _settings(wanted: Any) -> wandb.Settings:
+    """Put the user's settings over ours; wandb.init writes into the object, so each run needs a new one."""
+    if isinstance(wanted, wandb.Settings):
+        wanted = {name: getattr(wanted, name) for name in wanted.model_fields_set}
+    timeouts = {name: value for name, value in TIMEOUTS.items() if f"WANDB_{name.upper()}" not in os.environ}
+    ours = {name: value for name, value in {**SETTINGS, **timeouts}.items() if name in wandb.Settings.model_fields}
+    return wandb.Settings(**{**ours, **wanted})
+
+
+@contextlib.contextmanager
+def _own_folders(run: TrackedRun) -> Iterator[None]:
+    """Keep staged artifacts and caches with the run: W&B takes their folders from the environment, else the home."""
+    ours = {"WANDB_DATA_DIR": str(run.local / "data"), "WANDB_CACHE_DIR": str(run.local / "cache")}
+    added = [variable for variable in ours if variable not in os.environ]
+    os.environ.update({variable: ours[variable] for variable in added})
+    try:
+        yield
+    finally:
+        for variable in added:
+            del os.environ[variable]
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except wandb.errors.CommError as error:
+        # wandb-core tries again by itself what may pass, until its time is over: any other answer is the server's own.
+        if re.search("(?i)deadline exceeded|timed out", str(error)):
+            raise RetryableError(f"W&B cannot be reached: {error}") from error
+        raise FinalError(f"W&B refuses: {error}. Check the key with: wandb login --verify") from error
+    except (wandb.errors.Error, ValueError, TypeError) as error:
+        raise FinalError(f"W&B refuses: {error}") from error
+    except ConnectionError as error:
+        # Nothing in this process can replace a dead wandb-core; the next one reads what reached the file, and goes on.
+        raise SystemExit(f"wandb-core is gone ({error}): this delivery ends and another one goes on.") from error
+    except OSError as error:
+        if error.errno in (errno.ENAMETOOLONG, errno.ENOENT):
+            raise FinalError(f"W&B cannot take this file: {error}") from error
+        raise RetryableError(f"W&B did not take everything in time: {error}") from error
+
+
+def _text_if_not_finite(value: Any) -> Any:
+    """W&B turns NaN in its config and summary into null, and JSON has no infinity."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return value
+
+
+def _as_wandb(media: MediaFile) -> Any:
+    path = str(media.path)
+    if media.kind == "image":
+        return wandb.Image(path, caption=media.caption)
+    if media.kind == "audio":
+        return wandb.Audio(path, caption=media.caption)
+    if media.kind == "video":
+        return wandb.Video(path, caption=media.caption, format=media.path.suffix[1:])
+    if media.kind == "text":
+        return wandb.Html(f"<pre>{html.escape(media.path.read_text(encoding='utf-8'))}</pre>", inject=False)
+    if media.kind == "histogram":
+        histogram = json.loads(media.path.read_bytes())
+        return wandb.Histogram(np_histogram=(histogram["counts"], histogram["edges"]))
+    with media.path.open(encoding="utf-8", newline="") as file:
+        columns, *rows = csv.reader(file)
+    if len(rows) > MAX_TABLE_ROWS:
+        raise FinalError(f"A table of {len(rows):,} rows: W&B cuts it at {MAX_TABLE_ROWS:,}. Log it as an artifact.")
+    by_column = map(_numbers_if_all_are, zip(*rows, strict=True))
+    return wandb.Table(columns=columns, data=[list(row) for row in zip(*by_column, strict=True)])
+
+
+def _numbers_if_all_are(texts: Sequence[str]) -> Sequence[str | float]:
+    try:
+        return [float(text) for text in texts]
+    except ValueError:
+        return texts

@@ -1,0 +1,154 @@
+"""Finds, reads and uploads W&B's transaction files, `run-<id>.wandb`.
+
+It is apart from `wandb.py` because W&B has no reader in Python since 0.31, only the command `wandb leet inspect`,
+which takes half a second a file and prints values that have lost their type. The messages are W&B's own protobuf
+classes; only their frame is read here: a 7-byte header, then blocks of 32 KiB with pieces of records (checksum,
+length, kind), as in LevelDB's log. Seen in wandb 0.22.0 and 0.31.0, 2026-11-20.
+"""
+
+import glob
+import json
+import struct
+import subprocess
+import sys
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from wandb.proto import wandb_internal_pb2 as protobuf
+
+from runcast.core.errors import RetryableError
+from runcast.core.records import NON_FINITE, Point
+from runcast.integrations.contract import Reading, TrackedRun
+
+FILE_HEADER = struct.Struct("<4sHB")
+PIECE_HEADER = struct.Struct("<IHB")
+BLOCK_BYTES = 32 * 1024
+FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4
+
+STEP, TIME, STATUS, ERROR = "global_step", "_timestamp", "runcast/status", "runcast/error"
+OWN_KEYS = frozenset((STEP, TIME, "_runtime", "_step", "_wandb", STATUS, ERROR))
+TABLE_TYPE = "run_table"  # of the artifacts that W&B makes for tables
+STATUS_OF_EXIT = {0: "finished", 255: "killed", 137: "crashed"}
+UPLOAD_S = 240
+
+
+def folder_of(opened: Any, run: TrackedRun) -> str:
+    """Name the folder of W&B's files; "" if it is the run's own, which may be moved."""
+    folder = Path(opened.dir).absolute().parents[1]
+    return "" if folder == run.local / "wandb" else str(folder)
+
+
+def list_files(run: TrackedRun) -> list[Path]:
+    """List the transaction files of a run, the oldest first: one for each process that had it open."""
+    folder = Path(run.ids.get("folder") or run.local / "wandb")
+    run_id = glob.escape(run.ids.get("id", run.id))
+    found = folder.glob(f"*run-*-{run_id}*/run-{run_id}.wandb")
+    return sorted(found, key=lambda file: file.parent.name.removeprefix("offline-"))
+
+
+def synced_mark(file: Path) -> Path:
+    """Return W&B's own mark of a file that is on the server."""
+    return file.with_name(f"{file.name}.synced")
+
+
+def upload_rest(run: TrackedRun) -> None:
+    """Send what earlier processes left on disk: they were killed or offline, or W&B was away.
+
+    Raises:
+        RetryableError: Not everything is on the server.
+    """
+    rest = [file for file in list_files(run) if not synced_mark(file).exists() and any(read_records(file))]
+    if not rest:
+        return
+    folders = [str(file.parent) for file in rest]
+    command = [sys.executable, "-m", "wandb", "sync", "--include-online", *folders]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=UPLOAD_S)
+    except subprocess.TimeoutExpired:
+        raise RetryableError(f"This needs more than {UPLOAD_S} s, run it by hand: {' '.join(command)}") from None
+    if not all(synced_mark(file).exists() for file in rest):
+        raise RetryableError(f"wandb sync failed: {(done.stderr + done.stdout)[-500:]}")
+
+
+def read_files(paths: Sequence[Path]) -> Reading:
+    """Join the transaction files of one run, the oldest first; the status is that of the newest."""
+    reading = Reading(points=[], params={}, summary={}, tags=set(), artifacts=set(), media=set())
+    for path in paths:
+        reading.status = "running"
+        for record in read_records(path):
+            _add(record, record.WhichOneof("record_type"), reading)
+    return reading
+
+
+def read_records(path: Path) -> Iterator[Any]:
+    """Yield the records of a file up to its end, or to where its writer was cut off or has not come yet."""
+    with path.open("rb") as file:
+        if file.read(FILE_HEADER.size)[:4] != b":W&B":
+            return
+        size, parts = BLOCK_BYTES - FILE_HEADER.size, b""
+        while block := file.read(size):
+            size, at = BLOCK_BYTES, 0
+            while at + PIECE_HEADER.size <= len(block):
+                checksum, length, kind = PIECE_HEADER.unpack_from(block, at)
+                if kind == length == 0:
+                    break
+                at += PIECE_HEADER.size
+                piece = block[at : at + length]
+                if len(piece) < length or zlib.crc32(piece, zlib.crc32(bytes([kind]))) != checksum:
+                    return
+                at += length
+                parts = piece if kind in (FULL, FIRST) else parts + piece
+                if kind in (FULL, LAST):
+                    yield protobuf.Record.FromString(parts)
+
+
+def _add(record: Any, kind: str, reading: Reading) -> None:
+    if kind == "history":
+        _add_row(record.history.item, reading)
+    elif kind == "config":
+        _add_params(record.config, reading)
+    elif kind == "run":
+        run = record.run
+        _add_params(run.config, reading)
+        reading.name, reading.notes, reading.group = run.display_name, run.notes or None, run.run_group or None
+        reading.tags = {*(reading.tags or ()), *run.tags}
+    elif kind == "summary":
+        _add_summary(record.summary, reading)
+    elif kind == "artifact" and record.artifact.type != TABLE_TYPE:
+        reading.artifacts = {*(reading.artifacts or ()), record.artifact.name}
+    elif kind == "exit" and reading.status == "running":
+        reading.status = STATUS_OF_EXIT.get(record.exit.exit_code, "failed")  # type: ignore[assignment]
+
+
+def _add_params(config: Any, reading: Reading) -> None:
+    assert reading.params is not None
+    reading.params.update({key: value for key, value in map(_entry, config.update) if key not in OWN_KEYS})
+
+
+def _add_summary(summary: Any, reading: Reading) -> None:
+    """Add what was given as summary; the last value of each metric, which W&B adds, has the nested form of a key."""
+    assert reading.summary is not None
+    given = dict(_entry(item) for item in summary.update if not item.nested_key)
+    reading.status = given.get(STATUS, reading.status)
+    for key, value in given.items():
+        if key not in OWN_KEYS:
+            reading.summary[key] = NON_FINITE.get(value, value) if isinstance(value, str) else value
+
+
+def _add_row(items: Any, reading: Reading) -> None:
+    assert reading.media is not None
+    entries = {tuple(item.nested_key) or (item.key,): item.value_json for item in items}
+    if (STEP,) not in entries:  # a row of the user's, in a run that we joined
+        return
+    step, time = json.loads(entries[(STEP,)]), json.loads(entries[(TIME,)])
+    for key, text in entries.items():
+        if len(key) == 1 and key[0] not in OWN_KEYS:
+            reading.points.append(Point(key[0], json.loads(text), step, time))
+        elif len(key) == 2 and key[1] == "_type":
+            reading.media.add((key[0], step))
+
+
+def _entry(item: Any) -> tuple[str, Any]:
+    return item.key or ".".join(item.nested_key), json.loads(item.value_json)

@@ -1,0 +1,318 @@
+"""Loopback servers that answer the real SDKs of services which have no server to install: W&B, Comet and ClearML.
+
+    python tests/standins.py {wandb|comet|clearml} PORT LOG
+
+Port 0 takes a free one; the first line on stdout is the server's URL. Each request becomes one JSON line in LOG:
+`[method, path, body]`, the body as text (unzipped, undecodable bytes replaced). They keep only what a client asks for
+again, such as how many rows a run has: tests look at LOG. For faults, stop or end the process. The clients' settings:
+
+    WANDB_BASE_URL=URL, WANDB_API_KEY=(40 characters)
+    COMET_URL_OVERRIDE=URL/clientlib/, COMET_API_KEY=(25 characters)
+    CLEARML_API_HOST=URL, CLEARML_WEB_HOST=URL, CLEARML_FILES_HOST=URL/files, CLEARML_API_ACCESS_KEY=(any),
+    CLEARML_API_SECRET_KEY=(any)
+"""
+
+import base64
+import gzip
+import json
+import re
+import sys
+import time
+import uuid
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+
+class Wandb:
+    """Answers GraphQL queries by operation name, and takes history rows at the offset that the client gives."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.rows: dict[str, dict[int, str]] = {}
+
+    def answer(self, path: str, body: bytes) -> Any:
+        if path == "/graphql":
+            query = json.loads(body)
+            named = re.search(r"(?:query|mutation)\s+(\w+)", query["query"])
+            handler = getattr(self, query.get("operationName") or (named[1] if named else "Viewer"), None)
+            return {"data": handler(query.get("variables") or {}) if handler else {}}
+        if path.endswith("/file_stream"):
+            rows = self.rows.setdefault(path.split("/")[-2], {})
+            history = json.loads(body or b"{}").get("files", {}).get("wandb-history.jsonl", {})
+            rows.update(enumerate(history.get("content", []), history.get("offset", 0)))
+            return {"exitcode": None, "limits": {}}
+        return {}
+
+    def UpsertBucket(self, given: dict[str, Any]) -> Any:
+        run = given.get("name") or "unnamed"
+        inserted = run not in self.rows
+        project = {
+            "id": "UDox",
+            "name": given.get("project") or "p",
+            "entity": {"id": "RTox", "name": given.get("entity") or "e"},
+        }
+        bucket = {
+            "id": base64.b64encode(run.encode()).decode(),
+            "name": run,
+            "displayName": given.get("displayName") or run,
+            "description": None,
+            "config": "{}",
+            "sweepName": None,
+            "historyLineCount": len(self.rows.setdefault(run, {})),
+            "project": project,
+        }
+        return {"upsertBucket": {"inserted": inserted, "bucket": bucket}}
+
+    def RunResumeStatus(self, given: dict[str, Any]) -> Any:
+        run = given["name"]
+        rows = self.rows.get(run)
+        bucket = None
+        if rows is not None:
+            bucket = {
+                "id": "b",
+                "name": run,
+                "displayName": run,
+                "summaryMetrics": "{}",
+                "config": "{}",
+                "wandbConfig": '{"t":1}',
+                "tags": [],
+                "notes": None,
+                "logLineCount": 0,
+                "eventsLineCount": 0,
+                "eventsTail": "[]",
+                "historyLineCount": len(rows),
+                "historyTail": json.dumps([rows[max(rows)]] if rows else []),
+            }
+        return {"model": {"id": "m", "name": given["project"], "entity": {"id": "E", "name": "e"}, "bucket": bucket}}
+
+    def Viewer(self, given: dict[str, Any]) -> Any:
+        return {
+            "viewer": {
+                "id": "V",
+                "entity": "e",
+                "username": "u",
+                "email": "u@x",
+                "admin": False,
+                "flags": "{}",
+                "teams": {"edges": []},
+            }
+        }
+
+    def ServerFeaturesQuery(self, given: dict[str, Any]) -> Any:
+        return {"serverInfo": {"features": []}}
+
+    def OrganizationCoreWeaveOrganizationID(self, given: dict[str, Any]) -> Any:
+        return {"entity": {"organization": {"coreWeaveOrganizationId": None}}}
+
+    def CreateRunFiles(self, given: dict[str, Any]) -> Any:
+        files = [{"name": name, "uploadUrl": f"{self.url}/upload/{name}"} for name in given.get("files", [])]
+        return {"createRunFiles": {"runID": "r", "uploadHeaders": [], "files": files}}
+
+    def ArtifactType(self, given: dict[str, Any]) -> Any:
+        return {"project": {"artifact": None}}
+
+    def CreateArtifact(self, given: dict[str, Any]) -> Any:
+        artifact = {
+            "id": "QTox",
+            "digest": "d",
+            "state": "PENDING",
+            "aliases": [],
+            "artifactSequence": {"id": "S", "latestArtifact": None},
+        }
+        return {"createArtifact": {"artifact": artifact}}
+
+    def CreateArtifactManifest(self, given: dict[str, Any]) -> Any:
+        file = {
+            "id": "F",
+            "name": "wandb_manifest.json",
+            "displayName": "m",
+            "uploadUrl": f"{self.url}/upload/manifest",
+            "uploadHeaders": [],
+        }
+        return {"createArtifactManifest": {"artifactManifest": {"id": "M", "file": file}}}
+
+    def CreateArtifactFiles(self, given: dict[str, Any]) -> Any:
+        names = [file["name"] for file in given["input"]["artifactFiles"]]
+        nodes = [
+            {
+                "id": f"F{number}",
+                "name": name,
+                "displayName": name,
+                "uploadUrl": f"{self.url}/upload/artifact/{name}",
+                "uploadHeaders": [],
+                "uploadMultipartUrls": None,
+                "storagePath": f"s/{name}",
+                "artifact": {"id": "QTox"},
+            }
+            for number, name in enumerate(names)
+        ]
+        return {"createArtifactFiles": {"files": {"edges": [{"node": node} for node in nodes]}}}
+
+    def CommitArtifact(self, given: dict[str, Any]) -> Any:
+        return {"commitArtifact": {"artifact": {"id": "QTox", "digest": "d"}}}
+
+
+class Comet:
+    """Answers the handshake, the heartbeat and artifacts with content, and everything else with an empty object."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def answer(self, path: str, body: bytes) -> Any:
+        endpoint = path.rsplit("/clientlib/", 1)[-1].rsplit("/v2/", 1)[-1].lstrip("/")
+        handler = {
+            "isAlive/ver": self.version,
+            "logger/add/run": self.experiment,
+            "logger/get/run": self.experiment,
+            "status-report/update": self.heartbeat,
+            "experiment/metadata": self.metadata,
+            "write/artifacts/upsert": self.upsert_artifact,
+            "artifacts/version": self.artifact_version,
+        }.get(endpoint)
+        return handler(body) if handler else {}
+
+    def version(self, body: bytes) -> Any:
+        return {"version": "99.0.0"}
+
+    def experiment(self, body: bytes) -> Any:
+        key = json.loads(body)["experimentKey"]
+        answer = {"runId": key, "project_id": "proj", "focusUrl": f"{self.url}/", "lastOffset": 0}
+        return answer | {"featureToggles": [], "msg": None, "name": "n"}
+
+    def heartbeat(self, body: bytes) -> Any:
+        intervals = {"gpu_monitor_interval_millis": 60000, "cpu_monitor_interval_millis": 60000}
+        return {"is_alive_beat_duration_millis": 10000, "pending_rpcs": False} | intervals
+
+    def metadata(self, body: bytes) -> Any:
+        return {"experimentKey": "k", "workspaceName": "w", "projectName": "p", "throttle": False}
+
+    def upsert_artifact(self, body: bytes) -> Any:
+        return {"artifactId": "A", "artifactVersionId": "V", "currentVersion": "1.0.0", "previousVersion": None}
+
+    def artifact_version(self, body: bytes) -> Any:
+        artifact = {"artifactName": "a", "artifactType": "t", "artifactId": "A", "workspaceName": "w", "tags": []}
+        answer = {"artifact": artifact, "artifactVersion": "1.0.0", "artifactVersionId": "V", "metadata": None}
+        return answer | {"alias": [], "tags": [], "sizeInBytes": 0, "experimentKey": "k", "state": "CLOSED"}
+
+
+class Clearml:
+    """Keeps tasks with what was edited, and one event for each task, title, series, step and file; takes every file."""
+
+    STATUS = {
+        "tasks.started": "in_progress",
+        "tasks.stopped": "stopped",
+        "tasks.failed": "failed",
+        "tasks.completed": "completed",
+    }
+
+    def __init__(self, url: str) -> None:
+        self.tasks: dict[str, dict[str, Any]] = {}
+        self.events: dict[tuple[Any, ...], dict[str, Any]] = {}
+        claims = {"exp": int(time.time()) + 10**7, "iat": int(time.time()), "identity": {"user": "u", "company": "c"}}
+        claims |= {"api_version": "2.30", "server_version": "1.17.0", "env": "stand-in", "feature_set": "basic"}
+        self.token = ".".join(
+            base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode()
+            for part in ({"alg": "HS256"}, claims, "sign")
+        )
+
+    def answer(self, path: str, body: bytes) -> Any:
+        endpoint = path.strip("/").split("/")[-1]
+        lines = [json.loads(line) for line in body.splitlines()] if body[:1] == b"{" else []
+        given = {"requests": lines} if endpoint == "events.add_batch" else lines[0] if lines else {}
+        result = {
+            "id": "1",
+            "trx": "1",
+            "endpoint": {"name": endpoint, "requested_version": "2.30", "actual_version": "1.0"},
+        }
+        result |= {"result_code": 200, "result_subcode": 0, "result_msg": "OK", "error_stack": "", "error_data": {}}
+        return {"meta": result, "data": self._data(endpoint, given)}
+
+    def _data(self, endpoint: str, given: dict[str, Any]) -> Any:
+        if endpoint == "auth.login":
+            return {"token": self.token}
+        if endpoint in ("projects.get_all", "projects.get_all_ex"):
+            return {"projects": [{"id": "P", "name": "p"}]}
+        if endpoint == "tasks.create":
+            task = uuid.uuid4().hex
+            self.tasks[task] = {**given, "id": task, "status": "created", "project": "P"}
+            return {"id": task}
+        if endpoint == "tasks.get_by_id":
+            return {"task": self.tasks.get(given["task"], {"id": given["task"], "status": "created"})}
+        if endpoint in ("tasks.get_all", "tasks.get_all_ex"):
+            return {"tasks": [self.tasks[task] for task in given.get("id", []) if task in self.tasks]}
+        if endpoint == "tasks.edit":
+            self.tasks.setdefault(given["task"], {"id": given["task"]}).update(
+                {key: value for key, value in given.items() if key != "task"}
+            )
+            return {"updated": 1, "fields": {}}
+        if endpoint in self.STATUS:
+            self.tasks.setdefault(given["task"], {"id": given["task"]})["status"] = self.STATUS[endpoint]
+            return {"updated": 1, "started": 1, "fields": {}}
+        if endpoint == "tasks.edit_hyper_params":
+            sections = self.tasks.setdefault(given["task"], {"id": given["task"]}).setdefault("hyperparams", {})
+            for item in given["hyperparams"]:
+                sections.setdefault(item["section"], {})[item["name"]] = item
+        if endpoint == "tasks.add_or_update_artifacts":
+            execution = self.tasks.setdefault(given["task"], {"id": given["task"]}).setdefault("execution", {})
+            kept = {artifact["key"]: artifact for artifact in execution.get("artifacts", []) + given["artifacts"]}
+            execution["artifacts"] = list(kept.values())
+        if endpoint == "events.add_batch":
+            for event in given["requests"]:
+                self.events[tuple(event.get(name) for name in ("task", "iter", "metric", "variant", "key"))] = event
+            return {"added": len(given["requests"]), "errors": 0, "errors_info": {}}
+        if endpoint == "events.get_task_events":
+            wanted = (given["task"], given["event_type"])
+            found = (
+                [] if "scroll_id" in given else [e for e in self.events.values() if (e["task"], e["type"]) == wanted]
+            )
+            return {"events": found, "returned": len(found), "total": len(found), "scroll_id": "end"}
+        return {}
+
+
+class Server(ThreadingHTTPServer):
+    """Hands each request to the service that it stands for, and writes it to the log."""
+
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, service: type[Wandb | Comet | Clearml], port: int, log: Path) -> None:
+        super().__init__(("127.0.0.1", port), Handler)
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        self.service = service(self.url)
+        self.log = log.open("a", buffering=1)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing: clients that are killed break connections."""
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Reads a request of any method, and sends the answer as JSON."""
+
+    protocol_version = "HTTP/1.1"
+    server: Server
+
+    def handle_any(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if self.headers.get("Content-Encoding") == "gzip":
+            body = gzip.decompress(body)
+        path = self.path.split("?")[0]
+        self.server.log.write(json.dumps([self.command, path, body.decode("utf-8", "replace")]) + "\n")
+        answer = json.dumps(self.server.service.answer(path, body)).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing on stderr."""
+
+    do_GET = do_POST = do_PUT = do_PATCH = do_HEAD = handle_any
+
+
+if __name__ == "__main__":
+    _, kind, port, log = sys.argv
+    server = Server({"wandb": Wandb, "comet": Comet, "clearml": Clearml}[kind], int(port), Path(log))
+    print(server.url, flush=True)
+    server.serve_forever()
