@@ -1,0 +1,13 @@
+"""For who writes a tracker: `check_tracker`, the contract as checks. For who writes tests: `MemoryTracker`.
+
+    def test_my_tracker_keeps_the_contract(tmp_path):
+        runcast.testing.check_tracker(MyTracker, tmp_path)
+
+`python -m runcast.testing NAME FOLDER` does the same in a process of its own. May import `runcast.core`,
+`.integrations` and `.delivery`; needs no pytest. Start reading at `kit.py`.
+"""
+
+from runcast.testing.kit import GUARANTEES, BrokenContractError, Check, check_tracker
+from runcast.testing.memory import MemoryTracker
+
+__all__ = ["GUARANTEES", "BrokenContractError", "Check", "MemoryTracker", "check_tracker"]

@@ -1,0 +1,62 @@
+"""Checks one tracker in this process: `python -m runcast.testing (NAME | MODULE:CLASS) FOLDER`."""
+
+import argparse
+import importlib
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from runcast.core.console import warn
+from runcast.core.errors import RuncastError
+from runcast.integrations.loading import load_tracker
+from runcast.integrations.table import TABLE
+from runcast.testing.kit import BrokenContractError, Check, check_tracker
+
+
+def main() -> int:
+    """Print each check and its outcome; return 0 if none failed, 1 if one did, 2 if the tracker cannot be checked."""
+    arguments = _parse()
+    output = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # SDKs print to standard output; it belongs to the answer
+    row = TABLE.get(arguments.tracker)
+    environment = {**row.environment, **row.offline_environment} if row else {}
+    try:
+        tracker = load_tracker(row.tracker if row else arguments.tracker, environment)
+        foreign = _find(arguments.foreign) if arguments.foreign else None
+        checks = check_tracker(tracker, arguments.folder, only=arguments.only, foreign=foreign)
+    except BrokenContractError as error:
+        checks = error.checks
+    except (RuncastError, ImportError) as error:
+        warn(str(error))
+        return 2
+    with output:
+        output.write(msgspec.json.encode(checks).decode() if arguments.json else "\n".join(map(_line, checks)) + "\n")
+    return int(any(check.outcome == "failed" for check in checks))
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m runcast.testing", description="Check that a tracker keeps the contract, in its local mode."
+    )
+    parser.add_argument("tracker", help="a name from the table, or module:Class")
+    parser.add_argument("folder", type=Path, help="an empty folder for the runs")
+    parser.add_argument("--only", type=lambda text: text.split(","), metavar="CHECK,CHECK", help="the checks to play")
+    parser.add_argument("--foreign", metavar="MODULE:FUNCTION", help="what opens a run by the service's own means")
+    parser.add_argument("--json", action="store_true", help="print a list of objects")
+    return parser.parse_args()
+
+
+def _find(target: str) -> Any:
+    module, _, name = target.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def _line(check: Check) -> str:
+    return f"{check.outcome:7} {check.seconds:6.2f} s  {check.name}: {check.detail or check.guarantee}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,248 @@
+"""Checks of what a tracker holds, from points to artifacts; the docstring of each is the promise that it checks."""
+
+import time
+from pathlib import Path
+
+from runcast.core.media import Audio, Histogram, Image, Table, Text
+from runcast.core.records import Metrics, Params, Tags
+from runcast.testing import inputs
+from runcast.testing.stage import Logged, Stage, expect
+
+# Points
+
+
+def values(stage: Stage) -> None:
+    """Every type of number that training code logs arrives with its value."""
+    pairs = list(inputs.VALUES)
+    try:
+        import numpy as np
+    except ImportError:
+        stage.notes.append("without NumPy, its types were not tried")
+    else:
+        pairs += [(getattr(np, name)(1), 1) for name in inputs.NUMPY_TYPES] + [
+            (np.array(0.25), 0.25),
+            (np.array([[3]]), 3),
+        ]
+    with stage.start() as run:
+        for step, (value, _) in enumerate(pairs):
+            run.log({"value": value}, step=step)
+    stage.expect_points([("value", expected, step) for step, (_, expected) in enumerate(pairs)], stage.deliver())
+
+
+def precise_values(stage: Stage) -> None:
+    """A finite number comes back to the last bit of the declared precision, from 5e-324 to 1e300, or is counted."""
+    logged = [("value", value, step) for step, value in enumerate(inputs.PRECISE)]
+    stage.expect_points(logged, stage.log_and_deliver(logged))
+
+
+def non_finite_values(stage: Stage) -> None:
+    """NaN, inf and -inf come back as themselves, or are counted; none becomes another number."""
+    logged = [("value", value, step) for step, value in enumerate(inputs.NON_FINITE)]
+    stage.expect_points(logged, stage.log_and_deliver(logged))
+
+
+def steps(stage: Stage) -> None:
+    """A point keeps its step when steps repeat, go back, are negative or are huge."""
+    logged = [("loss", index / 8, step) for index, step in enumerate(inputs.STEPS)]
+    stage.expect_points(logged, stage.log_and_deliver(logged))
+
+
+def sparse_points(stage: Stage) -> None:
+    """Metrics that are logged at different steps do not fill each other's gaps."""
+    logged = [(f"every {every}", step / 4, step) for step in range(12) for every in (1, 3, 5) if step % every == 0]
+    stage.expect_points(logged, stage.log_and_deliver(logged))
+
+
+def repeated_points(stage: Stage) -> None:
+    """A metric that is logged several times at one step keeps each of its points, also equal ones."""
+    logged: list[Logged] = [("loss", 0.5, 4), ("loss", 0.5, 4), ("loss", 0.25, 4), ("loss", 0.5, 4)]
+    stage.expect_points(logged, stage.log_and_deliver(logged))
+
+
+def times(stage: Stage) -> None:
+    """A point that is delivered late keeps its time, to two milliseconds, if the reader knows times."""
+    moment = float(int(time.time())) - 5000.25
+    with stage.start():
+        for step in range(3):
+            stage.append(Metrics(time=moment + step, step=step, values={"loss": 0.5}))
+    stage.deliver()
+    wrong = [point for point in stage.read().points if point.time and abs(point.time - moment - point.step) > 0.002]
+    found = ", ".join(f"{point.time:.3f}, logged at {moment + point.step:.3f}" for point in wrong)
+    expect(not wrong, f"points have the times {found}")
+
+
+def batches(stage: Stage) -> None:
+    """Twelve thousand points in batches of five thousand arrive, each of them once."""
+    logged = [(key, step / 4, step) for step in range(4000) for key in ("train/loss", "train/acc", "lr")]
+    with stage.start() as run:
+        for step in range(4000):
+            run.log({"train/loss": step / 4, "train/acc": step / 4, "lr": step / 4}, step=step)
+    stage.deliver()
+    stage.expect_points(logged)
+
+
+# Keys
+
+
+def odd_keys(stage: Stage) -> None:
+    """Any key is read back as itself: blanks, control characters, any script, paths that lead out, none at all."""
+    _expect_keys(stage, inputs.ODD_KEYS)
+
+
+def reserved_keys(stage: Stage) -> None:
+    """A key that services use for themselves (`step`, `_step`, `epoch`, `time` …) is an ordinary key."""
+    _expect_keys(stage, inputs.RESERVED_KEYS)
+
+
+def long_keys(stage: Stage) -> None:
+    """Keys of hundreds and thousands of characters that differ only at their end stay apart."""
+    _expect_keys(stage, inputs.LONG_KEYS)
+
+
+def nested_keys(stage: Stage) -> None:
+    """A key may be the beginning of another one's path, in either order: `loss` and `loss/train`."""
+    _expect_keys(stage, inputs.NESTED_KEYS)
+
+
+def similar_keys(stage: Stage) -> None:
+    """Keys that differ only in case, in signs that services replace, or in how Unicode writes them stay apart."""
+    _expect_keys(stage, inputs.SIMILAR_KEYS)
+
+
+def _expect_keys(stage: Stage, keys: tuple[str, ...]) -> None:
+    logged: list[Logged] = [(key, index / 2, step) for step in (0, 1) for index, key in enumerate(keys)]
+    stage.expect_points(logged, stage.log_and_deliver(logged))
+
+
+# Params, summary, tags
+
+
+def many_params(stage: Stage) -> None:
+    """A thousand parameters, nested ones among them, are all held."""
+    params = {f"layer {layer}": {f"p{index}": index * layer for index in range(10)} for layer in range(100)}
+    with stage.start() as run:
+        run.log_params(params)
+    stage.deliver()
+    expected = {f"layer {layer}/p{index}": index * layer for layer in range(100) for index in range(10)}
+    stage.expect_values("params", expected, stage.read().params, stage.tracker.param_names.encode)
+
+
+def odd_params(stage: Stage) -> None:
+    """Parameters of any JSON type, any text and any key come back as themselves or as their text."""
+    with stage.start():
+        stage.append(Params(time=time.time(), values=inputs.ODD_PARAMS))
+    stage.deliver()
+    stage.expect_values("params", inputs.ODD_PARAMS, stage.read().params, stage.tracker.param_names.encode)
+
+
+def long_params(stage: Stage) -> None:
+    """A parameter of up to the declared length is held whole, a longer one keeps its beginning."""
+    limit = stage.tracker.max_param_chars or 30_000
+    text = "word " * (limit // 5 + 200)
+    with stage.start() as run:
+        run.log_params({"fits": text[:limit], "too long": text})
+    stage.deliver()
+    found, rename = stage.read().params, stage.tracker.param_names.encode
+    stage.expect_values("params", {"fits": text[:limit]}, found, rename)
+    if found is not None:
+        held = str(found.get(rename("too long"), ""))
+        longest = stage.tracker.max_param_chars or len(text)
+        expect(
+            held[:100] == text[:100] and len(held) <= longest,
+            f"a parameter of {len(text)} characters is read as {len(held)}, beginning with {held[:20]!r}",
+        )
+
+
+def changed_params(stage: Stage) -> None:
+    """A parameter that is logged again, in this session or in a later one, has its last value, and the others stay."""
+    with stage.start() as run:
+        run.log_params({"lr": 0.5, "layers": 2, "same": "x"})
+        run.log_params({"lr": 0.25, "same": "x"})
+    stage.deliver()
+    with stage.start(resume="allow") as run:
+        run.log_params({"lr": 0.125, "new": 1})
+    stage.deliver()
+    stage.expect_values(
+        "params",
+        {"lr": 0.125, "layers": 2, "same": "x", "new": 1},
+        stage.read().params,
+        stage.tracker.param_names.encode,
+    )
+
+
+def summary(stage: Stage) -> None:
+    """Final values are numbers, texts and bools; the last one holds; a metric of that name keeps its points."""
+    with stage.start() as run:
+        run.log({"loss": 0.5}, step=0)
+        run.log_summary({**inputs.SUMMARY, "best/acc": 0.5})
+        run.log_summary(inputs.SUMMARY)
+        run.log({"loss": 0.25}, step=1)
+    stage.deliver()
+    stage.expect_values("summary", inputs.SUMMARY, stage.read().summary, stage.tracker.names.encode)
+    if "metrics" in stage.tracker.supports:
+        stage.expect_points([("loss", 0.5, 0), ("loss", 0.25, 1)])
+
+
+def tags(stage: Stage) -> None:
+    """Tags of any text are held: those that the run begins with, and those that are added."""
+    with stage.start(tags=["first"]) as run:
+        stage.append(Tags(time=time.time(), tags=list(inputs.TAGS)))
+        run.add_tags("last", "first")
+    stage.deliver()
+    expected, rename = ("first", *inputs.TAGS, "last"), stage.tracker.tag_names.encode
+    stage.expect_names(expected, rename)
+    stage.expect_names_found("tags", {rename(tag) for tag in expected}, stage.read().tags)
+
+
+# Files
+
+
+def media(stage: Stage) -> None:
+    """Images, sounds, texts, tables and histograms are held under their key and step, also twice under one key."""
+    with stage.start() as run:
+        for step in (0, 5):
+            run.log(
+                {"samples/image": Image([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [9, 9, 9]]]), "loss": 0.5}, step=step
+            )
+            run.log(
+                {"two words": Text("größe 损失\n| a | b |"), "sound": Audio([0.0, 0.5, -0.5] * 100, 8000)}, step=step
+            )
+            run.log(
+                {
+                    "table": Table([[1, "x"], [2.5, 'y"\n']], columns=["a", "b,c"]),
+                    "histogram": Histogram([0.0, 0.25, 0.5, 1.0]),
+                },
+                step=step,
+            )
+    state = stage.deliver()
+    expect(not state.refused, f"media were refused: {state.refused}")
+    keys = ("samples/image", "two words", "sound", "table", "histogram")
+    expected = {(stage.tracker.names.encode(key), step) for key in keys for step in (0, 5)}
+    stage.expect_names_found("media", expected, stage.read().media)
+    if "metrics" in stage.tracker.supports:
+        stage.expect_points([("loss", 0.5, 0), ("loss", 0.5, 5)])
+
+
+def artifacts(stage: Stage) -> None:
+    """A file, a nested folder and a second version under the same name are held, under names of any characters."""
+    source = stage.subject.folder / f"{stage.check} source"
+    file = _write(source / "weights.bin", b"\0\1\2" * 50)
+    _write(source / "folder" / "inner" / "größe.txt", b"one")
+    _write(source / "folder" / "empty", b"")
+    with stage.start() as run:
+        for name in inputs.ARTIFACTS:
+            run.log_artifact(file, name=name, type="model")
+        run.log_artifact(source / "folder", type="dataset")
+        file.write_bytes(b"second")
+        run.log_artifact(file, name=inputs.ARTIFACTS[0], type="model")
+    state = stage.deliver()
+    expect(not state.refused, f"artifacts were refused: {state.refused}")
+    expected, rename = (*inputs.ARTIFACTS, "folder"), stage.tracker.artifact_names.encode
+    stage.expect_names(expected, rename)
+    stage.expect_names_found("artifacts", {rename(name) for name in expected}, stage.read().artifacts)
+
+
+def _write(path: Path, data: bytes) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return path

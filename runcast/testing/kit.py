@@ -1,0 +1,136 @@
+"""The table of checks, and `check_tracker`, which plays them."""
+
+import os
+import time
+import traceback
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal
+
+from runcast.core.errors import OptionError
+from runcast.integrations.contract import Kind, Tracker
+from runcast.testing import holding, lifecycle
+from runcast.testing.stage import ForeignRun, Skipped, Stage, Subject
+
+_TABLE: tuple[tuple[Callable[[Stage], None], Kind | None], ...] = (
+    (lifecycle.declaration, None),
+    (lifecycle.construction, None),
+    (lifecycle.setup_and_finish_twice, None),
+    (lifecycle.empty_run, None),
+    (lifecycle.identity, None),
+    (lifecycle.statuses, "status"),
+    (lifecycle.open_run, None),
+    (lifecycle.resume, None),
+    (lifecycle.sudden_death, "metrics"),
+    (lifecycle.foreign_run, None),
+    (lifecycle.measurements, None),
+    (holding.values, "metrics"),
+    (holding.precise_values, "metrics"),
+    (holding.non_finite_values, "metrics"),
+    (holding.steps, "metrics"),
+    (holding.sparse_points, "metrics"),
+    (holding.repeated_points, "metrics"),
+    (holding.times, "metrics"),
+    (holding.batches, "metrics"),
+    (holding.odd_keys, "metrics"),
+    (holding.reserved_keys, "metrics"),
+    (holding.long_keys, "metrics"),
+    (holding.nested_keys, "metrics"),
+    (holding.similar_keys, "metrics"),
+    (holding.many_params, "params"),
+    (holding.odd_params, "params"),
+    (holding.long_params, "params"),
+    (holding.changed_params, "params"),
+    (holding.summary, "summary"),
+    (holding.tags, "tags"),
+    (holding.media, "media"),
+    (holding.artifacts, "artifacts"),
+)
+_CHECKS = {check.__name__: (check, kind) for check, kind in _TABLE}
+
+GUARANTEES: Mapping[str, str] = MappingProxyType(
+    {name: (check.__doc__ or "").partition("\n")[0] for name, (check, _) in _CHECKS.items()}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Is the outcome of one check.
+
+    `guarantee` is what it checks, `detail` why it failed or was skipped, or what else is worth knowing.
+    """
+
+    name: str
+    guarantee: str
+    outcome: Literal["passed", "failed", "skipped"]
+    detail: str
+    seconds: float
+
+
+class BrokenContractError(AssertionError):
+    """Lists the checks that a tracker fails; `checks` holds all of them."""
+
+    def __init__(self, name: str, checks: list[Check]) -> None:
+        self.checks = checks
+        failed = [check for check in checks if check.outcome == "failed"]
+        lines = [f"{name} fails {len(failed)} of {len(checks)} checks"]
+        for check in failed:
+            lines += [f"  {check.name}: {check.guarantee}", *(f"      {line}" for line in check.detail.splitlines())]
+        super().__init__("\n".join(lines))
+
+
+def check_tracker(
+    make: Callable[[], Tracker],
+    folder: Path,
+    *,
+    only: Collection[str] | None = None,
+    options: Mapping[str, Any] | None = None,
+    foreign: ForeignRun | None = None,
+) -> list[Check]:
+    """Check that a tracker keeps the contract, in its local mode.
+
+    Each check logs a real run into *folder*, delivers it, and reads it back. One that needs what the tracker does not
+    hold (`supports`) is skipped. Set the environment that the SDK needs before.
+
+    Args:
+        make: The class, or what makes a tracker; at the top level of a module, so that a child process can import it.
+        folder: An empty folder for the runs.
+        only: The names of the checks to play; all of `GUARANTEES` without it.
+        options: What a user would pass as `init(setup={name: options})`.
+        foreign: Called with *folder*, returns a context manager that opens a run by the service's own means, such that
+            the tracker's `setup` meets it, and yields a function that tells whether that run is still open. Without it
+            one check is skipped.
+
+    Raises:
+        BrokenContractError: A check failed; the message lists the broken promises.
+        OptionError: *only* names a check that does not exist.
+    """
+    unknown = sorted(set(only or ()) - set(_CHECKS))
+    if unknown:
+        raise OptionError(f"There is no check {unknown[0]!r}. Valid names are: {', '.join(_CHECKS)}.")
+    names = [name for name in _CHECKS if only is None or name in only]
+    subject = Subject(make, Path(folder).resolve(), options or {}, foreign, dict(os.environ))
+    checks = [_play(name, subject) for name in names]
+    if any(check.outcome == "failed" for check in checks):
+        raise BrokenContractError(getattr(make, "__name__", repr(make)), checks)
+    return checks
+
+
+def _play(name: str, subject: Subject) -> Check:
+    check, kind = _CHECKS[name]
+    began, outcome, detail = time.monotonic(), "passed", ""
+    try:
+        stage = Stage(subject, name)
+        if kind is not None and kind not in stage.tracker.supports:
+            raise Skipped(f"it holds no {kind}")
+        check(stage)
+        detail = "; ".join(dict.fromkeys(stage.notes))
+    except Skipped as reason:
+        outcome, detail = "skipped", str(reason)
+    except AssertionError as failure:
+        outcome, detail = "failed", str(failure)
+    except Exception:  # noqa: BLE001 - a tracker under test may raise anything; it fails this check, not the others
+        outcome, detail = "failed", traceback.format_exc()
+    return Check(name, GUARANTEES[name], outcome, detail, time.monotonic() - began)  # type: ignore[arg-type]

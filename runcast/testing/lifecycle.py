@@ -1,0 +1,291 @@
+"""Checks of how a tracker lives, from construction to death; the docstring of each is the promise that it checks."""
+
+import importlib
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, get_args
+
+import msgspec
+
+from runcast.core.journal import JournalReader
+from runcast.core.names import NameRule
+from runcast.core.records import Metrics, Status
+from runcast.integrations.contract import ALL_KINDS
+from runcast.testing.stage import Skipped, Stage, expect
+
+IO_EVENTS = frozenset(
+    (
+        "open",
+        "os.listdir",
+        "os.mkdir",
+        "os.remove",
+        "os.rename",
+        "os.scandir",
+        "os.fork",
+        "os.posix_spawn",
+        "os.system",
+        "os.exec",
+        "subprocess.Popen",
+    )
+) | frozenset(
+    (
+        "socket.__new__",
+        "socket.connect",
+        "socket.getaddrinfo",
+        "socket.gethostbyname",
+        "sqlite3.connect",
+        "_thread.start_new_thread",
+    )
+)
+
+
+def declaration(stage: Stage) -> None:
+    """The class has a name that can be typed in `report_to`, supports kinds that exist, and has rules for names."""
+    kind = type(stage.tracker)
+    name = getattr(kind, "name", None)
+    expect(
+        isinstance(name, str) and name.replace("_", "a").replace("-", "a").isalnum() and name == name.lower(),
+        f"name = {name!r} is no lower-case word",
+    )
+    expect(
+        kind.supports <= ALL_KINDS,
+        f"supports holds {sorted(set(kind.supports) - ALL_KINDS)}, which are none of {sorted(ALL_KINDS)}",
+    )
+    expect(kind.precision in ("float64", "float32"), f"precision = {kind.precision!r} is neither float64 nor float32")
+    for field in ("names", "param_names", "tag_names", "artifact_names"):
+        rule = getattr(kind, field)
+        expect(
+            isinstance(rule, NameRule) and rule.max_length >= 20,
+            f"{field} = {rule!r} is no NameRule of 20 characters or more",
+        )
+        for key in ("loss", "train/loss", "größe", "", "..", "x" * 300):
+            expect(
+                rule.encode(key) != "" and len(rule.encode(key)) <= rule.max_length,
+                f"{field} makes {rule.encode(key)!r} of {key!r}",
+            )
+
+
+def construction(stage: Stage) -> None:
+    """Constructing the tracker takes no argument and does no I/O: no file, no socket, no process, no thread."""
+    seen: list[str] = []
+    watching, me, threads = True, threading.get_ident(), threading.active_count()
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        if watching and event in IO_EVENTS and threading.get_ident() == me:
+            seen.append(f"{event} {arguments[0] if arguments else ''}")
+
+    sys.addaudithook(hook)  # it cannot be taken away again, only be silent
+    try:
+        stage.subject.make()
+    finally:
+        watching = False
+    expect(not seen, f"the constructor did: {', '.join(seen[:5])}")
+    expect(threading.active_count() == threads, "the constructor started a thread")
+
+
+def setup_and_finish_twice(stage: Stage) -> None:
+    """A second `setup` makes no second run; a second `finish`, or one without `setup`, does nothing."""
+    stage.subject.make().finish("crashed")
+    with stage.start() as run:
+        run.log({"loss": 0.5}, step=0)
+    tracker = stage.subject.make()
+    setattr(tracker, "setup", _twice(tracker.setup))  # noqa: B010 - mypy rightly forbids the assignment
+    stage.deliver(tracker=tracker)
+    tracker.finish("failed", "a second call")
+    if "metrics" in tracker.supports:
+        stage.expect_points([("loss", 0.5, 0)])
+    _expect_status(stage, "finished")
+
+
+def empty_run(stage: Stage) -> None:
+    """A run without records can be opened, finished and read, and `setup` says where a person sees it."""
+    with stage.start():
+        pass
+    state = stage.deliver()
+    expect(isinstance(state.url, str) and bool(state.url), "setup did not set run.url")
+    if "metrics" in stage.tracker.supports:
+        stage.expect_points([])
+
+
+def identity(stage: Stage) -> None:
+    """The run has the name, the group and the notes that the user gave, of any characters, if its reader knows them."""
+    given = {"name": "größe 1/2 🔥", "group": "a group", "notes": "two\nlines, größe"}
+    with stage.start(**given):
+        pass
+    stage.deliver()
+    reading = stage.read()
+    for field, value in given.items():
+        found = getattr(reading, field)
+        expect(found in (None, value), f"the {field} {value!r} is read as {found!r}")
+
+
+def statuses(stage: Stage) -> None:
+    """A run ends as finished, failed, killed or crashed, as it did."""
+    for status in get_args(Status):
+        run = stage.start(status)
+        run.log({"loss": 0.5}, step=0)
+        run.finish(status, error="Traceback …\nValueError: größe" if status == "failed" else None)
+        stage.deliver()
+        _expect_status(stage, status)
+
+
+def open_run(stage: Stage) -> None:
+    """A run can be read while it is open: it is not over, and shows nothing that was not logged."""
+    seen: list[Any] = []
+    run = stage.start()
+    run.log({"loss": 0.5, "acc": 0.25}, step=0)
+
+    def meanwhile() -> None:
+        seen.append(stage.read())
+        run.log({"loss": 0.25}, step=1)
+        run.finish()
+
+    stage.deliver(meanwhile)
+    names = stage.tracker.names.encode
+    early = [point[:3] for point in seen[0].points]
+    wrong = [
+        point
+        for point in early
+        if point not in ((names("loss"), 0.5, 0), (names("acc"), 0.25, 0)) or early.count(point) > 1
+    ]
+    expect(not wrong, f"the open run shows {wrong}")
+    expect(seen[0].status in (None, "running"), f"the open run's status is {seen[0].status!r}")
+    if "metrics" in stage.tracker.supports:
+        stage.expect_points([("loss", 0.5, 0), ("acc", 0.25, 0), ("loss", 0.25, 1)])
+
+
+def resume(stage: Stage) -> None:
+    """Resuming goes on with the same run: points, params and tags of all sessions are there, the last status holds."""
+    logged = []
+    for session, status in enumerate(("failed", "killed", "finished")):
+        run = stage.start(resume="allow")
+        run.log_params({f"session {session}": session})
+        run.add_tags(f"session-{session}")
+        for value, step in ((session, session * 2), (session + 0.25, session * 2 + 1), (session + 0.5, 2)):
+            run.log({"loss": value}, step=step)
+            logged.append(("loss", value, step))
+        run.finish(status)  # type: ignore[arg-type]
+        stage.deliver()
+    reading, tracker = stage.read(), stage.tracker
+    if "metrics" in tracker.supports:
+        stage.expect_points(logged)
+    if "params" in tracker.supports:
+        stage.expect_values(
+            "params",
+            {f"session {session}": session for session in range(3)},
+            reading.params,
+            tracker.param_names.encode,
+        )
+    if "tags" in tracker.supports:
+        stage.expect_names_found(
+            "tags", {tracker.tag_names.encode(f"session-{session}") for session in range(3)}, reading.tags
+        )
+    _expect_status(stage, "finished")
+
+
+def sudden_death(stage: Stage) -> None:
+    """Deliveries that are killed in five moments, from setup to finish, leave each point exactly once."""
+    target = _importable(stage.subject.make)
+    logged = [(key, step / 4, step) for key in "abc" for step in range(100)]
+    with stage.start() as run:
+        for key, value, step in logged:
+            if step == 0:
+                run.log_params({f"before {key}": 1})  # ends the batch before it
+            run.log({key: value}, step=step)
+    stage.tracked()
+    _deliver_and_die(stage, target)
+    stage.deliver()
+    stage.expect_points(logged)
+    _expect_status(stage, "finished")
+
+
+def foreign_run(stage: Stage) -> None:
+    """A run that the user opened by the service's own means stays open when ours is finished."""
+    if stage.subject.foreign is None:
+        raise Skipped("no `foreign` was given that opens a run by the service's own means")
+    with stage.start() as run:
+        run.log({"loss": 0.5}, step=0)
+    with stage.subject.foreign(stage.subject.folder) as is_open:
+        expect(is_open(), "`foreign` did not open a run")
+        stage.deliver()
+        expect(is_open(), "the run that was open before is closed")
+    if "metrics" in stage.tracker.supports:
+        stage.expect_points([("loss", 0.5, 0)])
+
+
+def measurements(stage: Stage) -> None:
+    """What a meter measures is in the journal when the run has ended, as finite numbers under the meter's name."""
+    if not stage.tracker.measures:
+        raise Skipped("it is no meter")
+    with stage.start() as run:
+        run.log({"loss": 0.5}, step=7)
+    stage.deliver()
+    measured = [
+        record
+        for record in JournalReader(stage.directory.journal)
+        if isinstance(record, Metrics) and record.by == stage.tracker.name
+    ]
+    expect(bool(measured), "nothing was measured")
+    wrong = {key: value for record in measured for key, value in record.values.items() if isinstance(value, str)}
+    expect(not wrong, f"measured values are no finite numbers: {wrong}")
+
+
+def _twice(call: Callable[..., object]) -> Callable[..., object]:
+    def doubled(*arguments: Any) -> object:
+        call(*arguments)
+        return call(*arguments)
+
+    return doubled
+
+
+def _expect_status(stage: Stage, status: str) -> None:
+    found = stage.read().status
+    if found is None:
+        stage.notes.append("the status cannot be read back")
+    else:
+        expect(found == status, f"a run that ended as {status!r} is read as {found!r}")
+
+
+def _importable(make: Any) -> str:
+    module, name = getattr(make, "__module__", ""), getattr(make, "__qualname__", "")
+    try:
+        found: Any = importlib.import_module(module)
+        for part in name.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError, ValueError):
+        found = None
+    if found is not make:
+        raise Skipped(f"a child process cannot import {name or make!r}: put it at the top level of a module")
+    return f"{module}:{name}"
+
+
+def _deliver_and_die(stage: Stage, target: str) -> None:
+    """Run deliveries, each of which kills its process at another moment."""
+    log = stage.directory.path / "death.log"
+    options = msgspec.json.encode(dict(stage.subject.options)).decode()
+    command = [
+        sys.executable,
+        "-m",
+        "runcast.testing.death",
+        str(stage.directory.path),
+        target,
+        options,
+        "setup",
+        "half:a",
+        "sent:b",
+        "flushed:c",
+        "finish",
+    ]
+    environment = {
+        **stage.subject.environment,
+        "PYTHONPATH": os.pathsep.join(str(Path(folder).resolve()) for folder in sys.path),
+    }
+    with log.open("wb") as output:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment, check=False, timeout=150
+        )
+    expect(done.returncode == 0, log.read_text(encoding="utf-8", errors="replace")[-3000:])

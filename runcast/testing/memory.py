@@ -1,0 +1,114 @@
+"""The smallest tracker that keeps every promise: for users' tests, and as the example to start one's own from."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from runcast.core.records import Number, ParamValue, Point, Status
+from runcast.integrations.contract import ArtifactFile, MediaFile, Reading, TrackedRun, Tracker
+
+
+class MemoryTracker(Tracker):
+    """Keeps a run as lines of JSON in the run's own folder; `read` returns it.
+
+    In a test: `run = runcast.init(report_to=MemoryTracker, dir=tmp_path)`, later `MemoryTracker.reading_of(run.dir)`.
+    """
+
+    name = "memory"
+
+    def setup(self, run: TrackedRun) -> None:
+        """Open the run's file for appending; an earlier session's lines stay in it."""
+        self._path = self.path_of(run)
+        run.url = str(self._path)
+        self._append(
+            ["name", run.name],
+            ["group", run.group],
+            ["notes", run.notes],
+            ["tags", list(run.tags)],
+            ["status", "running"],
+        )
+
+    def log_params(self, params: Mapping[str, ParamValue]) -> None:
+        """Append parameters."""
+        self._append(["params", dict(params)])
+
+    def log_metrics(self, points: Sequence[Point]) -> None:
+        """Append points, all of them with one write."""
+        self._append(*(["point", *point] for point in points))
+
+    def log_summary(self, values: Mapping[str, Number | str | bool]) -> None:
+        """Append final values."""
+        self._append(["summary", dict(values)])
+
+    def add_tags(self, tags: Sequence[str]) -> None:
+        """Append tags."""
+        self._append(["tags", list(tags)])
+
+    def log_media(self, media: MediaFile) -> None:
+        """Append where the file is."""
+        self._append(["media", media.key, media.step])
+
+    def log_artifact(self, artifact: ArtifactFile) -> None:
+        """Append where the file or folder is."""
+        self._append(["artifact", artifact.name])
+
+    def finish(self, status: Status, error: str | None = None) -> None:
+        """Append the status."""
+        if hasattr(self, "_path"):
+            self._append(["status", status])
+            del self._path
+
+    def read(self, run: TrackedRun) -> Reading:
+        """Read the lines back; one that a killed process left half written is none."""
+        reading = Reading(points=[], params={}, summary={}, tags=set(), artifacts=set(), media=set())
+        path = self.path_of(run)
+        for line in path.read_text(encoding="utf-8").split("\n") if path.exists() else ():
+            try:
+                kind, *values = json.loads(line)
+            except ValueError:
+                continue
+            _take(reading, kind, values)
+        return reading
+
+    @classmethod
+    def reading_of(cls, run_directory: str | os.PathLike[str]) -> Reading:
+        """Read what this tracker holds of the run in a folder."""
+        folder = Path(run_directory)
+        run = TrackedRun(
+            id=folder.name,
+            name="",
+            project="",
+            directory=folder,
+            local=folder / "trackers" / cls.name,
+            created=0.0,
+            online=False,
+        )
+        return cls().read(run)
+
+    @staticmethod
+    def path_of(run: TrackedRun) -> Path:
+        """Return the file that holds the run."""
+        return run.local / "memory.jsonl"
+
+    def _append(self, *lines: list[Any]) -> None:
+        # A newline before each line: one that a killed process left half written ends there.
+        data = "".join(f"\n{json.dumps(line)}" for line in lines)
+        with open(self._path, "ab", buffering=0) as file:
+            file.write(data.encode())
+
+
+def _take(reading: Reading, kind: str, values: list[Any]) -> None:
+    if kind == "point":
+        reading.points.append(Point(*values))
+    elif kind in ("params", "summary"):
+        getattr(reading, kind).update(values[0])
+    elif kind == "tags":
+        reading.tags = (reading.tags or set()) | set(values[0])
+    elif kind == "media":
+        reading.media = (reading.media or set()) | {(values[0], values[1])}
+    elif kind == "artifact":
+        reading.artifacts = (reading.artifacts or set()) | {values[0]}
+    else:
+        setattr(reading, kind, values[0])

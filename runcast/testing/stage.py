@@ -1,0 +1,191 @@
+"""Where one check plays: a real run and journal, the real delivery loop, and a comparison with what is read back."""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from runcast.core.init import init
+from runcast.core.journal import Journal
+from runcast.core.layout import RunDirectory, TrackerChoice
+from runcast.core.params import same_param
+from runcast.core.records import Number, Point, Record, encode
+from runcast.core.run import Run
+from runcast.core.state import DeliveryState
+from runcast.delivery.loop import Delivery
+from runcast.delivery.recovery import identity
+from runcast.delivery.tracked import tracked_run
+from runcast.integrations.contract import Reading, TrackedRun, Tracker
+
+Logged: TypeAlias = tuple[str, Number, int]
+ForeignRun: TypeAlias = Callable[[Path], AbstractContextManager[Callable[[], bool]]]
+SHOWN = 8
+
+
+class Skipped(Exception):
+    """Says why a check does not apply."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Says what is checked, and where; `environment` is this process's as it was before an SDK could change it."""
+
+    make: Callable[[], Tracker]
+    folder: Path
+    options: Mapping[str, Any]
+    foreign: ForeignRun | None
+    environment: Mapping[str, str]
+
+
+class Stage:
+    """Plays the runs of one check, from their start to their reading; `tracker` is a spare one to look at."""
+
+    def __init__(self, subject: Subject, check: str) -> None:
+        self.subject, self.check, self.tracker = subject, check, subject.make()
+        self.notes: list[str] = []
+
+    def start(self, part: str = "", **arguments: Any) -> Run:
+        """Start a run that nothing reports yet; *part* tells apart the runs of one check."""
+        word = "-".join(filter(None, (self.check.replace("_", "-"), part)))
+        self.directory = RunDirectory(self.subject.folder / word)
+        return init(
+            project="runcast-testing",
+            id=word,
+            dir=self.subject.folder,
+            report_to="none",
+            delivery="later",
+            **{"name": f"check {word}", "offline": True, **arguments},
+        )
+
+    def append(self, record: Record) -> None:
+        """Write a record as it is, past what `Run` settles before a tracker sees it."""
+        journal = Journal(self.directory.journal)
+        journal.append(encode(record) + b"\n")
+        journal.close()
+
+    def tracked(self) -> TrackedRun:
+        """Describe the run to the tracker, from what is on disk."""
+        choice = TrackerChoice(tracker="", online=False, reason="in a check", measures=self.tracker.measures)
+        return tracked_run(self.directory, self.directory.load(), self.tracker.name, choice, self.subject.options)
+
+    def deliver(self, meanwhile: Callable[[], object] | None = None, tracker: Tracker | None = None) -> DeliveryState:
+        """Deliver the run, and require that the delivery ends.
+
+        Args:
+            meanwhile: Called when the tracker has everything and is still open: it has to finish the run.
+            tracker: Instead of a fresh one.
+        """
+        tracker = tracker or self.subject.make()
+        over = threading.Event()
+
+        def wait(timeout_s: float) -> None:
+            if not over.is_set() and meanwhile is not None:
+                over.set()
+                meanwhile()
+            else:
+                time.sleep(timeout_s)
+
+        def alive() -> bool:
+            return meanwhile is not None and not over.is_set()
+
+        delivery = Delivery(
+            self.directory, tracker.name, tracker, self.tracked(), alive=alive, wait=wait, follow=meanwhile is not None
+        )
+        state = delivery.run()
+        trace = f"\n{state.traceback}" if state.traceback else ""
+        expect(
+            state.phase == "finished",
+            f"the delivery ended as {state.phase!r}: {state.error or 'without an error'}{trace}",
+        )
+        self.notes += [f"counted as refused: {count} × {reason}" for reason, count in state.refused.items()]
+        return state
+
+    def read(self) -> Reading:
+        """Read the run back with a tracker that has not been set up, as `runcast verify` does."""
+        return self.subject.make().read(self.tracked())
+
+    def log_and_deliver(self, logged: Iterable[Logged]) -> DeliveryState:
+        """Log one metric after the other, finish, and deliver."""
+        with self.start() as run:
+            for key, value, step in logged:
+                run.log({key: value}, step=step)
+        return self.deliver()
+
+    def expect_points(self, logged: Iterable[Logged], state: DeliveryState | None = None) -> None:
+        """Require that exactly these points are read back, under names of their own.
+
+        With the *state* of the delivery, as many may be missing as it counts as refused.
+        """
+        logged = list(logged)
+        self.expect_names((key for key, _, _ in logged), self.tracker.names.encode)
+        precision, names = self.tracker.precision, {self.tracker.names.encode(key): key for key, _, _ in logged}
+        expected = Counter(identity(Point(*point), precision) for point in logged)
+        seen = Counter(
+            identity(point._replace(key=names.get(point.key, point.key)), precision) for point in self.read().points
+        )
+        lacking, extra = list((expected - seen).elements()), list((seen - expected).elements())
+        refused = sum(count for reason, count in state.refused.items() if reason.startswith("point")) if state else 0
+        told = f", of which {refused} are counted as refused" if refused else ""
+        problems = (
+            [f"{len(lacking)} of {len(logged)} points are missing{told}: {_show(lacking)}"]
+            if len(lacking) != refused
+            else []
+        )
+        problems += (
+            [f"{len(extra)} points are read that were not logged, or not as often: {_show(extra)}"] if extra else []
+        )
+        expect(not problems, "; ".join(problems))
+
+    def expect_names(self, keys: Iterable[str], rename: Callable[[str], str]) -> None:
+        """Require that no two keys get one name."""
+        owners: dict[str, str] = {}
+        for key in keys:
+            other = owners.setdefault(rename(key), key)
+            expect(other == key, f"the keys {_short(other)} and {_short(key)} both become {_short(rename(key))}")
+
+    def expect_values(
+        self, what: str, expected: Mapping[str, Any], found: Mapping[str, Any] | None, rename: Callable[[str], str]
+    ) -> None:
+        """Require that these values are read back, as themselves or as texts; None, no reader for them, is believed."""
+        if found is None:
+            self.notes.append(f"{what} cannot be read back")
+            return
+        self.expect_names(expected, rename)
+        wrong = [
+            key
+            for key, value in expected.items()
+            if rename(key) not in found or not same_param(value, found[rename(key)])
+        ]
+        some = "; ".join(
+            f"{_short(key)} = {_short(expected[key])} is read as {_short(found.get(rename(key), 'nothing'))}"
+            for key in wrong[:SHOWN]
+        )
+        expect(not wrong, f"{len(wrong)} of {len(expected)} {what} differ: {some}")
+
+    def expect_names_found(self, what: str, expected: set[Any], found: set[Any] | None) -> None:
+        """Require that these tags, artifacts or media are read back; None, no reader for them, is believed."""
+        if found is None:
+            self.notes.append(f"{what} cannot be read back")
+            return
+        expect(expected <= found, f"{what} are missing: {_show(sorted(expected - found, key=str))}")
+
+
+def expect(condition: bool, message: str) -> None:
+    """Fail the check with a message unless the condition holds."""
+    if not condition:
+        raise AssertionError(message)
+
+
+def _show(items: Sequence[Any]) -> str:
+    return ", ".join(_short(item) for item in items[:SHOWN]) + (
+        f" and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
+    )
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:60]}…{text[-12:]} ({len(text)} characters)"

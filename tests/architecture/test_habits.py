@@ -1,0 +1,121 @@
+"""Habits that a reader may rely on in every file."""
+
+import ast
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+import runcast
+
+ROOT = Path(runcast.__file__).parent
+FILES = sorted(ROOT.rglob("*.py"))
+LONGEST = 300
+
+# Where every exception may be caught, and why: nothing else may hide a mistake.
+CATCHES_ALL = {
+    "core/config.py": "a config's own code may raise anything",
+    "core/dispatcher.py": "a user's callback may raise anything",
+    "core/values.py": "a value's own code may raise anything",
+    "delivery/attempts.py": "an SDK may raise anything",
+    "integrations/loading.py": "importing an SDK runs foreign code",
+    "testing/kit.py": "a tracker under test may raise anything",
+}
+
+
+def place(path: Path) -> str:
+    """Name a file by its path in the package."""
+    return path.relative_to(ROOT).as_posix()
+
+
+def ends_in_raise(handler: ast.ExceptHandler) -> bool:
+    """Tell whether a handler raises again what it caught."""
+    last = handler.body[-1]
+    return isinstance(last, ast.Raise) and last.exc is None
+
+
+def lines_of_code(text: str) -> int:
+    """Count the lines without blank ones, comments and docstrings."""
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    described = [
+        node.body[0] for node in ast.walk(ast.parse(text)) if isinstance(node, documented) and ast.get_docstring(node)
+    ]
+    skipped = {number for node in described for number in range(node.lineno, (node.end_lineno or 0) + 1)}
+    return sum(
+        1
+        for number, line in enumerate(text.splitlines(), 1)
+        if number not in skipped and line.strip() and not line.strip().startswith("#")
+    )
+
+
+@pytest.mark.parametrize("path", FILES, ids=place)
+def test_every_exception_is_caught_only_where_that_is_the_point(path: Path) -> None:
+    """`except Exception` stands in few named places; elsewhere, who catches everything raises it again."""
+    handlers = [
+        node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.ExceptHandler)
+    ]
+    swallowed = [
+        ast.unparse(handler.type) if handler.type else "BaseException"
+        for handler in handlers
+        if not ends_in_raise(handler)
+    ]
+
+    assert "BaseException" not in swallowed
+    if place(path) not in CATCHES_ALL:
+        assert "Exception" not in swallowed
+
+
+@pytest.mark.parametrize("path", FILES, ids=place)
+def test_a_file_can_be_read_in_one_go(path: Path) -> None:
+    """No file has more than 300 lines of code, not counting blank lines, comments and docstrings."""
+    assert lines_of_code(path.read_text(encoding="utf-8")) <= LONGEST
+
+
+@pytest.mark.parametrize("path", FILES, ids=place)
+def test_a_module_holds_no_state(path: Path) -> None:
+    """What a module assigns in lower case would be a mutable global: modules hold constants, functions and classes."""
+    bodies = ast.parse(path.read_text(encoding="utf-8")).body
+    names = [
+        target.id
+        for node in bodies
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    ]
+    mutable = {
+        "log",
+        "_log",
+        "_encoder",
+        "_decoder",
+        "encode",
+        "decode",
+        "app",
+    }  # one object each, which nobody changes
+
+    assert [
+        name
+        for name in names
+        if not (
+            name.isupper() or name.startswith("__") or name in mutable or name[:1].isupper() or name.upper() == name
+        )
+    ] == []
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in FILES if path.name == "__init__.py" and path.parent != ROOT], ids=place
+)
+def test_a_folder_says_what_it_is_in_a_few_lines(path: Path) -> None:
+    """Each `__init__.py` has a docstring and is short."""
+    text = path.read_text(encoding="utf-8")
+
+    assert ast.get_docstring(ast.parse(text))
+    assert len(text.splitlines()) <= 15
+
+
+def test_no_two_modules_of_a_room_share_a_first_sentence() -> None:
+    """Every module begins with a sentence of its own."""
+    sentences = Counter(
+        (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or place(path)).split("\n")[0] for path in FILES
+    )
+
+    assert [sentence for sentence, count in sentences.items() if count > 1] == []

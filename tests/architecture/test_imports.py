@@ -1,0 +1,151 @@
+"""Imports point one way, as DESIGN.md's rooms say; reading them needs no import."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import runcast
+from runcast.integrations.table import TABLE
+
+ROOT = Path(runcast.__file__).parent
+FILES = sorted(ROOT.rglob("*.py"))
+
+# Room → the rooms that it may import besides itself. `runcast/__init__.py` resolves names lazily and holds the version.
+MAY_IMPORT = {
+    "core": set(),
+    "integrations": {"core"},
+    "autodetect": {"core", "integrations"},
+    "delivery": {"core", "integrations"},
+    "testing": {"core", "integrations", "delivery"},
+    "callbacks": {"core"},
+    "trainer": {"core", "callbacks"},
+    "adapters": {"core"},
+    "cli": {"core", "integrations", "autodetect", "delivery", "callbacks", "trainer", "adapters", "testing"},
+}
+COMPOSITION_ROOT = "core/init.py"
+SDKS = {row.package for row in TABLE.values()}
+HEAVY = {*SDKS, "torch", "numpy", "PIL", "matplotlib", "transformers", "pandas"}
+
+
+def imported(path: Path) -> Iterator[tuple[str, bool]]:
+    """Yield each module that a file imports, and whether it does so when it is itself imported."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    inside = {
+        id(node)
+        for function in ast.walk(tree)
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+        for node in ast.walk(function)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, id(node) not in inside) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import"
+            yield node.module or "", id(node) not in inside
+            yield from ((f"{node.module}.{alias.name}", id(node) not in inside) for alias in node.names)
+
+
+def place(path: Path) -> str:
+    """Name a file by its path in the package."""
+    return path.relative_to(ROOT).as_posix()
+
+
+def room(module: str) -> str:
+    """Return the room of a module of ours: `runcast.core.run` is in `core`; the empty word is the package itself."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 and parts[1] in MAY_IMPORT else ""
+
+
+@pytest.mark.parametrize("path", FILES, ids=place)
+def test_a_file_imports_only_what_its_room_may(path: Path) -> None:
+    """No arrow points up; `core.init`, where the parts are put together, is the one exception."""
+    own = place(path).split("/")[0].removesuffix(".py")
+    if own in ("__init__", "__main__"):
+        return
+    allowed = MAY_IMPORT[own] | {own} | ({"autodetect", "delivery"} if place(path) == COMPOSITION_ROOT else set())
+
+    arrows = {room(module) for module, _ in imported(path) if module.split(".")[0] == "runcast"} - {""}
+
+    assert arrows <= allowed
+
+
+def test_core_reaches_up_only_when_init_is_called() -> None:
+    """The composition root imports autodetect and delivery inside the function that needs them."""
+    at_import = {
+        room(module) for module, early in imported(ROOT / COMPOSITION_ROOT) if early and module.startswith("runcast")
+    } - {""}
+
+    assert at_import == {"core"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=place)
+def test_an_sdk_is_imported_only_by_its_integration(path: Path) -> None:
+    """Each SDK is imported in one place: the module of that name in `integrations`, or one that belongs to it."""
+    parts = place(path).split("/")
+    packages = {module.split(".")[0] for module, _ in imported(path)} & SDKS
+    own = next(
+        (row.package for row in TABLE.values() if parts[0] == "integrations" and parts[1].startswith(row.name)), None
+    )
+
+    assert packages <= {own}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in FILES if place(path).split("/")[0] in ("core", "autodetect", "delivery", "__init__.py", "cli")],
+    ids=place,
+)
+def test_nothing_heavy_is_imported_before_it_is_needed(path: Path) -> None:
+    """Core, autodetect, delivery and the command line load neither torch nor NumPy nor any SDK when imported."""
+    assert not {module.split(".")[0] for module, early in imported(path) if early} & HEAVY
+
+
+@pytest.mark.parametrize(
+    ("module", "too_much"),
+    [
+        (
+            "runcast",
+            {
+                *HEAVY,
+                "msgspec",
+                "psutil",
+                "rich",
+                "typer",
+                "asyncio",
+                "importlib.metadata",
+                "runcast.core",
+                "runcast.integrations",
+            },
+        ),
+        (
+            "runcast.core.init",
+            {
+                *HEAVY,
+                "psutil",
+                "rich",
+                "typer",
+                "asyncio",
+                "importlib.metadata",
+                "runcast.delivery",
+                "runcast.autodetect",
+            },
+        ),
+        ("runcast.autodetect", {*HEAVY, "psutil", "rich", "typer", "importlib.metadata"}),
+        ("runcast.delivery.process", {*HEAVY, "rich", "typer"}),
+        ("runcast.testing", {*HEAVY, "pytest", "rich", "typer"}),
+    ],
+)
+def test_importing_loads_no_more_than_it_says(module: str, too_much: set[str]) -> None:
+    """`import runcast` costs next to nothing, and no module of ours drags in torch, NumPy or a tracker."""
+    code = f"import sys, {module}; print(*sys.modules)"
+
+    loaded = set(
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    )
+
+    assert module in loaded
+    assert not loaded & too_much

@@ -1,0 +1,113 @@
+"""What users may import is a decision, not an accident."""
+
+import inspect
+
+import pytest
+
+import runcast
+
+PUBLIC = [
+    "Audio",
+    "CSVLoggerCallback",
+    "CallbackError",
+    "CheckpointError",
+    "DefaultFlowCallback",
+    "EarlyStoppingCallback",
+    "EvalPrediction",
+    "Figure",
+    "FinalError",
+    "Histogram",
+    "Image",
+    "JSONLLoggerCallback",
+    "JournalError",
+    "LambdaCallback",
+    "LearningRateCallback",
+    "MetricCallback",
+    "ModelCheckpointCallback",
+    "NotifyCallback",
+    "OptionError",
+    "Point",
+    "PredictionOutput",
+    "PrinterCallback",
+    "ProgressCallback",
+    "Reading",
+    "ReduceLROnPlateauCallback",
+    "ReportCallback",
+    "RetryableError",
+    "Run",
+    "RuncastError",
+    "Statistics",
+    "Table",
+    "TerminateOnNaNCallback",
+    "Text",
+    "TrackedRun",
+    "Tracker",
+    "TrackerError",
+    "TrackerUnavailableError",
+    "Trainer",
+    "TrainerCallback",
+    "TrainerControl",
+    "TrainerState",
+    "TrainingArguments",
+    "UnknownTrackerError",
+    "Video",
+    "__version__",
+    "init",
+]
+# A new one goes behind these.
+INIT_ARGUMENTS = "project name config * report_to dir id resume group tags notes offline strict delivery setup"
+
+
+def test_the_public_names_are_these() -> None:
+    """Nothing becomes public, or stops being it, without this list being changed."""
+    assert sorted(runcast.__all__) == sorted(PUBLIC)
+
+
+def test_dir_shows_the_public_names() -> None:
+    """Completion in a notebook shows the names before they are loaded."""
+    assert set(PUBLIC) <= set(dir(runcast))
+
+
+@pytest.mark.parametrize("name", [name for name in PUBLIC if name != "__version__"])
+def test_a_public_name_can_be_used_and_says_what_it_is(name: str) -> None:
+    """Each public name resolves to an object with a docstring of its own."""
+    found = getattr(runcast, name)
+
+    assert found.__name__ == name
+    assert inspect.getdoc(found)
+    assert "__doc__" not in vars(found) or vars(found)["__doc__"]
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    """A wrong name fails as in any other module."""
+    with pytest.raises(AttributeError, match="module 'runcast' has no attribute 'lgo'"):
+        runcast.lgo  # noqa: B018
+
+
+def test_the_arguments_of_init_are_these() -> None:
+    """The first three arguments of `init` may be given by position, the others only by name."""
+    words: list[str] = []
+    for parameter in inspect.signature(runcast.init).parameters.values():
+        if parameter.kind is parameter.KEYWORD_ONLY and "*" not in words:
+            words.append("*")
+        words.append(parameter.name)
+
+    assert " ".join(words).startswith(INIT_ARGUMENTS)
+
+
+def test_the_methods_of_a_run_are_these() -> None:
+    """What a training script may call on a run."""
+    public = {name for name in dir(runcast.Run) if not name.startswith("_")}
+
+    assert public == {
+        "add_tags",
+        "after_fork",
+        "finish",
+        "flush",
+        "log",
+        "log_artifact",
+        "log_params",
+        "log_summary",
+        "statistics",
+        "urls",
+    }

@@ -1,0 +1,118 @@
+"""THE table, pyproject.toml and the modules of `integrations` say the same."""
+
+import ast
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import runcast
+from runcast.integrations.table import ALIASES, TABLE
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    tomllib = pytest.importorskip("tomli")
+
+REPOSITORY = Path(runcast.__file__).parents[1]
+SECTIONS = ("Needs:", "Writes:", "Drops:", "Limits")
+
+
+@pytest.fixture(scope="module")
+def project() -> dict[str, Any]:
+    """Read the table `project` of pyproject.toml."""
+    return dict(tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"])
+
+
+def tree_of(name: str) -> ast.Module:
+    """Parse the module of a tracker."""
+    module = TABLE[name].tracker.partition(":")[0]
+    return ast.parse((REPOSITORY / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8"))
+
+
+def test_the_trackers_are_these() -> None:
+    """The seven of the first rank, under the names that people write in `report_to`."""
+    assert list(TABLE) == ["wandb", "mlflow", "comet_ml", "clearml", "dvclive", "codecarbon", "tensorboard"]
+
+
+def test_an_alias_is_no_other_trackers_name() -> None:
+    """An alias leads to a row and hides none."""
+    assert ALIASES["comet"] == "comet_ml"
+    assert set(ALIASES.values()) <= set(TABLE)
+    assert not set(ALIASES) & set(TABLE)
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_a_row_has_its_extra(name: str, project: dict[str, Any]) -> None:
+    """`pip install 'runcast[NAME]'`, which our messages recommend, installs the row's distribution."""
+    row = TABLE[name]
+
+    assert project["optional-dependencies"][name] == [f"{row.distribution}>={row.minimum}"]
+
+
+def test_the_extra_for_all_names_every_row(project: dict[str, Any]) -> None:
+    """`runcast[all]` is all of them."""
+    named = re.fullmatch(r"runcast\[(.*)\]", project["optional-dependencies"]["all"][0])
+
+    assert named is not None
+    assert named[1].split(",") == list(TABLE)
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_the_tested_version_is_the_pinned_one(name: str) -> None:
+    """The version that a row calls tested is the one that constraints.txt installs."""
+    row = TABLE[name]
+    pins = dict(
+        re.findall(r"^([\w.-]+)==(\S+)", (REPOSITORY / "constraints.txt").read_text(encoding="utf-8"), re.MULTILINE)
+    )
+
+    assert {key.lower().replace("_", "-"): version for key, version in pins.items()}[row.distribution] == row.tested
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_an_integration_says_what_it_needs_writes_and_drops(name: str) -> None:
+    """The docstring of each integration has the sections from which its page is made, in the same order."""
+    document = ast.get_docstring(tree_of(name)) or ""
+
+    places = [document.find(f"\n{section}") for section in SECTIONS]
+    assert -1 not in places, f"missing: {[s for s, p in zip(SECTIONS, places, strict=True) if p == -1]}"
+    assert places == sorted(places)
+    assert TABLE[name].tested in document
+    assert re.search(r"20\d\d-\d\d-\d\d", document), "no date says when the limits were read"
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_an_integration_has_the_tracker_that_its_row_names(name: str) -> None:
+    """The row's class is there, a direct child of Tracker, with the row's name."""
+    wanted = TABLE[name].tracker.partition(":")[2]
+    found = next(node for node in tree_of(name).body if isinstance(node, ast.ClassDef) and node.name == wanted)
+
+    assert [ast.unparse(base) for base in found.bases] == ["Tracker"]
+    names = {ast.unparse(node) for node in found.body if isinstance(node, ast.Assign | ast.AnnAssign)}
+    assert f"name = '{name}'" in names
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_an_integration_reads_like_its_siblings(name: str) -> None:
+    """The methods of every tracker come in the order of the contract."""
+    order = [
+        "__init__",
+        "setup",
+        "log_params",
+        "log_metrics",
+        "log_summary",
+        "add_tags",
+        "log_media",
+        "log_artifact",
+        "measure",
+        "flush",
+        "finish",
+        "read",
+    ]
+    wanted = TABLE[name].tracker.partition(":")[2]
+    found = next(node for node in tree_of(name).body if isinstance(node, ast.ClassDef) and node.name == wanted)
+    methods = [node.name for node in found.body if isinstance(node, ast.FunctionDef) and node.name in order]
+
+    assert methods == sorted(methods, key=order.index)

@@ -1,0 +1,42 @@
+"""Every tracker of the table keeps the contract, with its real SDK in local mode, in a process of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from runcast.integrations.table import TABLE
+from runcast.testing import GUARANTEES
+
+# The trackers that can join a run which the user opened by the service's own means.
+FOREIGN = {"mlflow": "open_mlflow_run", "wandb": "open_wandb_run"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TABLE)
+def test_the_tracker_keeps_the_contract(name: str, tmp_path: Path) -> None:
+    """Each promise holds for each tracker that runcast brings; only what it declares not to hold is skipped."""
+    foreign = ["--foreign", f"tests.conformance.foreign_runs:{FOREIGN[name]}"] if name in FOREIGN else []
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+
+    done = subprocess.run(
+        [sys.executable, "-m", "runcast.testing", name, str(tmp_path / "runs"), "--json", *foreign],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=170,
+        check=False,
+    )
+
+    assert done.returncode in (0, 1), done.stderr[-3000:]
+    checks = {check["name"]: check for check in json.loads(done.stdout)}
+    report = "\n".join(
+        f"{check['name']} ({check['guarantee']})\n    {check['detail']}"
+        for check in checks.values()
+        if check["outcome"] == "failed"
+    )
+    assert not report, report
+    assert set(checks) == set(GUARANTEES)
