@@ -1,0 +1,43 @@
+"""What the README and the docs show works as shown."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = [page for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))) if "```python" in page.read_text(encoding="utf-8")]
+PREPARE = "import runcast\nruncast.init(id='my-run', report_to='none').finish()\n"
+
+
+def snippets(page: Path) -> list[str]:
+    """List the Python blocks of a page."""
+    return re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_snippet_runs(page: Path, tmp_path: Path) -> None:
+    """The Python blocks of a page run one after the other, in a folder that holds one run."""
+    program = tmp_path / "snippet.py"
+    environment = {**os.environ, "RUNCAST_REPORT_TO": "none", "PYTHONPATH": str(ROOT)}
+    for code in [PREPARE, *snippets(page)]:
+        program.write_text(code, encoding="utf-8")
+
+        done = subprocess.run([sys.executable, str(program)], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+
+        assert done.returncode == 0, f"{code}\n{done.stderr}"
+
+
+def test_the_tree_in_the_readme_is_the_tree() -> None:
+    """Each folder and file that the README's tree names exists, and each folder of the package is named there."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    tree = re.search(r"^## The tree\n\n```\n(.*?)```", text, re.MULTILINE | re.DOTALL)
+    assert tree is not None
+    named = {line.split()[0].strip("/") for line in tree[1].splitlines()}
+    folders = {path.name for path in (ROOT / "runcast").iterdir() if (path / "__init__.py").is_file()}
+
+    assert folders <= named
+    assert all((ROOT / name).exists() or (ROOT / "runcast" / name).exists() for name in named)
