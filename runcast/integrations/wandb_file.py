@@ -62,10 +62,11 @@ def upload_rest(run: TrackedRun) -> None:
     rest = [file for file in list_files(run) if not synced_mark(file).exists() and any(read_records(file))]
     if not rest:
         return
-    folders = [str(file.parent) for file in rest]
+    folders = [str(file.parent.absolute()) for file in rest]
     command = [sys.executable, "-m", "wandb", "sync", "--include-online", *folders]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=UPLOAD_S)
+        # In the tracker's own folder, as the command leaves logs where it runs.
+        done = subprocess.run(command, cwd=run.local, capture_output=True, text=True, timeout=UPLOAD_S)
     except subprocess.TimeoutExpired:
         raise RetryableError(f"This needs more than {UPLOAD_S} s, run it by hand: {' '.join(command)}") from None
     if not all(synced_mark(file).exists() for file in rest):

@@ -198,7 +198,8 @@ def test_a_killed_process_is_followed_by_one_that_knows_what_survived(tmp_path: 
     assert seen["tags"] == ["kept"]
     folders = sorted(map(str, (run / "trackers" / "wandb" / "wandb").glob("offline-run-*")))
     command = [sys.executable, "-m", "wandb", "sync", *folders]
-    subprocess.run(command, env={**os.environ, **server.environment}, capture_output=True, timeout=60, check=True)
+    environment = {**os.environ, **server.environment}
+    subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, timeout=60, check=True)
     assert server.rows() == [(1, 1), (2, 2), (3, 0)]
 
 
