@@ -106,7 +106,7 @@ class Journal:
         """Close the file. What still waits in memory is given one last chance."""
         self.drain()
         self.lost_records += len(self._backlog)
-        descriptor, self._fd = self._fd, -1  # another thread may still append, and the number may be another file's next
+        descriptor, self._fd = self._fd, -1  # a late append of another thread must not hit another file
         os.close(descriptor)
 
 

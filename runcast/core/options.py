@@ -13,6 +13,7 @@ from runcast.core.layout import valid_id
 TRUE = ("1", "on", "yes", "true")
 FALSE = ("0", "off", "no", "false", "")
 RESUMES = ("never", "allow", "must")
+FINISH_VARIABLE = "RUNCAST_FINISH_TIMEOUT_S"
 DELIVERIES = ("process", "thread", "later")
 
 
@@ -47,6 +48,7 @@ def settle(arguments: Mapping[str, Any], environ: Mapping[str, str] = os.environ
             value = environ.get(variable) or None
         if value is not None:
             chosen[name] = value
+    seconds(FINISH_VARIABLE, 0.0, environ)  # a wrong one is told now, not when the run ends
     given = frozenset(chosen)
     tags = chosen.get("tags", ())
     run_id = chosen.get("id")

@@ -15,6 +15,7 @@ from runcast.core.errors import OptionError, RuncastError
 from runcast.core.journal import Journal, JournalReader
 from runcast.core.layout import RunDirectory, RunFile
 from runcast.core.media import to_media
+from runcast.core.options import FINISH_VARIABLE, seconds
 from runcast.core.params import flatten, plain
 from runcast.core.records import (
     Artifact,
@@ -35,11 +36,12 @@ from runcast.core.records import (
 )
 from runcast.core.redaction import redact, redact_text
 from runcast.core.snapshots import snapshot
-from runcast.core.state import Carrier, Statistics, TrackerStatistics
+from runcast.core.state import Carrier, Statistics, tracker_statistics
 from runcast.core.status import status_of
 from runcast.core.values import DeviceValue, NotANumber, leaves, start_copy, to_number
 
 CHECK_S = 1.0
+FINISH_S = 60.0
 _PLAIN = frozenset((float, int))
 _FIRST_STEP, _LAST_STEP = -(2**63), 2**63 - 1  # what services keep a step in
 
@@ -118,7 +120,7 @@ class Run:
                     values = {}
             except (TypeError, ValueError, OverflowError):  # an odd key or a huge int: the slow way names it
                 pass
-        if values or type(values) is not dict:
+        if type(values) is not dict or values:
             self._log_slowly(values, step, now)
         if not self._check_from <= now < self._check_at:
             self._check(now)
@@ -194,14 +196,7 @@ class Run:
         for name, state in (self._carrier.states() if self._carrier else {}).items():
             reader = JournalReader(self.dir / "journal.jsonl", state.cursor)
             waiting = sum(len(record.values) for record in reader if isinstance(record, Metrics))
-            trackers[name] = TrackerStatistics(
-                phase=state.phase,
-                delivered=state.points,
-                waiting=waiting,
-                refused=state.refused,
-                url=state.url,
-                error=state.error,
-            )
+            trackers[name] = tracker_statistics(state, waiting)
         lost = self._journal.lost_records if self._journal else 0
         return Statistics(logged=self._logged, dropped=dict(self._dropped), lost=lost, trackers=trackers)
 
@@ -233,9 +228,7 @@ class Run:
             self.status = status
         if self._journal is None or os.getpid() != self._pid:
             return
-        deadline = time.monotonic() + (
-            float(os.environ.get("RUNCAST_FINISH_TIMEOUT_S") or 60) if timeout_s is None else timeout_s
-        )
+        deadline = time.monotonic() + (seconds(FINISH_VARIABLE, FINISH_S) if timeout_s is None else timeout_s)
         self._collect_copies(deadline)
         self._append(Finish(time=time.time(), status=status, error=redact_text(error) if error else None))
         journal, self._journal = self._journal, None

@@ -68,6 +68,18 @@ class TrackerStatistics(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None
 
 
+def tracker_statistics(state: DeliveryState, waiting: int) -> TrackerStatistics:
+    """Say of a delivery what a user wants to know."""
+    return TrackerStatistics(
+        phase=state.phase,
+        delivered=state.points,
+        waiting=waiting,
+        refused=state.refused,
+        url=state.url,
+        error=state.error,
+    )
+
+
 class Statistics(msgspec.Struct, frozen=True, kw_only=True):
     """Counts what this process logged; `dropped` maps a key to how many of its values were no numbers."""
 

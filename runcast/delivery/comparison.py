@@ -37,7 +37,10 @@ EXAMPLES = 5
 
 
 class Tally(msgspec.Struct, frozen=True, kw_only=True):
-    """Counts what was logged of one kind, what the tracker has of it, and what it refused; `wrong` names a few that it lacks or holds otherwise."""
+    """Counts what was logged of one kind, what the tracker has of it, and what it refused.
+
+    `wrong` names a few that the tracker lacks or holds otherwise.
+    """
 
     logged: int
     found: int
@@ -51,7 +54,7 @@ class Tally(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Verdict(msgspec.Struct, kw_only=True):
-    """Says what one tracker has of the run. `others` holds the tallies by kind: params, summary, tags, artifacts, media.
+    """Says what one tracker has of the run.
 
     Of the `logged` points, `found` are there, `waiting` were not yet delivered, `refused` were refused and counted,
     `missing` were delivered, but are not there. `extra` are there that should not be, `twice` of them because they came
@@ -92,7 +95,9 @@ class Verdict(msgspec.Struct, kw_only=True):
             return [self.error]
         found = []
         if self.missing:
-            found.append(f"{self.missing:,} points are missing: {', '.join(self.examples)}")
+            found.append(
+                f"{self.missing:,} points are missing: {', '.join(self.examples)}. Mend it with: runcast sync --mend"
+            )
         if self.extra:
             found.append(f"{self.extra:,} points are too many ({self.twice:,} came twice): {', '.join(self.examples)}")
         found += [
@@ -201,7 +206,7 @@ class _Expected:
             self.media.add((self.names.metric(record.key), record.step))
 
     def tallies(self, reading: Reading, state: DeliveryState) -> dict[str, Tally]:
-        """Compare with what was read; a kind that the service does not have, or that nothing was logged of, is left out."""
+        """Compare with what was read; a kind that the service does not have, or that was not logged, is left out."""
         same: Callable[[Any, Any], bool] = same_param
         tallies = {
             "params": _tally(self.params, reading.params, same, _refused(state, "params")),

@@ -10,8 +10,9 @@ from runcast.core.records import Artifact, Finish, Media, Metrics, Number, Param
 
 
 class Contents(msgspec.Struct, kw_only=True):
-    """Holds a run: `curves` maps a metric to its (step, value) pairs in the order of logging; of params and summary the last value of a key.
+    """Holds a run.
 
+    `curves` maps a metric to its (step, value) pairs in the order of logging; params and summary have the last value.
     `artifacts` are the newest of each name, `media` counts files by key, `error` is the traceback with which the run
     ended, `damaged` counts lines of the journal that are no record.
     """

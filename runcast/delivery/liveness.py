@@ -20,7 +20,10 @@ def is_visible(file: RunFile) -> bool:
 
 
 def is_training(file: RunFile) -> bool:
-    """Tell whether the process that opened the run's last session lives on this machine (its number may have gone to a younger process since)."""
+    """Tell whether the process that opened the run's last session lives on this machine.
+
+    Its number may have gone to a younger process since.
+    """
     if not is_visible(file):
         return False
     try:
@@ -31,7 +34,10 @@ def is_training(file: RunFile) -> bool:
 
 
 def run_status(directory: RunDirectory, file: RunFile) -> RunStatus:
-    """Say how a run stands: as it ended; without an end, "running" or "crashed"; "unknown" if its training is on a machine that cannot be seen from here."""
+    """Say how a run stands: as it ended, or without an end as what its training process is.
+
+    That is "running" or "crashed", or "unknown" if it is on a machine that cannot be seen from here.
+    """
     end = last_status(directory)
     if end is not None:
         return end

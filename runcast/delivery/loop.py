@@ -39,6 +39,7 @@ from runcast.integrations.contract import ArtifactFile, MediaFile, TrackedRun, T
 
 POLL_S = 0.25
 METERS_S = 60.0  # how long a finished run waits at most for the last measurements of its meters
+IDENTITIES = ("id", "key", "run_id", "task")  # of the service's own: another one is a new, empty run
 METER_RESTART_S = 10.0  # how long for one that has no process: it may be about to get one
 
 log = logging.getLogger("runcast.delivery")
@@ -91,12 +92,12 @@ class Delivery:
         if state.phase == "finished" and self.directory.journal.stat().st_size <= state.cursor:
             return state
         self.tracked.resumed = state.attempts > 0 and bool(state.ids or state.url or state.cursor)
-        unclean = not state.clean
+        unclean, known = not state.clean, dict(state.ids)
         self._save(phase="starting", clean=False, attempts=state.attempts + 1, error=None, traceback=None, status=None)
         try:
             self.attempt("setup", lambda: self.tracker.setup(self.tracked))
             self._save(phase="delivering", url=self.tracked.url, ids=dict(self.tracked.ids), error=None)
-            if unclean:
+            if unclean or any(name in known and state.ids.get(name) != known[name] for name in IDENTITIES):
                 self._recover()
             if self._follow():
                 self._finish()

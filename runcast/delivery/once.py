@@ -5,26 +5,27 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Collection
-from pathlib import Path
 from typing import Literal, TypeAlias
 
 import msgspec
 
 from runcast.core.layout import RunDirectory
 from runcast.core.state import DeliveryState, load_state
-from runcast.delivery.lock import EXIT_BUSY, exclusive
+from runcast.delivery.lock import EXIT_BUSY, is_held
 from runcast.delivery.overview import open_command, place, waiting_points
 from runcast.delivery.process import child_environment
 
 POLL_S = 0.1
+END_S = 3.0
 
 Result: TypeAlias = Literal["complete", "open", "waiting", "refused", "busy", "unavailable", "absent"]
 Progress: TypeAlias = Callable[[str, int, int], None]
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """Says what became of one delivery: `delivered` points were added, `points` are there now, `waiting` ones are still in the journal.
+    """Says what became of one delivery.
 
+    `delivered` points were added, `points` are there now, `waiting` ones are still in the journal.
     `result` is "complete" (everything is there and the run is closed), "open" (everything is there, the run goes on),
     "waiting" (not everything is there, but it may be next time), "refused" (the tracker will not have it), "busy"
     (another process delivers), "unavailable" (it cannot be used here) or "absent" (a meter that was not there to
@@ -50,33 +51,26 @@ def wait_for_others(directory: RunDirectory, names: Collection[str], timeout_s: 
     """Wait while other processes deliver to any of these trackers, as they may after the training is over."""
     totals = _totals(directory, names)
     deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline and not all(_is_free(directory.tracker(name)) for name in names):
+    while time.monotonic() < deadline and any(is_held(directory.tracker(name)) for name in names):
         _tell(directory, totals, progress)
         time.sleep(POLL_S)
-
-
-def _is_free(folder: Path) -> bool:
-    if not folder.exists():
-        return True
-    with exclusive(folder) as is_free:
-        return is_free
 
 
 def deliver(directory: RunDirectory, names: Collection[str], progress: Progress | None) -> dict[str, Outcome]:
     """Run one delivery process per tracker, all at the same time, until each has ended."""
     before = {name: load_state(directory.tracker(name)) or DeliveryState() for name in names}
     totals = _totals(directory, names)
-    processes = {name: _start(directory, name) for name in names}
+    processes: dict[str, subprocess.Popen[bytes]] = {}
     try:
+        for name in names:
+            processes[name] = _start(directory, name)
         while [process for process in processes.values() if process.poll() is None]:
             _tell(directory, totals, progress)
             time.sleep(POLL_S)
         _tell(directory, totals, progress)
     finally:
         for process in processes.values():
-            with contextlib.suppress(ProcessLookupError):
-                process.terminate()  # what a delivery that is cut off has sent is found out by the next one
-            process.wait()
+            _end(process)
     return {name: _ended(directory, name, before[name], process.returncode) for name, process in processes.items()}
 
 
@@ -93,6 +87,17 @@ def _start(directory: RunDirectory, name: str) -> "subprocess.Popen[bytes]":
     with open(folder / "delivery.log", "ab") as log:
         command = [sys.executable, "-m", "runcast.delivery", str(directory.path), name, "--once"]
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=child_environment())
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """End a process, if it still runs; what it has sent so far is found out by the next delivery."""
+    with contextlib.suppress(ProcessLookupError):
+        process.terminate()
+    try:
+        process.wait(END_S)
+    except subprocess.TimeoutExpired:  # ClearML ignores the signal
+        process.kill()
+        process.wait()
 
 
 def _tell(directory: RunDirectory, totals: dict[str, int], progress: Progress | None) -> None:

@@ -15,7 +15,10 @@ from runcast.integrations.table import TABLE
 
 
 class TrackerOverview(msgspec.Struct, frozen=True, kw_only=True):
-    """Says how far one tracker is. `phase` is None before its first delivery; `waiting` points are in the journal, `refused` ones are lost, by reason."""
+    """Says how far one tracker is; `phase` is None before its first delivery.
+
+    `waiting` points are in the journal, `refused` ones are lost, by reason.
+    """
 
     name: str
     online: bool

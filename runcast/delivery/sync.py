@@ -10,11 +10,11 @@ from runcast.core.errors import OptionError, TrackerUnavailableError, UnknownTra
 from runcast.core.journal import Journal
 from runcast.core.layout import RunDirectory, RunFile, TrackerChoice
 from runcast.core.records import Finish, Status, encode
-from runcast.core.state import DeliveryState, load_state
+from runcast.core.state import DeliveryState, load_state, save_state
 from runcast.delivery.liveness import is_training, last_status
-from runcast.delivery.lock import exclusive
+from runcast.delivery.lock import exclusive, is_held
 from runcast.delivery.once import Outcome, Progress, Result, deliver, outcome
-from runcast.delivery.overview import waiting_points
+from runcast.delivery.overview import shown, waiting_points
 
 # Decides how a tracker takes part here and now, given its name and whether offline was asked for:
 # `runcast.autodetect.decide`. An argument, as this folder knows nothing of autodetection.
@@ -27,6 +27,7 @@ def sync(
     *,
     decide: Decide,
     offline: bool | None = None,
+    mend: bool = False,
     progress: Progress | None = None,
 ) -> list[Outcome]:
     """Deliver what each tracker of a run lacks, all at the same time; return what became of each.
@@ -39,6 +40,7 @@ def sync(
         names: The trackers; default: all that have a part in the run.
         decide: Decides how a tracker takes part.
         offline: True: local modes only. False: online only. None: as the run was begun.
+        mend: Whether to read each tracker back first, and to deliver again what it has lost.
         progress: Called now and then with a tracker, the points that it has and the points that it will have.
 
     Raises:
@@ -48,10 +50,9 @@ def sync(
     chosen = list(file.trackers if names is None else names)
     for name in chosen:
         if name not in file.trackers:
-            raise OptionError(
-                f"{name} has no part in this run. Cast it there with: runcast replay {file.id} --to {name}"
-            )
-    settled = {name: _settle(directory, file, name, decide, offline) for name in chosen}
+            command = f"runcast replay {shown(directory.path)} --to {name}"
+            raise OptionError(f"{name} has no part in this run. Cast it there with: {command}")
+    settled = {name: _settle(directory, file, name, decide, offline, mend) for name in chosen}
     directory.save(file)
     delivered = deliver(directory, [name for name in chosen if settled[name] is None], progress)
     return [settled[name] or delivered[name] for name in chosen]
@@ -110,21 +111,25 @@ def close(directory: RunDirectory, status: Status) -> None:
     journal.close()
 
 
-def _settle(directory: RunDirectory, file: RunFile, name: str, decide: Decide, offline: bool | None) -> Outcome | None:
+def _settle(
+    directory: RunDirectory, file: RunFile, name: str, decide: Decide, offline: bool | None, mend: bool
+) -> Outcome | None:
     """Decide how a tracker is delivered to, and write it into *file*; return the outcome if there is nothing to do."""
     folder = directory.tracker(name)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     choice, state = file.trackers[name], load_state(folder)
-    if state is not None and state.phase == "finished" and _has_all(directory, choice, state):
-        return outcome(directory, name, "complete", state, note=_stays_local(file, name, decide))
+    if state is not None and state.phase == "finished" and _has_all(directory, choice, state) and not mend:
+        return outcome(directory, name, "complete", state, note=_stays_local(directory, file, name, decide))
     if choice.measures and not _is_opened(state):
         return Outcome(
             name=name, result="absent", note="it measured nothing, as it was not there while the run trained"
         )
-    with exclusive(folder) as is_free:
-        if not is_free:
-            return outcome(directory, name, "busy", state, note="another process is delivering to it")
-    if _is_opened(state):
+    if is_held(folder):
+        return outcome(directory, name, "busy", state, note="another process is delivering to it")
+    if state is not None and _is_opened(state):
+        if mend:
+            state.phase, state.clean = "suspended", False  # as after a sudden death: the next delivery asks the tracker
+            save_state(folder, state)
         return None
     if offline is None and choice.reason == "offline=True":
         offline = True  # the script asked for it; only the user at the command line may say otherwise
@@ -158,11 +163,15 @@ def _already(directory: RunDirectory, file: RunFile, name: str, decide: Decide) 
     state = load_state(directory.tracker(name)) or DeliveryState()
     waiting = waiting_points(directory.journal, state.cursor, name)
     result: Result = "waiting" if waiting else "complete" if state.phase == "finished" else "open"
-    note = f"it has this run already{f'; what is new comes with: runcast sync {file.id}' if waiting else ''}"
-    return outcome(directory, name, result, state, waiting=waiting, note=_stays_local(file, name, decide) or note)
+    note = (
+        f"it has this run already{f'; what is new comes with: runcast sync {shown(directory.path)}' if waiting else ''}"
+    )
+    return outcome(
+        directory, name, result, state, waiting=waiting, note=_stays_local(directory, file, name, decide) or note
+    )
 
 
-def _stays_local(file: RunFile, name: str, decide: Decide) -> str | None:
+def _stays_local(directory: RunDirectory, file: RunFile, name: str, decide: Decide) -> str | None:
     """Say how to send a run online that was begun locally, if there are credentials now."""
     try:
         now = decide(name, None)
@@ -170,7 +179,8 @@ def _stays_local(file: RunFile, name: str, decide: Decide) -> str | None:
         return None
     if file.trackers[name].online or not now.online:
         return None
-    return f"it stays local, as it was begun. To send it online ({now.reason}): runcast replay {file.id} --to {name} --again"
+    command = f"runcast replay {shown(directory.path)} --to {name} --again"
+    return f"it stays local, as it was begun. To send it online ({now.reason}): {command}"
 
 
 def _forget(directory: RunDirectory, file: RunFile, name: str, choice: TrackerChoice) -> None:
@@ -182,7 +192,8 @@ def _forget(directory: RunDirectory, file: RunFile, name: str, choice: TrackerCh
     if file.trackers[name].online or not choice.online:
         where = "online" if file.trackers[name].online else "locally"
         raise TrackerUnavailableError(
-            f"{name} has this run {where} already and would have it twice. --again sends a local run online, once credentials are configured."
+            f"{name} has this run {where} already and would have it twice. "
+            "--again sends a local run online, once credentials are configured."
         )
     with exclusive(directory.tracker(name)) as is_free:
         if not is_free:

@@ -1,4 +1,7 @@
-"""Whether each tracker really has the run: its own reader against the journal, point by point, each in a process of its own."""
+"""Whether each tracker really has the run: its own reader against the journal, point by point.
+
+Each is read in a process of its own, as reading means importing its SDK.
+"""
 
 import contextlib
 import subprocess
@@ -14,7 +17,7 @@ from runcast.core.layout import RunDirectory, RunFile
 from runcast.core.options import seconds
 from runcast.core.state import DeliveryState, load_state
 from runcast.delivery.comparison import Verdict
-from runcast.delivery.overview import waiting_points
+from runcast.delivery.overview import open_command, place, shown, waiting_points
 from runcast.delivery.process import child_environment
 
 READ_S = 300.0
@@ -47,6 +50,8 @@ def verify(
                 if verdict is not None:
                     del readers[name]
                     verdicts[name] = verdict
+                    if verdict.error is not None:
+                        _describe(verdict, directory, file)
                     if progress is not None:
                         progress(verdict)
             if readers:
@@ -102,11 +107,23 @@ class _Reader:
 
 def _unopened(directory: RunDirectory, file: RunFile, name: str, state: DeliveryState | None) -> Verdict:
     if name not in file.trackers:
-        return Verdict(name=name, error=f"it has no part in this run: runcast replay {file.id} --to {name}")
+        return Verdict(
+            name=name, error=f"it has no part in this run: runcast replay {shown(directory.path)} --to {name}"
+        )
     choice, waiting = file.trackers[name], waiting_points(directory.journal, 0, name)
     if choice.measures and state is None:
         return Verdict(name=name, note="it measured nothing, as it was not there while the run trained")
     error = (
-        state.error if state is not None and state.error else f"nothing was delivered to it yet: runcast sync {file.id}"
+        state.error
+        if state is not None and state.error
+        else f"nothing was delivered to it yet: runcast sync {shown(directory.path)}"
     )
     return Verdict(name=name, online=choice.online, logged=waiting, waiting=waiting, error=error)
+
+
+def _describe(verdict: Verdict, directory: RunDirectory, file: RunFile) -> None:
+    """Add what is known of a tracker that could not be read."""
+    verdict.online = file.trackers[verdict.name].online
+    verdict.where = place(directory, verdict.name, load_state(directory.tracker(verdict.name)))
+    verdict.open_command = open_command(directory, verdict.name, verdict.where)
+    verdict.logged = waiting_points(directory.journal, 0, verdict.name)

@@ -1,5 +1,6 @@
 """`report_to`: every form that people write, what it selects, and what it says when it cannot."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -174,7 +175,7 @@ def test_a_folder_named_wandb_is_no_wandb(site: Site, tmp_path: Path, monkeypatc
     work = tmp_path / "work"
     (work / "wandb" / "offline-run-1").mkdir(parents=True)
     monkeypatch.chdir(work)
-    monkeypatch.syspath_prepend(work)
+    monkeypatch.setattr(sys, "path", [str(work), *sys.path])  # not syspath_prepend, which would undo it wrongly
 
     assert "is not installed" in select("all", environ={}).skipped["wandb"]
 

@@ -99,6 +99,12 @@ def test_a_wrong_word_in_a_variable_is_told_like_an_argument() -> None:
         settle({}, {"RUNCAST_DELIVERY": "pigeon"})
 
 
+def test_a_wrong_time_for_the_end_is_told_at_the_start() -> None:
+    """RUNCAST_FINISH_TIMEOUT_S is read when the run ends, but checked when it begins."""
+    with pytest.raises(OptionError, match="RUNCAST_FINISH_TIMEOUT_S='soon' is not a number of seconds"):
+        settle({}, {"RUNCAST_FINISH_TIMEOUT_S": "soon"})
+
+
 def test_seconds_are_numbers() -> None:
     """A duration in the environment is a number of seconds, or an error that names the variable."""
     assert seconds("X", 5.0, {}) == 5.0

@@ -39,6 +39,7 @@ with exclusive(Path(sys.argv[1])) as mine:
 
 
 def results(outcomes: list[Outcome]) -> dict[str, tuple[str, int, int]]:
+    """Say of each tracker what became of it, how many points were added and how many are there."""
     return {outcome.name: (outcome.result, outcome.delivered, outcome.points) for outcome in outcomes}
 
 

@@ -27,11 +27,13 @@ def plain_run(make_run: MakeRun, add_plain: AddPlain) -> RunDirectory:
 
 
 def only(verdicts: list[Verdict]) -> Verdict:
+    """Return the one verdict that there is."""
     assert len(verdicts) == 1
     return verdicts[0]
 
 
 def lines_of(directory: RunDirectory) -> Path:
+    """Return the file that PlainTracker keeps."""
     return directory.tracker("plain") / "lines.jsonl"
 
 
@@ -62,7 +64,7 @@ def test_a_missing_and_a_doubled_point_are_found_in_dvclive(make_run: MakeRun) -
 
 
 def test_a_lost_and_a_copied_file_are_found_in_tensorboard(make_run: MakeRun) -> None:
-    """Without its events a tracker lacks every point; with a copy of them it has each twice."""
+    """Without its events a tracker lacks every point; with a copy of them it has each twice. What is lost is mended."""
     directory = make_run(["tensorboard"])
     sync(directory, decide=decide)
     folder = directory.tracker("tensorboard")
@@ -75,7 +77,11 @@ def test_a_lost_and_a_copied_file_are_found_in_tensorboard(make_run: MakeRun) ->
     whole = only(verify(directory))
     events.unlink()
     empty = only(verify(directory))
+    results = {outcome.name: outcome.result for outcome in sync(directory, decide=decide, mend=True)}
+    mended = only(verify(directory))
 
+    assert results == {"tensorboard": "complete"}
+    assert (mended.found, mended.is_right) == (20, True)
     assert (doubled.found, doubled.missing, doubled.extra, doubled.twice) == (20, 0, 20, 20)
     assert (whole.found, whole.precision, whole.is_right) == (20, "float32", True)
     assert (empty.found, empty.missing) == (0, 20)
@@ -151,6 +157,7 @@ def test_a_tracker_that_cannot_be_read_says_why(
     assert dead.error == "it could not be read: its reader ended with exit status 3"
     assert gone.error is not None
     assert "FileNotFoundError" in gone.error
+    assert (gone.logged, gone.where) == (20, str(lines_of(plain_run).parent))
 
 
 def test_a_meter_is_compared_with_its_own_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

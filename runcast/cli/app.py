@@ -1,0 +1,71 @@
+"""The commands put together: their order, the options of `runcast` itself, and what an error looks like."""
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from runcast.cli.demo import demo
+from runcast.cli.doctor import doctor
+from runcast.cli.options import EXIT_USAGE
+from runcast.cli.show import show
+from runcast.cli.status import status
+from runcast.cli.sync import replay, sync
+from runcast.cli.verify import verify
+
+EPILOG = """
+\b
+Exit status of every command:
+  0    all is well
+  1    something is missing, waiting, wrong or refused
+  2    it could not be done as asked: a wrong option, no such run or tracker
+  130  interrupted
+"""
+
+
+def run(arguments: Sequence[str] | None = None) -> None:
+    """Run the command that the arguments name; by default, those of the process.
+
+    An error that is the user's to mend is one message, without a traceback.
+    """
+    from runcast.core.errors import RuncastError
+
+    try:
+        make_app()(args=arguments, prog_name="runcast")
+    except RuncastError as error:
+        typer.echo(f"runcast: {error}", err=True)
+        sys.exit(EXIT_USAGE)
+
+
+def make_app() -> typer.Typer:
+    """Make the application with all of its commands."""
+    app = typer.Typer(
+        help="One run, cast to every tracker: look at runs, deliver what still waits, check that it arrived.",
+        epilog=EPILOG,
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_options)
+    for command in (doctor, demo, status, show, sync, replay, verify):
+        app.command(epilog=EPILOG)(command)
+    return app
+
+
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=lambda on: _version(on), is_eager=True)
+    ] = False,
+) -> None:
+    pass
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from runcast import __version__
+
+        typer.echo(f"runcast {__version__}")
+        raise typer.Exit

@@ -1,0 +1,55 @@
+"""The arguments that several commands share, and the exit statuses."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeAlias
+
+import typer
+
+if TYPE_CHECKING:
+    from runcast.core.layout import RunDirectory
+
+EXIT_OK, EXIT_WRONG, EXIT_USAGE = 0, 1, 2
+
+RunWord: TypeAlias = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="RUN",
+        help="A run's id, the beginning of its id, its name or its folder. Default: the newest run.",
+        show_default=False,
+    ),
+]
+Root: TypeAlias = Annotated[Path, typer.Option("--dir", envvar="RUNCAST_DIR", help="The folder that holds the runs.")]
+Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on standard output.")]
+Trackers: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--tracker",
+        "-t",
+        metavar="NAME",
+        help="Only this tracker; may be given again. Default: all.",
+        show_default=False,
+    ),
+]
+Offline: TypeAlias = Annotated[
+    bool | None,
+    typer.Option(
+        "--offline/--online",
+        envvar="RUNCAST_OFFLINE",
+        help="Only local modes, or only online ones. Default: online where credentials are configured.",
+        show_default=False,
+    ),
+]
+
+
+def canonical(names: list[str] | None) -> list[str] | None:
+    """Return the table's names of trackers as the user wrote them; None if none was given."""
+    from runcast.autodetect.selection import canonical_name
+
+    return [canonical_name(name) for name in names] if names else None
+
+
+def find(word: str | None, root: Path) -> "RunDirectory":
+    """Find the run that the user means."""
+    from runcast.core.layout import find_run
+
+    return find_run(word, root)

@@ -1,0 +1,134 @@
+"""How everything looks: one console, calm tables without frames, numbers and times that people read.
+
+Eighty columns are enough.
+"""
+
+import time
+from collections.abc import Collection, Iterable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+STYLES = {
+    "finished": "green",
+    "complete": "green",
+    "running": "cyan",
+    "open": "cyan",
+    "delivering": "cyan",
+    "busy": "cyan",
+    "killed": "yellow",
+    "waiting": "yellow",
+    "retrying": "yellow",
+    "failed": "red",
+    "crashed": "red",
+    "refused": "red",
+    "unavailable": "red",
+}
+
+
+def console() -> Console:
+    """Return the console on standard output; colours only where there is a terminal."""
+    return Console(highlight=False, emoji=False, markup=False)
+
+
+def print_json(value: Any) -> None:
+    """Print a struct, or anything made of structs, as JSON."""
+    typer.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+
+
+def table(*columns: str, right: Collection[str] = (), shrinks: str = "", wraps: str = "") -> Table:
+    """Make a table without a frame; the columns in *right* hold numbers.
+
+    Where the terminal is too narrow, the column *shrinks* is cut, or the column *wraps* is broken.
+    """
+    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for column in columns:
+        made.add_column(
+            column,
+            justify="right" if column in right else "left",
+            no_wrap=not column or column not in (shrinks, wraps),
+            overflow="fold" if column and column == wraps else "ellipsis",
+        )
+    return made
+
+
+def word(text: str | None) -> Text:
+    """Colour a status, a phase or a result."""
+    return Text(text or "–", style=STYLES.get(text or "", "dim"))
+
+
+def mark(right: bool) -> Text:
+    """Return a tick or a cross."""
+    return Text("✓", style="green") if right else Text("✗", style="red")
+
+
+def line(out: Console, text: Any = "") -> None:
+    """Print a line that must not be broken, such as a command to copy, however narrow the terminal is."""
+    out.print(text, soft_wrap=True)
+
+
+def commands(out: Console, title: str, rows: Iterable[tuple[str, str | None]]) -> None:
+    """Print a list of names and commands (or addresses) to copy, if there is any."""
+    known = [(name, command) for name, command in rows if command]
+    if known:
+        out.print()
+        out.print(title, style="dim")
+        width = max(len(name) for name, _ in known)
+        for name, command in known:
+            line(out, f"  {name:<{width}}  {command}" if width else f"  {command}")
+
+
+def notes(out: Console, rows: Iterable[tuple[str, str]]) -> None:
+    """Print what went wrong, or is worth knowing, one paragraph for each name."""
+    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, text in rows:
+        grid.add_row(name, text)
+    if grid.row_count:
+        out.print()
+        out.print(grid)
+
+
+def count(number: int) -> str:
+    """Write 12345 as 12,345."""
+    return f"{number:,}"
+
+
+def ago(moment: float) -> str:
+    """Say how long ago a moment was."""
+    seconds = max(0.0, time.time() - moment)
+    for length, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= length:
+            return f"{seconds // length:.0f} {unit} ago"
+    return "just now"
+
+
+def number(value: float) -> str:
+    """Write a metric's value with four significant digits."""
+    return f"{value:.4g}" if isinstance(value, float) else f"{value:,}"
+
+
+def size(size_bytes: float) -> str:
+    """Write a size with a unit."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size_bytes < 1024 or unit == "GiB":
+            break
+        size_bytes /= 1024
+    return f"{size_bytes:.0f} {unit}" if unit == "B" else f"{size_bytes:.1f} {unit}"
+
+
+def nearby(where: str | None, run_path: str) -> str:
+    """Write a place without the run's folder, which the lines above name; of a database, its file."""
+    if where is None:
+        return "–"
+    if where.startswith("sqlite:///"):
+        from runcast.delivery.overview import shown
+
+        where = shown(Path(where.removeprefix("sqlite:///")))
+    return where.removeprefix(f"{run_path}/")

@@ -1,0 +1,136 @@
+"""`runcast sync` and `runcast replay`: deliver what is in the journal, now."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from runcast.cli.options import EXIT_WRONG, Json, Offline, Root, RunWord, Trackers, canonical, find
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from runcast.core.layout import RunDirectory
+    from runcast.delivery.once import Outcome
+
+STATUSES = ("finished", "failed", "killed", "crashed")
+
+
+def sync(
+    run: RunWord = None,
+    root: Root = Path("runs"),
+    tracker: Trackers = None,
+    offline: Offline = None,
+    every: Annotated[bool, typer.Option("--all", help="Every run in the folder, instead of one.")] = False,
+    mend: Annotated[
+        bool, typer.Option("--mend", help="Read each tracker back first, and deliver again what it has lost.")
+    ] = False,
+    close: Annotated[
+        str | None,
+        typer.Option(
+            metavar="STATUS",
+            help=f"End a run whose training died on another machine: {', '.join(STATUSES)}.",
+            show_default=False,
+        ),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Deliver what the trackers still lack.
+
+    Does what the delivery processes do beside a training, later: after an outage, or on another machine. Doing it
+    twice delivers nothing twice.
+    """
+    from runcast.autodetect import decide
+    from runcast.cli.bars import Bars
+    from runcast.cli.output import console, print_json
+    from runcast.core.layout import list_runs
+    from runcast.delivery.sync import close as close_run, sync as deliver
+
+    if every and (run or close):
+        raise typer.BadParameter("it takes every run: leave RUN and --close out", param_hint="--all")
+    if close is not None and close not in STATUSES:
+        raise typer.BadParameter(f"it must be one of {', '.join(STATUSES)}", param_hint="--close")
+    names = canonical(tracker)
+    directories = list_runs(root) if every else [find(run, root)]
+    found: dict[str, list[Outcome]] = {}
+    for directory in directories:
+        if close is not None:
+            close_run(directory, close)  # type: ignore[arg-type]
+        with Bars(quiet=json) as bars:
+            here = _taking_part(names, directory) if every else names
+            outcomes = deliver(directory, here, decide=decide, offline=offline, mend=mend, progress=bars.show)
+        found[directory.path.name] = outcomes
+        if not json:
+            _print_outcomes(console(), directory, outcomes)
+    if json:
+        print_json(found)
+    if not all(outcome.is_right for outcomes in found.values() for outcome in outcomes):
+        raise typer.Exit(EXIT_WRONG)
+
+
+def replay(
+    to: Annotated[str, typer.Option("--to", metavar="NAME", help="The tracker.", show_default=False)],
+    run: RunWord = None,
+    root: Root = Path("runs"),
+    offline: Offline = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="Send a run that the tracker has locally online, from its first record on.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Cast a run to one more tracker.
+
+    The tracker gets the whole run, from its journal. It need not have been installed when the run trained.
+    """
+    from runcast.autodetect import decide
+    from runcast.autodetect.selection import canonical_name
+    from runcast.cli.bars import Bars
+    from runcast.cli.output import console, print_json
+    from runcast.delivery.sync import replay as deliver
+
+    name, directory = canonical_name(to), find(run, root)
+    with Bars(quiet=json) as bars:
+        outcome = deliver(directory, name, decide=decide, offline=offline, again=again, progress=bars.show)
+    if json:
+        print_json(outcome)
+    else:
+        _print_outcomes(console(), directory, [outcome])
+    if not outcome.is_right:
+        raise typer.Exit(EXIT_WRONG)
+
+
+def _taking_part(names: list[str] | None, directory: "RunDirectory") -> list[str] | None:
+    """Keep the trackers that have a part in the run."""
+    return None if names is None else [name for name in names if name in directory.load().trackers]
+
+
+def _print_outcomes(out: "Console", directory: "RunDirectory", outcomes: "list[Outcome]") -> None:
+    from rich.text import Text
+
+    from runcast.cli.output import commands, count, line, notes, table, word
+    from runcast.delivery.liveness import run_status
+    from runcast.delivery.overview import shown
+
+    file = directory.load()
+    status = run_status(directory, file)
+    line(out, Text.assemble((file.name, "bold"), f"  {shown(directory.path)}  ", word(status)))
+    out.print()
+    if not outcomes:
+        out.print("It was cast to no tracker. Choose one with: runcast replay --to NAME")
+        return
+    listed = table(
+        "tracker", "result", "delivered", "there now", "waiting", right=("delivered", "there now", "waiting")
+    )
+    for outcome in outcomes:
+        listed.add_row(
+            outcome.name, word(outcome.result), count(outcome.delivered), count(outcome.points), count(outcome.waiting)
+        )
+    out.print(listed)
+    notes(out, [(outcome.name, outcome.note) for outcome in outcomes if outcome.note])
+    if status == "running":
+        notes(out, [("", "The run still trains: sync it again when it has ended.")])
+    elif status == "unknown":
+        where = f"on {file.host}, which cannot be seen from here"
+        notes(out, [("", f"The run has no end yet: it trains, or died, {where}. It stays open everywhere.")])
+        commands(out, "If it is over, close it with", [("", f"runcast sync {shown(directory.path)} --close crashed")])
+    commands(out, "Open it with", [(outcome.name, outcome.open_command or outcome.where) for outcome in outcomes])

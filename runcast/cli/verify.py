@@ -1,0 +1,95 @@
+"""`runcast verify`: what each tracker really has."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from runcast.cli.options import EXIT_WRONG, Json, Root, RunWord, Trackers, canonical, find
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from runcast.core.layout import RunDirectory
+    from runcast.delivery.comparison import Verdict
+
+
+def verify(run: RunWord = None, root: Root = Path("runs"), tracker: Trackers = None, json: Json = False) -> None:
+    """Compare what the trackers have with the journal.
+
+    Reads each one back with its own reader, and compares point by point.
+    """
+    from runcast.cli.output import console, print_json
+
+    directory = find(run, root)
+    verdicts = read_with_bar(directory, canonical(tracker), quiet=json)
+    print_json(as_json(verdicts)) if json else print_verdicts(console(), directory, verdicts)
+    if not all(verdict.is_right for verdict in verdicts):
+        raise typer.Exit(EXIT_WRONG)
+
+
+def read_with_bar(directory: "RunDirectory", names: list[str] | None = None, *, quiet: bool = False) -> "list[Verdict]":
+    """Read the trackers back, with a bar that counts them."""
+    from runcast.cli.bars import Bars
+    from runcast.delivery.verify import verify as read_back
+
+    total, seen = len(names or directory.load().trackers), 0
+    with Bars(quiet=quiet) as bars:
+        bars.show("reading back", 0, total)
+
+        def count(_: object) -> None:
+            nonlocal seen
+            seen += 1
+            bars.show("reading back", seen, total)
+
+        return read_back(directory, names, count)
+
+
+def as_json(verdicts: "list[Verdict]") -> list[dict[str, Any]]:
+    """Add to each verdict what it comes to."""
+    from msgspec.structs import asdict
+
+    return [{**asdict(v), "is_right": v.is_right, "problems": v.problems()} for v in verdicts]
+
+
+def print_verdicts(out: "Console", directory: "RunDirectory", verdicts: "list[Verdict]") -> None:
+    """Print THE table: tracker, points found of points logged, status, where the run is, what opens it."""
+    from rich.text import Text
+
+    from runcast.cli.output import commands, count, line, mark, nearby, notes, table, word
+    from runcast.delivery.overview import shown
+
+    file = directory.load()
+    line(out, Text.assemble((file.name, "bold"), f"  {shown(directory.path)}"))
+    out.print()
+    if not verdicts:
+        out.print("It was cast to no tracker. Choose one with: runcast replay --to NAME")
+        return
+    listed = table("", "tracker", "points", "besides", "status", "where", right=("points",), shrinks="where")
+    for verdict in verdicts:
+        points = f"{count(verdict.found)} of {count(verdict.logged)}"
+        where = nearby(verdict.where, shown(directory.path))
+        listed.add_row(mark(verdict.is_right), verdict.name, points, _besides(verdict), word(verdict.status), where)
+    out.print(listed)
+    problems = [(verdict.name, problem) for verdict in verdicts for problem in verdict.problems()]
+    known = [(verdict.name, note) for verdict in verdicts for note in _remarks(verdict)]
+    notes(out, problems)
+    notes(out, known)
+    commands(out, "Open it with", [(verdict.name, verdict.open_command or verdict.where) for verdict in verdicts])
+
+
+def _besides(verdict: "Verdict") -> str:
+    """Say how many params, summary values, tags, artifacts and media are right."""
+    found = sum(tally.found for tally in verdict.others.values())
+    logged = sum(tally.logged for tally in verdict.others.values())
+    return f"{found} of {logged}" if logged else "–"
+
+
+def _remarks(verdict: "Verdict") -> list[str]:
+    remarks = [verdict.note] if verdict.note else []
+    remarks += [f"refused {number}: {reason}" for reason, number in verdict.refused_for.items()]
+    if verdict.precision == "float32" and verdict.logged:
+        remarks.append("keeps 32-bit floats: values were compared as such")
+    if verdict.renamed:
+        remarks.append(f"holds {verdict.renamed} names in another spelling")
+    return remarks

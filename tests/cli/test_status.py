@@ -1,0 +1,113 @@
+"""`runcast status`."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import runcast
+from runcast.core.layout import RunDirectory
+
+KILLED = """
+import os, signal, runcast
+run = runcast.init("shapes", id="shot", report_to="none")
+run.log({"loss": 1.0}, step=0)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def listed(answer) -> dict[str, str]:  # type: ignore[no-untyped-def]
+    """Map each listed run to its status."""
+    return {run["id"]: run["status"] for run in json.loads(answer.out)}
+
+
+def test_without_runs_it_says_how_to_make_one(cli) -> None:  # type: ignore[no-untyped-def]
+    """An empty folder is no error."""
+    answer = cli("status")
+
+    assert answer.status == 0
+    assert "runcast demo" in answer.out
+    assert json.loads(cli("status", "--json").out) == []
+
+
+def test_a_run_is_what_its_journal_says(cli) -> None:  # type: ignore[no-untyped-def]
+    """Each end has its status, and a run without an end whose process lives is running."""
+    for status in ("finished", "failed", "killed"):
+        runcast.init("shapes", id=status, report_to="none").finish(status)
+    alive = runcast.init("shapes", id="alive", report_to="none")
+
+    assert listed(cli("status", "--json")) == {
+        "finished": "finished",
+        "failed": "failed",
+        "killed": "killed",
+        "alive": "running",
+    }
+
+    alive.finish()
+    assert listed(cli("status", "--json"))["alive"] == "finished"
+
+
+def test_a_run_whose_process_was_killed_is_crashed(cli) -> None:  # type: ignore[no-untyped-def]
+    """A process that disappeared without a word leaves a run that is crashed, not running for ever."""
+    done = subprocess.run([sys.executable, "-c", KILLED])
+    assert done.returncode == -signal.SIGKILL
+
+    assert listed(cli("status", "--json")) == {"shot": "crashed"}
+
+
+def test_a_run_without_an_end_on_another_machine_is_unknown(cli) -> None:  # type: ignore[no-untyped-def]
+    """Nobody can see from here whether another machine still trains."""
+    runcast.init("shapes", id="far", report_to="none")
+    directory = RunDirectory(Path("runs/far"))
+    file = directory.load()
+    file.host = "elsewhere"
+    directory.save(file)
+
+    assert listed(cli("status", "--json")) == {"far": "unknown"}
+
+
+def test_one_run_can_be_named_in_many_ways(cli, finished_run: runcast.Run) -> None:  # type: ignore[no-untyped-def]
+    """An id, its beginning, a name and a path lead to the same run."""
+    for word in (finished_run.id, finished_run.id[:-2], "first-try", str(finished_run.dir), "last"):
+        assert json.loads(cli("status", word, "--json").out)["points"] == 16
+
+
+def test_a_run_that_is_not_there_is_a_usage_error(cli, finished_run: runcast.Run) -> None:  # type: ignore[no-untyped-def]
+    """A wrong id is exit status 2, and the message names ids that exist; standard output stays empty."""
+    answer = cli("status", "nothing")
+
+    assert (answer.status, answer.out) == (2, "")
+    assert finished_run.id in answer.err
+
+
+def test_a_damaged_run_does_not_hide_the_others(cli, finished_run: runcast.Run) -> None:  # type: ignore[no-untyped-def]
+    """The list shows the runs that can be read and names the one that cannot."""
+    broken = Path("runs/broken")
+    broken.mkdir()
+    (broken / "run.json").write_text("{")
+
+    answer = cli("status", "--json")
+
+    assert answer.status == 0
+    assert listed(answer) == {finished_run.id: "finished"}
+    assert "broken" in answer.err
+
+
+def test_the_limit_keeps_the_newest(cli) -> None:  # type: ignore[no-untyped-def]
+    """`--limit 1` shows the last run."""
+    for name in ("one", "two"):
+        runcast.init("shapes", id=name, report_to="none").finish()
+
+    assert listed(cli("status", "--limit", "1", "--json")) == {"two": "finished"}
+
+
+@pytest.mark.parametrize("arguments", [("status",), ("status", "last")])
+def test_status_fits_eighty_columns(cli, finished_run: runcast.Run, arguments: tuple[str, ...]) -> None:  # type: ignore[no-untyped-def]
+    """Neither the list nor a run's details are broken by a narrow terminal."""
+    answer = cli(*arguments)
+
+    assert finished_run.name in answer.out
+    assert max(map(len, answer.out.splitlines())) <= 80
