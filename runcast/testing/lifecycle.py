@@ -213,8 +213,9 @@ def foreign_run(stage: Stage) -> None:
         expect(is_open(), "`foreign` did not open a run")
         stage.deliver()
         expect(is_open(), "the run that was open before is closed")
-    if "metrics" in stage.tracker.supports:
-        stage.expect_points([("loss", 0.5, 0)])
+    if "metrics" in stage.tracker.supports:  # the user's own points may be there, too
+        found = [point[:3] for point in stage.read().points].count((stage.tracker.names.encode("loss"), 0.5, 0))
+        expect(found == 1, f"our point is there {found} times")
 
 
 def measurements(stage: Stage) -> None:

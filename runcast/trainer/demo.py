@@ -92,7 +92,7 @@ def load_digits() -> tuple[torch.utils.data.Dataset[Any], torch.utils.data.Datas
         from sklearn import datasets
     except ImportError as error:
         raise OptionError(
-            "The demo needs scikit-learn for its data. Install it with: pip install 'runcast[trainer]'"
+            "The demo needs scikit-learn for its data. Install it with: pip install 'runcast[demo]'"
         ) from error
     digits = datasets.load_digits()
     images = torch.tensor(digits.images, dtype=torch.float32).unsqueeze(1) / 16

@@ -30,3 +30,30 @@ def open_wandb_run(folder: Path) -> Iterator[Callable[[], bool]]:
     with wandb.init(dir=folder, project="foreign") as run:
         run.log({"own": 1})
         yield lambda: wandb.run is run
+
+
+@contextlib.contextmanager
+def open_comet_run(folder: Path) -> Iterator[Callable[[], bool]]:
+    """Open an offline experiment in this process."""
+    import comet_ml
+
+    experiment = comet_ml.OfflineExperiment(project_name="foreign", offline_directory=str(folder / "foreign"))
+    try:
+        yield lambda: not experiment.ended
+    finally:
+        experiment.end()
+
+
+@contextlib.contextmanager
+def open_clearml_run(folder: Path) -> Iterator[Callable[[], bool]]:
+    """Open an offline task in this process."""
+    from clearml import Task
+    from clearml.config import config_obj
+
+    config_obj.set_overrides({"sdk": {"development": {"report_use_subprocess": False}}})  # closing it may take minutes
+    Task.set_offline(True)
+    task = Task.init("foreign", "foreign", reuse_last_task_id=False, auto_connect_frameworks=False)
+    try:
+        yield lambda: Task.current_task() is task
+    finally:
+        task.close()

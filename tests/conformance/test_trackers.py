@@ -12,7 +12,12 @@ from runcast.integrations.table import TABLE
 from runcast.testing import GUARANTEES
 
 # The trackers that can join a run which the user opened by the service's own means.
-FOREIGN = {"mlflow": "open_mlflow_run", "wandb": "open_wandb_run"}
+FOREIGN = {
+    "clearml": "open_clearml_run",
+    "comet_ml": "open_comet_run",
+    "mlflow": "open_mlflow_run",
+    "wandb": "open_wandb_run",
+}
 
 
 @pytest.mark.slow
