@@ -9,7 +9,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = [page for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))) if "```python" in page.read_text(encoding="utf-8")]
+PAGES = [
+    page
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
+    if "```python" in page.read_text(encoding="utf-8")
+]
 PREPARE = "import runcast\nruncast.init(id='my-run', report_to='none').finish()\n"
 
 
@@ -26,7 +30,9 @@ def test_every_snippet_runs(page: Path, tmp_path: Path) -> None:
     for code in [PREPARE, *snippets(page)]:
         program.write_text(code, encoding="utf-8")
 
-        done = subprocess.run([sys.executable, str(program)], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(
+            [sys.executable, str(program)], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
+        )
 
         assert done.returncode == 0, f"{code}\n{done.stderr}"
 
