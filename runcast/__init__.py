@@ -8,7 +8,62 @@
 Public names are found when they are first used: importing runcast imports neither torch nor any tracker.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from runcast.callbacks.files import (
+        CSVLoggerCallback as CSVLoggerCallback,
+        JSONLLoggerCallback as JSONLLoggerCallback,
+    )
+    from runcast.callbacks.flow import DefaultFlowCallback as DefaultFlowCallback
+    from runcast.callbacks.functions import LambdaCallback as LambdaCallback
+    from runcast.callbacks.metric import MetricCallback as MetricCallback
+    from runcast.callbacks.notify import NotifyCallback as NotifyCallback
+    from runcast.callbacks.progress import PrinterCallback as PrinterCallback, ProgressCallback as ProgressCallback
+    from runcast.callbacks.rates import (
+        LearningRateCallback as LearningRateCallback,
+        ReduceLROnPlateauCallback as ReduceLROnPlateauCallback,
+    )
+    from runcast.callbacks.reporting import ReportCallback as ReportCallback
+    from runcast.callbacks.saving import ModelCheckpointCallback as ModelCheckpointCallback
+    from runcast.callbacks.stopping import (
+        EarlyStoppingCallback as EarlyStoppingCallback,
+        TerminateOnNaNCallback as TerminateOnNaNCallback,
+    )
+    from runcast.core.errors import (
+        CallbackError as CallbackError,
+        CheckpointError as CheckpointError,
+        FinalError as FinalError,
+        JournalError as JournalError,
+        OptionError as OptionError,
+        RetryableError as RetryableError,
+        RuncastError as RuncastError,
+        TrackerError as TrackerError,
+        TrackerUnavailableError as TrackerUnavailableError,
+        UnknownTrackerError as UnknownTrackerError,
+    )
+    from runcast.core.events import (
+        TrainerCallback as TrainerCallback,
+        TrainerControl as TrainerControl,
+        TrainerState as TrainerState,
+    )
+    from runcast.core.init import init as init
+    from runcast.core.media import (
+        Audio as Audio,
+        Figure as Figure,
+        Histogram as Histogram,
+        Image as Image,
+        Table as Table,
+        Text as Text,
+        Video as Video,
+    )
+    from runcast.core.records import Point as Point
+    from runcast.core.run import Run as Run
+    from runcast.core.state import Statistics as Statistics
+    from runcast.integrations.contract import Reading as Reading, TrackedRun as TrackedRun, Tracker as Tracker
+    from runcast.trainer.arguments import TrainingArguments as TrainingArguments
+    from runcast.trainer.evaluation import EvalPrediction as EvalPrediction, PredictionOutput as PredictionOutput
+    from runcast.trainer.trainer import Trainer as Trainer
 
 __version__ = "0.1.0"
 

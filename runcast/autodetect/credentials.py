@@ -7,7 +7,6 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from runcast.integrations.table import Address, Credentials, Integration, Netrc, TextFile, Variables
 
@@ -32,11 +31,19 @@ def _found(credentials: Credentials, environ: Mapping[str, str]) -> str | None:
         return credentials.name if re.match(credentials.pattern, environ.get(credentials.name, "")) else None
     if isinstance(credentials, Netrc):
         path = Path(environ.get("NETRC") or _home(environ) / ".netrc")
-        host = urlsplit(environ.get(credentials.host_variable, "")).hostname or credentials.host
+        host = _host(environ.get(credentials.host_variable, "")) or credentials.host
         return str(path) if re.search(rf"^\s*machine\s+{re.escape(host)}(\s|$)", _text(path), re.MULTILINE) else None
     assert isinstance(credentials, TextFile)
     path = Path(environ.get(credentials.variable) or credentials.path.replace("~", str(_home(environ)), 1))
     return str(path) if re.search(credentials.pattern, _text(path), re.MULTILINE) else None
+
+
+def _host(url: str) -> str | None:
+    if not url:
+        return None
+    from urllib.parse import urlsplit  # rarely needed, and start-up counts
+
+    return urlsplit(url).hostname
 
 
 def _home(environ: Mapping[str, str]) -> Path:

@@ -1,11 +1,8 @@
 """The few lines that a run prints, all on standard error; `RUNCAST_QUIET=1` keeps all but the warnings back."""
 
 import contextlib
-import logging
 import os
 import sys
-
-_log = logging.getLogger("runcast")
 
 
 def say(message: str) -> None:
@@ -16,8 +13,9 @@ def say(message: str) -> None:
 
 def warn(message: str) -> None:
     """Tell the user what happened, why it matters and what to do; also through `logging`, for who listens there."""
-    if _log.hasHandlers():
-        _log.warning(message)
+    logging = sys.modules.get("logging")  # a script that has not imported it listens to nothing
+    if logging is not None and (log := logging.getLogger("runcast")).hasHandlers():
+        log.warning(message)
     else:
         _print(message)
 

@@ -6,7 +6,6 @@ The one file of `core` that reaches up, to `autodetect` and `delivery`, and only
 import atexit
 import os
 import sys
-import tempfile
 import time
 import weakref
 from collections.abc import Iterable, Mapping
@@ -119,6 +118,8 @@ def _open(options: Options, config: Any) -> tuple[RunDirectory, RunFile, Journal
     try:
         return _open_in(options, options.dir, config)
     except OSError as error:
+        import tempfile  # rarely needed, and start-up counts
+
         fallback = Path(tempfile.gettempdir()) / f"runcast-{os.getuid()}"
         warn(
             f"the folder {options.dir} cannot be written ({error.strerror}). Training goes on, and the run is kept in "

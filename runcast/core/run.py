@@ -1,7 +1,6 @@
 """A run: what the training script holds. Everything it is told becomes a record in the journal, at once."""
 
 import os
-import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -14,7 +13,6 @@ from runcast.core.copies import Copies
 from runcast.core.errors import OptionError, RuncastError
 from runcast.core.journal import Journal, JournalReader
 from runcast.core.layout import RunDirectory, RunFile
-from runcast.core.media import to_media
 from runcast.core.options import FINISH_VARIABLE, seconds
 from runcast.core.params import flatten, plain
 from runcast.core.records import (
@@ -164,7 +162,7 @@ class Run:
             target = self.dir / "artifacts" / f"{self._artifacts:04d}-{os.urandom(2).hex()}" / source.resolve().name
         try:
             size = snapshot(source, target)
-        except (OSError, shutil.Error) as error:
+        except OSError as error:
             warn(
                 f"the artifact {label!r} was not kept: {error}. Training goes on; log it again when {source} can be "
                 "read."
@@ -291,6 +289,8 @@ class Run:
             self._copies.add(step, now, copies)
 
     def _log_media(self, key: str, value: Any, step: int, now: float) -> bool:
+        from runcast.core.media import to_media  # rarely needed, and start-up counts
+
         media = to_media(value)
         if media is None:
             return False

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shutil
 from pathlib import Path
 
 COPY_BYTES = 64 * 2**20  # up to this size a copy; a bigger file is a hard link, which a rewrite in place would change
@@ -12,6 +11,8 @@ def snapshot(source: Path, target: Path) -> int:
     """Copy a file or folder (a big file becomes a hard link where possible); return its size in bytes."""
     target.parent.mkdir(mode=0o700, parents=True)
     if source.is_dir():
+        import shutil  # not needed before the first artifact, and start-up counts
+
         shutil.copytree(source, target, copy_function=_link_or_copy)
         return sum(file.stat().st_size for file in target.rglob("*") if file.is_file())
     _link_or_copy(source, target)
@@ -23,4 +24,6 @@ def _link_or_copy(source: str | Path, target: str | Path) -> None:
         with contextlib.suppress(OSError):
             os.link(source, target)
             return
+    import shutil
+
     shutil.copy2(source, target)

@@ -1,5 +1,7 @@
 """How a run ends."""
 
+# Not imported when it is needed: at exit, an import may call exec(), which makes Python forget that an interrupt ended
+# the script, and its exit code changes.
 import traceback
 
 from runcast.core.records import Status

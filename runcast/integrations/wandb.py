@@ -33,6 +33,7 @@ from pathlib import Path
 from typing import Any
 
 import wandb
+
 from runcast.core.errors import FinalError, RetryableError
 from runcast.integrations.contract import (
     ArtifactFile,
