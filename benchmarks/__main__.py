@@ -22,9 +22,7 @@ def main() -> int:
     """Measure, or load what was measured; show it."""
     arguments = _parse()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # measuring processes are ended on the way out
-    found = report.load(arguments.load) if arguments.load else _measure(arguments.only, arguments.quick)
-    if arguments.json:
-        report.save(found, arguments.json)
+    found = report.load(arguments.load) if arguments.load else _measure(arguments.only, arguments.quick, arguments.json)
     if arguments.write:
         report.write_into(arguments.write, report.markdown(found))
     if arguments.markdown:
@@ -65,8 +63,9 @@ def _questions(text: str) -> tuple[str, ...]:
     return words
 
 
-def _measure(questions: tuple[str, ...], quick: bool) -> report.Report:
-    minutes = "two" if quick else "nine"
+def _measure(questions: tuple[str, ...], quick: bool, file: Path | None) -> report.Report:
+    """Ask one question after the other; what is known is saved after each, as it is a long way to the last."""
+    minutes = "five" if quick else "fifteen"
     print(f"About {minutes} minutes for all questions. Leave the machine alone meanwhile.", file=sys.stderr)
     began, load = time.monotonic(), os.getloadavg()[0]
     if load > BUSY:
@@ -76,7 +75,10 @@ def _measure(questions: tuple[str, ...], quick: bool) -> report.Report:
     for question in questions:
         print(f"{question}:", file=sys.stderr)
         answers.append(importlib.import_module(f"benchmarks.{question}").measure(quick))
-    return report.new_report(answers, quick=quick, took_s=time.monotonic() - began, load=load)
+        found = report.new_report(answers, quick=quick, took_s=time.monotonic() - began, load=load)
+        if file is not None:
+            report.save(found, file)
+    return found
 
 
 if __name__ == "__main__":
