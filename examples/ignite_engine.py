@@ -32,7 +32,7 @@ def main() -> None:
     model = nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 10))
     optimizer = torch.optim.Adam(model.parameters(), lr=arguments.lr)
     loss = nn.CrossEntropyLoss()
-    trainer = create_supervised_trainer(model, optimizer, loss, output_transform=lambda x, y, y_pred, loss: loss)
+    trainer = create_supervised_trainer(model, optimizer, loss, output_transform=lambda *made: made[-1])
     evaluator = create_supervised_evaluator(model, {"accuracy": Accuracy(), "loss": Loss(loss)})
 
     with RuncastLogger(arguments.report_to, project="digits", config=vars(arguments)) as logger:
