@@ -15,6 +15,7 @@ from runcast.core.events import Control, TrainerCallback, TrainerControl, Traine
 
 STRATEGIES = ("epoch", "steps", "end")
 STAGES = ".push"
+INTERRUPTED_S = 10.0  # who ends a training by hand or by SIGTERM does not want to wait for long
 
 
 class PushToHubCallback(TrainerCallback):
@@ -40,7 +41,7 @@ class PushToHubCallback(TrainerCallback):
         report: The `ReportCallback`, or the run, to link to. Our Trainer's callbacks find it by themselves; in that of
             transformers it has to be given.
         timeout_s: How long one upload may take.
-        finish_timeout_s: How long the end of the training waits for uploads.
+        finish_timeout_s: How long the end of the training waits for uploads; 10 s if it was interrupted.
 
     Raises:
         OptionError: A setting is wrong, or huggingface_hub is not installed.
@@ -79,6 +80,7 @@ class PushToHubCallback(TrainerCallback):
         self._card, self._report = card, report
         self._timeout_s, self._finish_timeout_s = timeout_s, finish_timeout_s
         self._uploads: Uploads | None = None
+        self._patience_s = finish_timeout_s
         self._is_due = False
         self._pushed = 0
 
@@ -89,7 +91,7 @@ class PushToHubCallback(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Settle where to push to."""
-        self._is_due = False
+        self._is_due, self._patience_s = False, self._finish_timeout_s
         folder = Path(self._output_dir or args.output_dir)
         self._uploads = Uploads(
             self._repo or getattr(args, "hub_model_id", None) or folder.resolve().name,
@@ -126,13 +128,20 @@ class PushToHubCallback(TrainerCallback):
         if type(state) is not TrainerState:
             self._wait()
 
+    def on_exception(
+        self, args: Any, state: TrainerState, control: TrainerControl, exception: BaseException, **kwargs: Any
+    ) -> None:
+        """Wait less for what is under way, if the training was interrupted."""
+        if isinstance(exception, KeyboardInterrupt | SystemExit):
+            self._patience_s = min(self._patience_s, INTERRUPTED_S)
+
     def teardown(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Wait for what is under way."""
         self._wait()
 
     def _wait(self) -> None:
         if self._uploads is not None:
-            self._uploads.wait(self._finish_timeout_s)
+            self._uploads.wait(self._patience_s)
 
     def _push_or_save(self, args: Any, state: TrainerState, control: TrainerControl, about: dict[str, Any]) -> None:
         if self._with_checkpoint:

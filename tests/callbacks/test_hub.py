@@ -195,6 +195,26 @@ def test_a_hub_that_fails_costs_a_line(tmp_path, hub, caplog, monkeypatch, fault
         assert (folder / "model.safetensors").is_file()
 
 
+def test_an_interrupted_training_does_not_wait_for_long(tmp_path, hub, monkeypatch, caplog):
+    """Whoever ends it wants it to end; what is not there yet stays in its folder."""
+    monkeypatch.setattr("runcast.callbacks.hub.INTERRUPTED_S", 0.1)
+    hub.gate.clear()
+
+    def interrupt(args, state, control, **kwargs):
+        if state.global_step == 2:
+            raise KeyboardInterrupt
+
+    trainer = trainer_of(
+        tmp_path, PushToHubCallback(None, "steps", 1, hub_model_id="digits"), ("on_step_end", interrupt)
+    )
+
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train()
+
+    assert "0.1 s were over" in caplog.text
+    assert (tmp_path / "digits" / ".push" / "2-2" / "model.safetensors").is_file()
+
+
 def test_an_upload_that_takes_too_long_gives_way_to_the_next_one(tmp_path, hub, caplog):
     """Its process ends by itself, even if nobody looks after it; its folder goes when a newer one is pushed."""
     hub.gate.clear()
