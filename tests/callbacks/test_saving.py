@@ -1,8 +1,6 @@
 """When checkpoints are saved, and which are kept."""
 
 import os
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -141,47 +139,6 @@ def test_a_training_that_raises_leaves_a_checkpoint(tmp_path, error):
 
     assert [path.name for path in tmp_path.glob("checkpoint-*")] == ["checkpoint-2"]
     assert os.readlink(tmp_path / "last") == "checkpoint-2"
-
-
-JOB = """
-import sys, torch
-from rich.console import Console
-import runcast
-from runcast.callbacks import saving
-
-now = [0.0]
-saving.time = type("Clock", (), {"monotonic": staticmethod(lambda: now[0])})
-rank = int(__import__("os").environ["RANK"])
-def pass_time(*_, **__):
-    now[0] += 40.0 if rank == 0 else 0.0  # the clocks of two processes are not the same
-
-args = runcast.TrainingArguments(output_dir=sys.argv[1], report_to="none", use_cpu=True, save_strategy="no", max_steps=4,
-                                 logging_steps=2, per_device_train_batch_size=1)
-data = [(torch.zeros(1), torch.zeros(1))] * 16
-callbacks = [runcast.ModelCheckpointCallback(every_minutes=1), ("on_step_begin", pass_time),
-             runcast.ProgressCallback(Console(quiet=True))]
-runcast.Trainer(torch.nn.Linear(1, 1), args, data, compute_loss=torch.nn.functional.mse_loss, callbacks=callbacks).train()
-"""
-
-
-def test_several_processes_save_together_by_the_clock_of_the_first(tmp_path):
-    """Where they log; a job in which each went by its own clock would wait for ever."""
-    script = tmp_path / "job.py"
-    script.write_text(JOB)
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    environment = os.environ | {"PYTHONPATH": os.getcwd(), "OMP_NUM_THREADS": "1"}
-
-    done = subprocess.run(
-        [*launcher, str(script), str(tmp_path / "out")],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert sorted(path.name for path in (tmp_path / "out").glob("checkpoint-*")) == ["checkpoint-2", "checkpoint-4"]
 
 
 @pytest.mark.parametrize("name", ["every_steps", "every_epochs", "every_minutes", "top_k"])
