@@ -1,6 +1,6 @@
 """Keras 3, with any of its backends: a callback that reports `fit` and `evaluate` to every tracker.
 
-`MetricCallback` is in `keras_metric.py`, and may be imported from here.
+`MetricCallback` is in `keras_metric.py`, `PushToHubCallback` in `keras_hub.py`; both may be imported from here.
 """
 
 import contextlib
@@ -12,12 +12,13 @@ from typing import Any, Literal
 
 import keras
 
+from runcast.adapters.keras_hub import PushToHubCallback
 from runcast.adapters.keras_metric import MetricCallback
 from runcast.core.lasting import LastingRun
 from runcast.core.ranks import rank
 from runcast.core.run import Run
 
-__all__ = ["MetricCallback", "RuncastCallback"]
+__all__ = ["MetricCallback", "PushToHubCallback", "RuncastCallback"]
 
 RUN_ID = "runcast-run-id"  # the file in the folder of BackupAndRestore, which deletes it when the training is over
 
