@@ -66,7 +66,8 @@ class MetricCallback(keras.callbacks.Callback):  # type: ignore[misc]
                 inputs, labels = (_slice(part, start, start + self._batch_size) for part in data)
                 yield inputs, labels
             return
-        for batch in data:
+        indexed = isinstance(data, keras.utils.PyDataset)  # which need not end when it is iterated
+        for batch in (data[index] for index in range(data.num_batches)) if indexed else data:
             if isinstance(batch, Mapping):
                 names = self._labels or ("labels",)
                 yield (

@@ -123,6 +123,19 @@ batches = [{"inputs": x[:5], "labels": y[:5]}, {"inputs": x[5:9], "labels": y[5:
 history = two.fit(x, {"first": x[:, :2], "second": x[:, :2]}, verbose=0, callbacks=[MetricCallback(look, [(b["inputs"], b) for b in batches], output_cols=["second"], label_cols=["labels"])])
 print("forms", seen["forms"], history.history["val_number"], history.history["val_sum"])
 
+class Endless(keras.utils.PyDataset):
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        return x[:3], y[:3]
+
+ends = MetricCallback(lambda predictions, labels: len(labels), Endless(), name="rows")
+ends.set_model(make())
+logs = {}
+ends.on_epoch_end(0, logs)
+print("endless", logs)
+
 class Writer(keras.Sequential):
     def generate(self, texts, suffix):
         return [text + suffix for text in texts]
@@ -214,7 +227,9 @@ def test_a_training_resumed_from_a_backup_goes_on_with_its_run(scenarios):
 def test_a_metric_of_predictions_joins_the_epoch(scenarios):
     """In the history and in the run; of named outputs and labels, of pairs and of batches, of generated texts."""
     assert scenarios[0]["metric"].steps("val/share") == [8]
-    assert {"metric True", "forms (9, (2,), 9, ()) [9.0] [1.0]", "generate [2.0]"} <= set(scenarios[1])
+    assert {"metric True", "forms (9, (2,), 9, ()) [9.0] [1.0]", "generate [2.0]", "endless {'val_rows': 6.0}"} <= set(
+        scenarios[1]
+    )
 
 
 def test_only_rank_zero_reports(scenarios):
