@@ -28,6 +28,9 @@ DONE = ("finished", "refused")
 # The working directory may hold modules named like ours or an SDK's; the training's path comes with the first message.
 # Python 3.10 has no -P.
 _NOT_FROM_HERE = ("-P",) if sys.version_info >= (3, 11) else ()
+# A starting interpreter takes the processor from `init`, which has yet to start the others. A shell takes little; it
+# steps back (see `__main__._step_back`) and becomes the interpreter at the first line of its input, when all are there.
+_WAITING = ("/bin/sh", "-c", '{ echo 19 >/proc/$$/autogroup; } 2>/dev/null; read -r _ && exec "$0" "$@"')
 
 
 class ChildProcess:
@@ -52,12 +55,13 @@ class ChildProcess:
         self.start()
 
     def start(self) -> None:
-        """Start the process: in a session of its own, so that an interrupt at the keyboard does not reach it."""
+        """Start the process, waiting for `go`: in a session of its own, which no interrupt at the keyboard reaches."""
         self._process, errors = None, self.folder / "delivery.log"
         descriptor = os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             self._process = subprocess.Popen(
                 [
+                    *_WAITING,
                     sys.executable,
                     *_NOT_FROM_HERE,
                     "-m",
@@ -73,7 +77,6 @@ class ChildProcess:
                 start_new_session=True,
                 env=self.environment,
             )
-            self.wake(self._message)
         except OSError as error:
             self._restart_at = time.monotonic() + backoff_s(self._deaths + 1)
             warn(
@@ -82,6 +85,10 @@ class ChildProcess:
             )
         finally:
             os.close(descriptor)
+
+    def go(self) -> None:
+        """Let the process begin, with the options that it needs."""
+        self.wake(b"\n" + self._message)
 
     def wake(self, message: bytes = b"\n") -> None:
         """Tell the process that there is news."""
@@ -115,6 +122,7 @@ class ChildProcess:
             self._process = None
         if time.monotonic() >= self._restart_at:
             self.start()
+            self.go()
 
     def is_done(self) -> bool:
         """Tell whether the process has ended with its work done, or refused for good."""
@@ -146,6 +154,8 @@ class ProcessCarrier:
         self._lock = threading.Lock()
         environment = child_environment()
         self._children = [ChildProcess(directory, name, own, environment) for name, own in options.items()]
+        for child in self._children:
+            child.go()
 
     def check(self) -> RuncastError | None:
         """Restart what died; tell of each tracker that failed for good, once; return the newest such failure."""
