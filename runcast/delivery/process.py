@@ -20,6 +20,7 @@ from runcast.core.console import say, warn
 from runcast.core.errors import RuncastError, TrackerUnavailableError
 from runcast.core.layout import RunDirectory
 from runcast.core.state import DeliveryState, load_state
+from runcast.delivery.priority import set_group_niceness
 from runcast.delivery.retry import backoff_s
 
 POLL_S = 0.02
@@ -29,7 +30,7 @@ DONE = ("finished", "refused")
 # Python 3.10 has no -P.
 _NOT_FROM_HERE = ("-P",) if sys.version_info >= (3, 11) else ()
 # A starting interpreter takes the processor from `init`, which has yet to start the others. A shell takes little; it
-# steps back (see `__main__._step_back`) and becomes the interpreter at the first line of its input, when all are there.
+# steps back (see `priority.py`) and becomes the interpreter at the first line of its input, when all are there.
 _WAITING = ("/bin/sh", "-c", '{ echo 19 >/proc/$$/autogroup; } 2>/dev/null; read -r _ && exec "$0" "$@"')
 
 
@@ -124,6 +125,11 @@ class ChildProcess:
             self.start()
             self.go()
 
+    def hurry(self) -> None:
+        """Let the process have its share of the processors, wherever it is in its work: somebody waits for it."""
+        if self._process is not None:
+            set_group_niceness(self._process.pid, 0)
+
     def is_done(self) -> bool:
         """Tell whether the process has ended with its work done, or refused for good."""
         return self.state().phase in DONE and (self._process is None or self._process.poll() is not None)
@@ -190,15 +196,13 @@ class ProcessCarrier:
 
     def finish(self, timeout_s: float) -> bool:
         """Wait until every process has closed its run, and let the others go on without us."""
-        done = self._wait(ChildProcess.is_done, timeout_s, tell_after_s=TELL_S)
+        done = self._wait(ChildProcess.is_done, timeout_s, is_last=True)
         for child in self._children:
             child.release()
         return done and all(child.state().phase == "finished" for child in self._children)
 
-    def _wait(
-        self, is_done: Callable[[ChildProcess], bool], timeout_s: float, tell_after_s: float = float("inf")
-    ) -> bool:
-        began = time.monotonic()
+    def _wait(self, is_done: Callable[[ChildProcess], bool], timeout_s: float, *, is_last: bool = False) -> bool:
+        began, tell_after_s = time.monotonic(), TELL_S if is_last else float("inf")
         for child in self._children:
             child.wake()
         while missing := [child.name for child in self._children if not is_done(child)]:
@@ -209,6 +213,9 @@ class ProcessCarrier:
                 say(f"waiting up to {timeout_s - waited_s:.0f} s for {', '.join(missing)}")
                 tell_after_s = float("inf")
             self.check()
+            if is_last:
+                for child in self._children:
+                    child.hurry()
             time.sleep(POLL_S)
         self.check()
         return True
