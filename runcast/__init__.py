@@ -123,7 +123,7 @@ def __getattr__(name: str) -> Any:
 
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
-    if name in ("callbacks", "testing", "trainer"):
+    if name in ("adapters", "callbacks", "testing", "trainer"):
         return importlib.import_module(f"runcast.{name}")
     raise AttributeError(f"module 'runcast' has no attribute {name!r}")
 
