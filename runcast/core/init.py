@@ -226,7 +226,7 @@ def _look_after(run: Run) -> None:
         if (still := reference()) is not None and still.status is None:
             interactive = hasattr(sys, "ps1") or "IPython" in sys.modules  # there, the last error need not be the end
             error = None if interactive else getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
-            status, text = status_of(error)
+            status, text = still.ending() if error is None and still.ending is not None else status_of(error)
             still.finish(status, error=text)
 
     def after_fork() -> None:

@@ -68,6 +68,8 @@ class Run:
         self.dir = directory.path
         self.step = 0
         self.status: Status | None = None
+        # Says how the run ends if the interpreter exits before `finish`; for trainers without an event for that.
+        self.ending: Callable[[], tuple[Status, str | None]] | None = None
         self._file = file
         self._journal = journal
         self._carrier = carrier

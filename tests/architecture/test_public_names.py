@@ -52,6 +52,7 @@ PUBLIC = [
     "UnknownTrackerError",
     "Video",
     "__version__",
+    "get_reporting_integration_callbacks",
     "init",
 ]
 # A new one goes behind these.
