@@ -23,6 +23,7 @@ TRACKERS = ("tensorboard", "mlflow", "wandb", "dvclive", "comet_ml", "clearml")
 TWO_PROCESSES = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 QUIET = {
     "RUNCAST_QUIET": "1",
+    "RUNCAST_FINISH_TIMEOUT_S": "150",  # a busy machine needs long to start several SDKs at once
     "OMP_NUM_THREADS": "1",
     "HF_HUB_OFFLINE": "1",
     "TOKENIZERS_PARALLELISM": "false",
@@ -37,7 +38,7 @@ def run_script(
     *arguments: str,
     launcher: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
-    timeout_s: float = 150.0,
+    timeout_s: float = 330.0,
 ) -> "subprocess.CompletedProcess[str]":
     """Run a script to its end.
 
