@@ -89,8 +89,8 @@ class Told:
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
         self.file = RunDirectory(self.path).load()
-        lines = (self.path / "journal.jsonl").read_text(encoding="utf-8").splitlines()
-        self.records: list[dict[str, Any]] = [json.loads(line) for line in lines]
+        lines = (self.path / "journal.jsonl").read_text(encoding="utf-8").split("\n")
+        self.records: list[dict[str, Any]] = [json.loads(line) for line in lines if line]
         self.name, self.project, self.group = self.file.name, self.file.project, self.file.group
 
     def of_type(self, kind: str) -> list[dict[str, Any]]:
