@@ -68,6 +68,9 @@ class Run:
         self.dir = directory.path
         self.step = 0
         self.status: Status | None = None
+        # Says how the run ends if the interpreter exits before `finish`; for trainers without an event for that.
+        self.ending: Callable[[], tuple[Status, str | None]] | None = None
+        self.on_finish: Callable[[], None] | None = None
         self._file = file
         self._journal = journal
         self._carrier = carrier
@@ -224,6 +227,8 @@ class Run:
             if self.status is not None:
                 return
             self.status = status
+        if self.on_finish is not None:
+            self.on_finish()
         if self._journal is None or os.getpid() != self._pid:
             return
         deadline = time.monotonic() + (seconds(FINISH_VARIABLE, FINISH_S) if timeout_s is None else timeout_s)

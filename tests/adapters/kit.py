@@ -23,6 +23,7 @@ TRACKERS = ("tensorboard", "mlflow", "wandb", "dvclive", "comet_ml", "clearml")
 TWO_PROCESSES = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 QUIET = {
     "RUNCAST_QUIET": "1",
+    "RUNCAST_FINISH_TIMEOUT_S": "150",  # a busy machine needs long to start several SDKs at once
     "OMP_NUM_THREADS": "1",
     "HF_HUB_OFFLINE": "1",
     "TOKENIZERS_PARALLELISM": "false",
@@ -37,7 +38,7 @@ def run_script(
     *arguments: str,
     launcher: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
-    timeout_s: float = 150.0,
+    timeout_s: float = 330.0,
 ) -> "subprocess.CompletedProcess[str]":
     """Run a script to its end.
 
@@ -88,8 +89,8 @@ class Told:
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
         self.file = RunDirectory(self.path).load()
-        lines = (self.path / "journal.jsonl").read_text(encoding="utf-8").splitlines()
-        self.records: list[dict[str, Any]] = [json.loads(line) for line in lines]
+        lines = (self.path / "journal.jsonl").read_text(encoding="utf-8").split("\n")
+        self.records: list[dict[str, Any]] = [json.loads(line) for line in lines if line]
         self.name, self.project, self.group = self.file.name, self.file.project, self.file.group
 
     def of_type(self, kind: str) -> list[dict[str, Any]]:
