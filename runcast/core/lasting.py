@@ -1,14 +1,12 @@
 """One run for as long as a trainer lives, whatever is trained, evaluated or tested with it."""
 
-import atexit
-import sys
 from types import TracebackType
 from typing import Any
 
 from runcast.core.init import check_report_to, init
 from runcast.core.records import Status
 from runcast.core.run import Run
-from runcast.core.status import status_of
+from runcast.core.status import Watch, status_of
 
 _OFF = ("", "none", "no", "off", "false")
 
@@ -34,8 +32,8 @@ class LastingRun:
         self.id: str | None = options.pop("id", None)
         self._report_to, self._options = report_to, options
         self._resume = options.pop("resume", None)
-        self._is_mine, self._is_held, self._is_at_work = run is None, False, False
-        self._before: BaseException | None = None
+        self._is_mine, self._is_held = run is None, False
+        self._watch: Watch | None = None
         off = report_to is not ... and (not report_to or str(report_to).lower() in _OFF)
         if run is None and not off:
             check_report_to(report_to, options.get("offline"))
@@ -62,35 +60,27 @@ class LastingRun:
     def begin(self, **defaults: Any) -> Run:
         """Open the run for work that may break off: if the process ends before `end`, the run has failed."""
         run = self.open(**defaults)
-        if self._is_mine and not self._is_at_work:
-            self._is_at_work, self._before = True, sys.exc_info()[1]
-            atexit.register(self._break_off)  # after that of `init`, so that it is asked first
+        if self._is_mine:
+            self._watch = self._watch or Watch()
+            run.ending = self._watch.ending
         return run
 
     def end(self) -> None:
         """Finish the run as what it is here: if an exception is passing that was not there at `begin`, it failed."""
-        error = sys.exc_info()[1]
-        self.finish(*status_of(None if error is self._before else error))
+        self.finish(*status_of((self._watch or Watch()).handled()))
 
     def finish(self, status: Status = "finished", error: str | None = None) -> None:
         """Finish the run, unless it is held open."""
-        if self._is_at_work:
-            self._is_at_work, self._before = False, None
-            atexit.unregister(self._break_off)
-        if self._is_mine and not self._is_held and self.run is not None:
-            self.run.finish(status, error=error)
+        self._watch = None
+        if self._is_mine and self.run is not None:
+            self.run.ending = None
+            if not self._is_held:
+                self.run.finish(status, error=error)
 
     def forget(self) -> None:
         """Let what is opened next be a run of its own, unless this one is held open."""
         if self._is_mine and not self._is_held:
             self.run = self.id = self._resume = None
-
-    def _break_off(self) -> None:
-        """Finish the run of a training that never ended, although the script may have: someone caught its error."""
-        if self.is_open:
-            status, text = status_of(getattr(sys, "last_exc", None) or getattr(sys, "last_value", None))
-            self._is_held = False
-            self.finish("failed" if status == "finished" else status, text)
 
     def __enter__(self) -> "LastingRun":
         self._is_held = True
@@ -105,4 +95,4 @@ class LastingRun:
     def __getstate__(self) -> dict[str, Any]:
         """Travel to another process, which opens the run for itself."""
         own = {"run": None} if self._is_mine else {}
-        return {**self.__dict__, "_before": None, "_is_at_work": False, **own}
+        return {**self.__dict__, "_watch": None, **own}
