@@ -207,13 +207,17 @@ class ReportCallback(TrainerCallback):
             self._left = self._checkpoint = None
             self._trial, self._trial_name = trial, state.trial_name
             self._trials += trial is not None
+            if self._is_mine:
+                self._forget()
             self.run_id = self._options.get("id")
             if self.run_id is not None and trial is not None:
                 self.run_id += f"-{self._trials}"
-            if self._is_mine:
-                self.run = None
         elif trial is None and self.run_id is None and state.global_step > 0 and not os.environ.get("RUNCAST_RUN_ID"):
             self.run_id = _run_id_in(state)
+
+    def _forget(self) -> None:
+        """Let the next run be another one."""
+        self.run = self.run_id = None
 
     def _open(self, args: Any) -> Run:
         if self.run is None or (self._is_mine and self.run.status is not None):

@@ -61,9 +61,7 @@ class Run:
         *,
         strict: bool = False,
     ) -> None:
-        self.id = file.id
-        self.name = file.name
-        self.project = file.project
+        self.id, self.name, self.project = file.id, file.name, file.project
         self.config = file.config
         self.dir = directory.path
         self.step = 0
@@ -77,12 +75,10 @@ class Run:
         self._strict = strict
         self._failure: RuncastError | None = None
         self._counts_steps = True
-        self._next_step = 0
-        self._logged = 0
+        self._next_step = self._logged = self._artifacts = 0
         self._dropped: dict[str, int] = {}
         self._told: set[str] = set()
         self._copies = Copies()
-        self._artifacts = 0
         self._lock = threading.Lock()
         self._check_from = time.time()
         self._check_at = self._check_from + CHECK_S

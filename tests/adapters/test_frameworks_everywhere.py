@@ -21,6 +21,7 @@ VISION = {
     [
         ("keras_classifier.py", {"environment": {"KERAS_BACKEND": "torch"}}),
         ("ignite_engine.py", {}),
+        ("loop_by_hand.py", {}),
         ("ultralytics_yolo.py", {"environment": VISION, "launcher": ("-m", "torchvision_on_cpu")}),
     ],
     ids=lambda value: value.removesuffix(".py") if isinstance(value, str) else "",

@@ -169,6 +169,19 @@ def test_each_trial_of_a_search_is_a_run_of_its_own(folder):
     assert [one.endings[0] for one in told] == ["finished", "failed", "finished", "finished"]
 
 
+def test_the_callbacks_of_single_trackers_make_one_run_a_trial_too(folder, monkeypatch):
+    """They share one run in each trial, and one id is not taken for two trials."""
+    monkeypatch.setenv("RUNCAST_DELIVERY", "later")
+    trainer = make_trainer([runcast.MLflowCallback(), runcast.TensorBoardCallback()])
+
+    run_search(trainer, [{"learning_rate": 0.1}, {"learning_rate": 0.2}])
+
+    first, second = runs_in(folder)
+    assert sorted(first.file.trackers) == sorted(second.file.trackers) == ["mlflow", "tensorboard"]
+    assert first.group == second.group is not None
+    assert first.endings == second.endings == ["finished"]
+
+
 def test_the_checkpoint_of_a_trial_is_found_where_it_is(folder):
     """D12: trials save in a folder of their own; theirs look in output_dir/checkpoint-N."""
     state = transformers.TrainerState(global_step=4, is_hyper_param_search=True)
