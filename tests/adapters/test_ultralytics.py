@@ -134,7 +134,7 @@ def test_nothing_is_reported_twice_and_the_settings_stay(scenarios):
 
 
 def test_only_names_that_the_user_gave_are_given(scenarios):
-    """ "train-2" would beat WANDB_NAME and its like in every tracker."""
+    """A name that Ultralytics makes up, such as train-2, would beat WANDB_NAME and its like."""
     assert "names [{'name': 'theirs'}, 'theirs'] {} {'project': 'b', 'name': 'mine'}" in scenarios[1]
 
 
