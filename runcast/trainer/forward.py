@@ -46,17 +46,22 @@ class Forward:
 
     def __call__(self, model: nn.Module, batch: Any) -> Result:
         """Run the model; in the mode (training or not) and precision that the caller has set."""
-        if dataclasses.is_dataclass(batch):
-            batch = {field.name: getattr(batch, field.name) for field in dataclasses.fields(batch)}
-        if isinstance(batch, Mapping):
-            labels = self._labels_of(batch)
-            outputs = self._call_by_name(model, batch, labels)
-        elif isinstance(batch, list | tuple):
+        labels = None
+        if isinstance(batch, list | tuple):
             *inputs, labels = batch if len(batch) > 1 else (*batch, None)
             outputs = model(*inputs)
-        else:
-            labels = None
+        elif isinstance(batch, torch.Tensor):
             outputs = model(batch)
+        else:
+            if dataclasses.is_dataclass(batch):
+                batch = {field.name: getattr(batch, field.name) for field in dataclasses.fields(batch)}
+            if not isinstance(batch, Mapping):
+                raise OptionError(
+                    f"A batch is a {type(batch).__name__}, and must be a mapping, a dataclass, a tuple or a tensor. "
+                    "Give a data_collator that makes one."
+                )
+            labels = self._labels_of(batch)
+            outputs = self._call_by_name(model, batch, labels)
         return self._read(outputs, labels)
 
     def accepted(self, batch: Any) -> Any:
@@ -98,7 +103,10 @@ class Forward:
 
     def _read(self, outputs: Any, labels: Any) -> Result:
         loss, predictions = None, outputs
-        if isinstance(outputs, Mapping):
+        if isinstance(outputs, torch.Tensor):
+            if outputs.ndim == 0 and self._model_has_loss:
+                loss, predictions = outputs, None
+        elif isinstance(outputs, Mapping):
             loss = outputs.get("loss")
             predictions = (
                 outputs["logits"]
@@ -107,8 +115,6 @@ class Forward:
             )
         elif isinstance(outputs, list | tuple) and self._model_has_loss and labels is not None:
             loss, predictions = outputs[0], _only(list(outputs[1:]))
-        elif isinstance(outputs, torch.Tensor) and self._model_has_loss and outputs.ndim == 0:
-            loss, predictions = outputs, None
         if self._compute_loss is not None and labels is not None:
             loss = self._compute_loss(predictions, labels)
         elif loss is None and labels is not None:
@@ -116,31 +122,29 @@ class Forward:
         return Result(loss, predictions, labels)
 
 
-def count_items(batch: Any, label_names: list[str] | None = None, *, shifted: bool = False) -> int:
+def count_items(batch: Any, label_names: list[str] | None = None, *, shifted: bool = False) -> int | torch.Tensor:
     """Count what a mean loss is a mean of.
 
     Labels that are not ignored where each example has many (tokens), else examples.
 
     `shifted` says that the model predicts the next token, so that the first label of each example does not count.
+    The number of labels that are on a device already stays there: nothing waits for it.
     """
     if has_token_labels(batch, label_names):
         labels = _labels_in(batch, label_names)
-        return int((labels[:, 1:] if shifted else labels).ne(IGNORED_LABEL).sum())
+        count = (labels[:, 1:] if shifted else labels).ne(IGNORED_LABEL).sum()
+        return int(count) if count.device.type == "cpu" else count
     return example_count(batch)
 
 
 def example_count(batch: Any) -> int:
     """Count the examples of a batch."""
-    if dataclasses.is_dataclass(batch):
-        batch = vars(batch)
-    first = (
-        next(iter(batch.values()))
-        if isinstance(batch, Mapping)
-        else batch[0]
-        if isinstance(batch, list | tuple)
-        else batch
-    )
-    return len(first)
+    if isinstance(batch, list | tuple):
+        return len(batch[0])
+    if isinstance(batch, torch.Tensor):
+        return len(batch)
+    values = batch.values() if isinstance(batch, Mapping) else vars(batch).values()
+    return len(next(iter(values)))
 
 
 def has_token_labels(batch: Any, label_names: list[str] | None = None) -> bool:
@@ -153,11 +157,12 @@ def has_token_labels(batch: Any, label_names: list[str] | None = None) -> bool:
 
 
 def _labels_in(batch: Any, label_names: list[str] | None) -> Any:
-    if dataclasses.is_dataclass(batch):
-        batch = vars(batch)
-    if isinstance(batch, Mapping):
-        return next((batch[name] for name in label_names or LABELS if name in batch), None)
-    return batch[-1] if isinstance(batch, list | tuple) else None
+    if isinstance(batch, list | tuple):
+        return batch[-1]
+    if isinstance(batch, torch.Tensor):
+        return None
+    entries = batch if isinstance(batch, Mapping) else vars(batch)
+    return next((entries[name] for name in label_names or LABELS if name in entries), None)
 
 
 def _only(values: list[Any]) -> Any:
@@ -167,6 +172,8 @@ def _only(values: list[Any]) -> Any:
 def _default_loss(predictions: Any, labels: Any) -> torch.Tensor | None:
     if not isinstance(predictions, torch.Tensor) or not isinstance(labels, torch.Tensor) or labels.is_floating_point():
         return None
+    if predictions.ndim == 2 and labels.ndim == 1:
+        return nn.functional.cross_entropy(predictions, labels)
     if predictions.ndim == labels.ndim + 1:
         classes_last = predictions.flatten(0, -2) if predictions.shape[:-1] == labels.shape else None
         if classes_last is not None:

@@ -26,7 +26,8 @@ from runcast.trainer.export import export_model
 from runcast.trainer.forward import Forward
 from runcast.trainer.keeper import Keeper
 from runcast.trainer.loop import train_loop
-from runcast.trainer.snapshot import load_training
+from runcast.trainer.sharding import whole_weights
+from runcast.trainer.snapshot import load_training, save_weights
 from runcast.trainer.termination import TerminationCallback
 from runcast.trainer.training import Training, out_of_memory
 
@@ -72,6 +73,11 @@ class Trainer:
         if not isinstance(model, nn.Module):
             raise OptionError(f"model is a {type(model).__name__}, not a torch.nn.Module.")
         self.args = args or TrainingArguments()
+        if self.args.eval_strategy != "no" and eval_dataset is None:
+            raise OptionError(
+                f"eval_strategy={self.args.eval_strategy!r}, but there is no eval dataset. Give the Trainer one: "
+                "Trainer(..., eval_dataset=...), or set eval_strategy='no'."
+            )
         set_seed(self.args)
         if self.args.gradient_checkpointing:
             if not hasattr(model, "gradient_checkpointing_enable"):
@@ -82,7 +88,7 @@ class Trainer:
             model.gradient_checkpointing_enable()
         self.device = pick_device(self.args)
         self.ranks = join_job(self.args, self.device)
-        self.model = model.to(self.device)
+        self.model = model
         self.wrapped_model = wrap(self.model, self.args, self.device, self.ranks)
         self.autocast = autocast(self.args, self.device)
         self.forward = Forward(model, self.args.label_names, compute_loss)
@@ -174,7 +180,7 @@ class Trainer:
             ):
                 batch = self.forward.accepted(next(iter(self._eval_loader(data))))
             written = export_model(
-                self.model, Path(path), format, None if batch is None else to_device(batch, self.device)
+                self.model, Path(path), format, None if batch is None else to_device(batch, self.device), self.ranks
             )
             self.event("on_export_end", path=written, format=format)
         return written
@@ -184,21 +190,23 @@ class Trainer:
     def log(self, logs: dict[str, Any]) -> None:
         """Give values to every callback that logs or reports, at the current step."""
         logs["epoch"] = self.state.epoch
+        if self.args.include_num_input_tokens_seen != "no":
+            logs["num_input_tokens_seen"] = self.state.num_input_tokens_seen
         self.state.log_history.append({**logs, "step": self.state.global_step})
         self.event("on_log", logs=logs)
 
     def save_model(self, output_dir: str | os.PathLike[str] | None = None) -> Path:
-        """Write the weights as safetensors (and the configuration of a transformers model) and return the folder."""
-        from safetensors.torch import save_model
+        """Write the weights as safetensors (and the configuration of a transformers model) and return the folder.
 
+        The first process writes; with fsdp=True all must call it, as each has a part.
+        """
         folder = Path(output_dir or self.args.output_dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        if hasattr(self.model, "save_pretrained"):
-            self.model.save_pretrained(folder)
-        else:
-            save_model(self.model, str(folder / "model.safetensors"))
-        if hasattr(self.processing_class, "save_pretrained"):
-            self.processing_class.save_pretrained(folder)
+        weights = whole_weights(self.model) if self.args.fsdp else None
+        if self.ranks.rank == 0:
+            folder.mkdir(parents=True, exist_ok=True)
+            save_weights(self.model, folder, weights)
+            if hasattr(self.processing_class, "save_pretrained"):
+                self.processing_class.save_pretrained(folder)
         return folder
 
     # Callbacks
