@@ -45,7 +45,7 @@ def evaluation_loop(trainer: "Trainer", loader: DataLoader[Any], prefix: str, *,
     labels: list[Any] = []
     items: Any = 0
     examples = steps = 0
-    was_training = model.training
+    was_training, trainer.is_evaluating = model.training, True
     model.eval()
     try:
         with torch.no_grad():
@@ -68,6 +68,7 @@ def evaluation_loop(trainer: "Trainer", loader: DataLoader[Any], prefix: str, *,
                 trainer.event("on_prediction_step")
     finally:
         model.train(was_training)
+    trainer.is_evaluating = False  # not so after an exception, which wants to know where it came from
     ranks = trainer.ranks if isinstance(loader.dataset, RankSlice | RankStream) else Ranks()
     sums = torch.stack([loss_sum, *(torch.as_tensor(n).to(loss_sum) for n in (items, examples, steps))])
     total_loss, items, total_examples, total_steps = ranks.total(sums).tolist()

@@ -61,7 +61,7 @@ class Throughput:
         self._logs_tokens = args.include_num_input_tokens_seen != "no"
         self._per_token = 2 * (1 + BACKWARD) * _size_without_embeddings(model)
         self._per_example: float | None = None
-        self._can_measure = self._peak is not None and not args.fsdp
+        self.must_measure = self._peak is not None and not args.fsdp
         self._examples = self._all_tokens = 0
         self._tokens: int | torch.Tensor = 0
         self._logged = {"steps": 0, "examples": 0.0, "tokens": 0.0, "flops": 0.0}
@@ -73,25 +73,24 @@ class Throughput:
         """Count the batches of a step, on the host as far as they are there."""
         for batch in batches:
             self._examples += example_count(batch)
-            tokens = batch.get(self._input) if isinstance(batch, Mapping) else None
+            if not isinstance(batch, dict) and (isinstance(batch, tuple) or not isinstance(batch, Mapping)):
+                continue
+            tokens = batch.get(self._input)
             if isinstance(tokens, torch.Tensor) and tokens.ndim == 2 and not tokens.is_floating_point():
                 self._all_tokens += tokens.numel()
+                self.must_measure = False
                 mask = None if self._counts_all else batch.get("attention_mask")
                 if mask is None:
                     self._tokens += tokens.numel()
                 else:
                     self._tokens += mask.sum() if mask.device.type != "cpu" else int(mask.sum())
 
-    @property
-    def must_measure(self) -> bool:
-        """Tell whether the operations of the batch that comes are to be counted."""
-        return self._can_measure and self._per_example is None and not self._all_tokens
-
     @contextlib.contextmanager
     def measure(self, batch: Any) -> Iterator[None]:
         """Count the operations of a forward and backward pass over a batch."""
         with FlopCounterMode(display=False) as counter:
             yield
+        self.must_measure = False
         self._per_example = counter.get_total_flops() / max(example_count(batch), 1)
 
     @contextlib.contextmanager

@@ -22,6 +22,7 @@ from runcast.trainer.data import make_loader
 from runcast.trainer.device import autocast, pick_device, set_seed, to_device
 from runcast.trainer.distribution import join_job, wrap
 from runcast.trainer.evaluation import EvalPrediction, PredictionOutput, evaluation_loop
+from runcast.trainer.explanations import explained
 from runcast.trainer.export import export_model
 from runcast.trainer.forward import Forward
 from runcast.trainer.keeper import Keeper
@@ -29,7 +30,7 @@ from runcast.trainer.loop import train_loop
 from runcast.trainer.sharding import whole_weights
 from runcast.trainer.snapshot import load_training, save_weights
 from runcast.trainer.termination import TerminationCallback
-from runcast.trainer.training import Training, out_of_memory
+from runcast.trainer.training import Training
 
 
 class TrainOutput(NamedTuple):
@@ -105,6 +106,8 @@ class Trainer:
         self.keeper = Keeper(self)
         self._inside = False
         self._training: Training | None = None
+        self.last_batch: Any = None
+        self.is_evaluating = False
         self.callback_handler = CallbackHandler(
             self._with_defaults(list(callbacks or ())),
             model=self.model,
@@ -137,10 +140,7 @@ class Trainer:
             if checkpoint is not None:
                 self.event("on_checkpoint_load", checkpoint=checkpoint)
             self.wrapped_model.train()
-            try:
-                train_loop(self, training)
-            except torch.OutOfMemoryError as error:
-                raise torch.OutOfMemoryError(out_of_memory(self, error)) from error
+            train_loop(self, training)
         return TrainOutput(self.state.global_step, training.metrics["train_loss"], training.metrics)
 
     def evaluate(self, eval_dataset: Any = None, metric_key_prefix: str = "eval") -> dict[str, float]:
@@ -280,12 +280,15 @@ class Trainer:
         self._inside = True
         try:
             yield
-        except BaseException as error:
+        except BaseException as caught:
+            error = explained(self, caught)
             self.control.should_save = False
             self.event("on_exception", exception=error)
             if self.control.should_save and self._training is not None and self.keeper.save(self._training):
                 self.event("on_save")
-            raise
+            if error is caught:
+                raise
+            raise error from caught
         finally:
             self.event("teardown")
-            self._inside, self._training = False, None
+            self._inside, self.is_evaluating, self._training, self.last_batch = False, False, None, None

@@ -19,6 +19,7 @@ from runcast.trainer.data import (
 )
 from runcast.trainer.device import Mover, sent_ahead
 from runcast.trainer.distribution import accumulating
+from runcast.trainer.explanations import no_loss
 from runcast.trainer.forward import count_items, has_token_labels
 from runcast.trainer.optimization import belongs_to, make_optimizer, make_scheduler
 from runcast.trainer.snapshot import random_state, set_random_state
@@ -99,6 +100,8 @@ class Training:
             draw_order()
             set_random_state(resumed["rng"], self.device)
         groups = in_groups(batches, self.trainer.args.gradient_accumulation_steps)
+        if self.device.type == "cpu":
+            return ([(batch, batch) for batch in group] for group in groups)
         ahead = self._mover.overlaps and self.loader.num_workers > 0 and stateful_source(self.loader) is None
         return sent_ahead(groups, self._mover.send, int(ahead))
 
@@ -113,6 +116,7 @@ class Training:
         trainer, ranks = self.trainer, self.ranks
         host = [pair[0] for pair in batches]
         self.throughput.count(host)
+        trainer.last_batch = host[0]
         if len(batches) == 1 and not (self._weighs_tokens and has_token_labels(host[0], trainer.args.label_names)):
             return [(batches[0][1], None)]
         items = [count_items(batch, trainer.args.label_names, shifted=trainer.predicts_next_token) for batch in host]
@@ -145,7 +149,7 @@ class Training:
             with trainer.autocast:
                 loss = trainer.forward(self.model, batch).loss
         if loss is None or loss.ndim or not loss.requires_grad:
-            raise OptionError(_no_loss(loss))
+            raise OptionError(no_loss(loss))
         if share is not None:
             loss = loss * share
         (loss if self._scaler is None else self._scaler.scale(loss)).backward()
@@ -262,28 +266,3 @@ class Training:
         self._loss_total, self._logged_step = position["loss_total"], position["logged_step"]
         self._first_step = self.trainer.state.global_step
         self._earlier = (self.trainer.state.num_input_tokens_seen, self.trainer.state.total_flos)
-
-
-def out_of_memory(trainer: "Trainer", error: BaseException) -> str:
-    """Say where the memory ran out and what to try."""
-    args = trainer.args
-    advice = (
-        "a smaller per_device_train_batch_size with more gradient_accumulation_steps, bf16=True, "
-        "or gradient_checkpointing=True"
-    )
-    where = f"at step {trainer.state.global_step + 1}, with batches of {args.per_device_train_batch_size}"
-    return f"Out of memory {where}. Try {advice}. {error}"
-
-
-def _no_loss(loss: torch.Tensor | None) -> str:
-    if loss is None:
-        return (
-            "The model returned no loss, and none could be computed. Give labels with each batch, "
-            "or compute_loss=function(outputs, labels)."
-        )
-    if loss.ndim:
-        return f"The loss has the shape {tuple(loss.shape)}, but must be one number. Reduce it: loss.mean()"
-    return (
-        "The loss does not require a gradient, so nothing would be learned. It was detached, "
-        "computed under no_grad, or all parameters are frozen."
-    )
