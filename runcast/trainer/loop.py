@@ -51,4 +51,6 @@ def log_evaluate_save(trainer: "Trainer", training: "Training") -> None:
         if trainer.control.should_evaluate:
             trainer.keeper.judge(trainer.evaluate())  # on_evaluate_begin, on_prediction_step, on_log, on_evaluate
         if trainer.control.should_save and trainer.keeper.save(training):
+            if trainer.args.push_to_hub and trainer.args.hub_strategy != "end":
+                trainer.event("on_push_begin")
             trainer.event("on_save")

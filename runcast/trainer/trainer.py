@@ -286,9 +286,9 @@ class Trainer:
             self.event("on_exception", exception=error)
             if self.control.should_save and self._training is not None and self.keeper.save(self._training):
                 self.event("on_save")
-            if error is caught:
-                raise
-            raise error from caught
+            if error is not caught:
+                raise error from caught
+            raise
         finally:
             self.event("teardown")
             self._inside, self.is_evaluating, self._training, self.last_batch = False, False, None, None

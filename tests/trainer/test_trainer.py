@@ -236,18 +236,6 @@ def test_a_broken_callback_ends_the_training_with_its_name(make):
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
 
 
-def test_out_of_memory_says_where_and_what_to_try(make):
-    """The type stays, for those who catch it."""
-
-    def exhaust(outputs, labels):
-        raise torch.OutOfMemoryError("CUDA out of memory.")
-
-    with pytest.raises(
-        torch.OutOfMemoryError, match=r"at step 1, with batches of 8\. Try a smaller per_device_train_batch_size"
-    ):
-        make(compute_loss=exhaust).train()
-
-
 def test_a_loss_that_is_no_number_is_told_once(make, caplog):
     """Training goes on; who wants it to stop takes TerminateOnNaNCallback."""
     make(compute_loss=lambda outputs, labels: outputs.sum() * float("nan"), max_steps=4, logging_steps=1).train()
