@@ -25,7 +25,7 @@ CHOICES = {
     "lr_scheduler_type": SCHEDULERS,
     "optim": OPTIMIZERS,
     "include_num_input_tokens_seen": ("no", "all", "non_padding"),
-    "hub_strategy": ("end", "every_save", "checkpoint", "all_checkpoints"),
+    "hub_strategy": ("end", "every_save", "checkpoint"),
     "logging_strategy": STRATEGIES,
     "eval_strategy": STRATEGIES,
     "save_strategy": (*STRATEGIES, "best"),
@@ -143,13 +143,9 @@ class TrainingArguments:
 
     push_to_hub: Annotated[bool, "Push the model to the Hugging Face Hub, as hub_strategy says."] = False
     hub_model_id: Annotated[str | None, "The repository to push to; None takes the name of output_dir."] = None
-    hub_strategy: Annotated[str, "When and what to push: end, every_save, checkpoint or all_checkpoints."] = (
-        "every_save"
-    )
+    hub_strategy: Annotated[str, "Push at the end, at every_save, or then the whole checkpoint too."] = "every_save"
     hub_token: Annotated[str | None, "The token to push with; None takes that of `hf auth login`."] = None
     hub_private_repo: Annotated[bool | None, "Make the repository private; None as the account's default."] = None
-    hub_always_push: Annotated[bool, "Push although the push before is still under way."] = False
-    hub_revision: Annotated[str | None, "The branch to push to; None is the main one."] = None
 
     ddp_backend: Annotated[
         str | None, "The backend of torch.distributed; None takes nccl for cuda, xccl for xpu, gloo for the CPU."
@@ -193,6 +189,10 @@ class TrainingArguments:
         _require(
             self.save_total_limit is None or self.save_total_limit > 0,
             "save_total_limit must be positive, or None for all.",
+        )
+        _require(
+            not self.push_to_hub or self.hub_strategy == "end" or self.save_strategy != "steps" or self.save_steps >= 1,
+            f"push_to_hub=True at every save needs save_steps={self.save_steps!r} as a whole number, not as a share.",
         )
         self._settle_devices()
 

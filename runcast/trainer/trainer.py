@@ -10,8 +10,6 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from runcast.callbacks.flow import DefaultFlowCallback
-from runcast.callbacks.progress import PrinterCallback, ProgressCallback
 from runcast.callbacks.reporting import ReportCallback
 from runcast.core.dispatcher import CallbackHandler
 from runcast.core.errors import OptionError
@@ -19,6 +17,7 @@ from runcast.core.events import TrainerControl, TrainerState
 from runcast.core.run import Run
 from runcast.trainer.arguments import TrainingArguments
 from runcast.trainer.data import make_loader
+from runcast.trainer.defaults import with_defaults
 from runcast.trainer.device import autocast, pick_device, set_seed, to_device
 from runcast.trainer.distribution import join_job, wrap
 from runcast.trainer.evaluation import EvalPrediction, PredictionOutput, evaluation_loop
@@ -29,7 +28,6 @@ from runcast.trainer.keeper import Keeper
 from runcast.trainer.loop import train_loop
 from runcast.trainer.sharding import whole_weights
 from runcast.trainer.snapshot import load_training, save_weights
-from runcast.trainer.termination import TerminationCallback
 from runcast.trainer.training import Training
 
 
@@ -109,7 +107,7 @@ class Trainer:
         self.last_batch: Any = None
         self.is_evaluating = False
         self.callback_handler = CallbackHandler(
-            self._with_defaults(list(callbacks or ())),
+            with_defaults(list(callbacks or ()), self.args, self.ranks, self.device),
             model=self.model,
             processing_class=processing_class,
             optimizer=self.optimizer,
@@ -242,22 +240,6 @@ class Trainer:
         )
 
     # Parts
-
-    def _with_defaults(self, callbacks: list[Any]) -> list[Any]:
-        """Put the flow before the user's callbacks, reporting and display behind them, unless they bring their own."""
-        brings = [callback if isinstance(callback, type) else type(callback) for callback in callbacks]
-        chosen: list[Any] = (
-            [] if any(issubclass(kind, DefaultFlowCallback) for kind in brings) else [DefaultFlowCallback]
-        )
-        chosen += callbacks
-        if not any(issubclass(kind, ReportCallback) for kind in brings):
-            report = ReportCallback(self.args.report_to, project=self.args.project, name=self.args.run_name)
-            chosen += [report] if report.is_on else []
-        if self.args.enable_jit_checkpoint:
-            chosen.append(TerminationCallback(self.ranks, self.device))
-        if not any(issubclass(kind, ProgressCallback | PrinterCallback) for kind in brings):
-            chosen.append(PrinterCallback if self.args.disable_tqdm else ProgressCallback)
-        return chosen
 
     def _eval_loader(self, data: Any) -> DataLoader[Any]:
         return make_loader(

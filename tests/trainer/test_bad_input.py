@@ -112,7 +112,8 @@ def test_a_device_that_does_not_exist_is_refused_at_once():
             "fsdp_config has no 'strategy'. Valid names are: transformer_",
         ),
         ({"include_num_input_tokens_seen": "some"}, "Valid values are: no, all, non_padding"),
-        ({"hub_strategy": "never"}, "Valid values are: end, every_save, checkpoint, all_checkpoints"),
+        ({"hub_strategy": "never"}, "Valid values are: end, every_save, checkpoint"),
+        ({"push_to_hub": True, "save_steps": 0.1}, "needs save_steps=0.1 as a whole number"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(given, message):
