@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 from runcast.core.errors import OptionError
 from runcast.trainer import parsing
+from runcast.trainer.compatibility import AskedByCallbacks
 
 STRATEGIES = ("no", "steps", "epoch")
 SCHEDULERS = ("linear", "cosine", "polynomial", "constant", "constant_with_warmup", "inverse_sqrt")
@@ -43,7 +44,7 @@ NOT_NEGATIVE = ("warmup_steps", "weight_decay", "max_grad_norm", "dataloader_num
 
 
 @dataclass(kw_only=True)
-class TrainingArguments:
+class TrainingArguments(AskedByCallbacks):
     """Holds the settings of a Trainer; checked when it is made, so that nothing wrong is found an hour later."""
 
     output_dir: Annotated[str, "Where checkpoints are written."] = "trainer_output"
