@@ -243,38 +243,6 @@ def test_a_loss_that_is_no_number_is_told_once(make, caplog):
     assert [record.message[:16] for record in caplog.records] == ["The loss is nan "]
 
 
-@pytest.mark.parametrize("format", ["safetensors", "torch"])
-def test_an_exported_model_gives_the_same_answers(make, tmp_path, format):
-    """With its events, and for any number of examples."""
-    seen = []
-    trainer = make(
-        callbacks=[
-            (event, lambda *a, path, **about: seen.append((path.name, about["format"])))
-            for event in ("on_export_begin", "on_export_end")
-        ]
-    )
-
-    path = trainer.export(tmp_path / "model", format)
-
-    images = make.Digits(3).images
-    model = make.Net().eval()
-    if format == "torch":
-        exported = torch.export.load(path).module()
-        torch.testing.assert_close(exported(image=images), trainer.model.eval()(images))
-    else:
-        from safetensors.torch import load_model
-
-        load_model(model, path)
-        torch.testing.assert_close(model(images), trainer.model.eval()(images))
-    assert seen == [("model", format), (path.name, format)]
-
-
-def test_an_unknown_format_is_refused(make, tmp_path):
-    """The valid ones are listed."""
-    with pytest.raises(OptionError, match="Valid values are: safetensors, torch, onnx"):
-        make().export(tmp_path / "model", "pickle")
-
-
 SCRIPT = """
 import os, signal, sys, torch
 from runcast.trainer.arguments import TrainingArguments
