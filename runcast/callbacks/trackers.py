@@ -60,6 +60,10 @@ class TrackerCallback(ReportCallback):
             self._company = company
         return self._company
 
+    def _forget(self) -> None:
+        for member in self._company.members if self._company else [self]:
+            member.run = member.run_id = None
+
     def _open(self, args: Any) -> Run:
         company = self._join(args)
         if not self._is_mine or (

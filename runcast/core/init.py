@@ -222,18 +222,18 @@ def _look_after(run: Run) -> None:
     """Finish the run when the interpreter exits, as what it is; and keep forked children from doing so."""
     reference = weakref.ref(run)
 
-    def at_exit() -> None:
-        if (still := reference()) is not None and still.status is None:
-            interactive = hasattr(sys, "ps1") or "IPython" in sys.modules  # there, the last error need not be the end
-            error = None if interactive else getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
-            status, text = status_of(error)
-            still.finish(status, error=text)
+    def at_exit(run: Run) -> None:  # it holds the run: one that a function has opened and left must be finished, too
+        interactive = hasattr(sys, "ps1") or "IPython" in sys.modules  # there, the last error need not be the end
+        error = None if interactive else getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
+        status, text = run.ending() if error is None and run.ending is not None else status_of(error)
+        run.finish(status, error=text)
 
     def after_fork() -> None:
         if (still := reference()) is not None:
             still.after_fork()
 
-    atexit.register(at_exit)
+    atexit.register(at_exit, run)
+    run.on_finish = lambda: atexit.unregister(at_exit)
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=after_fork)
 

@@ -61,25 +61,24 @@ class Run:
         *,
         strict: bool = False,
     ) -> None:
-        self.id = file.id
-        self.name = file.name
-        self.project = file.project
+        self.id, self.name, self.project = file.id, file.name, file.project
         self.config = file.config
         self.dir = directory.path
         self.step = 0
         self.status: Status | None = None
+        # Says how the run ends if the interpreter exits before `finish`; for trainers without an event for that.
+        self.ending: Callable[[], tuple[Status, str | None]] | None = None
+        self.on_finish: Callable[[], None] | None = None
         self._file = file
         self._journal = journal
         self._carrier = carrier
         self._strict = strict
         self._failure: RuncastError | None = None
         self._counts_steps = True
-        self._next_step = 0
-        self._logged = 0
+        self._next_step = self._logged = self._artifacts = 0
         self._dropped: dict[str, int] = {}
         self._told: set[str] = set()
         self._copies = Copies()
-        self._artifacts = 0
         self._lock = threading.Lock()
         self._check_from = time.time()
         self._check_at = self._check_from + CHECK_S
@@ -224,6 +223,8 @@ class Run:
             if self.status is not None:
                 return
             self.status = status
+        if self.on_finish is not None:
+            self.on_finish()
         if self._journal is None or os.getpid() != self._pid:
             return
         deadline = time.monotonic() + (seconds(FINISH_VARIABLE, FINISH_S) if timeout_s is None else timeout_s)

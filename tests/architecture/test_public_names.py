@@ -61,6 +61,7 @@ PUBLIC = [
     "WandbCallback",
     "WatchCallback",
     "__version__",
+    "get_reporting_integration_callbacks",
     "init",
 ]
 # A new one goes behind these.

@@ -5,6 +5,7 @@ holds it. It ends by itself when its time is over, also when the training proces
 """
 
 import contextlib
+import importlib.metadata
 import json
 import os
 import shutil
@@ -16,11 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from runcast.core.console import say, warn
+from runcast.core.errors import OptionError
 from runcast.core.redaction import redact_text
 
 CHILD = (
     "import json, sys; job = json.load(sys.stdin); sys.path[:] = job['path']; "
-    "from runcast.callbacks.upload import main; main(job)"
+    "from runcast.core.upload import main; main(job)"
 )
 
 
@@ -132,6 +134,16 @@ class Uploads:
             f"the model was not pushed to {self.repo}: {hidden}. The training goes on. It is in {self._folder}: push "
             f"it with: hf upload {self.repo} {self._folder}"
         )
+
+
+def require(distribution: str, who: str, extra: str) -> None:
+    """Raise OptionError, with the command that mends it, if a distribution is not installed."""
+    try:
+        importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        raise OptionError(
+            f"{who} needs {distribution}, which is not installed. Install it with: pip install 'runcast[{extra}]'"
+        ) from None
 
 
 def main(job: dict[str, Any]) -> None:
