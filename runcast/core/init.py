@@ -15,7 +15,7 @@ from typing import Any
 from runcast.core.console import say, warn
 from runcast.core.errors import OptionError
 from runcast.core.journal import Journal
-from runcast.core.layout import RunDirectory, RunFile, TrackerChoice
+from runcast.core.layout import RunDirectory, RunFile, TrackerChoice, write_atomically
 from runcast.core.options import Options, settle
 from runcast.core.params import plain
 from runcast.core.random_name import random_name
@@ -23,6 +23,7 @@ from runcast.core.ranks import rank
 from runcast.core.records import VERSION, Start, encode_line
 from runcast.core.redaction import redact, redact_text
 from runcast.core.run import Run
+from runcast.core.seal import seal_of
 from runcast.core.state import Carrier
 from runcast.core.status import status_of
 
@@ -85,6 +86,7 @@ def init(
     directory, file, journal = _open(options, config)
     file.trackers = {n: _with_options(choice, options.setup.get(n, {})) for n, choice in selection.chosen.items()}
     file.skipped = selection.skipped
+    file.seal = seal_of(file)
     directory.save(file)
     journal.append(
         encode_line(Start(time=file.started, version=VERSION, session=file.session, host=file.host, pid=file.pid))
@@ -169,11 +171,11 @@ def _new_file(options: Options, config: Any) -> RunFile:
     now = time.time()
     return RunFile(
         id=options.id or f"{time.strftime('%Y%m%d-%H%M%S', time.localtime(now))}-{os.urandom(3).hex()}",
-        name=options.name or random_name(),
-        project=options.project,
+        name=redact_text(options.name) if options.name else random_name(),
+        project=redact_text(options.project),
         created=now,
         started=now,
-        group=options.group,
+        group=redact_text(options.group) if options.group else None,
         tags=[redact_text(tag) for tag in options.tags],
         notes=redact_text(options.notes) if options.notes else None,
         given=sorted(options.given),
@@ -203,7 +205,7 @@ def _attach_config(run: Run) -> None:
     import msgspec
 
     path = run.dir / "config.json"
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(run.config), indent=2))
+    write_atomically(path, msgspec.json.format(msgspec.json.encode(run.config), indent=2))
     run.log_artifact(path, type="config")
 
 

@@ -15,6 +15,13 @@ FALSE = ("0", "off", "no", "false", "")
 RESUMES = ("never", "allow", "must")
 FINISH_VARIABLE = "RUNCAST_FINISH_TIMEOUT_S"
 DELIVERIES = ("process", "thread", "later")
+# Options in `setup` that only describe the run: they lead nowhere, and hold nothing that a tracker needs to log in.
+LABELS = frozenset(
+    (
+        *("project", "project_name", "experiment_name", "workspace", "entity", "group", "job_type", "tags", "notes"),
+        *("name", "run_name", "task_name", "exp_name", "exp_message", "description", "config"),
+    )
+)
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, get_args
 
-from runcast.core.console import say, warn
+from runcast.core.console import warn
 from runcast.core.copies import Copies
 from runcast.core.errors import OptionError, RuncastError
 from runcast.core.journal import Journal, JournalReader
@@ -32,10 +32,10 @@ from runcast.core.records import (
     encode,
     encode_line,
 )
-from runcast.core.redaction import redact, redact_text
+from runcast.core.redaction import SafeKeys, redact, redact_text
 from runcast.core.snapshots import snapshot
 from runcast.core.state import Carrier, Statistics, tracker_statistics
-from runcast.core.status import status_of
+from runcast.core.status import report_end, status_of
 from runcast.core.values import DeviceValue, NotANumber, leaves, start_copy, to_number
 
 CHECK_S = 1.0
@@ -78,6 +78,7 @@ class Run:
         self._logged = 0
         self._dropped: dict[str, int] = {}
         self._told: set[str] = set()
+        self._keys = SafeKeys()
         self._copies = Copies()
         self._artifacts = 0
         self._lock = threading.Lock()
@@ -108,7 +109,7 @@ class Run:
         else:
             step = self._settle_step(step)
         now = time.time()
-        if type(values) is dict and _PLAIN.issuperset(map(type, values.values())):
+        if type(values) is dict and _PLAIN.issuperset(map(type, values.values())) and self._keys.issuperset(values):
             try:
                 total = sum(values.values())
                 if total - total == 0:  # neither NaN nor infinite, nor is any of them
@@ -153,13 +154,13 @@ class Run:
             type: A word for what it is: "model", "dataset", "config", "file".
         """
         source = Path(path)
-        label = name or source.resolve().name
+        label, kept_as = redact_text(name or source.resolve().name), redact_text(source.resolve().name)
         if self._journal is None:
             self._log_unusual({})
             return
         with self._lock:
             self._artifacts += 1
-            target = self.dir / "artifacts" / f"{self._artifacts:04d}-{os.urandom(2).hex()}" / source.resolve().name
+            target = self.dir / "artifacts" / f"{self._artifacts:04d}-{os.urandom(2).hex()}" / kept_as
         try:
             size = snapshot(source, target)
         except OSError as error:
@@ -171,7 +172,11 @@ class Run:
             return
         self._append(
             Artifact(
-                time=time.time(), name=label, kind=type, path=target.relative_to(self.dir).as_posix(), size_bytes=size
+                time=time.time(),
+                name=label,
+                kind=redact_text(type),
+                path=target.relative_to(self.dir).as_posix(),
+                size_bytes=size,
             )
         )
 
@@ -230,25 +235,12 @@ class Run:
         self._collect_copies(deadline)
         self._append(Finish(time=time.time(), status=status, error=redact_text(error) if error else None))
         journal, self._journal = self._journal, None
-        delivered = self._carrier.finish(max(0.0, deadline - time.monotonic())) if self._carrier else True
+        carrier = self._carrier
+        delivered = carrier is None or carrier.finish(max(0.0, deadline - time.monotonic()))
         journal.close()
-        self._report_end(delivered, journal.lost_records)
-
-    def _report_end(self, delivered: bool, lost: int) -> None:
-        if self._dropped:
-            say(
-                f"{sum(self._dropped.values())} values were no numbers and were not logged: "
-                f"{', '.join(sorted(self._dropped)[:5])}"
-            )
-        if lost:
-            warn(f"{lost} records could not be written to {self.dir} and are lost, as its disk was full for too long.")
-        if not delivered and self._carrier:
-            for name, state in self._carrier.states().items():
-                if state.phase not in ("finished", "refused"):
-                    warn(
-                        f"{name} does not have everything yet ({state.error or state.phase}). It is safe in the "
-                        f"journal; deliver it with: runcast sync {self.dir}"
-                    )
+        report_end(
+            self.dir, self._dropped, journal.lost_records, {} if delivered or carrier is None else carrier.states()
+        )
 
     # How it gets there
 
@@ -273,7 +265,10 @@ class Run:
             return
         numbers: dict[str, Number | NonFinite] = {}
         copies: dict[str, DeviceValue] = {}
-        for key, value in leaves(values):
+        for name, value in leaves(values):
+            key = self._keys.checked(name)
+            while key != name and (key in numbers or key in copies):
+                key += " (another)"
             try:
                 if (copy := start_copy(value)) is not None:
                     copies[key] = copy
@@ -298,6 +293,7 @@ class Run:
         try:
             folder.mkdir(mode=0o700, exist_ok=True)
             path = media.save(folder, f"{step:08d}-{os.urandom(4).hex()}")
+            path.chmod(0o600)
         except (OSError, ValueError, RuncastError) as error:
             self._drop(key, f"the {media.kind} could not be saved ({error})")
             return True
@@ -351,6 +347,7 @@ class Run:
         self._journal.append(encode_line(record))
 
     def _drop(self, key: str, reason: str) -> None:
+        key, reason = self._keys.checked(key), redact_text(reason)
         self._dropped[key] = self._dropped.get(key, 0) + 1
         if key not in self._told:
             self._told.add(key)
