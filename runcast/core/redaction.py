@@ -68,14 +68,14 @@ _NAMED = r"""(?x)(?<![\w.-])(?:
       | (?P<flag>--?[A-Za-z][\w.-]*)(?:[ \t]{1,8}(?=[^\s-])|\\*["']\s{0,40},\s{0,40}(?=\\*["'][^-]))
     )"""
 _NAME_PARTS = re.compile(r"(?i)tok|key|pass|pw|secret|cred|auth|cookie|jwt|bearer|pat(?![a-z])|sig[a-z]{0,6}=")
-_VALUE = r"""(?xs)
+_VALUE = r"""(?xs)(?:[bBrRuU]{1,2}(?=["']))?(?:
         (?P<escaped>\\+["'])(?P<inner>[^\n]*?)(?:(?P=escaped)|(?=\n)|\Z)
       | "(?P<double>[^"\\]*(?:\\.[^"\\]*)*)"
       | '(?P<single>[^'\\]*(?:\\.[^'\\]*)*)'
       | ["'](?P<open>[^\n]+)
       | (?P<bracket>\[[^\]]{0,1000}\]|\{[^{}]{0,1000}\}|\([^()]{0,1000}\)|[\[({][^\n]{1,1000})
       | (?P<bare>\$\{[^\s{}]{1,400}\}|(?:(?i:basic|bearer|token|digest|apikey|negotiate)[ \t]{1,8})?
-        [^\s"'&;,)\[\](){}]+(?:[,)\[\](){}]+[^\s"'&;,)\[\](){}]+)*)
+        [^\s"'&;,)\[\](){}]+(?:[,)\[\](){}]+[^\s"'&;,)\[\](){}]+)*))
     """
 _WHOLE = r"""(?P<bare>[^\s"']+)"""
 _WITH_SCHEME = r"(?i)(?:basic|bearer|token|digest|apikey|negotiate)[ \t]+\S{8,}"

@@ -10,14 +10,14 @@ import contextlib
 import os
 from pathlib import Path
 
-from runcast.core.layout import RunFile
+from runcast.core.layout import RunFile, make_private
 
 KEY_BYTES = 32
 
 
-def seal_of(file: RunFile) -> str:
+def seal_of(file: RunFile, *, make_key: bool = True) -> str:
     """Return the seal of what run.json may make us do; empty where there is no home to keep a key in."""
-    key = _key()
+    key = _key(make=make_key)
     if key is None:
         return ""
     import hashlib  # they take a millisecond, and start-up counts
@@ -34,23 +34,29 @@ def seal_of(file: RunFile) -> str:
 
 def is_own(file: RunFile) -> bool:
     """Tell whether this user began the run, or has trusted it."""
-    return bool(file.seal) and file.seal == seal_of(file)
+    return bool(file.seal) and file.seal == seal_of(file, make_key=False)
 
 
-def _key() -> bytes | None:
-    """Read this user's key; make it when it is first needed."""
+def _key(*, make: bool) -> bytes | None:
+    """Read this user's key; make it when a run is first begun."""
     try:
         home = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
         path = home / "runcast" / "key"
         with contextlib.suppress(FileNotFoundError):
             return _read(path)
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not make:
+            return None
+        make_private(path.parent)
         new = path.with_name(f".key.{os.getpid()}.{os.urandom(4).hex()}")
         with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(os.urandom(KEY_BYTES))
-        with contextlib.suppress(FileExistsError):  # another process was faster: its key holds
+        try:
             os.link(new, path)
-        new.unlink()
+        except FileExistsError:  # another process was faster: its key holds
+            pass
+        except OSError:  # a file system without links
+            os.replace(new, path)
+        new.unlink(missing_ok=True)
         return _read(path)
     except (OSError, RuntimeError):  # no home, or none that can be written
         return None

@@ -24,6 +24,7 @@ from runcast.delivery.trust import Orders
 
 POLL_S = 0.02
 TELL_S = 3.0
+HURRY_S = 1.0  # again and again, as a process that has just begun has yet to step back
 DONE = ("finished", "refused")
 # The working directory may hold modules named like ours or an SDK's; the path comes with the orders. Python 3.10 has
 # no -P, so this does the same for every version.
@@ -85,6 +86,15 @@ class ChildProcess:
             if changed != self._seen_ns:
                 self._state, self._seen_ns = load_state(self.folder) or self._state, changed
         return self._state
+
+    def hurry(self) -> None:
+        """Give the process its share of the processors, which it has left to the training: now somebody waits for it.
+
+        Its session is a scheduling group of its own on Linux (`_step_back` in `__main__.py`).
+        """
+        if self._process is not None:
+            with contextlib.suppress(OSError):
+                Path(f"/proc/{self._process.pid}/autogroup").write_text("0")
 
     def check(self) -> None:
         """Start the process again if it died before its work was done."""
@@ -177,13 +187,17 @@ class ProcessCarrier:
     def _wait(
         self, is_done: Callable[[ChildProcess], bool], timeout_s: float, tell_after_s: float = float("inf")
     ) -> bool:
-        began = time.monotonic()
+        began = hurry_at = time.monotonic()
         for child in self._children:
             child.wake()
         while missing := [child.name for child in self._children if not is_done(child)]:
             waited_s = time.monotonic() - began
             if waited_s > timeout_s:
                 return False
+            if time.monotonic() >= hurry_at:
+                hurry_at += HURRY_S
+                for child in self._children:
+                    child.hurry()
             if waited_s > tell_after_s:
                 say(f"waiting up to {timeout_s - waited_s:.0f} s for {', '.join(missing)}")
                 tell_after_s = float("inf")
