@@ -140,7 +140,9 @@ def test_options_of_a_foreign_run_wait_for_trust(
     outcome = sync(directory, decide=decide)[0]
 
     assert (outcome.result, outcome.waiting) == ("unavailable", 20)
-    assert re.search(r"brings its own options for tensorboard \((log_dir|purge_step, settings)\).*--trust", str(outcome.note))
+    assert re.search(
+        r"brings its own options for tensorboard \((log_dir|purge_step, settings)\).*--trust", str(outcome.note)
+    )
     assert set(tmp_path.rglob("*")) - before <= {directory.tracker("tensorboard"), directory.path / "trackers"}
 
 
