@@ -4,9 +4,12 @@ One run from its first event to its end, in our Trainer and in that of transform
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from runcast.core.errors import OptionError
 from runcast.core.events import TrainerCallback, TrainerControl, TrainerState
+from runcast.core.identity import checkpoint_folder, continuation, write_identity
 from runcast.core.init import check_report_to, init
 from runcast.core.records import Status
 from runcast.core.run import Run
@@ -22,12 +25,15 @@ _OFF = ("", "none", "no", "off", "false")
 class ReportCallback(TrainerCallback):
     """Opens a run when there is something to report, logs what the trainer logs, finishes it with its true status.
 
-    An evaluation or a training after that goes on with the same run. So does a training that is resumed from a
-    checkpoint.
+    An evaluation or a training after that goes on with the same run, unless `again="new"`. So does a training that is
+    resumed from a checkpoint: a small file `runcast.json` in it names the run and its ids in every tracker. Where the
+    run's folder is gone, or with `resume="never"`, it is a new run, with the param `resumed_from`.
 
     Args:
         report_to: "all", "none", or trackers by name, class or instance, as for `runcast.init`.
         run: An open run to report to; it is not finished here.
+        again: What a second training of the same trainer is: "same" (the default), the same run, or "new", a run of its
+            own. An evaluation belongs to the training before it.
         options: The other arguments of `runcast.init`.
 
     Raises:
@@ -37,7 +43,11 @@ class ReportCallback(TrainerCallback):
 
     reports = True
 
-    def __init__(self, report_to: Any = ..., *, run: Run | None = None, **options: Any) -> None:
+    def __init__(self, report_to: Any = ..., *, run: Run | None = None, again: str = "same", **options: Any) -> None:
+        if again not in ("same", "new"):
+            raise OptionError(f"again={again!r} is unknown. Valid values are: same, new.")
+        self._again = again
+        self._came_from: Path | None = None
         self.run = run
         self.run_id: str | None = options.get("id")
         self._report_to = report_to
@@ -58,8 +68,15 @@ class ReportCallback(TrainerCallback):
         self, args: Any, state: TrainerState, control: TrainerControl, model: Any = None, **kwargs: Any
     ) -> None:
         """Open the run and log what was configured."""
-        run = self._open(args)
-        run.log_params(params_of(args, model))
+        if self._again == "new" and self._is_mine and self.run is not None and self.run.status is not None:
+            self.run = self.run_id = None
+        if self._came_from is None and state.global_step > 0:
+            self._came_from = checkpoint_folder(args, state)
+        params = params_of(args, model)
+        if self._has_run:
+            self._open(args).log_params(params)
+        else:
+            self._open(args, config=params)
 
     def on_log(
         self,
@@ -85,6 +102,18 @@ class ReportCallback(TrainerCallback):
         """Log the metrics of a prediction."""
         self._open(args).log({metric_name(key): value for key, value in metrics.items()}, step=state.global_step)
 
+    def on_checkpoint_load(
+        self, args: Any, state: TrainerState, control: TrainerControl, checkpoint: Path, **kwargs: Any
+    ) -> None:
+        """Note which checkpoint the training is resumed from."""
+        self._came_from = checkpoint
+
+    def on_save(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Lay the run's identity beside the checkpoint."""
+        run, folder = self._open(args), checkpoint_folder(args, state)
+        if folder is not None and run.is_recording:
+            write_identity(run.identity(), folder)
+
     def on_train_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Note the best value. Under transformers, which has no teardown, the run is finished here."""
         run = self._open(args)
@@ -109,8 +138,12 @@ class ReportCallback(TrainerCallback):
         """Return what a checkpoint keeps: which run a resumed training goes on with."""
         return {"args": {}, "attributes": {"run_id": self.run_id}}
 
-    def _open(self, args: Any) -> Run:
-        if self.run is None or (self._is_mine and self.run.status is not None):
+    @property
+    def _has_run(self) -> bool:
+        return self.run is not None and not (self._is_mine and self.run.status is not None)
+
+    def _open(self, args: Any, config: Any = None) -> Run:
+        if self.run is None or not self._has_run:
             project = getattr(args, "project", None)
             options = {
                 "project": None
@@ -119,9 +152,15 @@ class ReportCallback(TrainerCallback):
                 "name": getattr(args, "run_name", None),
                 **{name: value for name, value in self._options.items() if value is not None},
             }
-            if self.run_id is not None:
-                options |= {"id": self.run_id, "resume": "allow"}
-            self.run = init(report_to=self._report_to, **options)
+            if self.run is not None and self.run.id == self.run_id:
+                how: dict[str, Any] = {"id": self.run_id, "resume": "allow", "dir": self.run.dir.parent}
+                linked = None
+            else:
+                how, linked = continuation(self.run_id, self._came_from, options)
+            self.run = init(report_to=self._report_to, config=config, **options | how)
+            if linked is not None:
+                self.run.log_params({"resumed_from": linked})
+            self._came_from = None
             self.run_id = self.run.id
             self._status, self._error = "finished", None
         return self.run

@@ -12,12 +12,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from runcast.core.config import plain, plain_value, without_surrogates
 from runcast.core.console import say, warn
 from runcast.core.errors import OptionError
 from runcast.core.journal import Journal
-from runcast.core.layout import RunDirectory, RunFile, TrackerChoice, write_atomically
+from runcast.core.layout import RunDirectory, RunFile, Session, TrackerChoice, write_atomically
 from runcast.core.options import Options, settle
-from runcast.core.params import plain
+from runcast.core.params import flatten
 from runcast.core.random_name import random_name
 from runcast.core.ranks import rank
 from runcast.core.records import VERSION, Start, encode_line
@@ -152,12 +153,13 @@ def _open_in(options: Options, root: Path, config: Any) -> tuple[RunDirectory, R
 
 def _continue(old: RunFile, new: RunFile) -> RunFile:
     """Go on with an older session's identity; what was configured differently is told once."""
-    changed = sorted(
-        key for key in {*old.config, *new.config} if new.config and old.config.get(key) != new.config.get(key)
-    )
+    before, now = flatten(old.config), flatten(new.config or old.config)
+    changed = sorted(key for key in {*before, *now} if key not in before or key not in now or before[key] != now[key])
     if changed:
         say(f"resumed with other params: {', '.join(changed[:10])}{' …' if len(changed) > 10 else ''}")
     new.created, new.session = old.created, old.session + 1
+    this = Session(session=new.session, started=new.started, host=new.host, pid=new.pid, changed=changed)
+    new.sessions = [*old.sessions, this]
     new.name, new.project = (
         (new.name if "name" in new.given else old.name),
         (new.project if "project" in new.given else old.project),
@@ -181,8 +183,8 @@ def _new_file(options: Options, config: Any) -> RunFile:
         given=sorted(options.given),
         host=os.uname().nodename,
         pid=os.getpid(),
-        cwd=os.getcwd(),
-        argv=redact(list(sys.argv)),
+        cwd=without_surrogates(os.getcwd()),
+        argv=redact(plain_value(list(sys.argv))),
         python=sys.version.split()[0],
         runcast=_version(),
         config=redact(plain(config)) if config is not None else {},

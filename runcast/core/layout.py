@@ -29,6 +29,16 @@ class TrackerChoice(msgspec.Struct, frozen=True, kw_only=True):
     measures: bool = False
 
 
+class Session(msgspec.Struct, frozen=True, kw_only=True):
+    """Says when and where a session after the first began, and which params were configured otherwise than before."""
+
+    session: int
+    started: float
+    host: str
+    pid: int
+    changed: list[str] = []
+
+
 class RunFile(msgspec.Struct, kw_only=True):
     """Is the content of run.json."""
 
@@ -52,6 +62,7 @@ class RunFile(msgspec.Struct, kw_only=True):
     trackers: dict[str, TrackerChoice] = {}
     skipped: dict[str, str] = {}
     config: dict[str, Any] = {}
+    sessions: list[Session] = []
     seal: str = ""
 
 

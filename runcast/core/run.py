@@ -11,15 +11,14 @@ from typing import Any, get_args
 from runcast.core.console import warn
 from runcast.core.copies import Copies
 from runcast.core.errors import OptionError, RuncastError
+from runcast.core.identity import Identity, identity_of
 from runcast.core.journal import Journal, JournalReader
 from runcast.core.layout import RunDirectory, RunFile
 from runcast.core.options import FINISH_VARIABLE, seconds
 from runcast.core.params import flatten, plain
 from runcast.core.records import (
-    Artifact,
     Dropped,
     Finish,
-    Media,
     Metrics,
     NonFinite,
     Number,
@@ -33,7 +32,7 @@ from runcast.core.records import (
     encode_line,
 )
 from runcast.core.redaction import SafeKeys, redact, redact_text
-from runcast.core.snapshots import snapshot
+from runcast.core.snapshots import keep_artifact, keep_media
 from runcast.core.state import Carrier, Statistics, tracker_statistics
 from runcast.core.status import report_end, status_of
 from runcast.core.values import DeviceValue, NotANumber, leaves, start_copy, to_number
@@ -153,32 +152,22 @@ class Run:
                 version.
             type: A word for what it is: "model", "dataset", "config", "file".
         """
-        source = Path(path)
-        label, kept_as = redact_text(name or source.resolve().name), redact_text(source.resolve().name)
         if self._journal is None:
             self._log_unusual({})
             return
         with self._lock:
             self._artifacts += 1
-            target = self.dir / "artifacts" / f"{self._artifacts:04d}-{os.urandom(2).hex()}" / kept_as
+            number = self._artifacts
+        label = name or Path(path).resolve().name
         try:
-            size = snapshot(source, target)
+            record = keep_artifact(self.dir, Path(path), label, type, number)
         except OSError as error:
             warn(
-                f"the artifact {label!r} was not kept: {error}. Training goes on; log it again when {source} can be "
-                "read."
+                f"the artifact {label!r} was not kept: {error}. Training goes on; log it again when {path} can be read."
             )
             self._drop(label, "the artifact could not be read")
             return
-        self._append(
-            Artifact(
-                time=time.time(),
-                name=label,
-                kind=redact_text(type),
-                path=target.relative_to(self.dir).as_posix(),
-                size_bytes=size,
-            )
-        )
+        self._append(record)
 
     def add_tags(self, *tags: str) -> None:
         """Add tags to those that the run has."""
@@ -186,6 +175,15 @@ class Run:
             self._append(Tags(time=time.time(), tags=[redact_text(str(tag)) for tag in tags]))
 
     # What becomes of it
+
+    def identity(self) -> Identity:
+        """Say who this run is: its id, name and folder, and its ids and address in each tracker, as far as known."""
+        return identity_of(self._file, self.dir, self._carrier.states() if self._carrier else {})
+
+    @property
+    def is_recording(self) -> bool:
+        """Tell whether what is logged here is written: not in the other ranks of a job, nor after the end."""
+        return self._journal is not None
 
     @property
     def urls(self) -> dict[str, str]:
@@ -289,24 +287,10 @@ class Run:
         media = to_media(value)
         if media is None:
             return False
-        folder = self.dir / "media"
         try:
-            folder.mkdir(mode=0o700, exist_ok=True)
-            path = media.save(folder, f"{step:08d}-{os.urandom(4).hex()}")
-            path.chmod(0o600)
+            self._append(keep_media(self.dir, media, key, step, now))
         except (OSError, ValueError, RuncastError) as error:
             self._drop(key, f"the {media.kind} could not be saved ({error})")
-            return True
-        self._append(
-            Media(
-                time=now,
-                key=key,
-                step=step,
-                kind=media.kind,
-                path=path.relative_to(self.dir).as_posix(),
-                caption=redact_text(media.caption) if media.caption else None,
-            )
-        )
         return True
 
     def _collect_copies(self, wait_until: float | None = None) -> None:
