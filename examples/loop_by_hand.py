@@ -1,7 +1,7 @@
 """A training loop by hand, in plain PyTorch.
 
-Gradient accumulation, an evaluation each epoch, pictures, a checkpoint with the run's id in it: one run on every tracker,
-and nothing patched.
+Gradient accumulation, an evaluation each epoch, pictures, a checkpoint with the run's id in it: one run on every
+tracker, and nothing patched.
 
 Run it with: python examples/loop_by_hand.py --epochs 10
 """

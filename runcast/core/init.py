@@ -12,17 +12,19 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from runcast.core.config import plain, plain_value, without_surrogates
 from runcast.core.console import say, warn
 from runcast.core.errors import OptionError
 from runcast.core.journal import Journal
-from runcast.core.layout import RunDirectory, RunFile, TrackerChoice
+from runcast.core.layout import RunDirectory, RunFile, Session, TrackerChoice, write_atomically
 from runcast.core.options import Options, settle
-from runcast.core.params import plain
+from runcast.core.params import flatten
 from runcast.core.random_name import random_name
 from runcast.core.ranks import rank
 from runcast.core.records import VERSION, Start, encode_line
 from runcast.core.redaction import redact, redact_text
 from runcast.core.run import Run
+from runcast.core.seal import seal_of
 from runcast.core.state import Carrier
 from runcast.core.status import status_of
 
@@ -85,6 +87,7 @@ def init(
     directory, file, journal = _open(options, config)
     file.trackers = {n: _with_options(choice, options.setup.get(n, {})) for n, choice in selection.chosen.items()}
     file.skipped = selection.skipped
+    file.seal = seal_of(file)
     directory.save(file)
     journal.append(
         encode_line(Start(time=file.started, version=VERSION, session=file.session, host=file.host, pid=file.pid))
@@ -150,12 +153,13 @@ def _open_in(options: Options, root: Path, config: Any) -> tuple[RunDirectory, R
 
 def _continue(old: RunFile, new: RunFile) -> RunFile:
     """Go on with an older session's identity; what was configured differently is told once."""
-    changed = sorted(
-        key for key in {*old.config, *new.config} if new.config and old.config.get(key) != new.config.get(key)
-    )
+    before, now = flatten(old.config), flatten(new.config or old.config)
+    changed = sorted(key for key in {*before, *now} if key not in before or key not in now or before[key] != now[key])
     if changed:
         say(f"resumed with other params: {', '.join(changed[:10])}{' …' if len(changed) > 10 else ''}")
     new.created, new.session = old.created, old.session + 1
+    this = Session(session=new.session, started=new.started, host=new.host, pid=new.pid, changed=changed)
+    new.sessions = [*old.sessions, this]
     new.name, new.project = (
         (new.name if "name" in new.given else old.name),
         (new.project if "project" in new.given else old.project),
@@ -169,18 +173,18 @@ def _new_file(options: Options, config: Any) -> RunFile:
     now = time.time()
     return RunFile(
         id=options.id or f"{time.strftime('%Y%m%d-%H%M%S', time.localtime(now))}-{os.urandom(3).hex()}",
-        name=options.name or random_name(),
-        project=options.project,
+        name=redact_text(options.name) if options.name else random_name(),
+        project=redact_text(options.project),
         created=now,
         started=now,
-        group=options.group,
+        group=redact_text(options.group) if options.group else None,
         tags=[redact_text(tag) for tag in options.tags],
         notes=redact_text(options.notes) if options.notes else None,
         given=sorted(options.given),
         host=os.uname().nodename,
         pid=os.getpid(),
-        cwd=os.getcwd(),
-        argv=redact(list(sys.argv)),
+        cwd=without_surrogates(os.getcwd()),
+        argv=redact(plain_value(list(sys.argv))),
         python=sys.version.split()[0],
         runcast=_version(),
         config=redact(plain(config)) if config is not None else {},
@@ -203,7 +207,7 @@ def _attach_config(run: Run) -> None:
     import msgspec
 
     path = run.dir / "config.json"
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(run.config), indent=2))
+    write_atomically(path, msgspec.json.format(msgspec.json.encode(run.config), indent=2))
     run.log_artifact(path, type="config")
 
 

@@ -51,7 +51,7 @@ def last_status(directory: RunDirectory) -> Status | None:
     try:
         with open(directory.journal, "rb") as journal:
             journal.seek(max(0, os.fstat(journal.fileno()).st_size - TAIL_BYTES))
-            lines = journal.read().splitlines()
+            lines = journal.read().split(b"\n")
     except OSError:
         return None
     for line in reversed(lines):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from runcast.core.errors import FinalError, TrackerUnavailableError
 from runcast.core.journal import JournalReader
-from runcast.core.layout import RunDirectory
+from runcast.core.layout import RunDirectory, stray_link
 from runcast.core.params import shorten
 from runcast.core.records import (
     AnyRecord,
@@ -29,6 +29,7 @@ from runcast.core.records import (
     encode,
     points,
 )
+from runcast.core.redaction import redact_text
 from runcast.core.state import DeliveryState, load_state, save_state
 from runcast.delivery.attempts import Attempts, GaveUp
 from runcast.delivery.lock import is_held
@@ -38,6 +39,7 @@ from runcast.delivery.sending import BATCH_POINTS, PointSender
 from runcast.integrations.contract import ArtifactFile, MediaFile, TrackedRun, Tracker
 
 POLL_S = 0.25
+SAID = frozenset(("error", "traceback", "url"))  # by an SDK, which may repeat what it was told
 METERS_S = 60.0  # how long a finished run waits at most for the last measurements of its meters
 IDENTITIES = ("id", "key", "run_id", "task")  # of the service's own: another one is a new, empty run
 METER_RESTART_S = 10.0  # how long for one that has no process: it may be about to get one
@@ -209,7 +211,7 @@ class Delivery:
         """Resolve a record's path; one that leads out of the run's folder was not written by runcast."""
         root = self.directory.path.resolve()
         found = (root / path).resolve()
-        if not found.is_relative_to(root) or not found.exists():
+        if not found.is_relative_to(root) or not found.exists() or stray_link(found, root):
             raise FinalError(f"{path} is not in {root}")
         return found
 
@@ -221,7 +223,7 @@ class Delivery:
             self._refuse(f"{what}: {error}", count)
 
     def _refuse(self, reason: str, count: int = 1) -> None:
-        reason = reason[:300]
+        reason = redact_text(reason)[:300]
         if reason not in self.state.refused:
             log.warning("%s refuses %s", self.name, reason)
         self.state.refused[reason] = self.state.refused.get(reason, 0) + count
@@ -289,7 +291,7 @@ class Delivery:
 
     def _save(self, **changes: object) -> None:
         for name, value in changes.items():
-            setattr(self.state, name, value)
+            setattr(self.state, name, redact_text(value) if isinstance(value, str) and name in SAID else value)
         self.state.updated = time.time()
         save_state(self.folder, self.state)
 

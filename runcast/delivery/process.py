@@ -12,23 +12,23 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from runcast.core.console import say, warn
 from runcast.core.errors import RuncastError, TrackerUnavailableError
-from runcast.core.layout import RunDirectory
+from runcast.core.layout import RunDirectory, make_private
 from runcast.core.state import DeliveryState, load_state
 from runcast.delivery.priority import set_group_niceness
 from runcast.delivery.retry import backoff_s
+from runcast.delivery.trust import Orders
 
 POLL_S = 0.02
 TELL_S = 3.0
 DONE = ("finished", "refused")
-# The working directory may hold modules named like ours or an SDK's; the training's path comes with the first message.
-# Python 3.10 has no -P.
-_NOT_FROM_HERE = ("-P",) if sys.version_info >= (3, 11) else ()
+# The working directory may hold modules named like ours or an SDK's; the path comes with the orders. Python 3.10 has
+# no -P, so this does the same for every version.
+_BEGIN = "import sys; sys.path[:1] = []; import runpy; runpy.run_module('runcast.delivery', None, '__main__', True)"
 # A starting interpreter takes the processor from `init`, which has yet to start the others. A shell takes little; it
 # steps back (see `priority.py`) and becomes the interpreter at the first line of its input, when all are there.
 _WAITING = ("/bin/sh", "-c", '{ echo 19 >/proc/$$/autogroup; } 2>/dev/null; read -r _ && exec "$0" "$@"')
@@ -40,13 +40,11 @@ class ChildProcess:
     It is started again, after a growing pause, when it dies before its work is done.
     """
 
-    def __init__(
-        self, directory: RunDirectory, name: str, options: Mapping[str, Any], environment: Mapping[str, str]
-    ) -> None:
+    def __init__(self, directory: RunDirectory, name: str, orders: Orders, environment: Mapping[str, str]) -> None:
         self.directory, self.name, self.environment = directory, name, environment
         self.folder = directory.tracker(name)
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._message = msgspec.json.encode({"options": options, "path": sys.path}) + b"\n"
+        make_private(self.folder)
+        self._message = msgspec.json.encode(orders) + b"\n"
         self._process: subprocess.Popen[bytes] | None = None
         self._deaths = 0
         self._restart_at = 0.0
@@ -61,17 +59,7 @@ class ChildProcess:
         descriptor = os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             self._process = subprocess.Popen(
-                [
-                    *_WAITING,
-                    sys.executable,
-                    *_NOT_FROM_HERE,
-                    "-m",
-                    "runcast.delivery",
-                    str(self.directory.path),
-                    self.name,
-                    "--training",
-                    str(os.getpid()),
-                ],
+                [*_WAITING, *delivery_command(self.directory, self.name, "--training", str(os.getpid()))],
                 stdin=subprocess.PIPE,
                 stdout=descriptor,
                 stderr=descriptor,
@@ -156,10 +144,10 @@ class ChildProcess:
 class ProcessCarrier:
     """Holds the delivery processes of one run."""
 
-    def __init__(self, directory: RunDirectory, options: Mapping[str, Mapping[str, Any]]) -> None:
+    def __init__(self, directory: RunDirectory, orders: Mapping[str, Orders]) -> None:
         self._lock = threading.Lock()
         environment = child_environment()
-        self._children = [ChildProcess(directory, name, own, environment) for name, own in options.items()]
+        self._children = [ChildProcess(directory, name, own, environment) for name, own in orders.items()]
         for child in self._children:
             child.go()
 
@@ -224,6 +212,11 @@ class ProcessCarrier:
         """Forget the processes: this is a fork."""
         for child in self._children:
             child.abandon()
+
+
+def delivery_command(directory: RunDirectory, name: str, *mode: str) -> list[str]:
+    """Return the command of a delivery process, which imports nothing from the working directory."""
+    return [sys.executable, "-c", _BEGIN, str(directory.path), name, *mode]
 
 
 def child_environment() -> dict[str, str]:
