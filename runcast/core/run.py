@@ -153,27 +153,25 @@ class Run:
             type: A word for what it is: "model", "dataset", "config", "file".
         """
         source = Path(path)
-        label = name or source.resolve().name
+        file = source.resolve().name
+        self._keep(name or file, type, file, lambda target: snapshot(source, target))
+
+    def _keep(self, name: str, kind: str, file: str, put: Callable[[Path], int]) -> None:
+        """Let *put* write an artifact to its place in the run's folder, and append its record."""
         if self._journal is None:
             self._log_unusual({})
             return
         with self._lock:
             self._artifacts += 1
-            target = self.dir / "artifacts" / f"{self._artifacts:04d}-{os.urandom(2).hex()}" / source.resolve().name
+            target = self.dir / "artifacts" / f"{self._artifacts:04d}-{os.urandom(2).hex()}" / file
         try:
-            size = snapshot(source, target)
+            size = put(target)
         except OSError as error:
-            warn(
-                f"the artifact {label!r} was not kept: {error}. Training goes on; log it again when {source} can be "
-                "read."
-            )
-            self._drop(label, "the artifact could not be read")
+            warn(f"the artifact {name!r} was not kept: {error}. Training goes on; log it again when that is mended.")
+            self._drop(name, "the artifact could not be kept")
             return
-        self._append(
-            Artifact(
-                time=time.time(), name=label, kind=type, path=target.relative_to(self.dir).as_posix(), size_bytes=size
-            )
-        )
+        path = target.relative_to(self.dir).as_posix()
+        self._append(Artifact(time=time.time(), name=name, kind=kind, path=path, size_bytes=size))
 
     def add_tags(self, *tags: str) -> None:
         """Add tags to those that the run has."""
@@ -193,7 +191,7 @@ class Run:
         trackers = {}
         for name, state in (self._carrier.states() if self._carrier else {}).items():
             reader = JournalReader(self.dir / "journal.jsonl", state.cursor)
-            waiting = sum(len(record.values) for record in reader if isinstance(record, Metrics))
+            waiting = sum(len(r.values) for r in reader if isinstance(r, Metrics) and r.by != name)
             trackers[name] = tracker_statistics(state, waiting)
         lost = self._journal.lost_records if self._journal else 0
         return Statistics(logged=self._logged, dropped=dict(self._dropped), lost=lost, trackers=trackers)

@@ -5,6 +5,7 @@ Nothing here waits unless asked to.
 
 import contextlib
 import os
+import socket
 import subprocess
 import sys
 import sysconfig
@@ -24,7 +25,9 @@ from runcast.delivery.retry import backoff_s
 
 POLL_S = 0.02
 TELL_S = 3.0
+HAND_OVER_S = 5.0  # for a first message that is larger than the line holds
 DONE = ("finished", "refused")
+_NO_SIGNAL = getattr(socket, "MSG_NOSIGNAL", 0)  # a script may let SIGPIPE end it; a dead delivery must not
 # The working directory may hold modules named like ours or an SDK's; the training's path comes with the first message.
 # Python 3.10 has no -P.
 _NOT_FROM_HERE = ("-P",) if sys.version_info >= (3, 11) else ()
@@ -41,9 +44,9 @@ class ChildProcess:
     ) -> None:
         self.directory, self.name, self.environment = directory, name, environment
         self.folder = directory.tracker(name)
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._message = msgspec.json.encode({"options": options, "path": sys.path}) + b"\n"
         self._process: subprocess.Popen[bytes] | None = None
+        self._line: socket.socket | None = None
         self._deaths = 0
         self._restart_at = 0.0
         self._seen_ns = 0
@@ -53,41 +56,39 @@ class ChildProcess:
 
     def start(self) -> None:
         """Start the process: in a session of its own, so that an interrupt at the keyboard does not reach it."""
-        self._process, errors = None, self.folder / "delivery.log"
-        descriptor = os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        self._process = None
+        command = [sys.executable, *_NOT_FROM_HERE, "-m", "runcast.delivery", str(self.directory.path), self.name]
+        command += ["--training", str(os.getpid())]
         try:
-            self._process = subprocess.Popen(
-                [
-                    sys.executable,
-                    *_NOT_FROM_HERE,
-                    "-m",
-                    "runcast.delivery",
-                    str(self.directory.path),
-                    self.name,
-                    "--training",
-                    str(os.getpid()),
-                ],
-                stdin=subprocess.PIPE,
-                stdout=descriptor,
-                stderr=descriptor,
-                start_new_session=True,
-                env=self.environment,
-            )
-            self.wake(self._message)
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            errors = os.open(self.folder / "delivery.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            with open(errors, "ab") as log:
+                self._line, theirs = socket.socketpair()
+                with theirs:
+                    self._process = subprocess.Popen(
+                        command,
+                        stdin=theirs.fileno(),
+                        stdout=log,
+                        stderr=log,
+                        start_new_session=True,
+                        env=self.environment,
+                    )
+            self._line.settimeout(HAND_OVER_S)
+            self._line.sendall(self._message, _NO_SIGNAL)
+            self._line.setblocking(False)
         except OSError as error:
+            self._close_line()
             self._restart_at = time.monotonic() + backoff_s(self._deaths + 1)
             warn(
                 f"the delivery to {self.name} could not be started ({error}). Its records wait in the journal: "
                 f"runcast sync {self.directory.path}"
             )
-        finally:
-            os.close(descriptor)
 
-    def wake(self, message: bytes = b"\n") -> None:
+    def wake(self) -> None:
         """Tell the process that there is news."""
-        if self._process is not None and self._process.stdin is not None:
-            with contextlib.suppress(OSError):
-                os.write(self._process.stdin.fileno(), message)
+        if self._line is not None:
+            with contextlib.suppress(OSError):  # it is dead, or has more news waiting than it needs
+                self._line.send(b"\n", _NO_SIGNAL)
 
     def state(self) -> DeliveryState:
         """Return what the process last said; the file is read only when it has changed."""
@@ -106,7 +107,7 @@ class ChildProcess:
         if self._process is not None:
             self._deaths += 1
             self._restart_at = time.monotonic() + backoff_s(self._deaths)
-            self._close_pipe()
+            self._close_line()
             if self._deaths == 1:
                 warn(
                     f"the delivery to {self.name} died (exit status {self._process.returncode}) and is started again; "
@@ -124,17 +125,17 @@ class ChildProcess:
         """Forget the process, which belongs to the parent of this fork."""
         if self._process is not None:
             self._process.returncode = 0
-            self._close_pipe()
+            self._close_line()
             self._process = None
 
-    def _close_pipe(self) -> None:
-        if self._process is not None and self._process.stdin is not None:
-            with contextlib.suppress(OSError):
-                self._process.stdin.close()
+    def _close_line(self) -> None:
+        if self._line is not None:
+            self._line.close()
+            self._line = None
 
     def release(self) -> None:
         """Let the process end on its own: nothing more will come from here."""
-        self._close_pipe()
+        self._close_line()
         if self._process is not None:
             self._process.returncode = self._process.poll() or 0  # it may outlive us; no ResourceWarning for that
 
