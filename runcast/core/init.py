@@ -12,10 +12,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from runcast.core.console import say, warn
 from runcast.core.errors import OptionError
 from runcast.core.journal import Journal
-from runcast.core.layout import RunDirectory, RunFile, TrackerChoice
+from runcast.core.layout import RunDirectory, RunFile, TrackerChoice, process_began
 from runcast.core.options import Options, settle
 from runcast.core.params import plain
 from runcast.core.random_name import random_name
@@ -23,6 +25,7 @@ from runcast.core.ranks import rank
 from runcast.core.records import VERSION, Start, encode_line
 from runcast.core.redaction import redact, redact_text
 from runcast.core.run import Run
+from runcast.core.snapshots import write
 from runcast.core.state import Carrier
 from runcast.core.status import status_of
 
@@ -82,10 +85,8 @@ def init(
     if rank() != 0:
         file = _new_file(options, config)
         return Run(file, RunDirectory(options.dir / file.id), None, None)
-    directory, file, journal = _open(options, config)
-    file.trackers = {n: _with_options(choice, options.setup.get(n, {})) for n, choice in selection.chosen.items()}
-    file.skipped = selection.skipped
-    directory.save(file)
+    chosen = {n: _with_options(choice, options.setup.get(n, {})) for n, choice in selection.chosen.items()}
+    directory, file, journal = _open(options, config, chosen, selection.skipped)
     journal.append(
         encode_line(Start(time=file.started, version=VERSION, session=file.session, host=file.host, pid=file.pid))
     )
@@ -110,13 +111,15 @@ def check_report_to(report_to: Any = ..., offline: bool | None = None) -> None:
     select(report_to, offline=offline)
 
 
-def _open(options: Options, config: Any) -> tuple[RunDirectory, RunFile, Journal]:
+def _open(
+    options: Options, config: Any, chosen: dict[str, TrackerChoice], skipped: dict[str, str]
+) -> tuple[RunDirectory, RunFile, Journal]:
     """Make or reopen the run's folder.
 
     One that cannot be written is replaced by a temporary one, and the user is told.
     """
     try:
-        return _open_in(options, options.dir, config)
+        return _open_in(options, options.dir, config, chosen, skipped)
     except OSError as error:
         import tempfile  # rarely needed, and start-up counts
 
@@ -126,10 +129,12 @@ def _open(options: Options, config: Any) -> tuple[RunDirectory, RunFile, Journal
             f"{fallback}: "
             "move it from there, or choose another folder with dir= or RUNCAST_DIR."
         )
-        return _open_in(options, fallback, config)
+        return _open_in(options, fallback, config, chosen, skipped)
 
 
-def _open_in(options: Options, root: Path, config: Any) -> tuple[RunDirectory, RunFile, Journal]:
+def _open_in(
+    options: Options, root: Path, config: Any, chosen: dict[str, TrackerChoice], skipped: dict[str, str]
+) -> tuple[RunDirectory, RunFile, Journal]:
     file = _new_file(options, config)
     directory = RunDirectory(root / file.id)
     if options.resume == "must" and not directory.run_json.exists():
@@ -144,7 +149,9 @@ def _open_in(options: Options, root: Path, config: Any) -> tuple[RunDirectory, R
                 "new one."
             )
         file = _continue(directory.load(), file)
+    file.trackers, file.skipped = {**file.trackers, **chosen}, skipped
     directory.create()
+    directory.save(file)
     return directory, file, Journal(directory.journal)
 
 
@@ -162,6 +169,7 @@ def _continue(old: RunFile, new: RunFile) -> RunFile:
     )
     new.config = new.config or old.config
     new.given = sorted({*old.given, *new.given})
+    new.trackers = {name: msgspec.structs.replace(choice, left=True) for name, choice in old.trackers.items()}
     return new
 
 
@@ -179,6 +187,7 @@ def _new_file(options: Options, config: Any) -> RunFile:
         given=sorted(options.given),
         host=os.uname().nodename,
         pid=os.getpid(),
+        pid_began=process_began(os.getpid()),
         cwd=os.getcwd(),
         argv=redact(list(sys.argv)),
         python=sys.version.split()[0],
@@ -200,16 +209,13 @@ def _with_options(choice: TrackerChoice, own: Mapping[str, Any]) -> TrackerChoic
 
 
 def _attach_config(run: Run) -> None:
-    import msgspec
-
-    path = run.dir / "config.json"
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(run.config), indent=2))
-    run.log_artifact(path, type="config")
+    text = msgspec.json.format(msgspec.json.encode(run.config), indent=2)
+    run._keep("config.json", "config", "config.json", lambda target: write(text, target))
 
 
 def _greet(run: Run, file: RunFile, options: Options) -> None:
     where = (
-        ", ".join(f"{name} {'online' if choice.online else 'local'}" for name, choice in file.trackers.items())
+        ", ".join(f"{n} {'online' if c.online else 'local'}" for n, c in file.trackers.items() if not c.left)
         or "no tracker"
     )
     later = " (later, with runcast sync)" if options.delivery == "later" and file.trackers else ""
