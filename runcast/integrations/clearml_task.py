@@ -6,6 +6,7 @@ A Task repeats a call for ever when its server is away; `ask` does not, and what
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import sys
@@ -180,13 +181,19 @@ def all_events(session: Session, task: str, kind: str) -> Iterator[dict[str, Any
         scroll = {"scroll_id": page["scroll_id"]}
 
 
+def _login_code(error: LoginError) -> int:
+    """Find the server's answer to a login: the SDK has it only in the text."""
+    found = re.search(r"\(error (\d{3}) from ", str(error))
+    return int(found[1]) if found else 401
+
+
 @contextlib.contextmanager
 def translated() -> Iterator[None]:
     """Turn exceptions into ours: the network and a full disk may mend, what ClearML refuses stays refused."""
     try:
         yield
     except (LoginError, SendError) as error:
-        code = error.result.meta.result_code if isinstance(error, SendError) else 401
+        code = error.result.meta.result_code if isinstance(error, SendError) else _login_code(error)
         away = isinstance(error.__context__, requests.RequestException) or code == 429 or code >= 500
         raise (RetryableError if away else FinalError)(f"ClearML: {error}") from error
     except (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError) as error:
