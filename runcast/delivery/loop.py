@@ -4,13 +4,14 @@ Before a batch is sent, the state file says how far it goes; afterwards the curs
 the next one knows what may have arrived, and asks the tracker itself (`sending.py`, `recovery.py`).
 """
 
+import contextlib
 import logging
 import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from runcast.core.errors import FinalError, TrackerUnavailableError
+from runcast.core.errors import FinalError, GoneError, TrackerUnavailableError
 from runcast.core.journal import JournalReader
 from runcast.core.layout import RunDirectory
 from runcast.core.params import shorten
@@ -39,6 +40,7 @@ from runcast.delivery.sending import BATCH_POINTS, PointSender
 from runcast.integrations.contract import ArtifactFile, MediaFile, Reading, TrackedRun, Tracker
 
 POLL_S = 0.25
+LIVES = 3  # how often a run is begun anew that somebody keeps deleting
 METERS_S = 60.0  # how long a finished run waits at most for the last measurements of its meters
 IDENTITIES = ("id", "key", "run_id", "task")  # of the service's own: another one is a new, empty run
 METER_RESTART_S = 10.0  # how long for one that has no process: it may be about to get one
@@ -106,14 +108,14 @@ class Delivery:
         unclean, known = not state.clean, dict(state.ids)
         self._save(phase="starting", clean=False, attempts=state.attempts + 1, error=None, traceback=None, status=None)
         try:
-            self.attempt("setup", lambda: self.tracker.setup(self.tracked))
-            self._save(phase="delivering", url=self.tracked.url, ids=dict(self.tracked.ids), error=None)
-            if unclean or any(name in known and state.ids.get(name) != known[name] for name in IDENTITIES):
-                self._recover()
-            if self._follow():
-                self._finish()
-            else:
-                self._save(phase="suspended")
+            for _ in range(LIVES):
+                with contextlib.suppress(GoneError):
+                    self._carry(known, unclean=unclean)
+                    return
+                log.warning("%s no longer has the run: it is begun anew there", self.name)
+                self._take_fresh_tracker()
+                unclean = self.tracked.resumed = True
+            self._carry(known, unclean=unclean)
         except GaveUp:
             self._save(phase="suspended")
         except (FinalError, TrackerUnavailableError) as error:
@@ -121,6 +123,25 @@ class Delivery:
 
     def _still_trains(self) -> bool:
         return self.alive() and last_status(self.directory) is None
+
+    def _carry(self, known: dict[str, str], *, unclean: bool) -> None:
+        """Open the run, send what an earlier process may have lost, and deliver what there is and comes."""
+        self.attempt("setup", lambda: self.tracker.setup(self.tracked))
+        self._save(phase="delivering", url=self.tracked.url, ids=dict(self.tracked.ids), error=None)
+        if unclean or any(name in known and self.state.ids.get(name) != known[name] for name in IDENTITIES):
+            self._recover()
+        if self._follow():
+            self._finish()
+        else:
+            self._save(phase="suspended")
+
+    def _take_fresh_tracker(self) -> None:
+        """Let go of a Tracker whose run is gone."""
+        self.tracker = type(self.tracker)()
+        self.names = ServiceNames(self.tracker, self.state.renamed)
+        self.sender = PointSender(
+            self.tracker, self.tracked, self.directory.journal, self.names, self.attempt, self._refuse
+        )
 
     def _follow(self) -> bool:
         """Deliver what comes; return whether the run has ended."""
@@ -238,6 +259,8 @@ class Delivery:
         """Deliver one record; what the service refuses for good is counted, and the rest goes on."""
         try:
             self.attempt(what, call)
+        except GoneError:
+            raise
         except FinalError as error:
             self._refuse(f"{what}: {error}", count)
 

@@ -67,6 +67,7 @@ ARTIFACT_TYPE = NameRule(r"^wandb-", reserved=frozenset(("job", TABLE_TYPE)))
 MAX_TABLE_ROWS = 10_000
 EXIT_CODES: Mapping[Status, int] = {"finished": 0, "failed": 1, "killed": 255, "crashed": 137}
 FLUSH_S = 0.2
+DELETED, ANEW = re.compile("previously created and deleted"), "-anew-"
 SENT_ARTIFACTS = "artifacts"  # under this name the run remembers those that are on the server
 SETTINGS: Mapping[str, Any] = {
     "console": "off",
@@ -192,9 +193,17 @@ class WandbTracker(Tracker):
 def _open(run: TrackedRun) -> Any:
     run.remember(id=run.ids.get("id") or run.setting("id", "WANDB_RUN_ID"))
     arguments = _arguments(run)
-    if arguments["mode"] == "online" and run.resumed:
-        upload_rest(run)
-    return wandb.init(**arguments)
+    try:
+        if arguments["mode"] == "online" and run.resumed:
+            upload_rest(run)
+        return wandb.init(**arguments)
+    except (wandb.errors.CommError, RetryableError) as error:
+        if not DELETED.search(str(error)):
+            raise
+        # W&B never gives the id of a deleted run again. The next one has files of its own, so that all is sent to it.
+        first, _, count = run.ids["id"].partition(ANEW)
+        run.remember(id=f"{first}{ANEW}{int(count or 1) + 1}", **{SENT_ARTIFACTS: "[]"})
+        return wandb.init(**{**arguments, "id": run.ids["id"], "resume": None})
 
 
 def _arguments(run: TrackedRun) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from runcast.delivery.loop import Delivery
 from runcast.delivery.tracked import tracked_run
 from runcast.integrations.contract import ArtifactFile, MediaFile, Reading, Tracker
 from runcast.testing import MemoryTracker
-from tests.delivery.odd_trackers import Death, HalfThenAway, Moody, Mortal, Picky
+from tests.delivery.odd_trackers import Death, Deletable, HalfThenAway, Moody, Mortal, Picky
 
 
 class Clock:
@@ -579,11 +579,14 @@ def test_points_keep_their_time(start: Begin, deliver: Deliver) -> None:
     assert MemoryTracker.reading_of(run.dir).points == [Point("loss", 0.5, 0, 1234.5)]
 
 
-def test_a_pause_ends_when_the_run_does(start: Begin, deliver: Deliver, clock: Clock) -> None:
-    """A service that was away and is back when the training ends gets everything at once, not after the next pause."""
+def test_a_pause_ends_when_the_run_does(
+    start: Begin, deliver: Deliver, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service that was away and is back when the training ends gets all at once, but not before it wants to be asked."""
     run = start()
     run.log({"loss": 0.5}, step=0)
-    moody = Moody(setup=[RetryableError("away", retry_after_s=600.0), None])
+    monkeypatch.setattr(attempts, "backoff_s", lambda attempt, wished_s=None: 600.0)
+    moody = Moody(setup=[RetryableError("away", retry_after_s=12.0), None])
 
     def wait(timeout_s: float) -> None:
         clock.wait(timeout_s)
@@ -592,7 +595,7 @@ def test_a_pause_ends_when_the_run_does(start: Begin, deliver: Deliver, clock: C
 
     deliver(moody, alive=lambda: True, wait=wait)
 
-    assert clock.now < 1020
+    assert 1012 <= clock.now < 1020
     assert Moody.reading_of(run.dir).status == "finished"
 
 
@@ -655,3 +658,21 @@ def test_a_last_record_that_was_cut_is_counted_once(start: Begin, deliver: Deliv
     assert (first.damaged, first.status, first.cursor) == (1, "crashed", journal.stat().st_size)
     assert (second.damaged, second.attempts) == (1, 1)
     run.finish()
+
+
+def test_a_run_that_was_deleted_at_the_service_is_begun_anew(start: Begin, deliver: Deliver) -> None:
+    """Somebody deletes a run there while it trains: it gets another one, with everything from the first record on."""
+    run = start(config={"lr": 0.5})
+    run.log({"loss": 0.5}, step=0)
+    steps = iter([lambda: (run.dir / "trackers" / "deletable" / "deleted").touch(), run.finish])
+
+    def wait(timeout_s: float) -> None:
+        run.log({"loss": 0.25}, step=1)
+        next(steps)()
+
+    state = deliver(Deletable(), alive=lambda: True, wait=wait)
+
+    reading = Deletable.reading_of(run.dir)
+    assert [point[:3] for point in reading.points] == [("loss", 0.5, 0), ("loss", 0.25, 1), ("loss", 0.25, 1)]
+    assert (reading.params, reading.artifacts, reading.status) == ({"lr": 0.5}, {"config.json"}, "finished")
+    assert (state.points, state.refused, state.ids) == (3, {}, {"id": "another"})
