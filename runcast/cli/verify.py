@@ -100,6 +100,8 @@ def print_verdicts(out: "Console", directory: "RunDirectory", verdicts: "list[Ve
     problems = [(verdict.name, problem) for verdict in verdicts for problem in verdict.problems()]
     known = [(verdict.name, note) for verdict in verdicts for note in _remarks(verdict)]
     notes(out, problems)
+    if damaged := max(verdict.damaged for verdict in verdicts):
+        notes(out, [("", f"{count(damaged)} of the journal's lines were cut off or damaged, and are lost.")])
     notes(out, known)
     commands(out, "Open it with", [(verdict.name, verdict.open_command or verdict.where) for verdict in verdicts])
 

@@ -146,6 +146,19 @@ class JournalReader:
             return self.read(max_bytes)
         return records
 
+    @property
+    def is_cut(self) -> bool:
+        """Tell whether the file ends in a part of a line: it is being written, or its writer was killed."""
+        with open(self.path, "rb") as file:
+            file.seek(self.offset)
+            return any(not line.endswith(b"\n") for line in file)
+
+    def skip(self) -> None:
+        """Give up a last line that was cut off, and count it."""
+        if self.is_cut:
+            self.damaged += 1
+            self.offset = os.stat(self.path).st_size
+
     def _parse(self, line: bytes) -> AnyRecord | None:
         if not line or line.isspace():
             return None

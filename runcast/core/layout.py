@@ -18,7 +18,11 @@ from runcast.core.records import VERSION
 
 
 class TrackerChoice(msgspec.Struct, frozen=True, kw_only=True):
-    """Says how a tracker takes part in a run: `tracker` is "module:Class"; `options` are the user's, redacted."""
+    """Says how a tracker takes part in a run.
+
+    `tracker` is "module:Class"; `options` are the user's, redacted. `left` says that it had a part in earlier sessions,
+    and was not selected for the last one: it keeps what it has.
+    """
 
     tracker: str
     online: bool
@@ -27,6 +31,7 @@ class TrackerChoice(msgspec.Struct, frozen=True, kw_only=True):
     options: dict[str, Any] = {}
     environment: dict[str, str] = {}
     measures: bool = False
+    left: bool = False
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,7 +45,10 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunFile(msgspec.Struct, kw_only=True):
-    """Is the content of run.json."""
+    """Is the content of run.json.
+
+    `pid_began` tells the training process from a later one of the same number, whatever was done to the clock since.
+    """
 
     version: int = VERSION
     id: str
@@ -55,6 +63,7 @@ class RunFile(msgspec.Struct, kw_only=True):
     started: float = 0.0
     host: str = ""
     pid: int = 0
+    pid_began: int = 0
     cwd: str = ""
     argv: list[str] = []
     python: str = ""
@@ -135,6 +144,15 @@ def write_atomically(path: Path, data: bytes) -> None:
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def process_began(pid: int) -> int:
+    """Return when a living process began, in clock ticks since the machine's start; 0 if it has ended or is unknown."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return 0
+    return 0 if fields[0] in "ZX" else int(fields[19])  # fields 3 and 22 of proc(5)
 
 
 def list_runs(root: Path) -> list[RunDirectory]:

@@ -161,10 +161,8 @@ class Run:
         try:
             record = keep_artifact(self.dir, Path(path), label, type, number)
         except OSError as error:
-            warn(
-                f"the artifact {label!r} was not kept: {error}. Training goes on; log it again when {path} can be read."
-            )
-            self._drop(label, "the artifact could not be read")
+            warn(f"the artifact {label!r} was not kept: {error}. Training goes on; log it again when that is mended.")
+            self._drop(label, "the artifact could not be kept")
             return
         self._append(record)
 
@@ -195,7 +193,7 @@ class Run:
         trackers = {}
         for name, state in (self._carrier.states() if self._carrier else {}).items():
             reader = JournalReader(self.dir / "journal.jsonl", state.cursor)
-            waiting = sum(len(record.values) for record in reader if isinstance(record, Metrics))
+            waiting = sum(len(r.values) for r in reader if isinstance(r, Metrics) and r.by != name)
             trackers[name] = tracker_statistics(state, waiting)
         lost = self._journal.lost_records if self._journal else 0
         return Statistics(logged=self._logged, dropped=dict(self._dropped), lost=lost, trackers=trackers)

@@ -54,6 +54,13 @@ def snapshot(source: Path, target: Path) -> int:
     return target.stat().st_size
 
 
+def write(content: bytes, target: Path) -> int:
+    """Write a file that is not there yet, for its owner only; return its size in bytes."""
+    target.parent.mkdir(mode=0o700, parents=True)
+    with open(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        return file.write(content)
+
+
 def _link_or_copy(source: str | Path, target: str | Path) -> None:
     if os.stat(source).st_size > COPY_BYTES:
         with contextlib.suppress(OSError):

@@ -8,6 +8,7 @@ tracker has, compared with the journal, as JSON.
 """
 
 import argparse
+import contextlib
 import gc
 import logging
 import os
@@ -155,7 +156,8 @@ def _watch(delivery: Delivery) -> None:
         busy = delivery.attempt.busy_since
         if busy is not None and time.monotonic() - busy > limit:
             delivery.state.error = f"a call of the SDK has not returned for {limit:.0f} s"
-            save_state(delivery.folder, delivery.state)
+            with contextlib.suppress(OSError):
+                save_state(delivery.folder, delivery.state)
             os._exit(EXIT_SUSPENDED)
 
 
@@ -164,7 +166,8 @@ def _refuse(folder: Path, error: RuncastError) -> int:
     logging.getLogger("runcast.delivery").error("%s", error, exc_info=cause)
     state = load_state(folder) or DeliveryState()
     state.phase, state.error, state.traceback = "refused", redact_text(str(error)), redact_text(repr(cause))
-    save_state(folder, state)
+    with contextlib.suppress(OSError):
+        save_state(folder, state)
     return EXIT_REFUSED
 
 

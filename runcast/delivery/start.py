@@ -1,5 +1,6 @@
 """Opening the deliveries of a run, each in its place: a child process or a thread."""
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -97,4 +98,5 @@ def _reopen(directory: RunDirectory, name: str) -> None:
     state = load_state(folder)
     if state is not None and state.phase in DONE:
         state.phase, state.status = "starting", None
-        save_state(folder, state)
+        with contextlib.suppress(OSError):  # the delivery will meet a full disk itself, and wait for it
+            save_state(folder, state)

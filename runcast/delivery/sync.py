@@ -36,7 +36,7 @@ def sync(
 
     Args:
         directory: The run's folder, which may have been moved.
-        names: The trackers; default: all that have a part in the run.
+        names: The trackers; default: all that have a part in the run's last session.
         decide: Decides how a tracker takes part.
         offline: True: local modes only. False: online only. None: as the run was begun.
         mend: Whether to read each tracker back first, and to deliver again what it has lost.
@@ -49,11 +49,12 @@ def sync(
         OptionError: A tracker has no part in the run.
     """
     file = directory.load()
-    chosen = list(file.trackers if names is None else names)
+    chosen = [name for name, c in file.trackers.items() if not c.left] if names is None else list(names)
     for name in chosen:
         if name not in file.trackers:
             command = f"runcast replay {shown(directory.path)} --to {name}"
             raise OptionError(f"{name} has no part in this run. Cast it there with: {command}")
+        file.trackers[name] = msgspec.structs.replace(file.trackers[name], left=False)
     own = trust or is_own(file)
     wary = _wary_of(directory, file, decide, classes, own=own)
     settled = {
@@ -213,10 +214,9 @@ def _has_all(directory: RunDirectory, choice: TrackerChoice, state: DeliveryStat
 def _already(directory: RunDirectory, file: RunFile, name: str, decide: Decide) -> Outcome:
     state = load_state(directory.tracker(name)) or DeliveryState()
     waiting = waiting_points(directory.journal, state.cursor, name)
+    command = f"runcast sync {shown(directory.path)} --tracker {name}"
     result: Result = "waiting" if waiting else "complete" if state.phase == "finished" else "open"
-    note = (
-        f"it has this run already{f'; what is new comes with: runcast sync {shown(directory.path)}' if waiting else ''}"
-    )
+    note = f"it has this run already{f'; what is new comes with: {command}' if waiting else ''}"
     return outcome(
         directory, name, result, state, waiting=waiting, note=_stays_local(directory, file, name, decide) or note
     )

@@ -16,7 +16,7 @@ from runcast.core.layout import RunDirectory, RunFile
 from runcast.core.options import seconds
 from runcast.core.seal import is_own
 from runcast.core.state import DeliveryState, load_state
-from runcast.delivery.comparison import Verdict
+from runcast.delivery.comparison import LEFT, Verdict
 from runcast.delivery.once import start_with
 from runcast.delivery.overview import open_command, place, shown, waiting_points
 from runcast.delivery.process import delivery_command
@@ -126,6 +126,8 @@ def _unopened(directory: RunDirectory, file: RunFile, name: str, state: Delivery
             name=name, error=f"it has no part in this run: runcast replay {shown(directory.path)} --to {name}"
         )
     choice, waiting = file.trackers[name], waiting_points(directory.journal, 0, name)
+    if choice.left:
+        return Verdict(name=name, online=choice.online, note=LEFT)
     if choice.measures and state is None:
         return Verdict(name=name, note="it measured nothing, as it was not there while the run trained")
     error = (
