@@ -129,14 +129,15 @@ def _row(torch: Any, tensor: Any, bins: int) -> Any:
 
     No step of it reads from the device: not even the range, for which torch.histc would.
     """
-    norm = torch.linalg.vector_norm(tensor.detach(), dtype=torch.float32)
+    tensor = _as_floats(torch, tensor.detach())
+    norm = torch.linalg.vector_norm(tensor, dtype=torch.float32)
     if hasattr(norm, "full_tensor"):  # sharded: a sum over all processes, each of which is here
         norm, tensor = norm.full_tensor(), tensor.to_local()
     exact = torch.float32 if tensor.device.type == "mps" else torch.float64
     norm = norm.to(exact).reshape(1)
     if not bins:
         return norm
-    values = tensor.detach().flatten().to(torch.float32)
+    values = tensor.flatten().to(torch.float32)
     is_finite = torch.isfinite(values)
     low = torch.where(is_finite, values, torch.inf).amin()
     high = torch.where(is_finite, values, -torch.inf).amax()
@@ -146,6 +147,14 @@ def _row(torch: Any, tensor: Any, bins: int) -> Any:
     places = ((torch.where(is_finite, values, low) - low) / (high - low) * bins).long().clamp(0, bins - 1)
     counts = torch.zeros(bins, dtype=exact, device=values.device).scatter_add_(0, places, is_finite.to(exact))
     return torch.cat((norm, torch.stack((low, high)).to(exact), counts))
+
+
+def _as_floats(torch: Any, tensor: Any) -> Any:
+    if tensor.is_sparse:
+        tensor = tensor.coalesce().values()
+    if tensor.is_complex():
+        return torch.view_as_real(tensor)
+    return tensor if tensor.is_floating_point() else tensor.to(torch.float32)
 
 
 def _to_host(torch: Any, rows: Any) -> tuple[Any, Any]:
