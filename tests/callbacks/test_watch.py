@@ -114,7 +114,13 @@ def test_odd_values_have_a_histogram_too(tmp_path, values, counts, edges):
 @pytest.mark.parametrize(
     ("tensor", "norm", "count"),
     [
-        (torch.sparse_coo_tensor(torch.tensor([[0, 0, 2]]), torch.tensor([1.0, 2.0, 4.0]), (5,)), 5.0, 2),
+        (
+            torch.sparse_coo_tensor(
+                torch.tensor([[0, 0, 2]]), torch.tensor([1.0, 2.0, 4.0]), (5,), check_invariants=True
+            ),
+            5.0,
+            2,
+        ),
         (torch.tensor([3.0 + 4.0j]), 5.0, 2),
         (torch.tensor([3, -4], dtype=torch.int8), 5.0, 2),
         (torch.tensor([30_000.0, 40_000.0], dtype=torch.float16), 50_000.0, 2),
