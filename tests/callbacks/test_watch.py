@@ -178,7 +178,9 @@ def test_a_step_that_is_watched_has_no_synchronisation():
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert watch._waiting[0].is_ready(waits=True)
-    assert watch._waiting[0].rows.shape == (8, 67)
+    rows = watch._waiting[0].rows
+    assert rows.shape == (8, 67)
+    assert rows[:, 3:].sum(1).tolist() == [4096.0, 4096.0, 64.0, 64.0] * 2
 
 
 @pytest.mark.parametrize(
