@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 from weakref import WeakValueDictionary
 
+from runcast.callbacks.memory import recall, remember
 from runcast.callbacks.reporting import ReportCallback
 from runcast.core.events import EVENTS, Control, TrainerControl, TrainerState
 from runcast.core.run import Run
@@ -94,6 +95,8 @@ def _speaking_for_all(event: str) -> Callable[..., Control]:
 
     def hook(self: TrackerCallback, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> Control:
         company = self._join(args)
+        if event == "on_train_begin" and state.global_step:
+            recall(self, state)
         if company.members[0] is not self:
             return None
         if event == "on_train_begin":
@@ -102,6 +105,8 @@ def _speaking_for_all(event: str) -> Callable[..., Control]:
         begin, company.begin = company.begin, None
         if begin is not None:
             begin()
+            for member in company.members:
+                remember(member, state)
         result: Control = report(self, args, state, control, **kwargs)
         return result
 
