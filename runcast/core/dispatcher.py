@@ -136,14 +136,17 @@ class CallbackHandler:
             CallbackError: A callback that does not report raised; it names the callback and the hook.
             RuncastError: A callback raised it on purpose.
         """
-        for switch in _RESETS.get(event, ()):
-            setattr(control, switch, False)
+        if event in _RESETS:
+            for switch in _RESETS[event]:
+                setattr(control, switch, False)
         hooks = self._hooks[event]
-        for callback, hook in tuple(hooks) if hooks else ():
+        if not hooks:
+            return control
+        for callback, hook in tuple(hooks):
             try:
                 result = hook(args, state, control, **self.context, **kwargs)
-                if hasattr(result, "should_training_stop"):  # a function may return anything else; it means nothing
-                    control = result
+                if result is not None and hasattr(result, "should_training_stop"):
+                    control = result  # a function may return anything else; it means nothing
             except Exception as error:
                 name = getattr(callback, "name", type(callback).__name__)
                 if isinstance(error, RuncastError) and event not in _WAYS_OUT:

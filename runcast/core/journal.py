@@ -19,6 +19,7 @@ from runcast.core.records import AnyRecord, decode
 
 BACKLOG_BYTES = 64 * 2**20
 RETRY_S = 1.0
+_END = b"\n"
 CHUNK_BYTES = 4 * 2**20
 
 
@@ -52,16 +53,24 @@ class Journal:
             self._keep(line, error)
             return
         if written != len(line):
-            self._is_torn = True
-            self._keep(line, OSError("only a part of a record could be written"))
+            self._keep(self._rest(line, len(line) - written), OSError("only a part of a record could be written"))
+
+    def _rest(self, line: bytes, left: int) -> bytes:
+        """Return what is to be written when *left* bytes of a line were not: all of it again, or only its end."""
+        self._is_torn = left > 1
+        return line if self._is_torn else _END
 
     def _append_slowly(self, line: bytes) -> None:
         with self._lock:
             self._backlog.append(line)
             self._backlog_bytes += len(line)
             while self._backlog_bytes > BACKLOG_BYTES:
-                self._backlog_bytes -= len(self._backlog.popleft())
-                self.lost_records += 1
+                oldest = self._backlog.popleft()
+                self._backlog_bytes -= len(oldest)
+                if oldest == _END:
+                    self._is_torn = True
+                else:
+                    self.lost_records += 1
             if time.monotonic() >= self._retry_at:
                 self._drain()
 
@@ -78,13 +87,15 @@ class Journal:
 
     def _drain(self) -> None:
         while self._backlog:
-            line = b"\n" + self._backlog[0] if self._is_torn else self._backlog[0]
+            line = _END + self._backlog[0] if self._is_torn else self._backlog[0]
             try:
                 written = os.write(self._fd, line)
             except OSError:
                 written = 0
             if written != len(line):
-                self._is_torn = self._is_torn or written > 0
+                record = self._backlog[0]
+                self._backlog[0] = self._rest(record, len(line) - written)
+                self._backlog_bytes += len(self._backlog[0]) - len(record)
                 self._retry_at = time.monotonic() + RETRY_S
                 return
             self._is_torn = False
@@ -127,16 +138,29 @@ class JournalReader:
                 chunk += more
         whole = chunk[: chunk.rfind(b"\n") + 1]
         records = []
-        for line in whole.splitlines(keepends=True):
-            self.offset += len(line)
+        for line in whole[:-1].split(b"\n") if whole else ():
+            self.offset += len(line) + 1
             if record := self._parse(line):
                 records.append((record, self.offset))
         if whole and not records:
             return self.read(max_bytes)
         return records
 
+    @property
+    def is_cut(self) -> bool:
+        """Tell whether the file ends in a part of a line: it is being written, or its writer was killed."""
+        with open(self.path, "rb") as file:
+            file.seek(self.offset)
+            return any(not line.endswith(b"\n") for line in file)
+
+    def skip(self) -> None:
+        """Give up a last line that was cut off, and count it."""
+        if self.is_cut:
+            self.damaged += 1
+            self.offset = os.stat(self.path).st_size
+
     def _parse(self, line: bytes) -> AnyRecord | None:
-        if line.isspace():
+        if not line or line.isspace():
             return None
         try:
             record: AnyRecord = decode(line)

@@ -8,6 +8,7 @@ import contextlib
 import importlib.metadata
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -24,6 +25,9 @@ CHILD = (
     "import json, sys; job = json.load(sys.stdin); sys.path[:] = job['path']; "
     "from runcast.core.upload import main; main(job)"
 )
+
+
+_REQUEST_ID = re.compile(r"\(Request ID: [^)]*\)")  # another one each time: the trouble would look new each time
 
 
 class Uploads:
@@ -47,6 +51,7 @@ class Uploads:
         self._folder: Path | None = None
         self._deadline = 0.0
         self._next: tuple[Path, str] | None = None
+        self._trouble: tuple[str, Path | None] = ("", None)
 
     def push(self, folder: Path, message: str) -> None:
         """Upload a folder and delete it then; one that waits behind an older upload gives way to a newer one."""
@@ -80,6 +85,8 @@ class Uploads:
                     shutil.rmtree(self._folder or "", ignore_errors=True)
                     self._folder = left[0]
                 self._end(f"{timeout_s:g} s were over")
+        if self._folder is not None and self._trouble[1] != self._folder:
+            self._tell(self._trouble[0])
         return self._folder is None
 
     def _start(self, folder: Path, message: str) -> None:
@@ -124,11 +131,14 @@ class Uploads:
         if "url" in result:
             if not self.url:
                 say(f"the model is at {result['url']}")
-            self.url, self._folder = str(result["url"]), None
+            self.url, self._folder, self._trouble = str(result["url"]), None, ("", None)
+        elif result["error"] == self._trouble[0]:
+            pass  # told already: a hub that is away for a day costs one line, and one at the end
         else:
             self._tell(str(result["error"]))
 
     def _tell(self, what: str) -> None:
+        self._trouble = (what, self._folder)
         hidden = redact_text(what.replace(self._token, "[redacted]") if self._token else what)
         warn(
             f"the model was not pushed to {self.repo}: {hidden}. The training goes on. It is in {self._folder}: push "
@@ -154,7 +164,7 @@ def main(job: dict[str, Any]) -> None:
     try:
         answer = {"url": upload(job)}
     except Exception as error:  # noqa: BLE001 - huggingface_hub and what it uses may raise anything; it is told
-        text = " ".join(str(error).split())[:300]
+        text = " ".join(_REQUEST_ID.sub("", str(error)).split())[:300]
         answer = {"error": f"{type(error).__name__}: {text}"}
     sys.stdout.write(json.dumps(answer))
 

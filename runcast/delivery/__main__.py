@@ -2,12 +2,13 @@
 
 `python -m runcast.delivery RUN_DIRECTORY TRACKER (--training PID | --once | --verify)`.
 
-With `--training` it follows the journal while that process lives; its standard input brings the user's options, then a
-byte whenever there is news. With `--once` it delivers what there is; with `--verify` it prints what the tracker has,
-compared with the journal, as JSON.
+Its standard input brings its orders (`trust.py`). With `--training` it follows the journal while that process lives,
+and gets a byte whenever there is news. With `--once` it delivers what there is; with `--verify` it prints what the
+tracker has, compared with the journal, as JSON.
 """
 
 import argparse
+import contextlib
 import gc
 import logging
 import os
@@ -18,14 +19,14 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
-from runcast.core.console import warn
+from runcast.core.console import Redacting, warn
 from runcast.core.errors import RuncastError
 from runcast.core.layout import RunDirectory, RunFile
 from runcast.core.options import seconds
+from runcast.core.redaction import redact_text
 from runcast.core.state import DeliveryState, load_state, save_state
 from runcast.delivery.comparison import Verdict, compare
 from runcast.delivery.liveness import is_training, is_visible
@@ -33,6 +34,7 @@ from runcast.delivery.lock import EXIT_BUSY, exclusive
 from runcast.delivery.loop import Delivery
 from runcast.delivery.priority import set_group_niceness, step_back
 from runcast.delivery.tracked import tracked_run
+from runcast.delivery.trust import Orders
 from runcast.integrations.contract import TrackedRun
 from runcast.integrations.loading import load_tracker
 
@@ -52,19 +54,23 @@ def main() -> int:
     directory = RunDirectory(arguments.run)
     output = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # SDKs print to standard output; it belongs to the answer
-    message = _first_message() if arguments.training else {}
-    if message:
-        sys.path[:] = message["path"]
+    os.umask(0o077)  # whatever an SDK writes is for the owner of the run
+    sys.stderr = Redacting(sys.stderr)
+    orders = _orders()
+    if orders.path:
+        sys.path[:] = orders.path
+    if orders.from_here:
+        sys.path.append(os.getcwd())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt at the keyboard is for who started this process
     if arguments.training:
         step_back()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     file = directory.load()
     choice = file.trackers[arguments.tracker]
-    tracked = tracked_run(directory, file, arguments.tracker, choice, message.get("options"))
+    tracked = tracked_run(directory, file, arguments.tracker, choice, orders.options)
     folder = directory.tracker(arguments.tracker)
     if arguments.verify:
-        output.write(msgspec.json.encode(_verdict(directory, file, arguments.tracker, tracked)))
+        output.write(msgspec.json.encode(_verdict(directory, file, arguments.tracker, tracked, orders)))
         output.close()
         return 0
     with exclusive(folder) as mine:
@@ -72,7 +78,7 @@ def main() -> int:
             warn(f"another process is delivering this run to {arguments.tracker}.")
             return EXIT_BUSY
         try:
-            tracker = load_tracker(choice.tracker, choice.environment)()
+            tracker = load_tracker(orders.tracker, orders.environment)()
         except RuncastError as error:
             return _refuse(folder, error)
         delivery = Delivery(
@@ -105,14 +111,15 @@ def _parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _first_message() -> dict[str, Any]:
+def _orders() -> Orders:
+    """Read what to do from standard input: nothing that lies in the run's folder says what is imported here."""
     line = b""
     while not line.endswith(b"\n"):
         part = os.read(0, 65536)
         if not part:
             break
         line += part
-    return msgspec.json.decode(line.split(b"\n")[0]) if line else {}
+    return msgspec.json.decode(line.split(b"\n")[0], type=Orders) if line else Orders()
 
 
 def _alive(arguments: argparse.Namespace, file: RunFile) -> Callable[[], bool]:
@@ -149,7 +156,8 @@ def _watch(delivery: Delivery) -> None:
         busy = delivery.attempt.busy_since
         if busy is not None and time.monotonic() - busy > limit:
             delivery.state.error = f"a call of the SDK has not returned for {limit:.0f} s"
-            save_state(delivery.folder, delivery.state)
+            with contextlib.suppress(OSError):
+                save_state(delivery.folder, delivery.state)
             os._exit(EXIT_SUSPENDED)
 
 
@@ -157,15 +165,15 @@ def _refuse(folder: Path, error: RuncastError) -> int:
     cause = error.__cause__
     logging.getLogger("runcast.delivery").error("%s", error, exc_info=cause)
     state = load_state(folder) or DeliveryState()
-    state.phase, state.error, state.traceback = "refused", str(error), repr(cause)
-    save_state(folder, state)
+    state.phase, state.error, state.traceback = "refused", redact_text(str(error)), redact_text(repr(cause))
+    with contextlib.suppress(OSError):
+        save_state(folder, state)
     return EXIT_REFUSED
 
 
-def _verdict(directory: RunDirectory, file: RunFile, name: str, tracked: TrackedRun) -> Verdict:
-    choice = file.trackers[name]
+def _verdict(directory: RunDirectory, file: RunFile, name: str, tracked: TrackedRun, orders: Orders) -> Verdict:
     try:
-        return compare(directory, file, name, load_tracker(choice.tracker, choice.environment)(), tracked)
+        return compare(directory, file, name, load_tracker(orders.tracker, orders.environment)(), tracked)
     except RuncastError as error:
         return Verdict(name=name, error=str(error))
 

@@ -14,6 +14,7 @@ from runcast.delivery.retry import backoff_s
 
 UNKNOWN_ERRORS = 3  # attempts after an exception that is neither retryable nor final
 ONCE_PAUSE_S = 0.5
+LONGEST_WISH_S = 600.0
 
 log = logging.getLogger("runcast.delivery")
 
@@ -91,12 +92,16 @@ class Attempts:
         if self._no_time_left(attempt):
             self._save(error=said, traceback=trace)
             raise GaveUp from failure
-        pause = backoff_s(attempt, getattr(failure, "retry_after_s", None)) if self._follow else ONCE_PAUSE_S
+        wish = min(getattr(failure, "retry_after_s", None) or 0.0, LONGEST_WISH_S)
+        pause = backoff_s(attempt, wish) if self._follow else max(ONCE_PAUSE_S, wish)
         log.warning("%s: %s failed (%s); trying again in %.1f s", self._name, what, failure, pause)
         self._save(phase="retrying", error=said, traceback=trace)
-        deadline = time.monotonic() + pause
-        while (left := deadline - time.monotonic()) > 0 and not self._ends_now():
-            self._wait(min(left, 1.0))
+        began, is_over = time.monotonic(), False
+        while (waited := time.monotonic() - began) < pause:
+            is_over = self._ends_now() or is_over
+            if is_over and waited >= wish:  # the end of a run cuts our own pause short, not the one that was asked for
+                break
+            self._wait(min(pause - waited, 1.0))
 
     def _no_time_left(self, attempt: int) -> bool:
         self._ends_now()

@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias
 import msgspec
 import psutil
 
-from runcast.core.layout import RunDirectory, RunFile
+from runcast.core.layout import RunDirectory, RunFile, process_began
 from runcast.core.records import Finish, Start, Status, decode
 
 TAIL_BYTES = 256 * 1024  # the end of a run is in its journal's last records; only a meter may write behind it
@@ -26,6 +26,8 @@ def is_training(file: RunFile) -> bool:
     """
     if not is_visible(file):
         return False
+    if file.pid_began:
+        return process_began(file.pid) == file.pid_began
     try:
         process = psutil.Process(file.pid)
         return bool(process.create_time() <= file.started + 1.0 and process.status() != psutil.STATUS_ZOMBIE)
@@ -51,7 +53,7 @@ def last_status(directory: RunDirectory) -> Status | None:
     try:
         with open(directory.journal, "rb") as journal:
             journal.seek(max(0, os.fstat(journal.fileno()).st_size - TAIL_BYTES))
-            lines = journal.read().splitlines()
+            lines = journal.read().split(b"\n")
     except OSError:
         return None
     for line in reversed(lines):

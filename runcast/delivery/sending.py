@@ -5,7 +5,7 @@ from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
 
-from runcast.core.errors import FinalError
+from runcast.core.errors import FinalError, GoneError
 from runcast.core.records import Point
 from runcast.delivery.attempts import Attempts
 from runcast.delivery.naming import ServiceNames
@@ -61,6 +61,8 @@ class PointSender:
         """Send a batch; what the service refuses for good is found by halving, the rest arrives."""
         try:
             self._attempts("log_metrics", lambda: self._log(batch), lambda: self._keep_unseen(batch, end))
+        except GoneError:
+            raise
         except FinalError as error:
             self._attempts("read", lambda: self._keep_unseen(batch, end))
             if len(batch) > 1:

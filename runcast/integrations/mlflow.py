@@ -27,7 +27,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
-from runcast.core.errors import FinalError, RetryableError
+from runcast.core.errors import FinalError, GoneError, RetryableError
 from runcast.core.names import NameRule, decode
 from runcast.integrations.contract import (
     ArtifactFile,
@@ -45,11 +45,13 @@ from runcast.integrations.mlflow_store import (
     TAG_CHARS,
     begin_run,
     choose_store,
+    heed_retry_after,
     known_run,
     own_store,
     own_tags,
     prepare_store,
     public,
+    retry_after_s,
 )
 
 KEY_CHARS = 250
@@ -61,6 +63,7 @@ KEY = rf"[^/\w.\- :]|{PATH}"
 FILE = rf"[^/A-Za-z0-9_.\- ]|{PATH}"
 MEDIA_NAMES = NameRule(FILE, 150)
 MEDIA_PATH = re.compile(r"(?:images|media)/(.+?)[+%]step[+%](-?\d+)")
+DELETED = re.compile(r"The run \S+ must be in the 'active' state")
 LABEL, PARAM, SUMMARY, ARTIFACT = "tag.", "runcast.param.", "runcast.summary.", "runcast.artifact."
 STATUSES: Mapping[str, str] = {"finished": "FINISHED", "failed": "FAILED", "killed": "KILLED", "crashed": "FAILED"}
 
@@ -89,6 +92,7 @@ class MlflowTracker(Tracker):
         self._uri = uri = choose_store(run)
         own = uri == own_store(run)
         run.remember(tracking_uri="" if own else public(uri))
+        heed_retry_after()
         with _translated(uri):
             prepare_store(uri, is_own=own)
             self._client, tags = MlflowClient(uri), own_tags(run)
@@ -258,7 +262,9 @@ def _translated(uri: str) -> Iterator[None]:
     except MlflowException as error:
         status = error.get_http_status_code()
         if status in (408, 429, 503, 504) or (status >= 500 and SERVER.match(uri)):
-            raise RetryableError(public(str(error))) from error
+            raise RetryableError(public(str(error)), retry_after_s(error)) from error
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST" or DELETED.search(str(error)):
+            raise GoneError(public(str(error))) from error
         raise FinalError(public(str(error))) from error
     except sqlite3.OperationalError as error:
         raise RetryableError(f"{public(uri)}: {error}") from error

@@ -66,6 +66,7 @@ def test_the_config_is_kept_flat_as_params_and_whole_as_a_file(start: Start) -> 
     assert (artifact.name, artifact.kind) == ("config.json", "config")
     assert whole["model"] == {"layers": [1, 2]}
     assert run.config["model"] == {"layers": [1, 2]}
+    assert len(list(run.dir.rglob("config.json"))) == 1
     for file in run.dir.rglob("*"):
         assert file.is_dir() or b"hunter2hunter2" not in file.read_bytes()
 
