@@ -1,7 +1,7 @@
 """The loop carries every record to its tracker, exactly once, whatever the tracker does and whenever it dies."""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -576,3 +576,26 @@ def test_points_keep_their_time(start: Begin, deliver: Deliver) -> None:
     deliver(MemoryTracker())
 
     assert MemoryTracker.reading_of(run.dir).points == [Point("loss", 0.5, 0, 1234.5)]
+
+
+def test_two_equal_points_in_a_refused_batch_stay_two(start: Begin, deliver: Deliver) -> None:
+    """A batch that is refused is sent in halves; a half that has to be sent again does not take the other's points."""
+
+    class Both(Picky):
+        name = "both"
+        failed = False
+
+        def log_metrics(self, points: Sequence[Point]) -> None:
+            super().log_metrics(points)
+            if not self.failed:
+                self.failed = True
+                raise RetryableError("the answer was lost")
+
+    with start() as run:
+        run.log({"a": 10}, step=0)
+        run.log({"a": 10, "b": -1}, step=0)
+
+    state = deliver(Both())
+
+    assert points_of(run, Both) == [("a", 10, 0), ("a", 10, 0)]
+    assert (state.points, sum(state.refused.values())) == (2, 1)
