@@ -220,20 +220,25 @@ def _greet(run: Run, file: RunFile, options: Options) -> None:
 
 def _look_after(run: Run) -> None:
     """Finish the run when the interpreter exits, as what it is; and keep forked children from doing so."""
-    reference = weakref.ref(run)
+    reference, pid = weakref.ref(run), os.getpid()
 
     def at_exit() -> None:
-        if (still := reference()) is not None and still.status is None:
+        if run.status is None:
             interactive = hasattr(sys, "ps1") or "IPython" in sys.modules  # there, the last error need not be the end
             error = None if interactive else getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
             status, text = status_of(error)
-            still.finish(status, error=text)
+            run.finish(status, error=text)
+            if error is None and not interactive and os.getpid() == pid:
+                from runcast.delivery.afterwards import watch_exit
+
+                watch_exit(run.dir)
 
     def after_fork() -> None:
         if (still := reference()) is not None:
             still.after_fork()
 
-    atexit.register(at_exit)
+    atexit.register(at_exit)  # holds the run, which a script may have let go of without finishing it
+    run.call_when_over(lambda: atexit.unregister(at_exit))
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=after_fork)
 

@@ -84,6 +84,7 @@ class Run:
         self._check_from = time.time()
         self._check_at = self._check_from + CHECK_S
         self._pid = os.getpid()
+        self._when_over: Callable[[], object] = lambda: None
 
     # What is logged
 
@@ -224,15 +225,20 @@ class Run:
             if self.status is not None:
                 return
             self.status = status
+        self._when_over()
         if self._journal is None or os.getpid() != self._pid:
             return
         deadline = time.monotonic() + (seconds(FINISH_VARIABLE, FINISH_S) if timeout_s is None else timeout_s)
         self._collect_copies(deadline)
         self._append(Finish(time=time.time(), status=status, error=redact_text(error) if error else None))
         journal, self._journal = self._journal, None
-        delivered = self._carrier.finish(max(0.0, deadline - time.monotonic())) if self._carrier else True
-        journal.close()
-        self._report_end(delivered, journal.lost_records)
+        delivered = self._carrier is None
+        try:
+            if self._carrier is not None:
+                delivered = self._carrier.finish(max(0.0, deadline - time.monotonic()))
+        finally:  # who is interrupted while waiting is told what waits, too
+            journal.close()
+            self._report_end(delivered, journal.lost_records)
 
     def _report_end(self, delivered: bool, lost: int) -> None:
         if self._dropped:
@@ -359,6 +365,10 @@ class Run:
                 self._append(Dropped(time=time.time(), key=key, reason=reason))
 
     # How it lives and ends
+
+    def call_when_over(self, call: Callable[[], object]) -> None:
+        """Have something called as soon as the run is finished."""
+        self._when_over = call
 
     def after_fork(self) -> None:
         """Become harmless in a forked child: it may log, but it never finishes the run or touches the deliveries."""

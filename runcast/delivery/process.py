@@ -27,7 +27,7 @@ TELL_S = 3.0
 DONE = ("finished", "refused")
 # The working directory may hold modules named like ours or an SDK's; the training's path comes with the first message.
 # Python 3.10 has no -P.
-_NOT_FROM_HERE = ("-P",) if sys.version_info >= (3, 11) else ()
+NOT_FROM_HERE = ("-P",) if sys.version_info >= (3, 11) else ()
 
 
 class ChildProcess:
@@ -59,7 +59,7 @@ class ChildProcess:
             self._process = subprocess.Popen(
                 [
                     sys.executable,
-                    *_NOT_FROM_HERE,
+                    *NOT_FROM_HERE,
                     "-m",
                     "runcast.delivery",
                     str(self.directory.path),
@@ -180,9 +180,11 @@ class ProcessCarrier:
 
     def finish(self, timeout_s: float) -> bool:
         """Wait until every process has closed its run, and let the others go on without us."""
-        done = self._wait(ChildProcess.is_done, timeout_s, tell_after_s=TELL_S)
-        for child in self._children:
-            child.release()
+        try:
+            done = self._wait(ChildProcess.is_done, timeout_s, tell_after_s=TELL_S)
+        finally:
+            for child in self._children:
+                child.release()
         return done and all(child.state().phase == "finished" for child in self._children)
 
     def _wait(

@@ -1,17 +1,15 @@
 """Delivering later, by the same loop over the same journal: what a tracker lacks (`sync`), or all of it (`replay`)."""
 
-import time
 from collections.abc import Callable, Collection
 from typing import TypeAlias
 
 import msgspec
 
 from runcast.core.errors import OptionError, TrackerUnavailableError, UnknownTrackerError
-from runcast.core.journal import Journal
 from runcast.core.layout import RunDirectory, RunFile, TrackerChoice
-from runcast.core.records import Finish, Status, encode
+from runcast.core.records import Status
 from runcast.core.state import DeliveryState, load_state, save_state
-from runcast.delivery.liveness import is_training, last_status
+from runcast.delivery.liveness import end_run, is_training, last_status
 from runcast.delivery.lock import exclusive, is_held
 from runcast.delivery.once import Outcome, Progress, Result, deliver, outcome
 from runcast.delivery.overview import shown, waiting_points
@@ -40,7 +38,8 @@ def sync(
         names: The trackers; default: all that have a part in the run.
         decide: Decides how a tracker takes part.
         offline: True: local modes only. False: online only. None: as the run was begun.
-        mend: Whether to read each tracker back first, and to deliver again what it has lost.
+        mend: Whether to read each tracker back first, and to deliver again what it has lost. One that has refused
+            something is always asked again.
         progress: Called now and then with a tracker, the points that it has and the points that it will have.
 
     Raises:
@@ -106,9 +105,7 @@ def close(directory: RunDirectory, status: Status) -> None:
         raise OptionError(f"The run {file.id} has its end already: it is {ended}.")
     if is_training(file):
         raise OptionError(f"The run {file.id} still trains, as process {file.pid}: it writes its own end.")
-    journal = Journal(directory.journal)
-    journal.append(encode(Finish(time=time.time(), status=status)) + b"\n")
-    journal.close()
+    end_run(directory, status)
 
 
 def _settle(
@@ -118,6 +115,7 @@ def _settle(
     folder = directory.tracker(name)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     choice, state = file.trackers[name], load_state(folder)
+    mend = mend or bool(state is not None and state.refused)  # what it refused, it may take now
     if state is not None and state.phase == "finished" and _has_all(directory, choice, state) and not mend:
         return outcome(directory, name, "complete", state, note=_stays_local(directory, file, name, decide))
     if choice.measures and not _is_opened(state):

@@ -1,5 +1,6 @@
 """What every trial does: train in a process of its own, mend the fault, `runcast sync` twice, read the trackers back, compare."""
 
+import contextlib
 import functools
 import json
 import os
@@ -9,14 +10,16 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import psutil
 
 from runcast.core.layout import RunDirectory
+from runcast.core.state import load_state
 from runcast.delivery.lock import is_held
 from runcast.delivery.recovery import identity
 from runcast.integrations.contract import Point, Reading
@@ -25,8 +28,9 @@ from runcast.testing import MemoryTracker
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
 PLUGINS = HERE / "plugins"
+FILES = ("memory", "faulty")  # the trackers that keep a run in a plain file
 FINISH_S = 3.0
-SLACK_S = 10.0  # how much longer leaving may take on a machine that has other things to do
+SLACK_S = 30.0  # how much longer leaving may take on a machine that has other things to do; one that waits for a tracker takes for ever
 FREE_S = 60.0  # how long a delivery that hangs, or is slow, may take to end by itself
 MARKER = "FAULT_TRIAL"  # in the environment of every process that a trial has started, so that it finds those left over
 
@@ -104,16 +108,16 @@ def train(folder: Path, plan: Mapping[str, Any], script: str = "train.py", **var
 _first = threading.Lock()
 
 
-def baseline(ending: str = "ends") -> Trained:
+def baseline(plan: str = "{}") -> Trained:
     """Return what the same training is without any tracker; it is trained once."""
     with _first:
-        return _baseline(ending)
+        return _baseline(plan)
 
 
 @functools.cache
-def _baseline(ending: str) -> Trained:
+def _baseline(plan: str) -> Trained:
     with tempfile.TemporaryDirectory() as folder:
-        return train(Path(folder), {"init": {"report_to": "none"}, "ending": ending})
+        return train(Path(folder), {**json.loads(plan), "init": {"report_to": "none"}})
 
 
 def harm(trained: Trained, base: Trained, *, own_process: bool = True) -> list[str]:
@@ -124,11 +128,7 @@ def harm(trained: Trained, base: Trained, *, own_process: bool = True) -> list[s
     problems += [
         f"other {name}" for name in ("weights", "steps", "random") if result.get(name) != base.result.get(name)
     ]
-    changes = set()
-    for moment in ("after", "end"):
-        before, now = result.get("before", {}), result.get(moment)
-        if now is not None:
-            changes |= {name for name in before if before[name] != now[name]}
+    changes = changed(result) - changed(base.result)
     if not own_process:
         changes -= {"threads", "kernel threads", "trackers", "signals"}
     problems += [f"changed {name}" for name in sorted(changes)]
@@ -137,14 +137,27 @@ def harm(trained: Trained, base: Trained, *, own_process: bool = True) -> list[s
     return problems
 
 
-def wait_until_free(run: RunDirectory, names: Iterable[str], timeout_s: float = FREE_S) -> list[str]:
-    """Wait until no process delivers to a tracker any more; return those for which that did not come true."""
+def changed(result: Mapping[str, Any]) -> set[str]:
+    """Name what is not as it was before the run began, when its work was done or when it had been finished."""
+    before = result.get("before", {})
+    moments = [result[moment] for moment in ("after", "end") if moment in result]
+    return {name for name in before for now in moments if before[name] != now[name]}
+
+
+def wait_until_free(run: RunDirectory, folder: Path, names: Iterable[str], timeout_s: float = FREE_S) -> list[str]:
+    """Wait until no process delivers to a tracker any more, or is about to; return those for which that did not come true."""
     deadline = time.monotonic() + timeout_s
-    held = list(names)
-    while held and time.monotonic() < deadline:
-        held = [name for name in held if is_held(run.tracker(name))]
-        time.sleep(0.05 if held else 0)
-    return [f"the delivery to {name} never ended" for name in held]
+    busy = list(names)
+    while busy and time.monotonic() < deadline:
+        is_deserted = not leftovers(folder)
+        busy = [name for name in busy if is_held(run.tracker(name)) or not (is_deserted or _has_ended(run, name))]
+        time.sleep(0.1 if busy else 0)
+    return [f"the delivery to {name} never ended" for name in busy]
+
+
+def _has_ended(run: RunDirectory, name: str) -> bool:
+    state = load_state(run.tracker(name))
+    return state is not None and state.phase in ("finished", "refused", "suspended")
 
 
 def sync(run: RunDirectory, folder: Path, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
@@ -157,7 +170,7 @@ def sync(run: RunDirectory, folder: Path, cwd: Path | None = None) -> "subproces
 
 def deliver(run: RunDirectory, folder: Path, names: Iterable[str]) -> list[str]:
     """Let what is left be delivered, twice, the second time from another directory; return what went wrong."""
-    problems = wait_until_free(run, names)
+    problems = wait_until_free(run, folder, names)
     for cwd in (folder, Path("/")):
         done = sync(run, folder, cwd)
         if done.returncode:
@@ -165,10 +178,34 @@ def deliver(run: RunDirectory, folder: Path, names: Iterable[str]) -> list[str]:
     return problems
 
 
-def read(run: RunDirectory, name: str) -> Reading:
-    """Read what the tracker of a plain file has."""
-    reader = type("Reader", (MemoryTracker,), {"name": name})
-    return reader.reading_of(run.path)
+def read(run: RunDirectory, name: str) -> tuple[Reading, str]:
+    """Read what a tracker has, with its own reader, and how exactly it keeps numbers; an SDK in a process of its own."""
+    if name in FILES:
+        reader = type("Reader", (MemoryTracker,), {"name": name})
+        return reader.reading_of(run.path), "float64"
+    command = [sys.executable, "-m", "tests.faults.reading", str(run.path.resolve()), name]
+    done = subprocess.run(command, cwd=ROOT, env=environment(run.path), capture_output=True, timeout=120, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{name} could not be read: {done.stderr.decode()[-600:]}")
+    return msgspec.json.decode(done.stdout, type=tuple[Reading, str])
+
+
+def statuses(run: RunDirectory, names: Iterable[str]) -> dict[str, str | None]:
+    """Return what each tracker says of the run's end."""
+    return {name: read(run, name)[0].status for name in names}
+
+
+def until(condition: Callable[[], object], timeout_s: float = 60.0) -> None:
+    """Wait for another process.
+
+    Raises:
+        TimeoutError: It did not come true.
+    """
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError("what another process should do did not come in time")
+        time.sleep(0.005)
 
 
 def count(logged: Iterable[Sequence[Any]], found: Iterable[Point], precision: str = "float64") -> tuple[int, int]:
@@ -178,11 +215,18 @@ def count(logged: Iterable[Sequence[Any]], found: Iterable[Point], precision: st
     return (expected - have).total(), (have - expected).total()
 
 
-def end_leftovers(folder: Path) -> None:
-    """End what a trial's processes have left behind, known by its mark in their environment."""
+def leftovers(folder: Path) -> list[psutil.Process]:
+    """List what a trial's processes have left running, known by its mark in their environment."""
+    found = []
     for process in psutil.process_iter():
-        try:
-            if process.environ().get(MARKER) == str(folder) and process.pid != os.getpid():
-                process.kill()
-        except (psutil.Error, OSError):
-            continue
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.environ().get(MARKER) == str(folder) and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
+
+
+def end_leftovers(folder: Path) -> None:
+    """End what a trial's processes have left running, all at the same moment."""
+    for process in leftovers(folder):
+        with contextlib.suppress(psutil.Error):
+            process.kill()
