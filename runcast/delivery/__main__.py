@@ -32,7 +32,7 @@ from runcast.core.options import seconds
 from runcast.core.state import DeliveryState, load_state, save_state
 from runcast.delivery.attempts import end_if_forked
 from runcast.delivery.comparison import Verdict, compare
-from runcast.delivery.exit_status import Watched
+from runcast.delivery.exit_status import ended_by
 from runcast.delivery.liveness import end_run, is_training, is_visible
 from runcast.delivery.lock import EXIT_BUSY, exclusive
 from runcast.delivery.loop import Delivery
@@ -112,6 +112,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument(
         "--training", type=int, metavar="PID", help="follow the journal while this parent process lives"
     )
+    parser.add_argument("--descriptor", type=int, metavar="N", help="of that process, which says how it ended")
     parser.add_argument("--once", action="store_true", help="deliver what there is now")
     parser.add_argument("--verify", action="store_true", help="read the tracker back and print a verdict")
     return parser.parse_args()
@@ -146,7 +147,7 @@ def _set_group_niceness(niceness: int) -> None:
 
 def _alive(arguments: argparse.Namespace, directory: RunDirectory, file: RunFile) -> Callable[[], bool]:
     if arguments.training:
-        return _Parent(directory, arguments.training)
+        return _Parent(directory, arguments.training, arguments.descriptor)
     # A run that may train on another machine is not closed from here.
     return lambda: is_training(file) or not is_visible(file)
 
@@ -154,8 +155,8 @@ def _alive(arguments: argparse.Namespace, directory: RunDirectory, file: RunFile
 class _Parent:
     """Tells whether the training process lives; of one that was told to go, and went at once, the end is written."""
 
-    def __init__(self, directory: RunDirectory, pid: int) -> None:
-        self._directory, self._pid, self._watched = directory, pid, Watched(pid)
+    def __init__(self, directory: RunDirectory, pid: int, descriptor: int | None) -> None:
+        self._directory, self._pid, self._descriptor = directory, pid, descriptor
         self._noted = False
 
     def __call__(self) -> bool:
@@ -163,7 +164,7 @@ class _Parent:
             return True
         if not self._noted:
             self._noted = True
-            if self._watched.signal() in TOLD_TO_GO:
+            if ended_by(self._descriptor) in TOLD_TO_GO:
                 end_run(self._directory, "killed")
         return False
 

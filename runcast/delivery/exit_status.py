@@ -12,27 +12,22 @@ _INFO = struct.Struct("=QQ11Ii")  # mask, cgroup, eleven ids, the status as of w
 GONE_S = 1.0
 
 
-class Watched:
-    """Is a process that lives now, of which more can be said when it is gone.
+def open_self() -> int | None:
+    """Return a descriptor of this process, by which its children learn how it ended; None where there is no such."""
+    with contextlib.suppress(OSError, AttributeError):
+        return os.pidfd_open(os.getpid())
+    return None
 
-    Args:
-        pid: Its number. One that cannot be watched is one of which nothing is known.
-    """
 
-    def __init__(self, pid: int) -> None:
-        self._descriptor: int | None = None
-        with contextlib.suppress(OSError, AttributeError):
-            self._descriptor = os.pidfd_open(pid)
-
-    def signal(self) -> int | None:
-        """Return the number of the signal that ended it; None if it lives, none did, or nobody knows."""
-        if self._descriptor is None:
-            return None
-        with contextlib.suppress(OSError):
-            if select.select([self._descriptor], [], [], GONE_S)[0]:
-                answer = bytearray(_INFO.pack(_EXIT, *[0] * 13))
-                fcntl.ioctl(self._descriptor, _GET_INFO, answer)
-                mask, *_, status = _INFO.unpack(answer)
-                if mask & _EXIT and os.WIFSIGNALED(status):
-                    return os.WTERMSIG(status)
+def ended_by(descriptor: int | None) -> int | None:
+    """Return the number of the signal that ended a process; None if it lives, none did, or nobody knows."""
+    if descriptor is None:
         return None
+    with contextlib.suppress(OSError):
+        if select.select([descriptor], [], [], GONE_S)[0]:
+            answer = bytearray(_INFO.pack(_EXIT, *[0] * 13))
+            fcntl.ioctl(descriptor, _GET_INFO, answer)
+            mask, *_, status = _INFO.unpack(answer)
+            if mask & _EXIT and os.WIFSIGNALED(status):
+                return os.WTERMSIG(status)
+    return None

@@ -20,6 +20,7 @@ from runcast.core.console import say, warn
 from runcast.core.errors import RuncastError, TrackerUnavailableError
 from runcast.core.layout import RunDirectory
 from runcast.core.state import DeliveryState, load_state
+from runcast.delivery.exit_status import open_self
 from runcast.delivery.retry import backoff_s
 
 POLL_S = 0.02
@@ -55,6 +56,7 @@ class ChildProcess:
         """Start the process: in a session of its own, so that an interrupt at the keyboard does not reach it."""
         self._process, errors = None, self.folder / "delivery.log"
         descriptor = os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        training = open_self()
         try:
             self._process = subprocess.Popen(
                 [
@@ -66,7 +68,9 @@ class ChildProcess:
                     self.name,
                     "--training",
                     str(os.getpid()),
+                    *(() if training is None else ("--descriptor", str(training))),
                 ],
+                pass_fds=() if training is None else (training,),
                 stdin=subprocess.PIPE,
                 stdout=descriptor,
                 stderr=descriptor,
@@ -82,6 +86,8 @@ class ChildProcess:
             )
         finally:
             os.close(descriptor)
+            if training is not None:
+                os.close(training)
 
     def wake(self, message: bytes = b"\n") -> None:
         """Tell the process that there is news."""

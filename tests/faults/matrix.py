@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.faults.cell import Cell, Trial
 
-MODULES = ("trackers", "training")
+MODULES = ("trackers", "training", "starts")
 COLUMNS = (
     "part",
     "fault",

@@ -58,11 +58,13 @@ KILLS, KILLS_A_TRIAL = 50, 5
 
 def trials() -> list[Trial]:
     """List what a training may do."""
-    found = [_trial(name, "its end", FILE, functools.partial(end, name, FILE), fast=name in FAST) for name in ENDINGS]
-    found += [_trial(name, "its end", SDKS, functools.partial(end, name, SDKS)) for name in WITH_SDKS]
-    found.append(_trial("is interrupted twice", "its end", FILE, interrupt_twice))
+    found = [
+        make_trial(name, "its end", FILE, functools.partial(end, name, FILE), fast=name in FAST) for name in ENDINGS
+    ]
+    found += [make_trial(name, "its end", SDKS, functools.partial(end, name, SDKS)) for name in WITH_SDKS]
+    found.append(make_trial("is interrupted twice", "its end", FILE, interrupt_twice))
     found += [
-        _trial(
+        make_trial(
             f"gets SIGKILL, {KILLS_A_TRIAL} times",
             f"random, seed {seed}",
             FILE,
@@ -70,15 +72,15 @@ def trials() -> list[Trial]:
         )
         for seed in range(KILLS // KILLS_A_TRIAL)
     ]
-    found.append(_trial("gets SIGKILL", "random, seed 50", FILE, functools.partial(kill, 50, 1), fast=True))
+    found.append(make_trial("gets SIGKILL", "random, seed 50", FILE, functools.partial(kill, 50, 1), fast=True))
     found += [
-        _trial("all is killed, the files are cut", f"random, seed {seed}", FILE, functools.partial(cut, seed))
+        make_trial("all is killed, the files are cut", f"random, seed {seed}", FILE, functools.partial(cut, seed))
         for seed in range(5)
     ]
     return found
 
 
-def _trial(
+def make_trial(
     fault: str, moment: str, names: tuple[str, ...], run: Callable[[Trial, Path], Cell], *, fast: bool = False
 ) -> Trial:
     """Make a trial whose function is told which it is."""
@@ -118,6 +120,7 @@ def look(
 ) -> tuple[list[str], int, int]:
     """Read the trackers as they are once their deliveries have ended, without anyone's help, and again after two syncs."""
     wrong = scene.wait_until_free(run, folder, names)
+    scene.until(lambda: not scene.leftovers(folder))
     wrong += [
         f"{name} was {found} before sync" for name, found in scene.statuses(run, names).items() if found != status
     ]
