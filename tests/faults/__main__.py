@@ -1,4 +1,4 @@
-"""Run the fault matrix and print one table: `python -m tests.faults [--only TEXT] [--fast] [--jobs N] [--json FILE] [--markdown FILE]`.
+"""Run the fault matrix and print one table: `python -m tests.faults [--only TEXT] [--fast] [--jobs N] [--peers] [--json FILE]`.
 
 Exits with 1 if a cell falls short.
 """
@@ -10,6 +10,7 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -17,7 +18,8 @@ from rich.table import Table
 
 from tests.conftest import PREFIXES
 from tests.faults.cell import Cell
-from tests.faults.matrix import COLUMNS, collect, row, run_trials, summary
+from tests.faults.matrix import COLUMNS, MODULES, PEERS, collect, row, run_trials, summary
+from tests.faults.report import THEIRS, page
 
 ALONE = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "NETRC")
 
@@ -26,8 +28,11 @@ def main() -> int:
     """Run the chosen trials; return the exit code."""
     arguments = parse()
     console = Console(width=None if sys.stdout.isatty() else 180)
-    trials = [trial for trial in collect() if arguments.only in trial.title and (trial.fast or not arguments.fast)]
-    if not trials:
+    known = load(arguments.cells)
+    modules = (*MODULES, PEERS) if arguments.peers else MODULES
+    trials = [t for t in collect(modules) if arguments.only in t.title and (t.fast or not arguments.fast)]
+    trials = [trial for trial in trials if trial.title not in known]
+    if not trials and not known:
         console.print(f"No trial's title contains {arguments.only!r}.")
         return 2
     folder = Path(tempfile.mkdtemp(prefix="runcast-faults-"))
@@ -40,17 +45,19 @@ def main() -> int:
         done += 1
         console.print(f"[dim]{done}/{len(trials)}[/] {' · '.join(row(cell))}", highlight=False, soft_wrap=True)
 
-    cells = run_trials(trials, folder, arguments.jobs, progress)
+    cells = [*known.values(), *run_trials(trials, folder, arguments.jobs, progress)]
     console.print(table(cells))
     for cell in cells:
-        if not cell.holds:
+        if not cell.holds and cell.part != THEIRS:
             console.print(f"[red]{' · '.join(row(cell))}[/]\n  {cell.note}", highlight=False, soft_wrap=True)
     if arguments.json:
         arguments.json.write_text(json.dumps([dataclasses.asdict(cell) for cell in cells], indent=1))
-    falls_short = not all(cell.holds for cell in cells)
+    if arguments.markdown:
+        arguments.markdown.write_text(page(cells))
+    falls_short = not all(cell.holds for cell in cells if cell.part != THEIRS)
     if falls_short:
         console.print(f"What those trials left is in {folder}.")
-    console.print(f"{summary(cells)} ({time.monotonic() - began:.0f} s).")
+    console.print(f"{summary([cell for cell in cells if cell.part != THEIRS])} ({time.monotonic() - began:.0f} s).")
     return int(falls_short)
 
 
@@ -60,9 +67,21 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--only", default="", metavar="TEXT", help="run the trials whose title contains this")
     parser.add_argument("--fast", action="store_true", help="run only those that belong to `make test`")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="how many run at a time")
+    parser.add_argument(
+        "--peers", action="store_true", help="do the same to transformers, which is not expected to hold"
+    )
+    parser.add_argument(
+        "--cells", type=Path, nargs="*", default=(), metavar="FILE", help="take these cells as they are"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the cells")
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the page with both tables")
     return parser.parse_args()
+
+
+def load(files: Sequence[Path]) -> dict[str, Cell]:
+    """Read cells that were written with --json; of the same trial, the last one."""
+    cells = [Cell(**fields) for file in files for fields in json.loads(file.read_text())]
+    return {cell.title: cell for cell in cells}
 
 
 def isolate(folder: Path) -> None:

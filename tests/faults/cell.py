@@ -25,6 +25,11 @@ class Cell:
     note: str = ""
 
     @property
+    def title(self) -> str:
+        """Name the cell as its trial is named."""
+        return " · ".join((self.part, self.fault, self.moment, self.tracker))
+
+    @property
     def holds(self) -> bool:
         """Tell whether every promise that applies was kept."""
         return self.unharmed is not False and not self.lost and not self.twice and self.status_right is not False

@@ -10,6 +10,7 @@ from pathlib import Path
 from tests.faults.cell import Cell, Trial
 
 MODULES = ("trackers", "training", "starts")
+PEERS = "peers"  # not ours, and not expected to hold
 COLUMNS = (
     "part",
     "fault",

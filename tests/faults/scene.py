@@ -10,7 +10,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -120,17 +120,15 @@ def _baseline(plan: str) -> Trained:
         return train(Path(folder), {**json.loads(plan), "init": {"report_to": "none"}})
 
 
-def harm(trained: Trained, base: Trained, *, own_process: bool = True) -> list[str]:
-    """List in what a training differs from the one without trackers; without *own_process*, threads and imports are its own."""
+def harm(trained: Trained, base: Trained, without: Collection[str] = ()) -> list[str]:
+    """List in what a training differs from the one without trackers, *without* some of what `fingerprint` looks at."""
     result, problems = trained.result, list(trained.problems)
     if trained.code != base.code:
         problems.append(f"exit code {trained.code} instead of {base.code}: {trained.errors[-600:]}")
     problems += [
         f"other {name}" for name in ("weights", "steps", "random") if result.get(name) != base.result.get(name)
     ]
-    changes = changed(result) - changed(base.result)
-    if not own_process:
-        changes -= {"threads", "kernel threads", "trackers", "signals"}
+    changes = changed(result) - changed(base.result) - set(without)
     problems += [f"changed {name}" for name in sorted(changes)]
     if trained.exit_s is not None and trained.exit_s > FINISH_S + SLACK_S:
         problems.append(f"leaving took {trained.exit_s:.1f} s")

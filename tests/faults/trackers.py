@@ -44,6 +44,7 @@ FAST = {
     ("sys.exit", "artifact", "thread"),
 }
 NAMES = ("faulty", "memory")
+SHARED = ("threads", "kernel threads", "trackers")  # what a thread of the training process cannot but change
 
 
 def trials() -> list[Trial]:
@@ -79,7 +80,7 @@ def run(fault: str, moment: str, delivery: str, folder: Path) -> Cell:
             FAULT_MOMENT=moment,
             FAULT_MARK=str(mark),
         )
-        problems = scene.harm(trained, base, own_process=delivery == "process")
+        problems = scene.harm(trained, base, () if delivery == "process" else SHARED)
         with contextlib.suppress(TimeoutError):  # what happens at the end may happen when the training has gone
             scene.until(mark.exists, 20)
         wrong = scene.deliver(trained.run, folder, NAMES)

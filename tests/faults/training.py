@@ -53,6 +53,7 @@ WITH_SDKS = (
     "os._exit(3)",
 )
 FAST = ("raises", "gets SIGTERM", "sys.exit(3), without `with`")
+OF_LOADERS = ("threads", "kernel threads", "signals")  # what workers change, at a moment of their own
 KILLS, KILLS_A_TRIAL = 50, 5
 
 
@@ -101,7 +102,7 @@ def end(name: str, names: tuple[str, ...], trial: Trial, folder: Path) -> Cell:
     base = scene.baseline(json.dumps(plan))
     try:
         trained = scene.train(folder, {**plan, "init": {"report_to": list(names), "id": "run"}})
-        problems = scene.harm(trained, base)
+        problems = scene.harm(trained, base, OF_LOADERS if "workers" in plan else ())
         wrong, lost, twice = look(trained.run, folder, names, trained.result.get("points", ()), status)
     finally:
         scene.end_leftovers(folder)
