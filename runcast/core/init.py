@@ -149,12 +149,7 @@ def _open_in(options: Options, root: Path, config: Any) -> tuple[RunDirectory, R
 
 
 def _continue(old: RunFile, new: RunFile) -> RunFile:
-    """Go on with an older session's identity; what was configured differently is told once."""
-    changed = sorted(
-        key for key in {*old.config, *new.config} if new.config and old.config.get(key) != new.config.get(key)
-    )
-    if changed:
-        say(f"resumed with other params: {', '.join(changed[:10])}{' …' if len(changed) > 10 else ''}")
+    """Go on with an older session's identity."""
     new.created, new.session = old.created, old.session + 1
     new.name, new.project = (
         (new.name if "name" in new.given else old.name),
@@ -222,23 +217,22 @@ def _look_after(run: Run) -> None:
     """Finish the run when the interpreter exits, as what it is; and keep forked children from doing so."""
     reference, pid = weakref.ref(run), os.getpid()
 
-    def at_exit() -> None:
-        if run.status is None:
-            interactive = hasattr(sys, "ps1") or "IPython" in sys.modules  # there, the last error need not be the end
-            error = None if interactive else getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
-            status, text = status_of(error)
-            run.finish(status, error=text)
-            if error is None and not interactive and os.getpid() == pid:
-                from runcast.delivery.afterwards import watch_exit
+    def at_exit(run: Run) -> None:  # it holds the run: one that a function has opened and left must be finished, too
+        interactive = hasattr(sys, "ps1") or "IPython" in sys.modules  # there, the last error need not be the end
+        error = None if interactive else getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
+        status, text = status_of(error)
+        run.finish(status, error=text)
+        if status == "finished" and not interactive and os.getpid() == pid:
+            from runcast.delivery.afterwards import watch_exit
 
-                watch_exit(run.dir)
+            watch_exit(run.dir)
 
     def after_fork() -> None:
         if (still := reference()) is not None:
             still.after_fork()
 
-    atexit.register(at_exit)  # holds the run, which a script may have let go of without finishing it
-    run.call_when_over(lambda: atexit.unregister(at_exit))
+    atexit.register(at_exit, run)
+    run.on_finish = lambda: atexit.unregister(at_exit)
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=after_fork)
 

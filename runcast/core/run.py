@@ -10,6 +10,7 @@ from typing import Any, get_args
 
 from runcast.core.console import say, warn
 from runcast.core.copies import Copies
+from runcast.core.earlier import EarlierParams
 from runcast.core.errors import OptionError, RuncastError
 from runcast.core.journal import Journal, JournalReader
 from runcast.core.layout import RunDirectory, RunFile
@@ -19,7 +20,6 @@ from runcast.core.records import (
     Artifact,
     Dropped,
     Finish,
-    Media,
     Metrics,
     NonFinite,
     Number,
@@ -68,6 +68,7 @@ class Run:
         self.dir = directory.path
         self.step = 0
         self.status: Status | None = None
+        self.on_finish: Callable[[], None] | None = None
         self._file = file
         self._journal = journal
         self._carrier = carrier
@@ -80,11 +81,11 @@ class Run:
         self._told: set[str] = set()
         self._copies = Copies()
         self._artifacts = 0
+        self._earlier = EarlierParams(directory.journal)
         self._lock = threading.Lock()
         self._check_from = time.time()
         self._check_at = self._check_from + CHECK_S
         self._pid = os.getpid()
-        self._when_over: Callable[[], object] = lambda: None
 
     # What is logged
 
@@ -131,6 +132,8 @@ class Run:
         """
         values = flatten(redact(plain(params)))
         if values:
+            if self._file.session > 1:
+                self._earlier.tell_changed(values)
             self._append(Params(time=time.time(), values=values))
 
     def log_summary(self, values: Mapping[str, Any]) -> None:
@@ -225,7 +228,8 @@ class Run:
             if self.status is not None:
                 return
             self.status = status
-        self._when_over()
+        if self.on_finish is not None:
+            self.on_finish()
         if self._journal is None or os.getpid() != self._pid:
             return
         deadline = time.monotonic() + (seconds(FINISH_VARIABLE, FINISH_S) if timeout_s is None else timeout_s)
@@ -295,29 +299,16 @@ class Run:
             self._copies.add(step, now, copies)
 
     def _log_media(self, key: str, value: Any, step: int, now: float) -> bool:
-        from runcast.core.media import to_media  # rarely needed, and start-up counts
+        from runcast.core.media_files import save_media  # rarely needed, and start-up counts
 
-        media = to_media(value)
-        if media is None:
-            return False
-        folder = self.dir / "media"
         try:
-            folder.mkdir(mode=0o700, exist_ok=True)
-            path = media.save(folder, f"{step:08d}-{os.urandom(4).hex()}")
-        except (OSError, ValueError, RuncastError) as error:
-            self._drop(key, f"the {media.kind} could not be saved ({error})")
+            record = save_media(self.dir, key, value, step, now)
+        except NotANumber as reason:
+            self._drop(key, str(reason))
             return True
-        self._append(
-            Media(
-                time=now,
-                key=key,
-                step=step,
-                kind=media.kind,
-                path=path.relative_to(self.dir).as_posix(),
-                caption=redact_text(media.caption) if media.caption else None,
-            )
-        )
-        return True
+        if record is not None:
+            self._append(record)
+        return record is not None
 
     def _collect_copies(self, wait_until: float | None = None) -> None:
         """Write the device values that have arrived; with a deadline, wait for the others."""
@@ -365,10 +356,6 @@ class Run:
                 self._append(Dropped(time=time.time(), key=key, reason=reason))
 
     # How it lives and ends
-
-    def call_when_over(self, call: Callable[[], object]) -> None:
-        """Have something called as soon as the run is finished."""
-        self._when_over = call
 
     def after_fork(self) -> None:
         """Become harmless in a forked child: it may log, but it never finishes the run or touches the deliveries."""

@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -161,7 +162,7 @@ def _look(folder: Path) -> tuple[int, int, str | None]:
         if (folder / "logged").exists()
         else []
     )
-    expected = {(key, step) for step, keys in logged for key in keys}
+    expected = Counter((key, step) for step, keys in logged for key in keys)
     store = folder / "mlflow.db"
     if not store.exists():
         return len(expected), 0, None
@@ -171,4 +172,5 @@ def _look(folder: Path) -> tuple[int, int, str | None]:
             statuses = database.execute("select status from runs").fetchall()
         except sqlite3.OperationalError:
             return len(expected), 0, None
-    return len(expected - set(found)), len(found) - len(set(found)), statuses[0][0] if statuses else None
+    twice = (Counter(found) - expected).total()
+    return len(set(expected) - set(found)), twice, statuses[0][0] if statuses else None
