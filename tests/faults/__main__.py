@@ -38,20 +38,19 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="runcast-faults-"))
     isolate(folder)
     began = time.monotonic()
-    done = 0
+    done: list[Cell] = []
 
     def progress(cell: Cell) -> None:
-        nonlocal done
-        done += 1
-        console.print(f"[dim]{done}/{len(trials)}[/] {' · '.join(row(cell))}", highlight=False, soft_wrap=True)
+        done.append(cell)
+        if arguments.json:
+            arguments.json.write_text(json.dumps([dataclasses.asdict(cell) for cell in done], indent=1))
+        console.print(f"[dim]{len(done)}/{len(trials)}[/] {' · '.join(row(cell))}", highlight=False, soft_wrap=True)
 
     cells = [*known.values(), *run_trials(trials, folder, arguments.jobs, progress)]
     console.print(table(cells))
     for cell in cells:
         if not cell.holds and cell.part != THEIRS:
             console.print(f"[red]{' · '.join(row(cell))}[/]\n  {cell.note}", highlight=False, soft_wrap=True)
-    if arguments.json:
-        arguments.json.write_text(json.dumps([dataclasses.asdict(cell) for cell in cells], indent=1))
     if arguments.markdown:
         arguments.markdown.write_text(page(cells))
     falls_short = not all(cell.holds for cell in cells if cell.part != THEIRS)

@@ -31,7 +31,7 @@ PLUGINS = HERE / "plugins"
 FILES = ("memory", "faulty")  # the trackers that keep a run in a plain file
 FINISH_S = 3.0
 SLACK_S = 30.0  # how much longer leaving may take on a machine that has other things to do; one that waits for a tracker takes for ever
-FREE_S = 60.0  # how long a delivery that hangs, or is slow, may take to end by itself
+FREE_S = 120.0  # how long a delivery that hangs, or is slow, may take to end by itself
 MARKER = "FAULT_TRIAL"  # in the environment of every process that a trial has started, so that it finds those left over
 
 SETTINGS = {
@@ -189,11 +189,17 @@ def read(run: RunDirectory, name: str) -> tuple[Reading, str]:
 
 
 def statuses(run: RunDirectory, names: Iterable[str]) -> dict[str, str | None]:
-    """Return what each tracker says of the run's end."""
-    return {name: read(run, name)[0].status for name in names}
+    """Return what each tracker says of the run's end; None if it does not know the run."""
+    found = {}
+    for name in names:
+        try:
+            found[name] = read(run, name)[0].status
+        except RuntimeError:
+            found[name] = None
+    return found
 
 
-def until(condition: Callable[[], object], timeout_s: float = 60.0) -> None:
+def until(condition: Callable[[], object], timeout_s: float = 120.0) -> None:
     """Wait for another process.
 
     Raises:

@@ -101,7 +101,10 @@ def end(name: str, names: tuple[str, ...], trial: Trial, folder: Path) -> Cell:
     plan, status = ENDINGS[name]
     base = scene.baseline(json.dumps(plan))
     try:
-        trained = scene.train(folder, {**plan, "init": {"report_to": list(names), "id": "run"}})
+        limit_s = "8" if names == FILE else "120"  # importing an SDK is a call, too
+        trained = scene.train(
+            folder, {**plan, "init": {"report_to": list(names), "id": "run"}}, RUNCAST_CALL_TIMEOUT_S=limit_s
+        )
         problems = scene.harm(trained, base, OF_LOADERS if "workers" in plan else ())
         wrong, lost, twice = look(trained.run, folder, names, trained.result.get("points", ()), status)
     finally:
