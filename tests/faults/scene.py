@@ -31,7 +31,7 @@ PLUGINS = HERE / "plugins"
 FILES = ("memory", "faulty")  # the trackers that keep a run in a plain file
 FINISH_S = 3.0
 SLACK_S = 30.0  # how much longer leaving may take on a machine that has other things to do; one that waits for a tracker takes for ever
-FREE_S = 120.0  # how long a delivery that hangs, or is slow, may take to end by itself
+FREE_S = 240.0  # how long a delivery that hangs, or is slow, may take to end by itself
 MARKER = "FAULT_TRIAL"  # in the environment of every process that a trial has started, so that it finds those left over
 
 SETTINGS = {
@@ -159,11 +159,10 @@ def _has_ended(run: RunDirectory, name: str) -> bool:
 
 
 def sync(run: RunDirectory, folder: Path, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
-    """Run `runcast sync` on a run."""
+    """Run `runcast sync` on a run, with as much time as it has by default."""
     command = [sys.executable, "-m", "runcast", "sync", str(run.path.resolve())]
-    return subprocess.run(
-        command, cwd=cwd or folder, env=environment(folder), capture_output=True, text=True, timeout=120, check=False
-    )
+    own = environment(folder, RUNCAST_CALL_TIMEOUT_S="300")
+    return subprocess.run(command, cwd=cwd or folder, env=own, capture_output=True, text=True, timeout=400, check=False)
 
 
 def deliver(run: RunDirectory, folder: Path, names: Iterable[str]) -> list[str]:
@@ -199,7 +198,7 @@ def statuses(run: RunDirectory, names: Iterable[str]) -> dict[str, str | None]:
     return found
 
 
-def until(condition: Callable[[], object], timeout_s: float = 120.0) -> None:
+def until(condition: Callable[[], object], timeout_s: float = FREE_S) -> None:
     """Wait for another process.
 
     Raises:

@@ -36,10 +36,8 @@ MOMENTS = ("import", "setup", "first log", "mid-run", "artifact", "finish", "int
 IN_A_THREAD = ("raises", "raises no Exception", "hangs", "takes 5 s", "sys.exit", "writes 8 MB to stderr", "forks")
 
 FAST = {
-    ("raises", "mid-run", "process"),
     ("hangs", "import", "process"),
     ("segfaults", "mid-run", "process"),
-    ("changes cwd", "first log", "process"),
     ("forks, both go on", "mid-run", "process"),
     ("sys.exit", "artifact", "thread"),
 }

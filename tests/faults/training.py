@@ -52,7 +52,7 @@ WITH_SDKS = (
     "sys.exit(3), without `with`",
     "os._exit(3)",
 )
-FAST = ("raises", "gets SIGTERM", "sys.exit(3), without `with`")
+FAST = ("gets SIGTERM",)
 OF_LOADERS = ("threads", "kernel threads", "signals")  # what workers change, at a moment of their own
 KILLS, KILLS_A_TRIAL = 50, 5
 
