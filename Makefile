@@ -4,6 +4,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+# torchvision has no CPU build. Beside a CPU torch its import fails, and with it that of whatever imports it when it can, such as
+# transformers. So it and what needs it lie in a folder of their own, where only the tests of Ultralytics look.
+VISION := ultralytics ultralytics-thop ultralytics-platform torchvision opencv-python polars polars-runtime-32
 
 .PHONY: help setup demo test check format bench docs faults clean
 
@@ -16,6 +19,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	@echo "Setting up $(VENV): the seven trackers' SDKs, PyTorch and the development tools. This takes some minutes, once."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(PIP) --editable '.[all,dev]'
+	@$(PIP) --no-deps --upgrade --target $(VENV)/vision $(VISION)
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.ready

@@ -1,6 +1,7 @@
 """How a figure is taken: in a child process, repeated in interleaved rounds, reduced to medians. Knows no tracker."""
 
 import atexit
+import compileall
 import contextlib
 import functools
 import importlib
@@ -36,6 +37,7 @@ FOREIGN = (
     "TRACKIO_",
     "ACCELERATE_",
     "HF_",
+    "PYTHONDONTWRITEBYTECODE",  # an installed package is compiled
 )
 QUIET = {"RUNCAST_QUIET": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
 
@@ -136,6 +138,7 @@ def home() -> Path:
 
 def warm_up() -> None:
     """Fill the caches that the first user of a machine waits for: compiled modules, matplotlib's list of fonts."""
+    compileall.compile_dir(ROOT / "runcast", quiet=1)  # as pip does
     run_child(
         "benchmarks.harness:_import_all",
         peers=True,

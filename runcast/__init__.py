@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     )
     from runcast.callbacks.flow import DefaultFlowCallback as DefaultFlowCallback
     from runcast.callbacks.functions import LambdaCallback as LambdaCallback
+    from runcast.callbacks.hub import PushToHubCallback as PushToHubCallback
     from runcast.callbacks.metric import MetricCallback as MetricCallback
     from runcast.callbacks.notify import NotifyCallback as NotifyCallback
     from runcast.callbacks.progress import PrinterCallback as PrinterCallback, ProgressCallback as ProgressCallback
@@ -30,6 +31,16 @@ if TYPE_CHECKING:
         EarlyStoppingCallback as EarlyStoppingCallback,
         TerminateOnNaNCallback as TerminateOnNaNCallback,
     )
+    from runcast.callbacks.trackers import (
+        ClearMLCallback as ClearMLCallback,
+        CodeCarbonCallback as CodeCarbonCallback,
+        CometCallback as CometCallback,
+        DVCLiveCallback as DVCLiveCallback,
+        MLflowCallback as MLflowCallback,
+        TensorBoardCallback as TensorBoardCallback,
+        WandbCallback as WandbCallback,
+    )
+    from runcast.callbacks.watch import WatchCallback as WatchCallback
     from runcast.core.errors import (
         CallbackError as CallbackError,
         CheckpointError as CheckpointError,
@@ -97,6 +108,15 @@ _HOMES = {
     "MetricCallback": "runcast.callbacks.metric",
     "NotifyCallback": "runcast.callbacks.notify",
     "LambdaCallback": "runcast.callbacks.functions",
+    "PushToHubCallback": "runcast.callbacks.hub",
+    "WatchCallback": "runcast.callbacks.watch",
+    "WandbCallback": "runcast.callbacks.trackers",
+    "MLflowCallback": "runcast.callbacks.trackers",
+    "CometCallback": "runcast.callbacks.trackers",
+    "ClearMLCallback": "runcast.callbacks.trackers",
+    "DVCLiveCallback": "runcast.callbacks.trackers",
+    "CodeCarbonCallback": "runcast.callbacks.trackers",
+    "TensorBoardCallback": "runcast.callbacks.trackers",
     "EvalPrediction": "runcast.trainer.evaluation",
     "PredictionOutput": "runcast.trainer.evaluation",
     "Tracker": "runcast.integrations.contract",

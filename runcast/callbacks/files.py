@@ -6,34 +6,52 @@ import os
 from pathlib import Path
 from typing import Any
 
+from runcast.core.console import warn
 from runcast.core.events import TrainerCallback, TrainerControl, TrainerState
+
+MISSING = ""
 
 
 class _FileCallback(TrainerCallback):
     """Keeps one row for each log: step, epoch, then the values.
 
-    A resumed training goes on behind the rows up to its step.
+    A resumed training goes on behind the rows up to its step; a row that a crash cut off is left out. A file that
+    cannot be written is reported once, and the training goes on without it.
     """
 
     reports = True
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
+        self._is_broken = False
 
     def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Begin the file anew, or keep the rows up to the step from which the training is resumed."""
-        if state.is_world_process_zero:
+        if not state.is_world_process_zero:
+            return
+        self._is_broken = False
+        try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             kept = self._read() if state.global_step and self.path.exists() else []
             self._rewrite([row for row in kept if int(row["step"]) <= state.global_step])
+        except OSError as error:
+            self._give_up(error)
 
     def on_log(
         self, args: Any, state: TrainerState, control: TrainerControl, logs: dict[str, Any], **kwargs: Any
     ) -> None:
         """Append a row."""
-        if state.is_world_process_zero:
-            values = {name: value.item() if hasattr(value, "item") else value for name, value in logs.items()}
+        if not state.is_world_process_zero or self._is_broken:
+            return
+        values = {name: _plain(value) for name, value in logs.items()}
+        try:
             self._append({"step": state.global_step, "epoch": state.epoch, **values})
+        except OSError as error:
+            self._give_up(error)
+
+    def _give_up(self, error: OSError) -> None:
+        self._is_broken = True
+        warn(f"{self.path} cannot be written ({error.strerror}): nothing more is kept there. The training goes on.")
 
     def _read(self) -> list[dict[str, Any]]:
         raise NotImplementedError
@@ -44,46 +62,92 @@ class _FileCallback(TrainerCallback):
     def _append(self, row: dict[str, Any]) -> None:
         raise NotImplementedError
 
+    def _lines(self) -> list[str]:
+        """Return the whole lines of the file; the last one may have been cut off by a crash."""
+        whole = self.path.read_bytes().decode("utf-8", "replace").split("\n")[:-1]
+        return [f"{line}\n" for line in whole]
+
+    def _replace(self, text: str) -> None:
+        partial = self.path.with_name(f".{self.path.name}.partial")
+        with partial.open("w", newline="", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(partial, self.path)
+
 
 class CSVLoggerCallback(_FileCallback):
-    """Writes a CSV file with a column for each key; a key that appears later gets its column then."""
+    """Writes a CSV file with a column for each key; a key that appears later gets its column then.
+
+    Args:
+        path: The file; its folders are made.
+    """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         super().__init__(path)
         self._columns: list[str] = []
 
     def _read(self) -> list[dict[str, Any]]:
-        with self.path.open(newline="", encoding="utf-8") as file:
-            return list(csv.DictReader(file))
+        rows = csv.DictReader(self._lines())
+        return [row for row in rows if str(row.get("step")).isdigit() and None not in row and None not in row.values()]
 
     def _rewrite(self, rows: list[dict[str, Any]]) -> None:
         self._columns = list(dict.fromkeys(name for row in rows for name in row)) or ["step", "epoch"]
-        partial = self.path.with_name(f".{self.path.name}.partial")
-        with partial.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, self._columns)
-            writer.writeheader()
-            writer.writerows(rows)
-        os.replace(partial, self.path)
+        self._replace("".join(map(self._line, [dict(zip(self._columns, self._columns, strict=True)), *rows])))
 
     def _append(self, row: dict[str, Any]) -> None:
         if not row.keys() <= set(self._columns):
             self._rewrite([*(self._read() if self.path.exists() else []), row])
             return
         with self.path.open("a", newline="", encoding="utf-8") as file:
-            csv.DictWriter(file, self._columns).writerow(row)
+            file.write(self._line(row))
+
+    def _line(self, row: dict[str, Any]) -> str:
+        line = _Line()
+        csv.writer(line, lineterminator="\n").writerow(row.get(name, MISSING) for name in self._columns)
+        return line.text
 
 
 class JSONLLoggerCallback(_FileCallback):
-    """Writes one JSON object a line; pandas.read_json(path, lines=True) reads them."""
+    """Writes one JSON object a line; `pandas.read_json(path, lines=True)` reads them.
+
+    Args:
+        path: The file; its folders are made.
+    """
 
     def _read(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.path.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
+        rows = (_object(line) for line in self._lines())
+        return [row for row in rows if isinstance(row.get("step"), int)]
 
     def _rewrite(self, rows: list[dict[str, Any]]) -> None:
-        partial = self.path.with_name(f".{self.path.name}.partial")
-        partial.write_text("".join(json.dumps(row, default=str) + "\n" for row in rows), encoding="utf-8")
-        os.replace(partial, self.path)
+        self._replace("".join(json.dumps(row) + "\n" for row in rows))
 
     def _append(self, row: dict[str, Any]) -> None:
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row, default=str) + "\n")
+            file.write(json.dumps(row) + "\n")
+
+
+class _Line:
+    """Takes the one line that a csv.writer writes."""
+
+    text = ""
+
+    def write(self, text: str) -> int:
+        self.text = text
+        return len(text)
+
+
+def _object(line: str) -> dict[str, Any]:
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _plain(value: Any) -> Any:
+    """Return a number, text or bool as it is, a tensor or array of one element as a number, the rest as text."""
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    count = getattr(value, "numel", None) or getattr(value, "size", None)
+    if hasattr(value, "item") and (count() if callable(count) else count) == 1:
+        return value.item()
+    return str(value)

@@ -41,6 +41,15 @@ class Monitor:
             f"The metric {self.name(args)!r} is not reported. The evaluation has: {', '.join(sorted(metrics))}."
         )
 
+    def concerns(self, args: Any, metrics: Mapping[str, Any]) -> bool:
+        """Tell whether an evaluation is the one to look at, where several datasets are evaluated by name.
+
+        An evaluation of another dataset has another prefix than the metric.
+        """
+        name = self.name(args)
+        prefix = next((key.removesuffix("runtime") for key in metrics if key.endswith("_runtime")), "")
+        return name in metrics or self.metric in metrics or name.startswith(prefix)
+
     def is_better(self, args: Any, value: float, best: float | None) -> bool:
         """Tell whether a value improves on the best one; NaN never does."""
         if math.isnan(value):

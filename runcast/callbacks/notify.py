@@ -1,12 +1,20 @@
 """A callback that tells a person how a training ended."""
 
+import atexit
+import http.client
 import json
 import logging
+import math
 import os
+import sys
+import threading
 import urllib.request
+import weakref
 from typing import Any
 
+from runcast.callbacks.stopping import reason_of
 from runcast.core.events import TrainerCallback, TrainerControl, TrainerState
+from runcast.core.redaction import redact_text
 
 _log = logging.getLogger("runcast.callbacks")
 
@@ -14,8 +22,12 @@ _log = logging.getLogger("runcast.callbacks")
 class NotifyCallback(TrainerCallback):
     """Posts a JSON object to a webhook when the training is over, has stopped early, or has failed.
 
-    It has `text` (what Slack, Mattermost and Discord's Slack route show), `status`, `name`, `step`, `epoch`, `metrics`,
-    and `error` after a failure.
+    It has `text` (what Slack, Mattermost and Discord's Slack route show), `status` ("finished", "stopped early",
+    "failed" or "interrupted"), `name`, `step`, `epoch`, `metrics`, `reason` after an early stop and `error` after a
+    failure. It is sent from a thread of its own: the training does not wait for it, only the end of the program does,
+    and no longer than `timeout_s`. A webhook that does not answer costs a line in the log.
+
+    Under transformers, which has no event for a failure, it is told when the program ends.
 
     Args:
         url: The webhook; by default the variable RUNCAST_WEBHOOK. It is a secret, and never logged.
@@ -29,50 +41,95 @@ class NotifyCallback(TrainerCallback):
         self._url = url or os.environ.get("RUNCAST_WEBHOOK")
         self._name = name
         self._timeout_s = timeout_s
-        self._latest: dict[str, Any] = {}
-        self._told = False
+        self._latest: dict[str, float | None] = {}
+        self._told = True
 
     def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Forget an earlier training."""
         self._latest, self._told = {}, False
+        if type(state) is not TrainerState:
+            _at_exit(weakref.ref(self), args, state)
 
     def on_log(
         self, args: Any, state: TrainerState, control: TrainerControl, logs: dict[str, Any], **kwargs: Any
     ) -> None:
         """Remember the latest values."""
-        self._latest.update({key: value for key, value in logs.items() if isinstance(value, int | float)})
+        numbers = {key: value for key, value in logs.items() if isinstance(value, int | float)}
+        self._latest.update({key: value if math.isfinite(value) else None for key, value in numbers.items()})
 
     def on_train_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Tell that it is over."""
-        early = state.global_step < state.max_steps
-        self._tell(args, state, "stopped early" if early else "finished")
+        reason = reason_of(state)
+        early = reason is not None or state.global_step < state.max_steps
+        self._tell(args, state, "stopped early" if early else "finished", reason=reason)
 
     def on_exception(
         self, args: Any, state: TrainerState, control: TrainerControl, exception: BaseException, **kwargs: Any
     ) -> None:
         """Tell that it failed."""
-        interrupted = isinstance(exception, KeyboardInterrupt)
-        self._tell(args, state, "interrupted" if interrupted else "failed", f"{type(exception).__name__}: {exception}")
+        self.tell_failure(args, state, exception)
 
-    def _tell(self, args: Any, state: TrainerState, status: str, error: str | None = None) -> None:
+    def tell_failure(
+        self, args: Any, state: TrainerState, exception: BaseException | None, *, waits: bool = False
+    ) -> None:
+        """Tell that a training has failed, unless its end was told already."""
+        if isinstance(exception, KeyboardInterrupt | SystemExit):
+            self._tell(args, state, "interrupted", waits=waits)
+        else:
+            what = "the program ended" if exception is None else f"{type(exception).__name__}: {exception}"
+            self._tell(args, state, "failed", error=redact_text(what)[:1000], waits=waits)
+
+    def _tell(
+        self,
+        args: Any,
+        state: TrainerState,
+        status: str,
+        *,
+        reason: str | None = None,
+        error: str | None = None,
+        waits: bool = False,
+    ) -> None:
         if not self._url or not state.is_world_process_zero or self._told:
-            return
+            return None
         self._told = True
         name = self._name or getattr(args, "run_name", None) or args.output_dir
-        text = f"{name}: {status} at step {state.global_step} of {state.max_steps}" + (f": {error}" if error else "")
+        why = reason or error
         message = {
-            "text": text,
+            "text": f"{name}: {status} at step {state.global_step} of {state.max_steps}" + (f": {why}" if why else ""),
             "status": status,
             "name": name,
             "step": state.global_step,
             "epoch": state.epoch,
             "metrics": self._latest,
+            "reason": reason,
             "error": error,
         }
+        if waits:
+            return _post(self._url, message, status, self._timeout_s)
+        thread = threading.Thread(target=_post, args=(self._url, message, status, self._timeout_s), daemon=True)
+        thread.start()
+        atexit.register(thread.join, self._timeout_s)
+        return None
+
+
+def _post(url: str, message: dict[str, Any], status: str, timeout_s: float) -> None:
+    try:
         request = urllib.request.Request(  # noqa: S310 - the user's own address
-            self._url, json.dumps(message).encode(), {"Content-Type": "application/json"}
+            url, json.dumps(message).encode(), {"Content-Type": "application/json"}
         )
-        try:
-            urllib.request.urlopen(request, timeout=self._timeout_s).close()  # noqa: S310
-        except (OSError, ValueError) as problem:
-            _log.warning("The webhook was not told that the training %s: %s.", status, type(problem).__name__)
+        urllib.request.urlopen(request, timeout=timeout_s).close()  # noqa: S310
+    except (OSError, ValueError, http.client.HTTPException) as problem:
+        code = getattr(problem, "code", None)
+        what = type(problem).__name__ + (f" {code}" if isinstance(code, int) else "")  # its text may hold the address
+        _log.warning("The webhook was not told that the training %s: %s.", status, what)
+
+
+def _at_exit(callback: "weakref.ref[NotifyCallback]", args: Any, state: TrainerState) -> None:
+    """When the program ends and the training has not, it has failed."""
+
+    def tell() -> None:
+        if (still := callback()) is not None:
+            error = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
+            still.tell_failure(args, state, error, waits=True)  # a program that ends starts no thread
+
+    atexit.register(tell)

@@ -1,5 +1,7 @@
 """Shows how far a training is: bars in a terminal or a notebook, a line now and then anywhere else."""
 
+import contextlib
+import importlib.util
 import sys
 import time
 from typing import Any
@@ -22,18 +24,22 @@ LINE_S = 10.0
 
 
 class ProgressCallback(TrainerCallback):
-    """Draws a bar for the training and one for each evaluation, with rate, loss and time left.
+    """Draws a bar for the training, one for the epoch and one for each evaluation, with rate, loss and time left.
 
-    Where standard error is no terminal (a log file), it prints a line every 10 s and for each evaluation. Only the
-    first process of a job shows anything. It starts no thread.
+    In a terminal, and in a notebook that has ipywidgets. Anywhere else (a log file) it prints a line every 10 s and for
+    each evaluation. Only the first process of a job shows anything. It starts no thread.
+
+    Args:
+        console: Where to draw; by default standard error.
     """
 
     reports = True
 
     def __init__(self, console: Console | None = None) -> None:
-        self._console = console or Console(file=sys.stderr)
+        self._console = console or _Console(file=sys.stderr)
         self._bars: Progress | None = None
         self._train: TaskID | None = None
+        self._epoch: TaskID | None = None
         self._eval: TaskID | None = None
         self._latest: dict[str, Any] = {}
         self._shown = self._began = 0.0
@@ -44,6 +50,9 @@ class ProgressCallback(TrainerCallback):
         self._latest, self._first_step, self._began = {}, state.global_step, time.monotonic()
         if state.is_world_process_zero and self._draws:
             self._train = self._open().add_task("train", total=state.max_steps, completed=state.global_step, text="")
+            if state.num_train_epochs > 1:
+                self._epoch = self._open().add_task("epoch", total=state.max_steps / state.num_train_epochs, text="")
+                self._move(state, time.monotonic())
         self._shown = time.monotonic()
 
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
@@ -52,26 +61,25 @@ class ProgressCallback(TrainerCallback):
         if now - self._shown < (REFRESH_S if self._draws else LINE_S):
             return
         self._shown = now
-        if self._bars is not None and self._train is not None:
-            self._bars.update(self._train, completed=state.global_step, text=self._text(state, now), refresh=True)
-        elif state.is_world_process_zero:
-            self._print_line(state, now)
+        self._show(state, now)
 
     def on_prediction_step(
         self, args: Any, state: TrainerState, control: TrainerControl, eval_dataloader: Any = None, **kwargs: Any
     ) -> None:
-        """Move the bar of the evaluation."""
-        if not state.is_world_process_zero or not self._draws:
+        """Move the bar of the evaluation, or print a line, if it is time to."""
+        if not state.is_world_process_zero:
             return
         self._batches += 1
-        bars = self._open()
-        if self._eval is None:
-            self._eval = bars.add_task(
-                "eval", total=len(eval_dataloader) if hasattr(eval_dataloader, "__len__") else None, text=""
-            )
-        if (now := time.monotonic()) - self._shown >= REFRESH_S:
-            self._shown = now
-            bars.update(self._eval, completed=self._batches, refresh=True)
+        if self._draws and self._eval is None:
+            self._eval = self._open().add_task("eval", total=_length(eval_dataloader), text="")
+        now = time.monotonic()
+        if now - self._shown < (REFRESH_S if self._draws else LINE_S):
+            return
+        self._shown = now
+        if self._bars is not None and self._eval is not None:
+            self._bars.update(self._eval, completed=self._batches, refresh=True)
+        else:
+            self._print(f"evaluation: batch {self._batches}" + (f"/{n}" if (n := _length(eval_dataloader)) else ""))
 
     def on_evaluate(
         self, args: Any, state: TrainerState, control: TrainerControl, metrics: dict[str, Any], **kwargs: Any
@@ -99,11 +107,7 @@ class ProgressCallback(TrainerCallback):
 
     def on_train_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Complete the bar, or print the last line."""
-        now = time.monotonic()
-        if self._bars is not None and self._train is not None:
-            self._bars.update(self._train, completed=state.global_step, text=self._text(state, now), refresh=True)
-        elif state.is_world_process_zero:
-            self._print_line(state, now)
+        self._show(state, time.monotonic())
         self._close()
 
     def teardown(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
@@ -112,7 +116,9 @@ class ProgressCallback(TrainerCallback):
 
     @property
     def _draws(self) -> bool:
-        return self._console.is_terminal or self._console.is_jupyter
+        if self._console.is_jupyter:
+            return importlib.util.find_spec("ipywidgets") is not None
+        return self._console.is_terminal and not self._console.is_dumb_terminal
 
     def _open(self) -> Progress:
         if self._bars is None:
@@ -136,7 +142,23 @@ class ProgressCallback(TrainerCallback):
         if self._bars is not None:
             self._close_eval()
             self._bars.stop()
-        self._bars = self._train = None
+        self._bars = self._train = self._epoch = None
+
+    def _show(self, state: TrainerState, now: float) -> None:
+        if self._bars is not None and self._train is not None:
+            self._move(state, now)
+            self._bars.refresh()
+        elif state.is_world_process_zero:
+            self._print_line(state, now)
+
+    def _move(self, state: TrainerState, now: float) -> None:
+        assert self._bars is not None
+        assert self._train is not None
+        self._bars.update(self._train, completed=state.global_step, text=self._text(state, now))
+        if self._epoch is not None:
+            whole = min(int(state.epoch or 0), max(int(state.num_train_epochs) - 1, 0))
+            done = state.global_step - whole * state.max_steps / state.num_train_epochs
+            self._bars.update(self._epoch, completed=round(done), description=f"epoch {whole + 1}", text="")
 
     def _text(self, state: TrainerState, now: float) -> str:
         rate = (state.global_step - self._first_step) / max(now - self._began, 1e-9)
@@ -166,7 +188,19 @@ class PrinterCallback(TrainerCallback):
         """Print the values."""
         if state.is_local_process_zero:
             shown = {key: _short(value) if isinstance(value, float) else value for key, value in logs.items()}
-            print(shown, flush=True)  # noqa: T201 - its purpose
+            with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
+                print(shown, flush=True)  # noqa: T201 - its purpose
+
+
+class _Console(Console):
+    """Falls silent where nobody reads it any more; rich would end the program."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+
+
+def _length(loader: Any) -> int | None:
+    return len(loader) if hasattr(loader, "__len__") else None
 
 
 def _short(value: Any) -> str:

@@ -1,14 +1,20 @@
 """Callbacks about the learning rate: lower it when a metric stalls, log it for each group of parameters."""
 
+from collections.abc import Iterator
 from typing import Any
 
+from runcast.callbacks.memory import recall, remember
 from runcast.callbacks.monitor import Monitor, needs_evaluation
 from runcast.core.console import say
+from runcast.core.errors import OptionError
 from runcast.core.events import TrainerCallback, TrainerControl, TrainerState
 
 
 class ReduceLROnPlateauCallback(TrainerCallback):
     """Multiplies the learning rate by a factor when a metric has not improved for a while, whatever the schedule.
+
+    Where a schedule changes the rate as well, all its rates are multiplied from then on. A resumed training goes on
+    with the lower rate.
 
     Args:
         factor: What the learning rate is multiplied by.
@@ -31,14 +37,20 @@ class ReduceLROnPlateauCallback(TrainerCallback):
         metric: str | None = None,
         greater_is_better: bool | None = None,
     ) -> None:
+        if not 0 < factor < 1:
+            raise OptionError(f"factor={factor} does not lower a learning rate. It must be between 0 and 1.")
         self.best: float | None = None
         self.waited = self.cooling = self.reductions = 0
         self._factor, self._patience, self._cooldown, self._min_lr = factor, patience, cooldown, min_lr
         self._monitor = Monitor(metric, greater_is_better, threshold)
 
     def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Check that there is something to watch."""
+        """Check that there is something to watch, and begin to count."""
         needs_evaluation(args, "ReduceLROnPlateauCallback")
+        if state.global_step == 0:
+            self.best, self.waited, self.cooling, self.reductions = None, 0, 0, 0
+        else:
+            recall(self, state, self._monitor.name(args))
 
     def on_evaluate(
         self,
@@ -51,6 +63,8 @@ class ReduceLROnPlateauCallback(TrainerCallback):
         **kwargs: Any,
     ) -> None:
         """Compare the metric with the best one."""
+        if not self._monitor.concerns(args, metrics):
+            return
         value = self._monitor.value(args, metrics)
         if self._monitor.is_better(args, value, self.best):
             self.best, self.waited = value, 0
@@ -58,31 +72,41 @@ class ReduceLROnPlateauCallback(TrainerCallback):
             self.waited += 1
         self.cooling = max(0, self.cooling - 1)
         if self.waited >= self._patience and optimizer is not None:
-            self._reduce(state, optimizer, lr_scheduler)
+            self._reduce(args, state, optimizer, lr_scheduler)
             self.waited, self.cooling = 0, self._cooldown
+        remember(self, state, self._monitor.name(args))
 
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint keeps; the learning rate itself is in the optimizer's and the schedule's state."""
         names = ("best", "waited", "cooling", "reductions")
         return {"args": {}, "attributes": {name: getattr(self, name) for name in names}}
 
-    def _reduce(self, state: TrainerState, optimizer: Any, lr_scheduler: Any) -> None:
-        bases = getattr(lr_scheduler, "base_lrs", None)
+    def _reduce(self, args: Any, state: TrainerState, optimizer: Any, lr_scheduler: Any) -> None:
+        schedules = list(_schedules(lr_scheduler))
         for index, group in enumerate(optimizer.param_groups):
-            base = bases[index] if bases else group.get("initial_lr", group["lr"])
-            factor = max(self._factor, min(1.0, self._min_lr / base)) if base else 1.0
+            base = schedules[0].base_lrs[index] if schedules else group.get("initial_lr", group["lr"])
+            factor = max(self._factor, min(1.0, self._min_lr / float(base))) if base else 1.0
             group["lr"] *= factor
             if "initial_lr" in group:
                 group["initial_lr"] *= factor
-            if bases:  # a schedule computes each rate anew, from its base
-                bases[index] = base * factor
+            for schedule in schedules:  # each computes a rate anew, from its base
+                schedule.base_lrs[index] *= factor
         self.reductions += 1
         if state.is_world_process_zero:
-            name = self._monitor.metric or "the metric"
             say(
-                f"the learning rate is {optimizer.param_groups[0]['lr']:.3g} from step {state.global_step} on, as "
-                f"{name} has not improved."
+                f"the learning rate is {float(optimizer.param_groups[0]['lr']):.3g} from step {state.global_step} on, "
+                f"as {self._monitor.name(args)} has not improved."
             )
+
+
+def _schedules(schedule: Any) -> Iterator[Any]:
+    """List the schedules that have a base for each group: one, those that it is put together of, the one inside it."""
+    if schedule is None:
+        return
+    if getattr(schedule, "base_lrs", None):
+        yield schedule
+    for part in (*getattr(schedule, "_schedulers", ()), getattr(schedule, "scheduler", None)):
+        yield from _schedules(part)
 
 
 class LearningRateCallback(TrainerCallback):

@@ -1,12 +1,15 @@
 """A callback that says when to save, and which checkpoints to keep."""
 
 import contextlib
+import math
 import os
 import shutil
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
+from runcast.callbacks.memory import recall, remember
 from runcast.callbacks.monitor import Monitor, needs_evaluation
 from runcast.core.errors import OptionError
 from runcast.core.events import Control, TrainerCallback, TrainerControl, TrainerState
@@ -18,10 +21,10 @@ class ModelCheckpointCallback(TrainerCallback):
     Args:
         every_steps: Save each so many steps.
         every_epochs: Save each so many epochs.
-        every_minutes: Save when so many minutes have passed since the last save; by the clock of this process, so not
-            for several of them.
+        every_minutes: Save when so many minutes have passed since the last save. Several processes go by the clock of
+            the first, and look at it when they log.
         top_k: Save after each evaluation that is among the best so many, and delete the checkpoints that no longer are;
-            the last one stays.
+            the last one stays, and the one that the arguments call best.
         metric: The metric of top_k; by default metric_for_best_model, else the loss.
         greater_is_better: Its direction; by default the arguments', else as the name says.
         on_exception: Save when the training raises or is interrupted (our Trainer only). Resuming continues behind the
@@ -39,8 +42,14 @@ class ModelCheckpointCallback(TrainerCallback):
         greater_is_better: bool | None = None,
         on_exception: bool = False,
     ) -> None:
-        if top_k is not None and top_k < 1:
-            raise OptionError(f"top_k={top_k} must be positive.")
+        for name, value in {
+            "every_steps": every_steps,
+            "every_epochs": every_epochs,
+            "every_minutes": every_minutes,
+            "top_k": top_k,
+        }.items():
+            if value is not None and value <= 0:
+                raise OptionError(f"{name}={value} must be positive.")
         self.scores: dict[str, float] = {}
         self._every_steps, self._every_epochs, self._every_s = (
             every_steps,
@@ -55,6 +64,10 @@ class ModelCheckpointCallback(TrainerCallback):
     def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Start the clock, check that there is something to rank by."""
         self._saved_at, self._args = time.monotonic(), args
+        if state.global_step == 0:
+            self.scores = {}
+        else:
+            recall(self, state, self._monitor.name(args))
         if self._top_k is not None:
             needs_evaluation(args, "ModelCheckpointCallback(top_k=…)")
 
@@ -62,13 +75,22 @@ class ModelCheckpointCallback(TrainerCallback):
         """Save, if it is time to."""
         if self._every_steps and state.global_step % self._every_steps == 0:
             control.should_save = True
-        if self._every_s is not None and time.monotonic() - self._saved_at >= self._every_s:
+        if self._every_s is not None and _processes() == 1 and self._is_time:
+            control.should_save = True
+        return control
+
+    def on_log(
+        self, args: Any, state: TrainerState, control: TrainerControl, model: Any = None, **kwargs: Any
+    ) -> Control:
+        """Save, if it is time to for all processes: they are together here, and have waited for the device."""
+        if self._every_s is not None and _processes() > 1 and _of_first_process(self._is_time, model):
             control.should_save = True
         return control
 
     def on_epoch_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> Control:
         """Save, if this epoch is one to save at."""
-        if self._every_epochs and round(state.epoch) % self._every_epochs == 0:
+        epoch = round(state.epoch)
+        if self._every_epochs and epoch % self._every_epochs == 0 and math.isclose(state.epoch, epoch, abs_tol=1e-6):
             control.should_save = True
         return control
 
@@ -76,12 +98,13 @@ class ModelCheckpointCallback(TrainerCallback):
         self, args: Any, state: TrainerState, control: TrainerControl, metrics: dict[str, Any], **kwargs: Any
     ) -> Control:
         """Save, if this is one of the best so far."""
-        if self._top_k is not None and state.global_step:
+        if self._top_k is not None and state.global_step and self._monitor.concerns(args, metrics):
             value = self._monitor.value(args, metrics)
             ranked = self._ranked()
             if len(ranked) < self._top_k or self._monitor.is_better(args, value, self.scores[ranked[self._top_k - 1]]):
                 self.scores[str(state.global_step)] = value
                 control.should_save = True
+                remember(self, state, self._monitor.name(args))
         return control
 
     def on_save(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
@@ -93,23 +116,30 @@ class ModelCheckpointCallback(TrainerCallback):
         _link(root / "last", f"checkpoint-{step}")
         if self._top_k is None:
             return
+        self.scores = {step: score for step, score in self.scores.items() if (root / f"checkpoint-{step}").is_dir()}
         ranked = self._ranked()
         _link(root / "best", f"checkpoint-{ranked[0]}" if ranked else None)
+        best = Path(state.best_model_checkpoint or "").name
         for loser in ranked[self._top_k :]:
-            del self.scores[loser]
-            if loser != step:
+            if loser != step and f"checkpoint-{loser}" != best:
+                del self.scores[loser]
                 shutil.rmtree(root / f"checkpoint-{loser}", ignore_errors=True)
 
     def on_exception(
         self, args: Any, state: TrainerState, control: TrainerControl, exception: BaseException, **kwargs: Any
     ) -> Control:
         """Ask for a last checkpoint."""
-        control.should_save = self._saves_on_exception and state.global_step > 0
+        if self._saves_on_exception and state.global_step > 0:
+            control.should_save = True
         return control
 
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint keeps: the scores by step."""
         return {"args": {}, "attributes": {"scores": dict(self.scores)}}
+
+    @property
+    def _is_time(self) -> bool:
+        return self._every_s is not None and time.monotonic() - self._saved_at >= self._every_s
 
     def _ranked(self) -> list[str]:
         sign = -1 if self._monitor.wants_more(self._args) else 1
@@ -125,3 +155,17 @@ def _link(path: Path, target: str | None) -> None:
         fresh.unlink(missing_ok=True)
         os.symlink(target, fresh)
         os.replace(fresh, path)
+
+
+def _processes() -> int:
+    distributed = getattr(sys.modules.get("torch"), "distributed", None)
+    together = distributed is not None and distributed.is_available() and distributed.is_initialized()
+    return int(distributed.get_world_size()) if distributed is not None and together else 1
+
+
+def _of_first_process(answer: bool, model: Any) -> bool:
+    """Return the answer of the first process in all of them."""
+    torch = sys.modules["torch"]
+    shared = torch.tensor([answer], dtype=torch.uint8, device=next(model.parameters()).device)
+    torch.distributed.broadcast(shared, 0)
+    return bool(shared.item())

@@ -1,15 +1,23 @@
 """Callbacks that stop a training: it no longer improves, or it has diverged."""
 
 import math
+from pathlib import Path
 from typing import Any
 
+from runcast.callbacks.memory import recall, remember
 from runcast.callbacks.monitor import Monitor, needs_evaluation
-from runcast.core.console import say
+from runcast.core.console import say, warn
+from runcast.core.errors import OptionError
 from runcast.core.events import Control, TrainerCallback, TrainerControl, TrainerState
+
+REASON = "stopped_early"
 
 
 class EarlyStoppingCallback(TrainerCallback):
-    """Stops the training when a metric of the evaluation has not improved for a while; `reason` says why it did.
+    """Stops the training when a metric of the evaluation has not improved for a while.
+
+    `reason` says why it did; so do a line at the end, the entry "stopped_early" in `state.log_history`, and the message
+    of `NotifyCallback`.
 
     Args:
         early_stopping_patience: Evaluations without an improvement after which the training stops.
@@ -18,8 +26,8 @@ class EarlyStoppingCallback(TrainerCallback):
         greater_is_better: Its direction; by default the arguments', else as the name says.
         divergence_limit: A value on the wrong side of this stops the training at once.
         check_finite: Whether NaN or an infinity stops it at once.
-        restore_best: Whether the weights of the best evaluation are put back at the end; they are kept in the host's
-            memory.
+        restore_best: Whether the weights of the best evaluation are put back at the end. They are kept in the host's
+            memory; after a resume they are read from the checkpoint of that step, if there is one.
     """
 
     def __init__(
@@ -33,8 +41,13 @@ class EarlyStoppingCallback(TrainerCallback):
         check_finite: bool = True,
         restore_best: bool = False,
     ) -> None:
+        if early_stopping_patience < 1:
+            raise OptionError(
+                f"early_stopping_patience={early_stopping_patience} must be a number of evaluations, 1 or more."
+            )
         self.reason: str | None = None
         self.best: float | None = None
+        self.best_step: int | None = None
         self.waited = 0
         self._patience = early_stopping_patience
         self._monitor = Monitor(metric, greater_is_better, early_stopping_threshold)
@@ -44,11 +57,13 @@ class EarlyStoppingCallback(TrainerCallback):
         self._weights: dict[str, Any] | None = None
 
     def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Check that there is something to watch."""
+        """Check that there is something to watch, and begin to count."""
         needs_evaluation(args, "EarlyStoppingCallback")
-        self.reason = None
         if state.global_step == 0:
-            self.best, self.waited, self._weights = None, 0, None
+            self.best, self.best_step, self.waited, self._weights = None, None, 0, None
+        else:
+            recall(self, state, self._monitor.name(args))
+        self.reason = None
 
     def on_evaluate(
         self,
@@ -60,7 +75,7 @@ class EarlyStoppingCallback(TrainerCallback):
         **kwargs: Any,
     ) -> Control:
         """Compare the metric with the best one."""
-        if state.global_step == 0:
+        if state.global_step == 0 or not self._monitor.concerns(args, metrics):
             return control
         value = self._monitor.value(args, metrics)
         name = self._monitor.name(args)
@@ -69,44 +84,86 @@ class EarlyStoppingCallback(TrainerCallback):
         elif self._limit is not None and self._monitor.is_worse_than(args, value, self._limit):
             self.reason = f"{name} is {value:.4g}, beyond the limit of {self._limit:g}"
         elif self._monitor.is_better(args, value, self.best):
-            self.best, self.waited = value, 0
+            self.best, self.best_step, self.waited = value, state.global_step, 0
             if self._restore_best and model is not None:
                 self._weights = {
-                    key: tensor.detach().to("cpu", copy=True) for key, tensor in model.state_dict().items()
+                    key: tensor.detach().to("cpu", copy=True) if hasattr(tensor, "detach") else tensor
+                    for key, tensor in model.state_dict().items()
                 }
         else:
             self.waited += 1
             if self.waited >= self._patience:
-                self.reason = f"{name} has not improved on {self.best:.4g} in {self.waited} evaluations"
+                best = "any number" if self.best is None else f"{self.best:.4g}"
+                self.reason = f"{name} has not improved on {best} in {self.waited} evaluations"
         if self.reason is not None:
             control.should_training_stop = True
+        remember(self, state, name)
         return control
 
     def on_train_end(
         self, args: Any, state: TrainerState, control: TrainerControl, model: Any = None, **kwargs: Any
     ) -> None:
         """Say why the training stopped, and put the best weights back."""
-        if self.reason is not None and state.is_world_process_zero:
-            say(f"the training stopped early at step {state.global_step}: {self.reason}.")
-        if self._weights is not None and model is not None:
-            model.load_state_dict(self._weights)
-            self._weights = None
+        if self.reason is not None:
+            note_reason(state, self.reason)
+        elif self.best is None and state.global_step and state.is_world_process_zero:
+            warn(f"EarlyStoppingCallback has seen no {self._monitor.name(args)}, so it could not stop the training.")
+        if self._restore_best and self.best_step not in (None, state.global_step) and model is not None:
+            self._restore(args, state, model)
+        self._weights = None
 
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint keeps."""
-        return {"args": {}, "attributes": {"best": self.best, "waited": self.waited}}
+        names = ("best", "best_step", "waited", "reason")
+        return {"args": {}, "attributes": {name: getattr(self, name) for name in names}}
+
+    def _restore(self, args: Any, state: TrainerState, model: Any) -> None:
+        file = Path(args.output_dir) / f"checkpoint-{self.best_step}" / "model.safetensors"
+        if self._weights is not None:
+            model.load_state_dict(self._weights)
+        elif file.is_file():
+            from safetensors.torch import load_model
+
+            load_model(model, str(file), device=str(next(model.parameters()).device))
+        elif state.is_world_process_zero:
+            warn(
+                f"the best weights, of step {self.best_step}, are from before the training was resumed and there is no "
+                f"{file}. The model keeps its last ones."
+            )
 
 
 class TerminateOnNaNCallback(TrainerCallback):
-    """Stops the training when a logged loss is NaN or infinite."""
+    """Stops the training when a logged loss is NaN or infinite.
+
+    An entry "stopped_early" in `state.log_history` says which.
+    """
+
+    def __init__(self) -> None:
+        self.reason: str | None = None
+
+    def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Forget an earlier training."""
+        self.reason = None
 
     def on_log(
         self, args: Any, state: TrainerState, control: TrainerControl, logs: dict[str, Any], **kwargs: Any
     ) -> Control:
         """Look at the losses."""
         for name, value in logs.items():
-            if name.endswith("loss") and not math.isfinite(float(value)):
+            if self.reason is None and name.endswith("loss") and not math.isfinite(float(value)):
                 control.should_training_stop = True
-                if state.is_world_process_zero:
-                    say(f"the training stopped at step {state.global_step}: {name} is {value}.")
+                self.reason = f"{name} is {float(value)}"
+                note_reason(state, self.reason)
         return control
+
+
+def note_reason(state: TrainerState, reason: str) -> None:
+    """Keep why a training stopped in its history, and tell the user."""
+    state.log_history.append({REASON: reason, "step": state.global_step, "epoch": state.epoch})
+    if state.is_world_process_zero:
+        say(f"the training stopped early at step {state.global_step}: {reason}.")
+
+
+def reason_of(state: TrainerState) -> str | None:
+    """Find out why a training stopped early; None if nobody said."""
+    return next((entry[REASON] for entry in reversed(state.log_history) if REASON in entry), None)

@@ -149,8 +149,8 @@ class TrainerCallback:
     """Reacts to events. Override what you need: a hook that is not overridden costs nothing.
 
     Each hook is given the arguments, the state and the control, and by keyword `model`, `processing_class`,
-    `optimizer`, `lr_scheduler`, `train_dataloader`, `eval_dataloader` and what the hook itself names. It may change
-    `control`, and return it or None.
+    `optimizer`, `lr_scheduler`, `train_dataloader`, `eval_dataloader` and what the hook itself names; our Trainer also
+    gives `callback_handler`, which knows the other callbacks. It may change `control`, and return it or None.
 
     `reports` says that the callback only reports: if it raises, it is disabled and the training goes on. One that does
     not report ends the training with an error that names it. A callback with a method `state`, which returns `{"args":

@@ -8,7 +8,6 @@ compared with the journal, as JSON.
 """
 
 import argparse
-import contextlib
 import faulthandler
 import functools
 import gc
@@ -36,6 +35,7 @@ from runcast.delivery.exit_status import ended_by
 from runcast.delivery.liveness import end_run, is_training, is_visible
 from runcast.delivery.lock import EXIT_BUSY, exclusive
 from runcast.delivery.loop import Delivery
+from runcast.delivery.priority import set_group_niceness, step_back
 from runcast.delivery.tracked import tracked_run
 from runcast.integrations.contract import TrackedRun
 from runcast.integrations.loading import load_tracker
@@ -64,7 +64,7 @@ def main() -> int:
         sys.path[:] = message["path"]
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt at the keyboard is for who started this process
     if arguments.training:
-        _step_back()
+        step_back()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     file = directory.load()
     choice = file.trackers[arguments.tracker]
@@ -96,7 +96,7 @@ def main() -> int:
             wait=_Inbox().wait if arguments.training else time.sleep,
             follow=bool(arguments.training),
             patience_s=seconds("RUNCAST_LINGER_S", LINGER_S),
-            when_over=lambda: _set_group_niceness(0),
+            when_over=_hurry,
         )
         delivery.state.pid, delivery.state.version = os.getpid(), choice.version
         gc.set_threshold(100_000, 50, 100)  # batches of small objects: the default costs MLflow a third of its time
@@ -128,23 +128,6 @@ def _first_message() -> dict[str, Any]:
     return msgspec.json.decode(line.split(b"\n")[0]) if line else {}
 
 
-def _step_back() -> None:
-    """Leave the processors to the training."""
-    os.nice(19)
-    _set_group_niceness(19)
-
-
-def _set_group_niceness(niceness: int) -> None:
-    """Set the niceness of this session, which is a scheduling group of its own on Linux.
-
-    Only of one that this process leads (`process.py` starts it so): in somebody else's, all of their processes would be
-    slowed. When the training is over, there is nobody to step back for, and somebody waits.
-    """
-    if os.getsid(0) == os.getpid():
-        with contextlib.suppress(OSError):
-            Path("/proc/self/autogroup").write_text(str(niceness))
-
-
 def _alive(arguments: argparse.Namespace, directory: RunDirectory, file: RunFile) -> Callable[[], bool]:
     if arguments.training:
         return _Parent(directory, arguments.training, arguments.descriptor)
@@ -167,6 +150,12 @@ class _Parent:
             if ended_by(self._descriptor) in TOLD_TO_GO:
                 end_run(self._directory, "killed")
         return False
+
+
+def _hurry() -> None:
+    """Stop stepping back: the training is over, and somebody waits."""
+    if os.getsid(0) == os.getpid():
+        set_group_niceness(os.getpid(), 0)
 
 
 class _Inbox:

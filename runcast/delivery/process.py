@@ -21,6 +21,7 @@ from runcast.core.errors import RuncastError, TrackerUnavailableError
 from runcast.core.layout import RunDirectory
 from runcast.core.state import DeliveryState, load_state
 from runcast.delivery.exit_status import open_self
+from runcast.delivery.priority import set_group_niceness
 from runcast.delivery.retry import backoff_s
 
 POLL_S = 0.02
@@ -29,6 +30,9 @@ DONE = ("finished", "refused")
 # The working directory may hold modules named like ours or an SDK's; the training's path comes with the first message.
 # Python 3.10 has no -P.
 NOT_FROM_HERE = ("-P",) if sys.version_info >= (3, 11) else ()
+# A starting interpreter takes the processor from `init`, which has yet to start the others. A shell takes little; it
+# steps back (see `priority.py`) and becomes the interpreter at the first line of its input, when all are there.
+_WAITING = ("/bin/sh", "-c", '{ echo 19 >/proc/$$/autogroup; } 2>/dev/null; read -r _ && exec "$0" "$@"')
 
 
 class ChildProcess:
@@ -53,13 +57,14 @@ class ChildProcess:
         self.start()
 
     def start(self) -> None:
-        """Start the process: in a session of its own, so that an interrupt at the keyboard does not reach it."""
+        """Start the process, waiting for `go`: in a session of its own, which no interrupt at the keyboard reaches."""
         self._process, errors = None, self.folder / "delivery.log"
         descriptor = os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         training = open_self()
         try:
             self._process = subprocess.Popen(
                 [
+                    *_WAITING,
                     sys.executable,
                     *NOT_FROM_HERE,
                     "-m",
@@ -77,7 +82,6 @@ class ChildProcess:
                 start_new_session=True,
                 env=self.environment,
             )
-            self.wake(self._message)
         except OSError as error:
             self._restart_at = time.monotonic() + backoff_s(self._deaths + 1)
             warn(
@@ -88,6 +92,10 @@ class ChildProcess:
             os.close(descriptor)
             if training is not None:
                 os.close(training)
+
+    def go(self) -> None:
+        """Let the process begin, with the options that it needs."""
+        self.wake(b"\n" + self._message)
 
     def wake(self, message: bytes = b"\n") -> None:
         """Tell the process that there is news."""
@@ -121,6 +129,12 @@ class ChildProcess:
             self._process = None
         if time.monotonic() >= self._restart_at:
             self.start()
+            self.go()
+
+    def hurry(self) -> None:
+        """Let the process have its share of the processors, wherever it is in its work: somebody waits for it."""
+        if self._process is not None:
+            set_group_niceness(self._process.pid, 0)
 
     def is_done(self) -> bool:
         """Tell whether the process has ended with its work done, or refused for good."""
@@ -152,6 +166,8 @@ class ProcessCarrier:
         self._lock = threading.Lock()
         environment = child_environment()
         self._children = [ChildProcess(directory, name, own, environment) for name, own in options.items()]
+        for child in self._children:
+            child.go()
 
     def check(self) -> RuncastError | None:
         """Restart what died; tell of each tracker that failed for good, once; return the newest such failure."""
@@ -187,16 +203,14 @@ class ProcessCarrier:
     def finish(self, timeout_s: float) -> bool:
         """Wait until every process has closed its run, and let the others go on without us."""
         try:
-            done = self._wait(ChildProcess.is_done, timeout_s, tell_after_s=TELL_S)
+            done = self._wait(ChildProcess.is_done, timeout_s, is_last=True)
         finally:
             for child in self._children:
                 child.release()
         return done and all(child.state().phase == "finished" for child in self._children)
 
-    def _wait(
-        self, is_done: Callable[[ChildProcess], bool], timeout_s: float, tell_after_s: float = float("inf")
-    ) -> bool:
-        began = time.monotonic()
+    def _wait(self, is_done: Callable[[ChildProcess], bool], timeout_s: float, *, is_last: bool = False) -> bool:
+        began, tell_after_s = time.monotonic(), TELL_S if is_last else float("inf")
         for child in self._children:
             child.wake()
         while missing := [child.name for child in self._children if not is_done(child)]:
@@ -207,6 +221,9 @@ class ProcessCarrier:
                 say(f"waiting up to {timeout_s - waited_s:.0f} s for {', '.join(missing)}")
                 tell_after_s = float("inf")
             self.check()
+            if is_last:
+                for child in self._children:
+                    child.hurry()
             time.sleep(POLL_S)
         self.check()
         return True

@@ -108,6 +108,7 @@ class Trainer:
             train_dataloader=None,
             eval_dataloader=None,
         )
+        self.callback_handler.context["callback_handler"] = self.callback_handler  # for one that calls on others
         self.event("on_init_end")
 
     # Train, evaluate, predict

@@ -1,6 +1,7 @@
 """What a person sees of a training."""
 
 import io
+import re
 
 import pytest
 from rich.console import Console
@@ -52,6 +53,89 @@ def test_a_terminal_gets_a_bar_with_rate_and_loss(stage, clock):
     assert "train" in out.getvalue()
     assert "25/50" in out.getvalue()
     assert "loss 0.04" in out.getvalue()
+
+
+def test_bars_are_nested(stage, clock):
+    """One for the training, one for the epoch that it is in, one for the evaluation while there is one."""
+    out = io.StringIO()
+    training = stage(ProgressCallback(Console(file=out, width=120, force_terminal=True, color_system=None)))
+    training.state.max_steps, training.state.num_train_epochs = 50, 5
+    training.event("on_train_begin")
+    clock[0], training.state.global_step, training.state.epoch = 9.0, 17, 1.7
+    training.event("on_step_end")
+    clock[0] = 10.0
+    training.event("on_prediction_step", eval_dataloader=range(4))
+    lines = [" ".join(line.split()) for line in re.split(r"\x1b\[[0-9]*[A-Za-z]|[\r\n]", out.getvalue())]
+    training.event("teardown")
+
+    assert [line for line in lines if "17/50" in line][-1].startswith("train")
+    assert "1.889 steps/s" in [line for line in lines if "17/50" in line][-1]
+    assert "epoch 2" in [line for line in lines if " 7/10" in line][-1]
+    assert [line for line in lines if "1/4" in line][-1].startswith("eval")
+
+
+@pytest.mark.parametrize("settings", [{"force_jupyter": True}, {"force_terminal": True, "_environ": {"TERM": "dumb"}}])
+def test_where_nothing_can_be_drawn_lines_are_printed(stage, clock, settings, monkeypatch):
+    """A notebook without ipywidgets, a terminal that only prints: no carriage return, no escape code."""
+    monkeypatch.setattr("runcast.callbacks.progress.importlib.util.find_spec", lambda name: None)
+    out = []
+    console = Console(file=io.StringIO(), width=200, **settings)
+    monkeypatch.setattr(console, "print", lambda text, **_: out.append(text))
+    train(stage(ProgressCallback(console)), clock)
+
+    assert out[0] == "step 10/50 (20 %)  epoch 0.20  loss 0.1111  1 steps/s  40 s left"
+    assert not any(code in line for line in out for code in ("\r", "\x1b"))
+
+
+def test_a_notebook_with_widgets_gets_bars(stage, clock, monkeypatch):
+    """As a terminal does."""
+    monkeypatch.setattr("runcast.callbacks.progress.importlib.util.find_spec", lambda name: object())
+    callback = ProgressCallback(Console(file=io.StringIO(), force_jupyter=True))
+
+    assert callback._draws
+
+
+def test_a_long_evaluation_shows_that_it_lives(stage, clock):
+    """In a log file: a line every ten seconds."""
+    out = io.StringIO()
+    training = stage(ProgressCallback(Console(file=out, width=200)))
+    for _ in range(25):
+        clock[0] += 1.0
+        training.event("on_prediction_step", eval_dataloader=range(40))
+
+    assert out.getvalue().splitlines() == ["evaluation: batch 10/40", "evaluation: batch 20/40"]
+
+
+PROGRAM = """
+import io, os, sys
+from types import SimpleNamespace
+from runcast.callbacks.progress import PrinterCallback, ProgressCallback
+from runcast.core.events import TrainerState
+
+state = TrainerState(max_steps=2)
+callbacks = [ProgressCallback(), PrinterCallback()]
+for step in range(3):
+    state.global_step = step
+    for callback in callbacks:
+        callback.on_log(None, state, None, logs={"loss": 1.0})
+    callbacks[0].on_evaluate(None, state, None, metrics={"eval_loss": 1.0})
+os._exit(7)
+"""
+
+
+def test_a_reader_that_goes_away_ends_nothing():
+    """`python train.py 2>&1 | head -1`: the training goes on in silence."""
+    import os
+    import subprocess
+    import sys
+
+    read, write = os.pipe()
+    os.close(read)
+
+    done = subprocess.run([sys.executable, "-c", PROGRAM], stdout=write, stderr=write, timeout=60, check=False)
+
+    os.close(write)
+    assert done.returncode == 7
 
 
 def test_no_thread_is_started(stage, clock):

@@ -3,9 +3,16 @@
 import os
 
 import pytest
+import torch
+from rich.console import Console
+from torch import nn
 
+from runcast.callbacks.functions import LambdaCallback
+from runcast.callbacks.progress import ProgressCallback
 from runcast.callbacks.saving import ModelCheckpointCallback
-from runcast.core.errors import OptionError
+from runcast.core.errors import CallbackError, OptionError
+from runcast.trainer.arguments import TrainingArguments
+from runcast.trainer.trainer import Trainer
 
 
 def save(training, folder):
@@ -52,7 +59,90 @@ def test_it_saves_by_steps_epochs_and_minutes(stage, tmp_path, monkeypatch):
     assert training.control.should_save
 
 
-def test_an_impossible_number_is_refused():
-    """top_k counts from 1."""
-    with pytest.raises(OptionError, match="top_k=0 must be positive"):
-        ModelCheckpointCallback(top_k=0)
+def test_a_save_that_failed_is_not_among_the_best(stage, tmp_path):
+    """A full disk, say: links and ranks are of what is there."""
+    training = stage(ModelCheckpointCallback(top_k=1), output_dir=str(tmp_path))
+    training.event("on_train_begin")
+    training.evaluate(eval_loss=0.1)  # to be saved, but nothing is
+    training.control.should_save = False
+    training.evaluate(eval_loss=0.05)
+    save(training, tmp_path)
+
+    assert os.readlink(tmp_path / "best") == "checkpoint-2"
+    assert training.handler.states()["ModelCheckpointCallback"]["attributes"] == {"scores": {"2": 0.05}}
+
+
+def test_a_checkpoint_that_the_arguments_call_best_stays(stage, tmp_path):
+    """`load_best_model_at_end` by another metric than top_k's still finds its own."""
+    training = stage(ModelCheckpointCallback(top_k=1), output_dir=str(tmp_path))
+    training.event("on_train_begin")
+    for loss in (0.5, 0.3, 0.2):
+        training.evaluate(eval_loss=loss)
+        training.state.best_model_checkpoint = str(tmp_path / "checkpoint-1")
+        save(training, tmp_path)
+
+    assert sorted(path.name for path in tmp_path.glob("checkpoint-*")) == ["checkpoint-1", "checkpoint-3"]
+
+
+def test_the_ranks_go_on_after_a_resume(stage, tmp_path):
+    """What was best before the checkpoint is still known."""
+    first = stage(ModelCheckpointCallback(top_k=1), output_dir=str(tmp_path))
+    first.event("on_train_begin")
+    first.evaluate(eval_loss=0.1)
+    states = first.handler.states()
+    save(first, tmp_path)
+    second = stage(ModelCheckpointCallback(top_k=1), output_dir=str(tmp_path))
+    second.handler.load_states(states)
+    second.state.global_step = 1
+    second.event("on_train_begin")
+    second.evaluate(eval_loss=0.2)
+
+    assert not second.control.should_save
+    assert os.readlink(tmp_path / "best") == "checkpoint-1"
+
+
+def test_half_an_epoch_is_none(stage, tmp_path):
+    """A training that stops within an epoch ends no epoch to save at."""
+    training = stage(ModelCheckpointCallback(every_epochs=2), output_dir=str(tmp_path))
+    training.state.epoch = 2.4
+    training.event("on_epoch_end")
+
+    assert not training.control.should_save
+
+
+@pytest.mark.parametrize("error", [RuntimeError("out of luck"), KeyboardInterrupt()])
+def test_a_training_that_raises_leaves_a_checkpoint(tmp_path, error):
+    """With on_exception, of the last whole step; the exception goes on."""
+    data = [(torch.zeros(1), torch.zeros(1))] * 8
+    args = TrainingArguments(
+        output_dir=str(tmp_path),
+        report_to="none",
+        use_cpu=True,
+        save_strategy="no",
+        per_device_train_batch_size=2,
+        max_steps=9,
+    )
+
+    def fail(args, state, control, **kwargs):
+        if state.global_step == 2:
+            raise error
+
+    callbacks = [
+        ModelCheckpointCallback(on_exception=True),
+        LambdaCallback(on_step_begin=fail),
+        ProgressCallback(Console(quiet=True)),
+    ]
+    trainer = Trainer(nn.Linear(1, 1), args, data, compute_loss=nn.functional.mse_loss, callbacks=callbacks)
+
+    with pytest.raises((CallbackError, KeyboardInterrupt)):
+        trainer.train()
+
+    assert [path.name for path in tmp_path.glob("checkpoint-*")] == ["checkpoint-2"]
+    assert os.readlink(tmp_path / "last") == "checkpoint-2"
+
+
+@pytest.mark.parametrize("name", ["every_steps", "every_epochs", "every_minutes", "top_k"])
+def test_an_impossible_number_is_refused(name):
+    """All of them count from 1."""
+    with pytest.raises(OptionError, match=f"{name}=0 must be positive"):
+        ModelCheckpointCallback(**{name: 0})

@@ -46,7 +46,7 @@ def test_the_metric_and_its_direction_are_those_of_the_arguments(stage):
 
 
 def test_the_reason_is_said(stage, capsys):
-    """In the attribute, and in a line at the end."""
+    """In the attribute, in the history, in the state that is saved, and in a line at the end."""
     callback = EarlyStoppingCallback(1)
     training = stage(callback)
     stops_after(training, "eval_loss", [0.5, 0.75])
@@ -54,6 +54,8 @@ def test_the_reason_is_said(stage, capsys):
     training.event("on_train_end")
 
     assert callback.reason == "eval_loss has not improved on 0.5 in 1 evaluations"
+    assert training.state.log_history[-1]["stopped_early"] == callback.reason
+    assert callback.state()["attributes"]["reason"] == callback.reason
     assert "stopped early at step 2: eval_loss has not improved on 0.5 in 1 evaluations." in capsys.readouterr().err
 
 
@@ -104,3 +106,71 @@ def test_a_loss_that_is_no_number_ends_the_training(stage, loss, stops):
     training.log(loss=loss, grad_norm=math.nan)
 
     assert training.control.should_training_stop is stops
+
+
+def test_the_loss_that_is_no_number_is_named(stage, capsys):
+    """Once, in the history and in a line."""
+    training = stage(TerminateOnNaNCallback())
+    training.log(loss=math.nan)
+    training.log(eval_loss=math.inf)
+
+    assert training.state.log_history == [{"stopped_early": "loss is nan", "step": 1, "epoch": 0.0}]
+    assert capsys.readouterr().err.count("stopped early at step 1: loss is nan.") == 1
+
+
+def test_the_best_weights_come_back_after_a_resume(stage, tmp_path):
+    """From the checkpoint of the best step; without one, the user is told."""
+    from safetensors.torch import save_model
+
+    model = nn.Linear(1, 1)
+    nn.init.constant_(model.weight, 2.0)
+    (tmp_path / "checkpoint-7").mkdir()
+    save_model(model, str(tmp_path / "checkpoint-7" / "model.safetensors"))
+    nn.init.constant_(model.weight, 3.0)
+    callback = EarlyStoppingCallback(2, restore_best=True)
+    training = stage(callback, context={"model": model}, output_dir=str(tmp_path))
+    training.state.global_step = 8
+    training.handler.load_states({"EarlyStoppingCallback": {"attributes": {"best": 0.5, "best_step": 7, "waited": 1}}})
+    training.event("on_train_begin")
+    training.evaluate(eval_loss=0.9)
+
+    training.event("on_train_end")
+
+    assert training.control.should_training_stop
+    assert torch.equal(model.weight, torch.tensor([[2.0]]))
+
+
+def test_best_weights_that_are_gone_are_missed_aloud(stage, tmp_path, caplog):
+    """The model keeps its last ones, and the user is told."""
+    training = stage(
+        EarlyStoppingCallback(1, restore_best=True), context={"model": nn.Linear(1, 1)}, output_dir=str(tmp_path)
+    )
+    training.state.global_step = 8
+    training.handler.load_states({"EarlyStoppingCallback": {"attributes": {"best": 0.5, "best_step": 7}}})
+    training.event("on_train_begin")
+    training.evaluate(eval_loss=0.9)
+
+    training.event("on_train_end")
+
+    assert "the best weights, of step 7, are from before the training was resumed" in caplog.text
+
+
+def test_of_several_datasets_one_is_watched(stage, caplog):
+    """Evaluations of the others are passed over; if none ever has the metric, that is said."""
+    right, wrong = EarlyStoppingCallback(1, metric="a_loss"), EarlyStoppingCallback(1, metric="f1")
+    training = stage(right, wrong)
+    training.event("on_train_begin")
+    for value in (0.5, 0.75):
+        training.evaluate(eval_b_loss=0.1, eval_b_runtime=1.0)
+        training.evaluate(eval_a_loss=value, eval_a_runtime=1.0)
+
+    training.event("on_train_end")
+
+    assert right.reason == "eval_a_loss has not improved on 0.5 in 1 evaluations"
+    assert "EarlyStoppingCallback has seen no eval_f1" in caplog.text
+
+
+def test_no_patience_at_all_is_refused():
+    """It would stop at the first evaluation."""
+    with pytest.raises(OptionError, match="early_stopping_patience=0 must be a number of evaluations"):
+        EarlyStoppingCallback(0)

@@ -361,3 +361,19 @@ def test_a_folder_named_like_our_dependencies_does_no_harm(tmp_path: Path, monke
         run.log({"loss": 0.5}, step=0)
 
     assert points_of(run.dir) == [("loss", 0.5, 0)]
+
+
+@pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="sessions are scheduling groups on Linux only")
+def test_a_delivery_steps_back_while_training_lasts_and_no_longer(start: Begin) -> None:
+    """On a busy machine the training comes first; once it waits for the trackers, they get their share."""
+    run = start(Hanging)
+    wait_for(lambda: state_of(run.dir, "hanging").pid)
+    process = psutil.Process(state_of(run.dir, "hanging").pid)
+    group = Path(f"/proc/{process.pid}/autogroup")
+    try:
+        wait_for(lambda: group.read_text().endswith(" nice 19\n"))
+        run.finish(timeout_s=0.1)
+
+        assert group.read_text().endswith(" nice 0\n")
+    finally:
+        process.kill()

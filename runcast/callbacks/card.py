@@ -1,0 +1,77 @@
+"""The README.md of a model on a hub: what it was trained with, how good it is, where its training can be seen."""
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from runcast.core.events import TrainerState
+from runcast.core.redaction import redact_text
+from runcast.core.run import Run
+
+# What people want to know of a training; the names are those of TrainingArguments.
+SETTINGS = (
+    "learning_rate",
+    "lr_scheduler_type",
+    "warmup_steps",
+    "optim",
+    "weight_decay",
+    "max_grad_norm",
+    "per_device_train_batch_size",
+    "gradient_accumulation_steps",
+    "num_train_epochs",
+    "max_steps",
+    "bf16",
+    "fp16",
+    "seed",
+)
+TIMES = ("_runtime", "_per_second")
+
+
+def model_card(name: str, args: Any, state: TrainerState, model: Any, runs: Iterable[Run]) -> str:
+    """Write the card as Markdown, with the metadata that the hub reads."""
+    is_transformers = hasattr(getattr(model, "config", None), "to_dict")
+    head = {"library_name": "transformers" if is_transformers else "pytorch", "tags": ["runcast"]}
+    parts = [
+        "\n".join(("---", *(f"{key}: {json.dumps(value)}" for key, value in head.items()), "---")),
+        f"# {_cell(name)}",
+        (
+            f"A `{type(model).__name__}` of {_parameters(model):,} parameters, trained for {state.global_step:,} steps "
+            f"({state.epoch or 0:.2f} epochs)."
+        ),
+    ]
+    if links := _links(runs):
+        parts += ["## The training", "\n".join(links)]
+    if metrics := _latest(state.log_history):
+        parts += ["## Metrics", _table(("metric", "value", "step"), metrics)]
+    settings = [(key, getattr(args, key)) for key in SETTINGS if getattr(args, key, None) is not None]
+    parts += ["## Settings", _table(("setting", "value"), settings)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _links(runs: Iterable[Run]) -> list[str]:
+    """List where the trackers show the run: web addresses only, a path is of use to nobody else."""
+    urls = {name: url for run in runs for name, url in run.urls.items() if url.startswith(("http://", "https://"))}
+    return [f"- [{_cell(name)}]({redact_text(url)})" for name, url in urls.items()]
+
+
+def _latest(history: Iterable[Mapping[str, Any]]) -> list[tuple[str, str, int]]:
+    """List the last value of each metric, with its step."""
+    found: dict[str, tuple[str, str, int]] = {}
+    for entry in history:
+        for key, value in entry.items():
+            if key not in ("step", "epoch") and not key.endswith(TIMES) and isinstance(value, int | float):
+                found[key] = (key, f"{value:.6g}", int(entry.get("step", 0)))
+    return [found[key] for key in sorted(found, key=lambda key: (not key.startswith("eval_"), key))]
+
+
+def _table(columns: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> str:
+    lines = [columns, tuple("---" for _ in columns), *rows]
+    return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
+
+
+def _cell(value: Any) -> str:
+    return redact_text(str(getattr(value, "value", value))).replace("|", "\\|").replace("\n", " ")
+
+
+def _parameters(model: Any) -> int:
+    return sum(parameter.numel() for parameter in model.parameters()) if hasattr(model, "parameters") else 0

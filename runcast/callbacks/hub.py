@@ -1,0 +1,225 @@
+"""Pushes the model to the Hugging Face Hub while it is trained."""
+
+import importlib.metadata
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from runcast.callbacks.card import model_card
+from runcast.callbacks.reporters import open_runs
+from runcast.callbacks.upload import Uploads
+from runcast.core.console import warn
+from runcast.core.errors import OptionError
+from runcast.core.events import Control, TrainerCallback, TrainerControl, TrainerState
+
+STRATEGIES = ("epoch", "steps", "end")
+STAGES = ".push"
+INTERRUPTED_S = 10.0  # who ends a training by hand or by SIGTERM does not want to wait for long
+
+
+class PushToHubCallback(TrainerCallback):
+    """Pushes weights, configuration, tokenizer and a model card, each time as one commit.
+
+    The model is written to a folder of its own; a child process uploads it while the training goes on. Where uploads
+    are slower than saves, the newest save wins. At the end the training waits for the last one, up to
+    `finish_timeout_s`. A hub that is away, refuses or hangs costs a line, and the folder to push by hand stays.
+
+    Args:
+        output_dir: Where the folders lie until they are uploaded; by default the trainer's.
+        save_strategy: "epoch", "steps" or "end"; the end is pushed in any case.
+        save_steps: With "steps": push each so many steps.
+        processing_class: The tokenizer or image processor to push along; by default the trainer's.
+        hub_model_id: The repository, "owner/name" or "name"; by default the trainer's hub_model_id, else the name of
+            the output folder.
+        hub_token: The token; by default the trainer's, else the one of `hf auth login` or HF_TOKEN. It is never logged.
+        checkpoint: Whether to push the whole checkpoint too, to resume from, as the folder last-checkpoint; the trainer
+            then saves one each time. False pushes the model alone.
+        hub_private_repo: Whether a new repository is private.
+        endpoint: The hub's address; by default HF_ENDPOINT, else the Hugging Face Hub.
+        card: Whether to write README.md: the metrics, the settings and links to the run in its trackers.
+        report: The `ReportCallback`, or the run, to link to. Our Trainer's callbacks find it by themselves; in that of
+            transformers it has to be given.
+        timeout_s: How long one upload may take.
+        finish_timeout_s: How long the end of the training waits for uploads; 10 s if it was interrupted.
+
+    Raises:
+        OptionError: A setting is wrong, or huggingface_hub is not installed.
+    """
+
+    reports = True
+
+    def __init__(
+        self,
+        output_dir: str | os.PathLike[str] | None = None,
+        save_strategy: str = "epoch",
+        save_steps: int | None = None,
+        processing_class: Any = None,
+        hub_model_id: str | None = None,
+        hub_token: str | None = None,
+        checkpoint: bool = False,
+        *,
+        hub_private_repo: bool | None = None,
+        endpoint: str | None = None,
+        card: bool = True,
+        report: Any = None,
+        timeout_s: float = 3600.0,
+        finish_timeout_s: float = 600.0,
+    ) -> None:
+        if save_strategy not in STRATEGIES:
+            raise OptionError(f"save_strategy={save_strategy!r} is unknown. Valid values are: {', '.join(STRATEGIES)}.")
+        if (save_strategy == "steps") != (save_steps is not None) or (save_steps is not None and save_steps < 1):
+            raise OptionError(
+                f"save_strategy={save_strategy!r} does not suit save_steps={save_steps!r}: give a number "
+                "of steps with 'steps', and only then."
+            )
+        require("huggingface_hub", "PushToHubCallback", "hub")
+        self._output_dir, self._strategy, self._every_steps = output_dir, save_strategy, save_steps
+        self._processing_class, self._repo, self._token = processing_class, hub_model_id, hub_token
+        self._with_checkpoint, self._private, self._endpoint = checkpoint, hub_private_repo, endpoint
+        self._card, self._report = card, report
+        self._timeout_s, self._finish_timeout_s = timeout_s, finish_timeout_s
+        self._uploads: Uploads | None = None
+        self._patience_s = finish_timeout_s
+        self._is_due = False
+        self._pushed = 0
+
+    @property
+    def url(self) -> str:
+        """Return where the model is; empty before the first upload has arrived."""
+        return "" if self._uploads is None else self._uploads.url
+
+    def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Settle where to push to."""
+        self._is_due, self._patience_s = False, self._finish_timeout_s
+        folder = Path(self._output_dir or args.output_dir)
+        self._uploads = Uploads(
+            self._repo or getattr(args, "hub_model_id", None) or folder.resolve().name,
+            endpoint=self._endpoint,
+            token=self._token or getattr(args, "hub_token", None),
+            private=self._private if self._private is not None else getattr(args, "hub_private_repo", None),
+            timeout_s=self._timeout_s,
+        )
+
+    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> Control:
+        """Push, if this step is one to push at; look after what is under way."""
+        if self._uploads is not None:
+            self._uploads.tend()
+        if self._every_steps is not None and state.global_step % self._every_steps == 0:
+            self._push_or_save(args, state, control, kwargs)
+        return control
+
+    def on_epoch_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> Control:
+        """Push, if each epoch is pushed."""
+        if self._strategy == "epoch":
+            self._push_or_save(args, state, control, kwargs)
+        return control
+
+    def on_save(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Push the checkpoint that was asked for."""
+        if self._is_due:
+            self._is_due = False
+            self._push(args, state, control, kwargs, Path(args.output_dir) / f"checkpoint-{state.global_step}")
+
+    def on_train_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Push the model as it is now. Under transformers, which has no teardown, wait for it here."""
+        checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        self._push(args, state, control, kwargs, checkpoint if self._with_checkpoint else None)
+        if type(state) is not TrainerState:
+            self._wait()
+
+    def on_exception(
+        self, args: Any, state: TrainerState, control: TrainerControl, exception: BaseException, **kwargs: Any
+    ) -> None:
+        """Wait less for what is under way, if the training was interrupted."""
+        if isinstance(exception, KeyboardInterrupt | SystemExit):
+            self._patience_s = min(self._patience_s, INTERRUPTED_S)
+
+    def teardown(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Wait for what is under way."""
+        self._wait()
+
+    def _wait(self) -> None:
+        if self._uploads is not None:
+            self._uploads.wait(self._patience_s)
+
+    def _push_or_save(self, args: Any, state: TrainerState, control: TrainerControl, about: dict[str, Any]) -> None:
+        if self._with_checkpoint:
+            self._is_due = control.should_save = True
+        else:
+            self._push(args, state, control, about, None)
+
+    def _push(
+        self, args: Any, state: TrainerState, control: TrainerControl, about: dict[str, Any], checkpoint: Path | None
+    ) -> None:
+        model, handler = about.get("model"), about.get("callback_handler")
+        if model is None or self._uploads is None:
+            return
+        if handler is not None:
+            handler.call("on_push_begin", args, state, control)
+        weights = _gathered(model)  # of a sharded model: by all processes together
+        if not state.is_world_process_zero:
+            return
+        self._pushed += 1
+        folder = Path(self._output_dir or args.output_dir) / STAGES / f"{state.global_step}-{self._pushed}"
+        from safetensors import SafetensorError
+
+        try:
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            _write_model(model, weights, folder)
+            processing_class: Any = self._processing_class or about.get("processing_class")
+            if hasattr(processing_class, "save_pretrained"):
+                processing_class.save_pretrained(folder)
+            if self._card:
+                name = self._uploads.repo.rpartition("/")[2]
+                text = model_card(name, args, state, model, open_runs(self._report, handler))
+                (folder / "README.md").write_text(text, encoding="utf-8")
+            if checkpoint is not None and checkpoint.is_dir():
+                shutil.copytree(checkpoint, folder / "last-checkpoint", copy_function=_link_or_copy)
+        except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+            warn(
+                f"the model was not pushed at step {state.global_step}: it could not be written to {folder} ({error})."
+            )
+            shutil.rmtree(folder, ignore_errors=True)
+            return
+        self._uploads.push(folder, f"Step {state.global_step}")
+
+
+def require(distribution: str, who: str, extra: str) -> None:
+    """Raise OptionError, with the command that mends it, if a distribution is not installed."""
+    try:
+        importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        raise OptionError(
+            f"{who} needs {distribution}, which is not installed. Install it with: pip install 'runcast[{extra}]'"
+        ) from None
+
+
+def _gathered(model: Any) -> dict[str, Any] | None:
+    """Put the shards of each weight together; None for a model that is whole."""
+    if not any(hasattr(parameter, "full_tensor") for parameter in model.parameters()):
+        return None
+    weights = {
+        name: getattr(value, "full_tensor", lambda value=value: value)() for name, value in model.state_dict().items()
+    }
+    return {name: value.detach().cpu().contiguous() for name, value in weights.items()}
+
+
+def _write_model(model: Any, weights: dict[str, Any] | None, folder: Path) -> None:
+    from safetensors.torch import save_file, save_model
+
+    inner: Any = getattr(model, "_orig_mod", model)  # what torch.compile has wrapped
+    if hasattr(inner, "save_pretrained"):
+        inner.save_pretrained(folder, **({} if weights is None else {"state_dict": weights}))
+    elif weights is not None:
+        save_file(weights, str(folder / "model.safetensors"), metadata={"format": "pt"})
+    else:
+        save_model(inner, str(folder / "model.safetensors"), metadata={"format": "pt"})
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    try:
+        os.link(source, target)  # a checkpoint is never rewritten in place
+    except OSError:
+        shutil.copy2(source, target)
