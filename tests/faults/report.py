@@ -20,7 +20,8 @@ Written on {date} by {versions}. {summary}.
 * *lost*, *twice*: points (and artifacts) that the tracker lacks, or has more often than they were logged, after the
   fault is gone and `runcast sync` has run twice. transformers has nothing to sync: what is not there is lost.
 * *status*: how the run ended, in the tracker's own word.
-* *exit*: from the end of the work to the end of the process. runcast's time to finish was set to 3 s.
+* *exit*: from the end of the work to the end of the process. runcast's time to finish was set to 3 s. The machine had
+  other work, so a second here is not one of an idle machine.
 """
 SIDE = """
 ## Side by side

@@ -32,11 +32,14 @@ FILES = ("memory", "faulty")  # the trackers that keep a run in a plain file
 FINISH_S = 3.0
 SLACK_S = 30.0  # how much longer leaving may take on a machine that has other things to do; one that waits for a tracker takes for ever
 FREE_S = 240.0  # how long a delivery that hangs, or is slow, may take to end by itself
+HANG_S = (
+    "20"  # how long a call may take where one hangs; a delivery has the lowest priority, and other work may be urgent
+)
 MARKER = "FAULT_TRIAL"  # in the environment of every process that a trial has started, so that it finds those left over
 
 SETTINGS = {
     "RUNCAST_FINISH_TIMEOUT_S": str(FINISH_S),
-    "RUNCAST_CALL_TIMEOUT_S": "8",
+    "RUNCAST_CALL_TIMEOUT_S": "120",  # importing an SDK is a call, too
     "RUNCAST_LINGER_S": "1",
     "OMP_NUM_THREADS": "1",
     "PYTHONWARNINGS": "ignore",
@@ -161,8 +164,9 @@ def _has_ended(run: RunDirectory, name: str) -> bool:
 def sync(run: RunDirectory, folder: Path, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
     """Run `runcast sync` on a run, with as much time as it has by default."""
     command = [sys.executable, "-m", "runcast", "sync", str(run.path.resolve())]
-    own = environment(folder, RUNCAST_CALL_TIMEOUT_S="300")
-    return subprocess.run(command, cwd=cwd or folder, env=own, capture_output=True, text=True, timeout=400, check=False)
+    return subprocess.run(
+        command, cwd=cwd or folder, env=environment(folder), capture_output=True, text=True, timeout=400, check=False
+    )
 
 
 def deliver(run: RunDirectory, folder: Path, names: Iterable[str]) -> list[str]:

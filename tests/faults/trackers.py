@@ -71,13 +71,10 @@ def run(fault: str, moment: str, delivery: str, folder: Path) -> Cell:
         "wait_for": str(mark) if moment not in ("finish", "interpreter exit") else None,
     }
     try:
-        trained = scene.train(
-            folder,
-            plan,
-            FAULT=fault,
-            FAULT_MOMENT=moment,
-            FAULT_MARK=str(mark),
-        )
+        variables = {"FAULT": fault, "FAULT_MOMENT": moment, "FAULT_MARK": str(mark)}
+        if fault.startswith("hangs"):
+            variables["RUNCAST_CALL_TIMEOUT_S"] = scene.HANG_S
+        trained = scene.train(folder, plan, **variables)
         problems = scene.harm(trained, base, () if delivery == "process" else SHARED)
         with contextlib.suppress(TimeoutError):  # what happens at the end may happen when the training has gone
             scene.until(mark.exists, 20)

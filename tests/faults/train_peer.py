@@ -45,9 +45,11 @@ class Net(nn.Module):
 class Recording(transformers.Trainer):
     """Writes down what it logs, before any tracker sees it."""
 
+    folder: Path
+
     def log(self, logs: dict[str, float], *arguments: Any, **named: Any) -> None:
         """Write, then log."""
-        with open("logged", "a") as file:
+        with open(self.folder / "logged", "a") as file:
             file.write(json.dumps([self.state.global_step, sorted(logs)]) + "\n")
         super().log(logs, *arguments, **named)
 
@@ -99,7 +101,7 @@ class Ending(transformers.TrainerCallback):
             os._exit(3)
 
 
-def train(plan: dict[str, Any]) -> None:
+def train(plan: dict[str, Any], folder: Path) -> None:
     """Train as planned."""
     transformers.set_seed(0)
     data = [{"x": torch.randn(16), "labels": torch.tensor(index % 2)} for index in range(8 * STEPS)]
@@ -113,6 +115,7 @@ def train(plan: dict[str, Any]) -> None:
         use_cpu=True,
         disable_tqdm=True,
     )
+    Recording.folder = folder
     trainer = Recording(Net(), args, train_dataset=data)
     if "fault" in plan:
         do_harm(plan)
@@ -127,7 +130,7 @@ def train(plan: dict[str, Any]) -> None:
         "random": float(torch.rand(())),
         "done": time.monotonic(),
     }
-    Path("result.json").write_text(json.dumps(result))
+    (folder / "result.json").write_text(json.dumps(result))
 
 
 def answer(child: int, began: float) -> dict[str, Any]:
@@ -164,7 +167,7 @@ def main() -> None:
             os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"
             os.environ["FAULT_TRIAL"] = str(folder)
             shutil.copy(template, "mlflow.db")
-            train(plan)
+            train(plan, folder)
             return
         print(json.dumps(answer(child, began)), flush=True)
     shutil.rmtree(template.parent)

@@ -101,10 +101,7 @@ def end(name: str, names: tuple[str, ...], trial: Trial, folder: Path) -> Cell:
     plan, status = ENDINGS[name]
     base = scene.baseline(json.dumps(plan))
     try:
-        limit_s = "8" if names == FILE else "120"  # importing an SDK is a call, too
-        trained = scene.train(
-            folder, {**plan, "init": {"report_to": list(names), "id": "run"}}, RUNCAST_CALL_TIMEOUT_S=limit_s
-        )
+        trained = scene.train(folder, {**plan, "init": {"report_to": list(names), "id": "run"}})
         problems = scene.harm(trained, base, OF_LOADERS if "workers" in plan else ())
         wrong, lost, twice = look(trained.run, folder, names, trained.result.get("points", ()), status)
     finally:
@@ -147,6 +144,7 @@ def interrupt_twice(trial: Trial, folder: Path) -> Cell:
         "FAULT": "hangs",
         "FAULT_MOMENT": "setup",
         "FAULT_MARK": str(folder / "met"),
+        "RUNCAST_CALL_TIMEOUT_S": scene.HANG_S,
     }
     names = ("faulty", "memory")
     try:
