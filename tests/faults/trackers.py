@@ -42,6 +42,7 @@ FAST = {
     ("sys.exit", "artifact", "thread"),
 }
 NAMES = ("faulty", "memory")
+COMMAND = "deliver it with: runcast sync runs/run"
 SHARED = ("threads", "kernel threads", "trackers")  # what a thread of the training process cannot but change
 
 
@@ -87,6 +88,8 @@ def run(fault: str, moment: str, delivery: str, folder: Path) -> Cell:
             lost += len({"notes.txt", "config.json"} - (reading.artifacts or set()))
             if reading.status != "finished":
                 wrong.append(f"{name} is {reading.status}")
+        if fault.startswith("hangs") and moment != "interpreter exit" and COMMAND not in trained.errors:
+            problems.append(f"it did not say how to deliver the rest: {trained.errors[-400:]}")
         if not mark.exists():
             problems.append("the fault was never met")
     finally:
