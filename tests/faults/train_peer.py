@@ -48,9 +48,9 @@ class Recording(transformers.Trainer):
     folder: Path
 
     def log(self, logs: dict[str, float], *arguments: Any, **named: Any) -> None:
-        """Write, then log."""
+        """Write, then log, which adds the epoch."""
         with open(self.folder / "logged", "a") as file:
-            file.write(json.dumps([self.state.global_step, sorted(logs)]) + "\n")
+            file.write(json.dumps([self.state.global_step, sorted({*logs, "epoch"})]) + "\n")
         super().log(logs, *arguments, **named)
 
 
