@@ -195,8 +195,6 @@ class ReportCallback(TrainerCallback):
     ) -> None:
         """Remember how the training ends."""
         self._status, self._error = status_of(exception)
-        if isinstance(exception, SystemExit) and exception.code == 143:  # SIGTERM, see runcast/trainer/termination.py
-            self._status, self._error = "killed", None
 
     def teardown(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Finish the run."""

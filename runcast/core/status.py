@@ -1,9 +1,9 @@
 """How a run ends, and what is said of it then."""
 
-import sys
-
 # Not imported when it is needed: at exit, an import may call exec(), which makes Python forget that an interrupt ended
 # the script, and its exit code changes.
+import signal
+import sys
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,12 +12,17 @@ from runcast.core.console import say, warn
 from runcast.core.records import Status
 from runcast.core.state import DeliveryState
 
+# How a script ends that takes a signal and leaves with sys.exit, as shells and launchers count.
+TOLD_TO_GO = (128 + signal.SIGINT, 128 + signal.SIGTERM)
+
 
 def status_of(error: BaseException | None) -> tuple[Status, str | None]:
     """Say how a run ends that is left with *error*: the status, and the traceback as text."""
     if error is None or (isinstance(error, SystemExit) and error.code in (None, 0)):
         return "finished", None
     text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    if isinstance(error, SystemExit):
+        return status_of_code(error.code), text
     return ("killed" if isinstance(error, KeyboardInterrupt) else "failed"), text
 
 
@@ -62,3 +67,10 @@ def report_end(directory: Path, dropped: Mapping[str, int], lost: int, behind: M
                 f"{name} does not have everything yet ({state.error or state.phase}). It is safe in the journal; "
                 f"deliver it with: runcast sync {directory}"
             )
+
+
+def status_of_code(code: object) -> Status:
+    """Say how a run ends whose script leaves with this exit code, or with a text in its place."""
+    if code in (None, 0):
+        return "finished"
+    return "killed" if code in TOLD_TO_GO else "failed"
