@@ -1,12 +1,13 @@
 """A training loop by hand, in plain PyTorch.
 
-Gradient accumulation, an evaluation each epoch, pictures, a checkpoint with the run's id in it: one run on every
+Gradient accumulation, an evaluation each epoch, a picture, a checkpoint with the run's id in it: one run on every
 tracker, and nothing patched.
 
 Run it with: python examples/loop_by_hand.py --epochs 10
 """
 
 import argparse
+from pathlib import Path
 
 import torch
 from sklearn.datasets import load_digits
@@ -48,8 +49,10 @@ def main() -> None:
             accuracy = hits.float().mean()
             missed = pictures[~hits][0].reshape(8, 8) if not hits.all() else pictures[0].reshape(8, 8)
             run.log({"eval/accuracy": accuracy, "eval/missed": runcast.Image(missed)}, step=step)
-        torch.save({"model": model.state_dict(), "step": step, "run_id": run.id}, "digits.pt")
-        run.log_artifact("digits.pt", name="model-last", type="model")
+        checkpoint = Path("out/digits.pt")
+        checkpoint.parent.mkdir(exist_ok=True)
+        torch.save({"model": model.state_dict(), "step": step, "run_id": run.id}, checkpoint)
+        run.log_artifact(checkpoint, name="model-last", type="model")
     print({"eval/accuracy": round(float(accuracy), 4)})
 
 

@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("--plots", type=int, default=1)
     parser.add_argument("--report_to", default="all")
     arguments = parser.parse_args()
-    folder = Path("squares").resolve()
+    folder = Path("out/squares").resolve()
     model = YOLO("yolo11n.yaml")  # without pretrained weights: nothing is downloaded
     with attach(model, arguments.report_to):
         common = {"data": str(draw(folder)), "imgsz": SIZE, "project": str(folder), "verbose": False}

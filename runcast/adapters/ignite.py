@@ -4,7 +4,6 @@ It is attached to any number of engines, on any of their events and event filter
 loss on a GPU is not waited for.
 """
 
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -78,10 +77,7 @@ class RuncastLogger(BaseLogger):  # type: ignore[misc]
 
     def close(self) -> None:
         """Finish the run."""
-        if self._unfinished and sys.exc_info()[1] is None:
-            self._lasting.finish("failed")
-        else:
-            self._lasting.end()
+        self._lasting.end(failed=bool(self._unfinished))
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint keeps: which run a resumed training goes on with."""

@@ -38,8 +38,9 @@ class RuncastCallback(keras.callbacks.Callback):  # type: ignore[misc]
         run: An open run to report to; it is not finished here.
         config: What else was configured, as for `runcast.init`.
         every_steps: Log the metrics of the batches every so many optimizer steps; 0 for those of the epochs only.
-        log_model: Keep the "best" model (by `monitor` and `mode`, as in `keras.callbacks.ModelCheckpoint`), the "last"
-            one or "all" of these as artifacts.
+        log_model: Keep the "best" model, the "last" one or "all" of these as artifacts.
+        monitor: What the best model is best in; by default `val_loss`, without validation `loss`.
+        mode: "min", "max" or "auto", as in `keras.callbacks.ModelCheckpoint`.
         backup_dir: The folder of a `keras.callbacks.BackupAndRestore` before this in the list: a training that is
             resumed from it goes on with its run.
         options: The other arguments of `runcast.init`.
@@ -53,7 +54,7 @@ class RuncastCallback(keras.callbacks.Callback):  # type: ignore[misc]
         config: Any = None,
         every_steps: int = 10,
         log_model: Literal["best", "last", "all"] | None = None,
-        monitor: str = "val_loss",
+        monitor: str | None = None,
         mode: str = "auto",
         backup_dir: str | Path | None = None,
         **options: Any,
@@ -61,7 +62,7 @@ class RuncastCallback(keras.callbacks.Callback):  # type: ignore[misc]
         super().__init__()
         self._lasting = LastingRun(report_to, run, config=config, **options)
         self._every, self._log_model = every_steps, log_model
-        self._checkpoint = {"monitor": monitor, "mode": mode}
+        self._monitor, self._mode = monitor, mode
         self._run_id = Path(backup_dir) / RUN_ID if backup_dir else None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._best: Any = None
@@ -89,10 +90,6 @@ class RuncastCallback(keras.callbacks.Callback):  # type: ignore[misc]
         self._is_fitting = True
         run.log_params(_params_of(self.model, self.params))
         self._keep_architecture(run)
-        if self._log_model in ("best", "all") and self._best is None and rank() == 0:
-            self._folder = tempfile.TemporaryDirectory()
-            path = Path(self._folder.name) / "best.keras"
-            self._best = keras.callbacks.ModelCheckpoint(path, save_best_only=True, **self._checkpoint)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Read the optimizer's count, which a resumed or earlier training has advanced."""
@@ -109,12 +106,8 @@ class RuncastCallback(keras.callbacks.Callback):  # type: ignore[misc]
         rate = getattr(self.model.optimizer, "learning_rate", None)
         about = {"epoch": epoch + 1} | ({} if rate is None else {"learning_rate": getattr(rate, "value", rate)})
         self._log({**about, **(logs or {})})
-        if self._best is not None:
-            self._best.set_model(self.model)
-            self._best.on_epoch_end(epoch, logs)
-            if (path := Path(self._best.filepath)).exists():
-                self._lasting.open().log_artifact(path, name="model-best", type="model")
-                path.unlink()
+        if self._log_model in ("best", "all") and rank() == 0:
+            self._keep_best(epoch, logs or {})
         if self._run_id is not None and self._run_id.parent.is_dir() and rank() == 0:
             self._run_id.write_text(self._lasting.open().id, encoding="utf-8")
 
@@ -160,6 +153,19 @@ class RuncastCallback(keras.callbacks.Callback):  # type: ignore[misc]
             return batches
         steps = int(keras.ops.convert_to_numpy(optimizer.iterations))
         return batches if steps == batches // self._accumulation else steps * self._accumulation
+
+    def _keep_best(self, epoch: int, logs: Mapping[str, Any]) -> None:
+        """Let Keras judge and save, into a folder of ours, and take what it has saved."""
+        if self._best is None:
+            self._folder = tempfile.TemporaryDirectory()
+            monitor = self._monitor or ("val_loss" if "val_loss" in logs else "loss")
+            path = Path(self._folder.name) / "best.keras"
+            self._best = keras.callbacks.ModelCheckpoint(path, monitor=monitor, mode=self._mode, save_best_only=True)
+        self._best.set_model(self.model)
+        self._best.on_epoch_end(epoch, logs)
+        if (path := Path(self._best.filepath)).exists():
+            self._lasting.open().log_artifact(path, name="model-best", type="model")
+            path.unlink()
 
     def _keep_architecture(self, run: Run) -> None:
         if not self._has_architecture and rank() == 0:

@@ -4,6 +4,8 @@ Metrics keep the names that Ultralytics gives them (`train/box_loss`, `metrics/m
 step is the number of optimizer steps, as its moving average of the weights counts them, also when it is resumed.
 """
 
+import os
+import re
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -57,7 +59,7 @@ def attach(
         run: An open run to report to; it is not finished here.
         log_model: Keep the "best" weights, the "last" or "all" of these as artifacts.
         log_plots: Keep the plots that Ultralytics draws as images.
-        options: The other arguments of `runcast.init`. Without `project` and `name`, those of the training.
+        options: The other arguments of `runcast.init`. Without `project` and `name`, those that `train` is given.
 
     Raises:
         OptionError: A tracker's name is wrong, or *model* takes no callbacks.
@@ -105,8 +107,7 @@ class Report:
             self._lasting.id = note.read_text(encoding="utf-8")
         elif self._has_trained:
             self._lasting.forget()
-        project = Path(trainer.args.project).name if trainer.args.project else None
-        run = self._lasting.begin(project=project, name=trainer.args.name)
+        run = self._lasting.begin(**_names(trainer.args))
         note.write_text(run.id, encoding="utf-8")
         model = trainer.ema.ema
         about = {"class": type(model).__name__, "num_parameters": sum(weight.numel() for weight in model.parameters())}
@@ -215,6 +216,13 @@ class Report:
         }
         self._shown |= {path: plot["timestamp"] for path, plot in new.items()}
         self._log({f"plots/{path.stem}": Image(path) for path in new})
+
+
+def _names(args: Any) -> dict[str, str]:
+    """Return the names that the user gave; those that Ultralytics makes up would beat the trackers' own variables."""
+    name = os.environ.get("MLFLOW_RUN") or (None if re.fullmatch(r"train(-?\d+)?", args.name) else args.name)
+    found = {"project": Path(args.project).name if args.project else None, "name": name}
+    return {key: value for key, value in found.items() if value}
 
 
 def _speeds(folder: str, speed: Mapping[str, float]) -> dict[str, float]:

@@ -65,9 +65,14 @@ class LastingRun:
             run.ending = self._watch.ending
         return run
 
-    def end(self) -> None:
-        """Finish the run as what it is here: if an exception is passing that was not there at `begin`, it failed."""
-        self.finish(*status_of((self._watch or Watch()).handled()))
+    def end(self, *, failed: bool = False) -> None:
+        """Finish the run as what it is here: if an exception is passing that was not there at `begin`, it failed.
+
+        Args:
+            failed: Whether it has failed in any case.
+        """
+        status, error = status_of((self._watch or Watch()).handled())
+        self.finish("failed" if failed and status == "finished" else status, error)
 
     def finish(self, status: Status = "finished", error: str | None = None) -> None:
         """Finish the run, unless it is held open."""

@@ -146,6 +146,9 @@ def exact(predictions, labels):
 history = writer.fit(x, x[:, :2], verbose=0, callbacks=[MetricCallback(exact, (["a", "b", "c"], ["a!", "b!", "c"]), batch_size=2, predict_with_generate=True, generate_kwargs={"suffix": "!"})])
 print("generate", history.history["val_exact"])
 
+# without validation the best is best in loss
+fit(make(), RuncastCallback("none", id="unvalidated", log_model="best"), epochs=3)
+
 # another rank
 os.environ |= {"RANK": "1", "WORLD_SIZE": "2"}
 fit(make(), RuncastCallback("none", id="rank-one", log_model="all"), validation_data=(x, y))
@@ -200,6 +203,7 @@ def test_the_best_and_the_last_model_are_kept_and_the_architecture(scenarios):
     assert names.count("model-last") == 2
     assert names.count("model-best") >= 2
     assert [r["name"] for r in told.of_type("artifact") if r["kind"] == "config"] == ["config.json", "model.json"]
+    assert scenarios[0]["unvalidated"].artifacts == [("model-best", "model")] * 3
 
 
 def test_the_report_reads_no_value_that_keras_does_not(scenarios):

@@ -75,6 +75,13 @@ model = YOLO(str(Path("yolo/second/weights/last.pt")))
 attach(model, "none", log_model=None)
 model.train(resume=True)
 
+# names that nobody gave leave the trackers' variables their say
+os.environ["MLFLOW_RUN"] = "theirs"
+from types import SimpleNamespace
+from runcast.adapters.ultralytics import _names
+given = [_names(SimpleNamespace(project=None, name="train-2")), os.environ.pop("MLFLOW_RUN")]
+print("names", given, _names(SimpleNamespace(project=None, name="train-2")), _names(SimpleNamespace(project="/a/b", name="mine")))
+
 print("settings", [json.loads(settings.file.read_text())[name] for name in SWITCHES] == before, before.count(True))
 print("left", sorted(path.name for path in Path().iterdir()), [str(path) for path in Path("yolo").rglob("events.out*")])
 """
@@ -124,6 +131,11 @@ def test_nothing_is_reported_twice_and_the_settings_stay(scenarios):
     assert "own ['base', 'platform'] True" in printed
     assert "settings True 3" in printed
     assert "left ['runs', 'script.py', 'squares', 'yolo'] []" in printed
+
+
+def test_only_names_that_the_user_gave_are_given(scenarios):
+    """A name that Ultralytics makes up, such as train-2, would beat WANDB_NAME and its like."""
+    assert "names [{'name': 'theirs'}, 'theirs'] {} {'project': 'b', 'name': 'mine'}" in scenarios[1]
 
 
 def test_a_distributed_training_reports_from_its_first_process(scenarios):

@@ -65,6 +65,19 @@ def test_an_error_that_passes_is_the_status_but_not_one_from_before(lasting):
     assert endings(run) == ["finished", "failed", "killed"]
 
 
+def test_a_trainer_may_know_that_it_failed(lasting):
+    """Also when no exception is passing; an interrupt stays an interrupt."""
+    run = lasting.begin()
+    lasting.end(failed=True)
+    try:
+        lasting.begin()
+        raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        lasting.end(failed=True)
+
+    assert endings(run) == ["failed", "killed"]
+
+
 def test_inside_a_with_everything_is_one_session(lasting):
     """The run stays open over several ends, and gets the status of the block."""
     with contextlib.suppress(ValueError), lasting:
