@@ -19,6 +19,7 @@ PACKAGES = (
     "torch",
     "transformers",
     "accelerate",
+    "lightning",
     "wandb",
     "mlflow",
     "comet_ml",
