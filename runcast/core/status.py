@@ -35,18 +35,24 @@ class Watch:
 
     def __init__(self) -> None:
         self._handled, self._last = sys.exc_info()[1], _last_error()
+        self._noted: tuple[Status, str | None] | None = None
 
     def handled(self) -> BaseException | None:
         """Return the error that is being handled, if it has come up since the beginning."""
         error = sys.exc_info()[1]
         return None if error is self._handled else error
 
+    def note(self) -> None:
+        """Remember what the error that is being handled makes of the training, in case it never ends."""
+        if (error := self.handled()) is not None:
+            self._noted = status_of(error)  # not the error itself, which holds all that the training had in memory
+
     def ending(self) -> tuple[Status, str | None]:
         """Return the status and the traceback of a training that has begun and not ended."""
         last = _last_error()
         error = self.handled() or (None if last is self._last else last)
         if error is None:
-            return "failed", "The training was left by an exception that the script has caught."
+            return self._noted or ("failed", "The training was left by an exception that the script has caught.")
         return status_of(error)
 
 
