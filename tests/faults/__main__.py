@@ -47,12 +47,14 @@ def main() -> int:
         console.print(f"[dim]{len(done)}/{len(trials)}[/] {' · '.join(row(cell))}", highlight=False, soft_wrap=True)
 
     cells = [*known.values(), *run_trials(trials, folder, arguments.jobs, progress)]
+    order = [trial.title for trial in collect((*MODULES, PEERS))]
+    cells.sort(key=lambda cell: order.index(cell.title) if cell.title in order else len(order))
     console.print(table(cells))
     for cell in cells:
         if not cell.holds and cell.part != THEIRS:
             console.print(f"[red]{' · '.join(row(cell))}[/]\n  {cell.note}", highlight=False, soft_wrap=True)
     if arguments.markdown:
-        arguments.markdown.write_text(page(cells))
+        arguments.markdown.write_text(page(cells, len(collect())))
     falls_short = not all(cell.holds for cell in cells if cell.part != THEIRS)
     if falls_short:
         console.print(f"What those trials left is in {folder}.")

@@ -11,7 +11,8 @@ from tests.faults.matrix import summary, verdicts
 HEAD = """# What a fault costs
 
 Each row is a fault that was really made, with real processes, a real training and the trackers' own readers.
-`make faults` makes them all again and fails if a cell falls short; {command} writes this page.
+`make faults` makes them all again and fails if a cell falls short.
+{command} writes this page.
 
 Written on {date} by {versions}. {summary}.
 
@@ -26,10 +27,10 @@ Written on {date} by {versions}. {summary}.
 SIDE = """
 ## Side by side
 
-Left: runcast. Right: transformers' `Trainer` with its own `MLflowCallback` and MLflow itself; the fault is made within
+Left: runcast. Right: transformers, that is its `Trainer` with its own `MLflowCallback` and MLflow itself; the fault is made within
 the function of the SDK that the callback calls at that moment. *stuck* stands for a training that had not ended after 60 s.
 
-| fault | moment | unharmed | lost | twice | status | exit | unharmed | lost | twice | status | exit | what happened |
+| fault | moment | runcast: unharmed | lost | twice | status | exit | transformers: unharmed | lost | twice | status | exit | what happened |
 |---|---|---|---|---|---|---|---|---|---|---|---|---|
 """
 ALL = """
@@ -41,16 +42,17 @@ ALL = """
 THEIRS = "transformers"
 
 
-def page(cells: Sequence[Cell]) -> str:
-    """Write the page."""
+def page(cells: Sequence[Cell], total: int) -> str:
+    """Write the page; *total* is how many cells of ours there would be if every trial had been run."""
     ours = [cell for cell in cells if cell.part != THEIRS]
     theirs = [cell for cell in cells if cell.part == THEIRS]
     names = ("torch", "transformers", "mlflow", "wandb", "tensorboard")
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in names)
     kernel = ".".join(platform.release().split(".")[:2])
     about = f"Python {platform.python_version()} on {platform.system()} {kernel} with {versions}"
+    told = summary(ours) + ("" if len(ours) == total else f", of the {total} that there are")
     command = "`python -m tests.faults --peers --markdown docs/faults.md`"
-    text = HEAD.format(command=command, date=time.strftime("%Y-%m-%d"), versions=about, summary=summary(ours))
+    text = HEAD.format(command=command, date=time.strftime("%Y-%m-%d"), versions=about, summary=told)
     if theirs:
         text += SIDE + "".join(_pair(_find(ours, cell), cell) for cell in theirs)
     return (
