@@ -78,7 +78,11 @@ def by_hand(work: Work, tick: Tick) -> None:
 
 def runcast(work: Work, tick: Tick) -> None:
     """Train with our Trainer."""
-    from runcast import Trainer, TrainingArguments
+    from runcast import Trainer, TrainerCallback, TrainingArguments
+
+    class Ticker(TrainerCallback):
+        def on_step_end(self, *_: Any, **__: Any) -> None:
+            tick()
 
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         args = TrainingArguments(
@@ -89,13 +93,7 @@ def runcast(work: Work, tick: Tick) -> None:
             torch_compile_backend=work.backend if work.compile else None,
             **_settings(work),
         )
-        trainer = Trainer(
-            work.make_model(),
-            args,
-            work.dataset(),
-            data_collator=_first,
-            callbacks=[("on_step_end", lambda *_, **__: tick())],
-        )
+        trainer = Trainer(work.make_model(), args, work.dataset(), data_collator=_first, callbacks=[Ticker])
         trainer.train()
 
 

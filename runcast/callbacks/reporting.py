@@ -96,6 +96,7 @@ class ReportCallback(TrainerCallback):
         self._trial_name: str | None = None
         self._trials = 0
         self._search: str | None = None
+        self._watched: Watch | None = None
         self._left: weakref.finalize[..., Any] | None = None  # there while a training of transformers goes on
         if run is None and self.is_on:
             check_report_to(report_to, options.get("offline"))
@@ -195,8 +196,6 @@ class ReportCallback(TrainerCallback):
     ) -> None:
         """Remember how the training ends."""
         self._status, self._error = status_of(exception)
-        if isinstance(exception, SystemExit) and exception.code == 143:  # SIGTERM, see runcast/trainer/termination.py
-            self._status, self._error = "killed", None
 
     def teardown(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Finish the run."""
@@ -280,6 +279,8 @@ class ReportCallback(TrainerCallback):
             self._came_from = None
             self.run_id = self.run.id
             self._status, self._error = "finished", None
+        elif self._left is not None and self._watched is not None:
+            self._watched.note()  # an evaluation while the error of the training is handled, say
         return self.run
 
     def _watch(self, run: Run) -> None:
@@ -287,7 +288,8 @@ class ReportCallback(TrainerCallback):
         if self._left is not None:
             self._left.detach()
         if self._is_mine:
-            run.ending = Watch().ending
+            self._watched = Watch()
+            run.ending = self._watched.ending
             self._left = weakref.finalize(self, _finish_left, run)
             self._left.atexit = False  # at exit the run ends by itself
 

@@ -12,12 +12,12 @@ _log = logging.getLogger("runcast.callbacks")
 # What the loop has begun, or is about to do: these switches go back to False before the callbacks are called (as in
 # transformers).
 _RESETS = {
-    "on_train_begin": ("should_training_stop",),
-    "on_epoch_begin": ("should_epoch_stop",),
-    "on_step_begin": ("should_log", "should_evaluate", "should_save"),
-    "on_evaluate": ("should_evaluate",),
-    "on_save": ("should_save",),
-    "on_log": ("should_log",),
+    "on_train_begin": {"should_training_stop": False},
+    "on_epoch_begin": {"should_epoch_stop": False},
+    "on_step_begin": {"should_log": False, "should_evaluate": False, "should_save": False},
+    "on_evaluate": {"should_evaluate": False},
+    "on_save": {"should_save": False},
+    "on_log": {"should_log": False},
 }
 # The ways out: each callback gets these, whatever another one does there, and nothing hides the exception that is on
 # its way.
@@ -137,8 +137,7 @@ class CallbackHandler:
             RuncastError: A callback raised it on purpose.
         """
         if event in _RESETS:
-            for switch in _RESETS[event]:
-                setattr(control, switch, False)
+            vars(control).update(_RESETS[event])
         hooks = self._hooks[event]
         if not hooks:
             return control

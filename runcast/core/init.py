@@ -18,7 +18,7 @@ from runcast.core.config import plain, plain_value, without_surrogates
 from runcast.core.console import say, warn
 from runcast.core.errors import OptionError
 from runcast.core.journal import Journal
-from runcast.core.layout import RunDirectory, RunFile, Session, TrackerChoice, process_began, write_atomically
+from runcast.core.layout import RunDirectory, RunFile, Session, TrackerChoice, process_began
 from runcast.core.options import Options, settle
 from runcast.core.params import flatten
 from runcast.core.random_name import random_name
@@ -158,11 +158,9 @@ def _open_in(
 
 
 def _continue(old: RunFile, new: RunFile) -> RunFile:
-    """Go on with an older session's identity; what was configured differently is told once."""
+    """Go on with an older session's identity."""
     before, now = flatten(old.config), flatten(new.config or old.config)
     changed = sorted(key for key in {*before, *now} if key not in before or key not in now or before[key] != now[key])
-    if changed:
-        say(f"resumed with other params: {', '.join(changed[:10])}{' …' if len(changed) > 10 else ''}")
     new.created, new.session = old.created, old.session + 1
     this = Session(session=new.session, started=new.started, host=new.host, pid=new.pid, changed=changed)
     new.sessions = [*old.sessions, this]
@@ -213,9 +211,7 @@ def _with_options(choice: TrackerChoice, own: Mapping[str, Any]) -> TrackerChoic
 
 
 def _attach_config(run: Run) -> None:
-    path = run.dir / "config.json"
-    write_atomically(path, msgspec.json.format(msgspec.json.encode(run.config), indent=2))
-    run.log_artifact(path, type="config")
+    run._keep(msgspec.json.format(msgspec.json.encode(run.config), indent=2), "config.json", "config")
 
 
 def _greet(run: Run, file: RunFile, options: Options) -> None:
@@ -231,13 +227,17 @@ def _greet(run: Run, file: RunFile, options: Options) -> None:
 
 def _look_after(run: Run) -> None:
     """Finish the run when the interpreter exits, as what it is; and keep forked children from doing so."""
-    reference = weakref.ref(run)
+    reference, pid = weakref.ref(run), os.getpid()
 
     def at_exit(run: Run) -> None:  # it holds the run: one that a function has opened and left must be finished, too
         interactive = hasattr(sys, "ps1") or "IPython" in sys.modules  # there, the last error need not be the end
         error = None if interactive else getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
         status, text = run.ending() if error is None and run.ending is not None else status_of(error)
         run.finish(status, error=text)
+        if status == "finished" and not interactive and os.getpid() == pid:
+            from runcast.delivery.afterwards import watch_exit
+
+            watch_exit(run.dir)
 
     def after_fork() -> None:
         if (still := reference()) is not None:

@@ -6,6 +6,7 @@ tolerates a last line that is cut and garbage in between, and counts them.
 """
 
 import os
+import shlex
 import threading
 import time
 from collections import deque
@@ -114,11 +115,28 @@ class Journal:
         return os.fstat(self._fd).st_size
 
     def close(self) -> None:
-        """Close the file. What still waits in memory is given one last chance."""
-        self.drain()
+        """Close the file. What still waits in memory is given one last chance, and else a place in another folder."""
+        if not self.drain() and (rescued := self._rescue()):
+            warn(
+                f"{len(self._backlog)} records found no room in {self.path} and are in {rescued}. When there is room: "
+                f"cat {shlex.quote(str(rescued))} >> {shlex.quote(str(self.path))}"
+            )
+            self._backlog.clear()
         self.lost_records += len(self._backlog)
         descriptor, self._fd = self._fd, -1  # a late append of another thread must not hit another file
         os.close(descriptor)
+
+    def _rescue(self) -> Path | None:
+        """Write what waits into the temporary folder, which may be on another disk; return the file."""
+        import tempfile  # rarely needed, and start-up counts
+
+        path = Path(tempfile.gettempdir()) / f"{self.path.parent.name}-{os.getpid()}.jsonl"
+        try:
+            with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+                file.writelines([b"\n", *self._backlog])  # first a newline: the journal may end in a part of a line
+        except OSError:
+            return None
+        return path
 
 
 class JournalReader:

@@ -10,6 +10,7 @@ from typing import Any, get_args
 
 from runcast.core.console import warn
 from runcast.core.copies import Copies
+from runcast.core.earlier import EarlierParams
 from runcast.core.errors import OptionError, RuncastError
 from runcast.core.identity import Identity, identity_of
 from runcast.core.journal import Journal, JournalReader
@@ -32,7 +33,7 @@ from runcast.core.records import (
     encode_line,
 )
 from runcast.core.redaction import SafeKeys, redact, redact_text
-from runcast.core.snapshots import keep_artifact, keep_media
+from runcast.core.snapshots import keep_artifact
 from runcast.core.state import Carrier, Statistics, tracker_statistics
 from runcast.core.status import report_end, status_of
 from runcast.core.values import DeviceValue, NotANumber, leaves, start_copy, to_number
@@ -79,6 +80,7 @@ class Run:
         self._told: set[str] = set()
         self._keys = SafeKeys()
         self._copies = Copies()
+        self._earlier = EarlierParams(directory.journal)
         self._lock = threading.Lock()
         self._check_from = time.time()
         self._check_at = self._check_from + CHECK_S
@@ -129,6 +131,8 @@ class Run:
         """
         values = flatten(redact(plain(params)))
         if values:
+            if self._file.session > 1:
+                self._earlier.tell_changed(values)
             self._append(Params(time=time.time(), values=values))
 
     def log_summary(self, values: Mapping[str, Any]) -> None:
@@ -151,18 +155,20 @@ class Run:
                 version.
             type: A word for what it is: "model", "dataset", "config", "file".
         """
+        self._keep(Path(path), name or Path(path).resolve().name, type)
+
+    def _keep(self, source: Path | bytes, name: str, kind: str) -> None:
         if self._journal is None:
             self._log_unusual({})
             return
         with self._lock:
             self._artifacts += 1
             number = self._artifacts
-        label = name or Path(path).resolve().name
         try:
-            record = keep_artifact(self.dir, Path(path), label, type, number)
+            record = keep_artifact(self.dir, source, name, kind, number)
         except OSError as error:
-            warn(f"the artifact {label!r} was not kept: {error}. Training goes on; log it again when that is mended.")
-            self._drop(label, "the artifact could not be kept")
+            warn(f"the artifact {name!r} was not kept: {error}. Training goes on; log it again when that is mended.")
+            self._drop(name, "the artifact could not be kept")
             return
         self._append(record)
 
@@ -232,12 +238,14 @@ class Run:
         self._collect_copies(deadline)
         self._append(Finish(time=time.time(), status=status, error=redact_text(error) if error else None))
         journal, self._journal = self._journal, None
-        carrier = self._carrier
-        delivered = carrier is None or carrier.finish(max(0.0, deadline - time.monotonic()))
-        journal.close()
-        report_end(
-            self.dir, self._dropped, journal.lost_records, {} if delivered or carrier is None else carrier.states()
-        )
+        carrier, delivered = self._carrier, self._carrier is None
+        try:
+            if carrier is not None:
+                delivered = carrier.finish(max(0.0, deadline - time.monotonic()))
+        finally:  # who is interrupted while waiting is told what waits, too
+            journal.close()
+            behind = {} if delivered or carrier is None else carrier.states()
+            report_end(self.dir, self._dropped, journal.lost_records, behind)
 
     # How it gets there
 
@@ -281,16 +289,16 @@ class Run:
             self._copies.add(step, now, copies)
 
     def _log_media(self, key: str, value: Any, step: int, now: float) -> bool:
-        from runcast.core.media import to_media  # rarely needed, and start-up counts
+        from runcast.core.media_files import save_media  # rarely needed, and start-up counts
 
-        media = to_media(value)
-        if media is None:
-            return False
         try:
-            self._append(keep_media(self.dir, media, key, step, now))
-        except (OSError, ValueError, RuncastError) as error:
-            self._drop(key, f"the {media.kind} could not be saved ({error})")
-        return True
+            record = save_media(self.dir, key, value, step, now)
+        except NotANumber as reason:
+            self._drop(key, str(reason))
+            return True
+        if record is not None:
+            self._append(record)
+        return record is not None
 
     def _collect_copies(self, wait_until: float | None = None) -> None:
         """Write the device values that have arrived; with a deadline, wait for the others."""

@@ -1,39 +1,28 @@
-"""How an artifact is kept as it is now, and a picture or a table as a file."""
+"""How an artifact is kept as it is now."""
 
 import contextlib
 import os
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from runcast.core.layout import make_private
-from runcast.core.records import Artifact, Media
+from runcast.core.records import Artifact
 from runcast.core.redaction import redact_text
-
-if TYPE_CHECKING:
-    from runcast.core.media import AnyMedia
 
 COPY_BYTES = 64 * 2**20  # up to this size a copy; a bigger file is a hard link, which a rewrite in place would change
 
 
-def keep_artifact(directory: Path, source: Path, name: str, kind: str, number: int) -> Artifact:
-    """Keep a file or a folder in a run's folder, under names without secrets; return the record that says so."""
+def keep_artifact(directory: Path, source: Path | bytes, name: str, kind: str, number: int) -> Artifact:
+    """Keep a file, a folder or a content in a run's folder, under names without secrets; return its record."""
     folder = directory / "artifacts" / f"{number:04d}-{os.urandom(2).hex()}"
-    target = folder / redact_text(source.resolve().name)
-    size = snapshot(source, target)
+    if isinstance(source, bytes):
+        target = folder / name
+        size = write(source, target)
+    else:
+        target = folder / redact_text(source.resolve().name)
+        size = snapshot(source, target)
     path = target.relative_to(directory).as_posix()
     return Artifact(time=time.time(), name=redact_text(name), kind=redact_text(kind), path=path, size_bytes=size)
-
-
-def keep_media(directory: Path, media: "AnyMedia", key: str, step: int, now: float) -> Media:
-    """Save a media object in a run's folder; return the record that says so."""
-    folder = directory / "media"
-    make_private(folder)
-    path = media.save(folder, f"{step:08d}-{os.urandom(4).hex()}")
-    path.chmod(0o600)
-    caption = redact_text(media.caption) if media.caption else None
-    place = path.relative_to(directory).as_posix()
-    return Media(time=now, key=key, step=step, kind=media.kind, path=place, caption=caption)
 
 
 def snapshot(source: Path, target: Path) -> int:
@@ -56,7 +45,7 @@ def snapshot(source: Path, target: Path) -> int:
 
 def write(content: bytes, target: Path) -> int:
     """Write a file that is not there yet, for its owner only; return its size in bytes."""
-    target.parent.mkdir(mode=0o700, parents=True)
+    make_private(target.parent)
     with open(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         return file.write(content)
 

@@ -5,6 +5,7 @@ delivery.
 """
 
 import logging
+import os
 import time
 import traceback
 from collections.abc import Callable
@@ -17,6 +18,12 @@ ONCE_PAUSE_S = 0.5
 LONGEST_WISH_S = 600.0
 
 log = logging.getLogger("runcast.delivery")
+
+
+def end_if_forked(pid: int) -> None:
+    """End this process if it is not *pid* but a fork that an SDK has made and let return: it would deliver twice."""
+    if os.getpid() != pid:
+        os._exit(0)
 
 
 class GaveUp(Exception):
@@ -48,6 +55,7 @@ class Attempts:
         self._name, self._alive, self._wait = name, alive, wait
         self._follow, self._patience_s, self._save = follow, patience_s, save
         self._over_since: float | None = None
+        self._pid = os.getpid()
         self.busy_since: float | None = None
 
     def run_is_over(self) -> None:
@@ -81,6 +89,7 @@ class Attempts:
                 failure = error
             finally:
                 self.busy_since = None
+                end_if_forked(self._pid)
             attempt += 1
             self._pause(what, failure, attempt)
         if attempt:

@@ -48,7 +48,9 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         return self.result in ("complete", "open", "absent")
 
 
-def wait_for_others(directory: RunDirectory, names: Collection[str], timeout_s: float, progress: Progress) -> None:
+def wait_for_others(
+    directory: RunDirectory, names: Collection[str], timeout_s: float, progress: Progress | None
+) -> None:
     """Wait while other processes deliver to any of these trackers, as they may after the training is over."""
     totals = _totals(directory, names)
     deadline = time.monotonic() + timeout_s

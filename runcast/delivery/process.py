@@ -20,6 +20,7 @@ from runcast.core.console import say, warn
 from runcast.core.errors import RuncastError, TrackerUnavailableError
 from runcast.core.layout import RunDirectory, make_private
 from runcast.core.state import DeliveryState, load_state
+from runcast.delivery.exit_status import open_self
 from runcast.delivery.priority import set_group_niceness
 from runcast.delivery.retry import backoff_s
 from runcast.delivery.trust import Orders
@@ -31,7 +32,7 @@ DONE = ("finished", "refused")
 _NO_SIGNAL = getattr(socket, "MSG_NOSIGNAL", 0)  # a script may let SIGPIPE end it; a dead delivery must not
 # The working directory may hold modules named like ours or an SDK's; the path comes with the orders. Python 3.10 has
 # no -P, so this does the same for every version.
-_BEGIN = "import sys; sys.path[:1] = []; import runpy; runpy.run_module('runcast.delivery', None, '__main__', True)"
+_BEGIN = "import sys; sys.path[:1] = []; import runpy; runpy.run_module(sys.argv.pop(1), None, '__main__', True)"
 # A starting interpreter takes the processor from `init`, which has yet to start the others. A shell takes little; it
 # steps back (see `priority.py`) and becomes the interpreter at the first line of its input, when all are there.
 _WAITING = ("/bin/sh", "-c", '{ echo 19 >/proc/$$/autogroup; } 2>/dev/null; read -r _ && exec "$0" "$@"')
@@ -59,7 +60,8 @@ class ChildProcess:
     def start(self) -> None:
         """Start the process, waiting for `go`: in a session of its own, which no interrupt at the keyboard reaches."""
         self._process = None
-        command = delivery_command(self.directory, self.name, "--training", str(os.getpid()))
+        training = open_self()
+        mode = ("--training", str(os.getpid()), *(() if training is None else ("--descriptor", str(training))))
         try:
             make_private(self.folder)
             errors = os.open(self.folder / "delivery.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -67,7 +69,8 @@ class ChildProcess:
                 self._line, theirs = socket.socketpair()
                 with theirs:
                     self._process = subprocess.Popen(
-                        [*_WAITING, *command],
+                        [*_WAITING, *delivery_command(self.directory, self.name, *mode)],
+                        pass_fds=() if training is None else (training,),
                         stdin=theirs.fileno(),
                         stdout=log,
                         stderr=log,
@@ -81,6 +84,9 @@ class ChildProcess:
                 f"the delivery to {self.name} could not be started ({error}). Its records wait in the journal: "
                 f"runcast sync {self.directory.path}"
             )
+        finally:
+            if training is not None:
+                os.close(training)
 
     def go(self) -> None:
         """Let the process begin, with the orders that it needs."""
@@ -195,9 +201,11 @@ class ProcessCarrier:
 
     def finish(self, timeout_s: float) -> bool:
         """Wait until every process has closed its run, and let the others go on without us."""
-        done = self._wait(ChildProcess.is_done, timeout_s, is_last=True)
-        for child in self._children:
-            child.release()
+        try:
+            done = self._wait(ChildProcess.is_done, timeout_s, is_last=True)
+        finally:
+            for child in self._children:
+                child.release()
         return done and all(child.state().phase == "finished" for child in self._children)
 
     def _wait(self, is_done: Callable[[ChildProcess], bool], timeout_s: float, *, is_last: bool = False) -> bool:
@@ -226,8 +234,13 @@ class ProcessCarrier:
 
 
 def delivery_command(directory: RunDirectory, name: str, *mode: str) -> list[str]:
-    """Return the command of a delivery process, which imports nothing from the working directory."""
-    return [sys.executable, "-c", _BEGIN, str(directory.path), name, *mode]
+    """Return the command of a delivery process."""
+    return module_command("runcast.delivery", str(directory.path), name, *mode)
+
+
+def module_command(module: str, *arguments: str) -> list[str]:
+    """Return the command that runs a module of ours, which imports nothing from the working directory."""
+    return [sys.executable, "-c", _BEGIN, module, *arguments]
 
 
 def child_environment() -> dict[str, str]:

@@ -1,17 +1,15 @@
 """Delivering later, by the same loop over the same journal: what a tracker lacks (`sync`), or all of it (`replay`)."""
 
-import time
 from collections.abc import Collection, Mapping
 
 import msgspec
 
 from runcast.core.errors import OptionError, TrackerUnavailableError, UnknownTrackerError
-from runcast.core.journal import Journal
 from runcast.core.layout import RunDirectory, RunFile, TrackerChoice, make_private
-from runcast.core.records import Finish, Status, encode
+from runcast.core.records import Status
 from runcast.core.seal import is_own, seal_of
 from runcast.core.state import DeliveryState, load_state, save_state
-from runcast.delivery.liveness import is_training, last_status
+from runcast.delivery.liveness import end_run, is_training, last_status
 from runcast.delivery.lock import exclusive, is_held
 from runcast.delivery.once import Outcome, Progress, Result, deliver, outcome
 from runcast.delivery.overview import shown, waiting_points
@@ -39,7 +37,8 @@ def sync(
         names: The trackers; default: all that have a part in the run's last session.
         decide: Decides how a tracker takes part.
         offline: True: local modes only. False: online only. None: as the run was begun.
-        mend: Whether to read each tracker back first, and to deliver again what it has lost.
+        mend: Whether to read each tracker back first, and to deliver again what it has lost. One that has refused
+            something is always asked again.
         trust: Whether to do what a run that was begun elsewhere says: to use its options and its tracker classes, and
             to go on with what was delivered there.
         classes: The user's own tracker classes, as "module:Class" by name.
@@ -127,9 +126,7 @@ def close(directory: RunDirectory, status: Status) -> None:
         raise OptionError(f"The run {file.id} has its end already: it is {ended}.")
     if is_training(file):
         raise OptionError(f"The run {file.id} still trains, as process {file.pid}: it writes its own end.")
-    journal = Journal(directory.journal)
-    journal.append(encode(Finish(time=time.time(), status=status)) + b"\n")
-    journal.close()
+    end_run(directory, status)
 
 
 def _wary_of(
@@ -171,6 +168,7 @@ def _settle(
     folder = directory.tracker(name)
     make_private(folder)
     choice, state = file.trackers[name], load_state(folder)
+    mend = mend or bool(state is not None and state.refused)  # what it refused, it may take now
     if state is not None and state.phase == "finished" and _has_all(directory, choice, state) and not mend:
         return outcome(directory, name, "complete", state, note=_stays_local(directory, file, name, decide))
     if choice.measures and not _is_opened(state):

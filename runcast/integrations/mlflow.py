@@ -4,7 +4,7 @@ Needs: mlflow 2.14 or newer, tested with 3.17.2; for a server mlflow-skinny is e
 Writes: where the option `tracking_uri` or MLFLOW_TRACKING_URI says, else to mlflow.db beside the run directories, with
     files in mlartifacts: one store for all runs, because people open MLflow to compare them.
 Drops: captions of media; empty folders; parameters beyond MLFLOW_MAX_LOG_PARAMS. MLflow keeps absolute paths of files:
-    when the folder of all runs is moved, its store goes along, but the files are then found on disk only.
+    when the folder of all runs is moved, they are put right by the next `runcast sync` or `runcast verify`.
 Limits: the constants below, from mlflow/utils/validation.py and MlflowClient.log_image of 3.17.2, read on 2026-11-20.
     SQL stores keep ±inf as the largest float, and one point for each (key, millisecond, step, value).
 """
@@ -45,6 +45,7 @@ from runcast.integrations.mlflow_store import (
     TAG_CHARS,
     begin_run,
     choose_store,
+    follow_move,
     heed_retry_after,
     known_run,
     own_store,
@@ -190,6 +191,8 @@ class MlflowTracker(Tracker):
             again = f"runcast replay {run.directory} --to mlflow"
             raise FinalError(f"There is no mlflow.db beside {run.directory}. Deliver the run again with: {again}")
         with _translated(uri):
+            if uri == own_store(run):
+                follow_move(uri)
             client = MlflowClient(uri)
             found = client.get_run(run.ids["run_id"])
             run_id, tags = found.info.run_id, found.data.tags

@@ -22,6 +22,7 @@ from urllib3.exceptions import MaxRetryError
 from runcast.core.errors import FinalError
 from runcast.integrations.contract import TrackedRun
 
+FILES = "mlartifacts"
 TAG_CHARS = 8000
 BUSY_S = 3.0
 SERVER = re.compile(r"https?:|databricks|azureml:")
@@ -95,6 +96,20 @@ def prepare_store(uri: str, *, is_own: bool) -> None:
     if uri.startswith("sqlite:///") and path.exists():
         with contextlib.closing(sqlite3.connect(path, timeout=BUSY_S)) as database:
             database.execute("select name from sqlite_master")
+        if is_own:
+            follow_move(uri)
+
+
+def follow_move(uri: str) -> None:
+    """Let our own store's absolute paths of files follow the folder of all runs, if that was moved."""
+    path = Path(uri.removeprefix("sqlite:///"))
+    here, word = str(path.parent / FILES), f"/{FILES}"
+    with contextlib.closing(sqlite3.connect(path, timeout=BUSY_S)) as database, database:
+        for table, column in (("experiments", "artifact_location"), ("runs", "artifact_uri")):
+            moved = f"{column} like '/%{word}%' and substr({column}, 1, {len(here)}) <> ?"
+            if database.execute(f"select 1 from {table} where {moved} limit 1", (here,)).fetchone():  # noqa: S608 - names of our own
+                place = f"? || substr({column}, instr({column}, '{word}') + {len(word)})"
+                database.execute(f"update {table} set {column} = {place} where {moved}", (here, here))  # noqa: S608
 
 
 def known_run(client: MlflowClient, run: TrackedRun) -> Run | None:
@@ -127,7 +142,7 @@ def _choose_experiment(client: MlflowClient, run: TrackedRun) -> str:
     name = name or run.setting("project", "MLFLOW_EXPERIMENT_NAME")
     found = client.get_experiment_by_name(name)
     if found is None:
-        files = run.directory.absolute().parent / "mlartifacts"
+        files = run.directory.absolute().parent / FILES
         try:
             return str(client.create_experiment(name, str(files) if client.tracking_uri == own_store(run) else None))
         except MlflowException as error:

@@ -69,21 +69,20 @@ class Throughput:
         self._paused_s = 0.0
         self.totals = dict(self._logged)
 
-    def count(self, batches: list[Any]) -> None:
-        """Count the batches of a step, on the host as far as they are there."""
-        for batch in batches:
-            self._examples += example_count(batch)
-            if not isinstance(batch, dict) and (isinstance(batch, tuple) or not isinstance(batch, Mapping)):
-                continue
-            tokens = batch.get(self._input)
-            if isinstance(tokens, torch.Tensor) and tokens.ndim == 2 and not tokens.is_floating_point():
-                self._all_tokens += tokens.numel()
-                self.must_measure = False
-                mask = None if self._counts_all else batch.get("attention_mask")
-                if mask is None:
-                    self._tokens += tokens.numel()
-                else:
-                    self._tokens += mask.sum() if mask.device.type != "cpu" else int(mask.sum())
+    def count(self, batch: Any) -> None:
+        """Count a batch, on the host as far as it is there."""
+        self._examples += example_count(batch)
+        if not isinstance(batch, dict) and (isinstance(batch, tuple) or not isinstance(batch, Mapping)):
+            return
+        tokens = batch.get(self._input)
+        if isinstance(tokens, torch.Tensor) and tokens.ndim == 2 and not tokens.is_floating_point():
+            self._all_tokens += tokens.numel()
+            self.must_measure = False
+            mask = None if self._counts_all else batch.get("attention_mask")
+            if mask is None:
+                self._tokens += tokens.numel()
+            else:
+                self._tokens += mask.sum() if mask.device.type != "cpu" else int(mask.sum())
 
     @contextlib.contextmanager
     def measure(self, batch: Any) -> Iterator[None]:

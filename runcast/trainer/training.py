@@ -114,11 +114,14 @@ class Training:
     def shares(self, batches: list[Any]) -> list[tuple[Any, Share]]:
         """Give each batch its share of the step's loss: that of its items, as one big batch would weigh them."""
         trainer, ranks = self.trainer, self.ranks
+        trainer.last_batch, on_device = batches[0]
+        for batch, _ in batches:
+            self.throughput.count(batch)
+        if len(batches) == 1 and not (
+            self._weighs_tokens and has_token_labels(trainer.last_batch, trainer.args.label_names)
+        ):
+            return [(on_device, None)]
         host = [pair[0] for pair in batches]
-        self.throughput.count(host)
-        trainer.last_batch = host[0]
-        if len(batches) == 1 and not (self._weighs_tokens and has_token_labels(host[0], trainer.args.label_names)):
-            return [(batches[0][1], None)]
         items = [count_items(batch, trainer.args.label_names, shifted=trainer.predicts_next_token) for batch in host]
         total: Any = sum(items)
         shares: list[Share]

@@ -28,6 +28,15 @@ def caught(then=lambda trainer: None):
     then(trainer)
 
 
+def handled():
+    """Evaluate while the error is handled."""
+    trainer = training(KeyboardInterrupt("enough"))
+    try:
+        trainer.train()
+    except KeyboardInterrupt:
+        trainer.evaluate()
+
+
 def notebook():
     """Do as IPython does: remember the error, go on."""
     trainer = training(KeyboardInterrupt("stop button"))
@@ -48,6 +57,7 @@ each_in_a_child(
         "exited": lambda: training(SystemExit(3)).train(),
         "caught": caught,
         "caught_and_evaluated": lambda: caught(lambda trainer: trainer.evaluate()),
+        "handled": handled,
         "notebook": notebook,
     }
 )

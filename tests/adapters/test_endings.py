@@ -17,6 +17,7 @@ ENDINGS = {
         "exited": (3, ["failed"], "the script has caught"),
         "caught": (0, ["failed"], "the script has caught"),
         "caught_and_evaluated": (0, ["failed"], "the script has caught"),
+        "handled": (0, ["killed"], "enough"),
         "notebook": (0, ["killed"], "stop button"),
     },
     "lightning": {

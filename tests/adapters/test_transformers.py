@@ -357,6 +357,45 @@ def test_the_project_and_the_name_of_the_arguments_are_those_of_the_run(folder):
     ]
 
 
+VARIABLES = {
+    "wandb": "WANDB_PROJECT",
+    "mlflow": "MLFLOW_EXPERIMENT_NAME",
+    "comet_ml": "COMET_PROJECT_NAME",
+    "clearml": "CLEARML_PROJECT",
+}
+
+
+def project_for(told, tracker):
+    """Ask for the project as that tracker's integration does."""
+    run = runcast.TrackedRun(
+        id=told.file.id,
+        name=told.name,
+        project=told.project,
+        directory=told.path,
+        local=told.path,
+        created=0.0,
+        online=False,
+        given=frozenset(told.file.given),
+    )
+    return run.setting("project", VARIABLES[tracker])
+
+
+def test_the_variables_that_name_a_project_are_not_overruled(folder, monkeypatch):
+    """WANDB_PROJECT, MLFLOW_EXPERIMENT_NAME, COMET_PROJECT_NAME, CLEARML_PROJECT … hold where the user gave no argument."""
+    for variable in VARIABLES.values():
+        monkeypatch.setenv(variable, "theirs")
+    choice = list(VARIABLES)
+
+    make_trainer([ReportCallback(choice, delivery="later", id="plain")], max_steps=1).train()
+    make_trainer([ReportCallback(choice, delivery="later", id="named")], run_name="n", project="p", max_steps=1).train()
+
+    plain, named = sorted(runs_in(folder), key=lambda told: told.path.name, reverse=True)
+    assert set(plain.file.given) == {"delivery", "id", "resume"}
+    assert set(named.file.given) == {"delivery", "id", "resume", "name", "project"}
+    assert {name: project_for(plain, name) for name in choice} == dict.fromkeys(choice, "theirs")
+    assert {name: project_for(named, name) for name in choice} == dict.fromkeys(choice, "p")
+
+
 # What a user who switches keeps: the variable, and the tracker that has to be selected for it to mean anything.
 ASKING = [
     ({"WANDB_LOG_MODEL": "end"}, "wandb", ["model-last"]),

@@ -123,6 +123,22 @@ def test_resuming_goes_on_with_the_same_run(start: Start, capfd: pytest.CaptureF
     )
 
 
+def test_params_that_changed_are_told_once_wherever_they_are_logged(
+    start: Start, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A trainer that logs its params after the run was opened is told which had another value, each of them once."""
+    with start(id="run-1") as first:
+        first.log_params({"lr": 0.5, "layers": {"count": 2}, "seed": 0})
+    capfd.readouterr()
+
+    with start(id="run-1", resume="allow") as second:
+        second.log_params({"lr": 0.25, "layers": {"count": 3}, "seed": 0, "new": True})
+        second.log_params({"lr": 0.125})
+
+    told = [line for line in capfd.readouterr().err.splitlines() if "other params" in line]
+    assert told == ["runcast: resumed with other params: layers/count, lr"]
+
+
 def test_resume_allow_begins_a_run_that_is_not_there(start: Start) -> None:
     """A job that may or may not be restarted can always say resume="allow"."""
     assert start(id="new", resume="allow").dir.is_dir()

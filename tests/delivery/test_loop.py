@@ -1,7 +1,7 @@
 """The loop carries every record to its tracker, exactly once, whatever the tracker does and whenever it dies."""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -676,3 +676,28 @@ def test_a_run_that_was_deleted_at_the_service_is_begun_anew(start: Begin, deliv
     assert [point[:3] for point in reading.points] == [("loss", 0.5, 0), ("loss", 0.25, 1), ("loss", 0.25, 1)]
     assert (reading.params, reading.artifacts, reading.status) == ({"lr": 0.5}, {"config.json"}, "finished")
     assert (state.points, state.refused, state.ids) == (3, {}, {"id": "another"})
+
+
+def test_two_equal_points_in_a_refused_batch_stay_two(start: Begin, deliver: Deliver) -> None:
+    """A batch that is refused is sent in halves; a half that has to be sent again does not take the other's points."""
+
+    class Both(MemoryTracker):
+        name = "both"
+        calls = 0
+
+        def log_metrics(self, points: Sequence[Point]) -> None:
+            self.calls += 1
+            if self.calls == 1:
+                raise FinalError("too large a request")
+            super().log_metrics(points)
+            if self.calls == 2:
+                raise RetryableError("the answer was lost")
+
+    with start() as run:
+        run.log({"a": 10}, step=0)
+        run.log({"a": 10, "b": -1}, step=0)
+
+    state = deliver(Both())
+
+    assert points_of(run, Both) == [("a", 10, 0), ("a", 10, 0), ("b", -1, 0)]
+    assert (state.points, state.refused) == (3, {})

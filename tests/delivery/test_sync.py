@@ -175,6 +175,23 @@ def test_a_service_that_refuses_is_asked_again(make_run: MakeRun, add_plain: Add
     assert results(mended) == {"plain": ("complete", 20, 20)}
 
 
+def test_what_a_service_refused_it_is_asked_to_take_again(
+    make_run: MakeRun, add_plain: AddPlain, set_mood: SetMood
+) -> None:
+    """Points that were refused are not given up: when the reason is gone, the next sync delivers them, and only them."""
+    directory = add_plain(make_run())
+    set_mood(directory, "no negative numbers")
+
+    refused = sync(directory, decide=decide)
+    set_mood(directory, "open")
+    mended = sync(directory, decide=decide)
+    again = sync(directory, decide=decide)
+
+    assert results(refused) == {"plain": ("complete", 19, 19)}
+    assert results(mended) == {"plain": ("complete", 1, 20)}
+    assert results(again) == {"plain": ("complete", 0, 20)}
+
+
 def test_two_syncs_at_once_do_not_deliver_twice(make_run: MakeRun, add_plain: AddPlain) -> None:
     """A tracker that another process delivers to is left to it."""
     directory = add_plain(make_run())

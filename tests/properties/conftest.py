@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import HealthCheck, settings
 
 PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "default")
-EXAMPLES = {"default": 50, "faults": int(os.environ.get("N", "8000"))}
+EXAMPLES = {"default": 50, "faults": int(os.environ.get("HYPOTHESIS_EXAMPLES", "8000"))}
 QUIET = (
     HealthCheck.too_slow,
     HealthCheck.data_too_large,

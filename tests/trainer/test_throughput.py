@@ -40,7 +40,8 @@ def test_tokens_are_counted_where_the_model_takes_tokens():
     """All of them, or with non_padding those that the attention mask has."""
     everything, without = counter(), counter(include_num_input_tokens_seen="non_padding")
     for one in (everything, without):
-        one.count([tokens(3, 5, padding=2), tokens(1, 4)])
+        one.count(tokens(3, 5, padding=2))
+        one.count(tokens(1, 4))
 
     assert everything.settle(1)["tokens"] == 19
     assert without.settle(1)["tokens"] == 13
@@ -56,7 +57,7 @@ def test_the_operations_of_a_token_model_are_six_per_parameter_and_token():
             self.embedding, self.layer = nn.Embedding(11, 4), nn.Linear(4, 2, bias=False)
 
     one = counter(Model(), peak=1e12, include_num_input_tokens_seen="non_padding")
-    one.count([tokens(3, 5, padding=2)])
+    one.count(tokens(3, 5, padding=2))
 
     assert one.settle(1)["flops"] == 6 * 8 * 15
     assert one.rates()["mfu"] > 0
@@ -66,7 +67,8 @@ def test_the_operations_of_any_other_model_are_counted_in_its_first_batch():
     """Forward, gradient of the weights, and of the inputs where there is a layer before."""
     model = nn.Sequential(nn.Linear(4, 8, bias=False), nn.Linear(8, 2, bias=False))
     one, batch = counter(model, peak=1e12), (torch.randn(3, 4), torch.zeros(3, 2))
-    one.count([batch, batch])
+    one.count(batch)
+    one.count(batch)
 
     with one.measure(batch):
         nn.functional.mse_loss(model(batch[0]), batch[1]).backward()
