@@ -22,6 +22,7 @@ FRAMEWORKS = {
     "transformers": Framework("train_transformers", SIX),
     "Lightning": Framework("train_lightning", ("tensorboard", "mlflow", "wandb", "comet_ml")),
     "Accelerate": Framework("train_accelerate", SIX),
+    "Ignite": Framework("train_ignite", ("tensorboard", "mlflow", "wandb", "clearml")),
 }
 
 

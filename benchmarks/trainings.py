@@ -18,6 +18,7 @@ IMPORTS = {
     "train_transformers": ("transformers.trainer", "runcast.callbacks.reporting"),
     "train_lightning": ("runcast.adapters.lightning",),
     "train_accelerate": ("runcast.adapters.accelerate",),
+    "train_ignite": ("runcast.adapters.ignite",),
 }
 Mark = Callable[[], None]
 
@@ -192,3 +193,49 @@ def train_accelerate(kind: str, trackers: list[str], steps: int, mark: Mark) -> 
         optimizer.step()
         accelerator.log({"loss": loss.item(), "lr": 1e-3}, step=step)
     accelerator.end_training()
+
+
+def train_ignite(kind: str, trackers: list[str], steps: int, mark: Mark) -> None:
+    """Train with an Engine of Ignite."""
+    import torch
+    from ignite.engine import Events, create_supervised_trainer
+    from ignite.handlers.base_logger import BaseLogger
+    from ignite.handlers.clearml_logger import ClearMLLogger
+    from ignite.handlers.mlflow_logger import MLflowLogger
+    from ignite.handlers.tensorboard_logger import TensorboardLogger
+    from ignite.handlers.wandb_logger import WandBLogger
+
+    from runcast.adapters.ignite import RuncastLogger
+
+    network = _network()
+    optimizer = torch.optim.SGD(network.parameters(), 1e-3)
+    loss = torch.nn.functional.cross_entropy
+    trainer = create_supervised_trainer(network, optimizer, loss, output_transform=lambda *made: made[-1])
+    trainer.add_event_handler(Events.ITERATION_STARTED, mark)
+    makers: dict[str, Callable[[], Any]] = {
+        "tensorboard": lambda: TensorboardLogger(log_dir="logs"),
+        "mlflow": lambda: MLflowLogger(tracking_uri="sqlite:///mlflow.db"),
+        "wandb": lambda: WandBLogger(project=PROJECT, mode="offline"),
+        "clearml": lambda: ClearMLLogger(project_name=PROJECT, task_name=PROJECT),
+    }
+
+    class Empty(BaseLogger):  # type: ignore[misc]
+        def _create_output_handler(self, *args: Any, **kwargs: Any) -> Callable[..., None]:
+            return lambda engine, logger, event: None
+
+        _create_opt_params_handler = _create_output_handler
+
+    loggers = {
+        "nothing": list,
+        "empty": lambda: [Empty()],
+        "theirs": lambda: [makers[name]() for name in trackers],
+        "ours": lambda: [RuncastLogger(trackers, project=PROJECT)],
+    }[kind]()
+    for logger in loggers:
+        logger.attach_output_handler(
+            trainer, Events.ITERATION_COMPLETED, tag="train", output_transform=lambda loss: {"loss": loss}
+        )
+        logger.attach_opt_params_handler(trainer, Events.ITERATION_COMPLETED, optimizer=optimizer)
+    trainer.run(_data(steps))
+    for logger in loggers:
+        logger.close()

@@ -23,7 +23,6 @@ from ignite.handlers.checkpoint import BaseSaveHandler
 from ignite.handlers.utils import global_step_from_engine
 
 from runcast.core.lasting import LastingRun
-from runcast.core.ranks import rank
 from runcast.core.run import Run
 from runcast.core.status import status_of
 
@@ -117,7 +116,8 @@ class OutputHandler(BaseOutputHandler):  # type: ignore[misc]
 
     def __call__(self, engine: Engine, logger: RuncastLogger, event_name: Any) -> None:
         """Log the values of now."""
-        if rank() != 0:
+        run = logger.run
+        if not _reports(run):
             return
         values: dict[str, Any] = {}
         if self.metric_names is not None:
@@ -127,7 +127,7 @@ class OutputHandler(BaseOutputHandler):  # type: ignore[misc]
             output = self.output_transform(engine.state.output)
             values |= output if isinstance(output, Mapping) else {"output": output}
         values |= {name: getattr(engine.state, name, None) for name in self.state_attributes or ()}
-        logger.run.log(dict(_spread(values, self.tag)), step=self.global_step_transform(engine, event_name))
+        run.log(dict(_spread(values, self.tag)), step=self.global_step_transform(engine, event_name))
 
 
 class OptimizerParamsHandler(BaseOptimizerParamsHandler):  # type: ignore[misc]
@@ -135,7 +135,7 @@ class OptimizerParamsHandler(BaseOptimizerParamsHandler):  # type: ignore[misc]
 
     def __call__(self, engine: Engine, logger: RuncastLogger, event_name: Any) -> None:
         """Log the parameters of now."""
-        if rank() == 0:
+        if _reports(logger.run):
             values = {f"group_{n}": group[self.param_name] for n, group in enumerate(self.optimizer.param_groups)}
             name = f"{self.tag}/{self.param_name}" if self.tag else self.param_name
             logger.run.log({name: values}, step=engine.state.get_event_attrib_value(event_name))
@@ -148,7 +148,7 @@ class WeightsScalarHandler(BaseWeightsScalarHandler):  # type: ignore[misc]
 
     def __call__(self, engine: Engine, logger: RuncastLogger, event_name: Any) -> None:
         """Log the numbers of now."""
-        if rank() == 0:
+        if _reports(logger.run):
             folder = f"{self.of}_{getattr(self.reduction, '__name__', 'reduced')}"
             values = {name.replace(".", "/"): self._number(weight) for name, weight in self.weights}
             name = f"{self.tag}/{folder}" if self.tag else folder
@@ -181,7 +181,7 @@ class RuncastSaver(BaseSaveHandler):  # type: ignore[misc]
 
     def __call__(self, checkpoint: Mapping[str, Any], filename: str, metadata: Mapping[str, Any] | None = None) -> None:
         """Save a checkpoint."""
-        if rank() == 0:
+        if _reports(self._logger.run):
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / filename
                 torch.save(checkpoint, path)
@@ -189,6 +189,11 @@ class RuncastSaver(BaseSaveHandler):  # type: ignore[misc]
 
     def remove(self, filename: str) -> None:
         """Keep it: trackers keep every version."""
+
+
+def _reports(run: Run) -> bool:
+    """Tell whether this is rank 0; a run that has ended counts what comes too late."""
+    return run.is_recording or run.status is not None
 
 
 def _spread(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
