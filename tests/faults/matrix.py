@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.faults.cell import Cell, Trial
 
-MODULES = ("trackers", "training", "starts")
+MODULES = ("trackers", "training", "starts", "world", "endurance", "properties")
 PEERS = "peers"  # not ours, and not expected to hold
 COLUMNS = (
     "part",
