@@ -51,7 +51,7 @@ def test_a_tracker_that_raises_does_not_keep_the_step_question_from_an_answer() 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["nothing", "theirs", "ours"])
+@pytest.mark.parametrize("kind", ["nothing", "empty", "theirs", "ours"])
 def test_a_training_is_timed_from_its_start_to_its_end(kind: str) -> None:
     """The frameworks question yields the step, the time to the first one, and that from the last one to the end."""
     answer = run_child(
