@@ -110,7 +110,7 @@ def load(path: Path) -> Report:
 
 def show(report: Report, console: Console) -> None:
     """Print a report to the terminal."""
-    for table in [*report.tables, _budgets(report)]:
+    for table in [*report.tables, *([_budgets(report)] if report.budgets else [])]:
         shown = RichTable(
             title=table.title,
             title_justify="left",
@@ -129,21 +129,21 @@ def show(report: Report, console: Console) -> None:
 def markdown(report: Report) -> str:
     """Write a report as Markdown."""
     parts = [_about(report)]
-    for table in [_budgets(report), *report.tables]:
+    for table in [*([_budgets(report)] if report.budgets else []), *report.tables]:
         lines = [f"### {table.title}", "", _row(table.columns), _row(["---", *["---:"] * (len(table.columns) - 1)])]
         lines += [_row(row) for row in table.rows]
         parts += ["\n".join(lines), *table.notes]
     return "\n\n".join(parts) + "\n"
 
 
-def write_into(path: Path, text: str) -> None:
+def write_into(path: Path, text: str, first: str = BEGIN, last: str = END) -> None:
     """Replace what stands between the markers of a page."""
     page = path.read_text(encoding="utf-8")
-    head, begin, rest = page.partition(BEGIN)
-    _, end, tail = rest.partition(END)
+    head, begin, rest = page.partition(first)
+    _, end, tail = rest.partition(last)
     if not (begin and end):
-        raise SystemExit(f"{path} has no {BEGIN} and {END}. Put both where the tables shall stand.")
-    path.write_text(f"{head}{BEGIN}\n\n{text}\n{END}{tail}", encoding="utf-8")
+        raise SystemExit(f"{path} has no {first} and {last}. Put both where the tables shall stand.")
+    path.write_text(f"{head}{first}\n\n{text}\n{last}{tail}", encoding="utf-8")
 
 
 def figure(value: float) -> str:

@@ -101,14 +101,19 @@ def busy_work(target_ms: float) -> Step:
 
 def training_step(target_ms: float) -> Step:
     """Return a step of a small PyTorch network (forward, backward, SGD) that is as wide as the time allows."""
+    return _network(fitting_width(_network, target_ms))
+
+
+def fitting_width(network: Callable[[int], Step], target_ms: float) -> int:
+    """Find the width at which the step of a network takes so many milliseconds."""
     low, high = 4, 4096
     while high - low > max(2, low // 32):
         middle = (low + high) // 2
-        if _step_ms(_network(middle)) < target_ms:
+        if _step_ms(network(middle)) < target_ms:
             low = middle
         else:
             high = middle
-    return _network(low)
+    return low
 
 
 def _network(width: int) -> Step:

@@ -61,4 +61,4 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    print(main())
+    print({name: round(value, 4) for name, value in main().items()})

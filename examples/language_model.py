@@ -61,13 +61,14 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
         n_head=2,
         bos_token_id=0,
         eos_token_id=0,
-        loss_type="ForCausalLM",
     )
+    model = transformers.GPT2LMHeadModel(config)
+    model.loss_type = "ForCausalLM"  # transformers does not find it from the name of this class, and says so
     args = TrainingArguments.from_command_line(
         [*SETTINGS.split(), *STEPS.split(), *(sys.argv[1:] if arguments is None else arguments)]
     )
     trainer = Trainer(
-        transformers.GPT2LMHeadModel(config),
+        model,
         args,
         data,
         torch.utils.data.Subset(data, range(0, len(data), 8)),
@@ -78,4 +79,4 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    print(main())
+    print({name: round(value, 4) for name, value in main().items()})

@@ -1,8 +1,10 @@
 """One training in two processes on the CPU.
 
-Gradients are averaged, one run is reported, all ranks end with the same weights.
+Gradients are averaged (DDP) or the whole training is sharded (FSDP2), one run is reported, all ranks end with the same
+weights.
 
 Run it with: torchrun --nproc-per-node 2 examples/two_processes.py
+Sharded:     torchrun --nproc-per-node 2 examples/two_processes.py --fsdp true
 """
 
 import sys
@@ -28,12 +30,14 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
     args = TrainingArguments.from_command_line([*SETTINGS.split(), *(sys.argv[1:] if arguments is None else arguments)])
     trainer = Trainer(nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10)), args, train, test)
     trainer.train()
-    checksums = trainer.ranks.gather(float(sum(parameter.detach().sum() for parameter in trainer.model.parameters())))
+    weights = [weight.full_tensor() if args.fsdp else weight for weight in trainer.model.parameters()]
+    checksums = trainer.ranks.gather(float(sum(weight.detach().sum() for weight in weights)))
     assert len(set(checksums)) == 1, checksums
     return trainer.evaluate()
 
 
 if __name__ == "__main__":
-    print(main())
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
+    result = main()
+    if torch.distributed.get_rank() == 0:
+        print({name: round(value, 4) for name, value in result.items()})
+    torch.distributed.destroy_process_group()

@@ -1,13 +1,16 @@
 """The benchmarks measure: every measuring process answers, at the smallest size, and the report says what it must."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("benchmarks", reason="the benchmarks are not part of the wheel")
 
-from benchmarks import report, start
-from benchmarks.harness import Failed, interleaved, run_child, spread
+from benchmarks import gpu, report, start
+from benchmarks.harness import ROOT, Failed, interleaved, run_child, spread
 
 LIGHT = ["tensorboard"]
 
@@ -48,6 +51,48 @@ def test_a_tracker_that_raises_does_not_keep_the_step_question_from_an_answer() 
     )
 
     assert [sorted(block) for block in answer["blocks"]] == [["with", "without"]]
+
+
+@pytest.mark.slow
+def test_the_same_training_is_timed_by_hand_and_with_ours() -> None:
+    """The trainers question yields the times of as many steps, block by block."""
+    answer = run_child("benchmarks.trainers:train", size=0.3, steps=5, rounds=2, subjects=["by hand", "runcast"])
+
+    assert {name: [len(block) for block in blocks] for name, blocks in answer.items()} == {
+        "by hand": [5, 5],
+        "runcast": [5, 5],
+    }
+
+
+@pytest.mark.slow
+def test_the_measurements_on_a_gpu_run_to_their_end_on_the_cpu(tmp_path: Path) -> None:
+    """All four trainers, compiled and not, with and without a tracker; the table lands between its markers."""
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{gpu.BEGIN}\n{gpu.END}\nbehind\n")
+    command = [sys.executable, "-m", "benchmarks.gpu", "--cpu", "--tiny", "--write", str(page)]
+
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=170)
+
+    assert done.returncode == 0, done.stderr
+    rows = [line.split(" | ") for line in page.read_text().splitlines() if line.startswith(("| eager", "| compiled"))]
+    assert [(row[0], row[1]) for row in rows] == [
+        (way, trainer)
+        for way in ("| eager, no tracker", "| compiled, tracked")
+        for trainer in ("by hand", "runcast", "transformers", "lightning")
+    ]
+    assert "the CPU alone" in page.read_text()
+    assert page.read_text().endswith("\nbehind\n")
+
+
+def test_without_a_gpu_nothing_is_measured_and_that_is_no_failure() -> None:
+    """It says so."""
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
+
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.gpu"], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+
+    assert (done.returncode, done.stdout.split(",")[0]) == (0, "There is no GPU here")
 
 
 @pytest.mark.slow

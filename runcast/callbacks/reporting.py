@@ -13,6 +13,7 @@ from typing import Any
 from runcast.core.console import warn
 from runcast.core.errors import OptionError
 from runcast.core.events import TrainerCallback, TrainerControl, TrainerState
+from runcast.core.identity import checkpoint_folder, continuation, write_identity
 from runcast.core.init import check_report_to, init
 from runcast.core.layout import RunDirectory
 from runcast.core.options import FALSE, TRUE
@@ -41,8 +42,10 @@ _ASKED_FOR_BY = {
 class ReportCallback(TrainerCallback):
     """Opens a run when there is something to report, logs what the trainer logs, finishes it with its true status.
 
-    An evaluation or a training after that goes on with the same run. So does a training that is resumed from a
-    checkpoint. Each trial of a hyper-parameter search is a run of its own, and all of them are one group.
+    An evaluation or a training after that goes on with the same run, unless `again="new"`. So does a training that is
+    resumed from a checkpoint: a small file `runcast.json` in it names the run and its ids in every tracker. Where the
+    run's folder is gone, or with `resume="never"`, it is a new run, with the param `resumed_from`. Each trial of a
+    hyper-parameter search is a run of its own, and all of them are one group.
 
     transformers has no event for an exception. One that nobody catches ends the run as "failed" (an interrupt:
     "killed") when the interpreter exits. One that the script catches is known only if it happens in a `with` block of
@@ -54,6 +57,8 @@ class ReportCallback(TrainerCallback):
         log_model: "end" (or True) keeps the best and the last checkpoint as artifacts when the training ends, "all"
             every checkpoint when it is saved. Default: what WANDB_LOG_MODEL, HF_MLFLOW_LOG_ARTIFACTS, COMET_LOG_ASSETS,
             CLEARML_LOG_MODEL and HF_DVCLIVE_LOG_MODEL ask for, each if its tracker is selected; else False.
+        again: What a second training of the same trainer is: "same" (the default), the same run, or "new", a run of its
+            own. An evaluation belongs to the training before it.
         options: The other arguments of `runcast.init`.
 
     Raises:
@@ -64,8 +69,18 @@ class ReportCallback(TrainerCallback):
     reports = True
 
     def __init__(
-        self, report_to: Any = ..., *, run: Run | None = None, log_model: bool | str | None = None, **options: Any
+        self,
+        report_to: Any = ...,
+        *,
+        run: Run | None = None,
+        log_model: bool | str | None = None,
+        again: str = "same",
+        **options: Any,
     ) -> None:
+        if again not in ("same", "new"):
+            raise OptionError(f"again={again!r} is unknown. Valid values are: same, new.")
+        self._again = again
+        self._came_from: Path | None = None
         self.run = run
         self.run_id: str | None = options.get("id")
         self._report_to = report_to
@@ -107,9 +122,11 @@ class ReportCallback(TrainerCallback):
         self, args: Any, state: TrainerState, control: TrainerControl, model: Any = None, **kwargs: Any
     ) -> None:
         """Open the run and log what was configured."""
-        self._choose_run(state)
-        run = self._open(args)
-        run.log_params(params_of(args, model) | ({} if self._trial is None else {"trial": self._trial}))
+        self._choose_run(args, state)
+        params = params_of(args, model) | ({} if self._trial is None else {"trial": self._trial})
+        if self._has_run:
+            self._open(args).log_params(params)
+        run = self._open(args, config=params)
         if self._log_model is None:
             self._kept = _asked_for(run)
         if type(state) is not TrainerState:
@@ -144,11 +161,20 @@ class ReportCallback(TrainerCallback):
         """Log the metrics of a prediction."""
         self._open(args).log(named(metrics), step=state.global_step)
 
+    def on_checkpoint_load(
+        self, args: Any, state: TrainerState, control: TrainerControl, checkpoint: Path, **kwargs: Any
+    ) -> None:
+        """Note which checkpoint the training is resumed from."""
+        self._came_from = checkpoint
+
     def on_save(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Keep the checkpoint as an artifact, if every one was asked for."""
-        self._checkpoint = checkpoint_of(args, state)
-        if self._kept == "all" and self._checkpoint is not None:
-            self._open(args).log_artifact(self._checkpoint, type="model")
+        """Lay the run's identity beside the checkpoint, and keep it as an artifact, if every one was asked for."""
+        run, self._checkpoint = self._open(args), checkpoint_of(args, state)
+        if self._checkpoint is None or not run.is_recording:
+            return
+        write_identity(run.identity(), self._checkpoint)
+        if self._kept == "all":
+            run.log_artifact(self._checkpoint, type="model")
 
     def on_train_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Note the best value, keep the checkpoints. Under transformers, which has no teardown, finish the run."""
@@ -170,8 +196,6 @@ class ReportCallback(TrainerCallback):
     ) -> None:
         """Remember how the training ends."""
         self._status, self._error = status_of(exception)
-        if isinstance(exception, SystemExit) and exception.code == 143:  # SIGTERM, see runcast/trainer/termination.py
-            self._status, self._error = "killed", None
 
     def teardown(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Finish the run."""
@@ -198,8 +222,12 @@ class ReportCallback(TrainerCallback):
     def _ignore(self, *args: Any, **kwargs: Any) -> None:
         pass
 
-    def _choose_run(self, state: TrainerState) -> None:
+    def _choose_run(self, args: Any, state: TrainerState) -> None:
         """Decide before a training whether it goes on with the run that there is, or is another one."""
+        if self._again == "new" and self._is_mine and self.run is not None and self.run.status is not None:
+            self._forget()
+        if self._came_from is None and state.global_step > 0:
+            self._came_from = checkpoint_folder(args, state)
         trial = dict(state.trial_params or {}) if state.is_hyper_param_search else None
         # A training that begins again without having ended has got another batch size, and is the same trial.
         if trial != self._trial or (trial is not None and self._left is None):
@@ -220,8 +248,12 @@ class ReportCallback(TrainerCallback):
         """Let the next run be another one."""
         self.run = self.run_id = None
 
-    def _open(self, args: Any) -> Run:
-        if self.run is None or (self._is_mine and self.run.status is not None):
+    @property
+    def _has_run(self) -> bool:
+        return self.run is not None and not (self._is_mine and self.run.status is not None)
+
+    def _open(self, args: Any, config: Any = None) -> Run:
+        if self.run is None or not self._has_run:
             project = getattr(args, "project", None)
             options = {
                 "project": None
@@ -234,9 +266,17 @@ class ReportCallback(TrainerCallback):
                 self._search = options.get("group") or self._search or options["name"] or random_name()
                 numbered = options["name"] and f"{options['name']}-{self._trials}"
                 options |= {"group": self._search, "name": self._trial_name or numbered}
-            if self.run_id is not None:
-                options |= {"id": self.run_id, "resume": "allow"}
-            self.run = init(report_to=self._report_to, **options)
+            if options.get("id") is not None:
+                options["id"] = self.run_id  # that of a trial has a number
+            if self.run is not None and self.run.id == self.run_id:
+                how: dict[str, Any] = {"id": self.run_id, "resume": "allow", "dir": self.run.dir.parent}
+                linked = None
+            else:
+                how, linked = continuation(self.run_id, self._came_from, options)
+            self.run = init(report_to=self._report_to, config=config, **options | how)
+            if linked is not None:
+                self.run.log_params({"resumed_from": linked})
+            self._came_from = None
             self.run_id = self.run.id
             self._status, self._error = "finished", None
         elif self._left is not None and self._watched is not None:

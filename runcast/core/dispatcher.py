@@ -12,12 +12,12 @@ _log = logging.getLogger("runcast.callbacks")
 # What the loop has begun, or is about to do: these switches go back to False before the callbacks are called (as in
 # transformers).
 _RESETS = {
-    "on_train_begin": ("should_training_stop",),
-    "on_epoch_begin": ("should_epoch_stop",),
-    "on_step_begin": ("should_log", "should_evaluate", "should_save"),
-    "on_evaluate": ("should_evaluate",),
-    "on_save": ("should_save",),
-    "on_log": ("should_log",),
+    "on_train_begin": {"should_training_stop": False},
+    "on_epoch_begin": {"should_epoch_stop": False},
+    "on_step_begin": {"should_log": False, "should_evaluate": False, "should_save": False},
+    "on_evaluate": {"should_evaluate": False},
+    "on_save": {"should_save": False},
+    "on_log": {"should_log": False},
 }
 # The ways out: each callback gets these, whatever another one does there, and nothing hides the exception that is on
 # its way.
@@ -136,14 +136,16 @@ class CallbackHandler:
             CallbackError: A callback that does not report raised; it names the callback and the hook.
             RuncastError: A callback raised it on purpose.
         """
-        for switch in _RESETS.get(event, ()):
-            setattr(control, switch, False)
+        if event in _RESETS:
+            vars(control).update(_RESETS[event])
         hooks = self._hooks[event]
-        for callback, hook in tuple(hooks) if hooks else ():
+        if not hooks:
+            return control
+        for callback, hook in tuple(hooks):
             try:
                 result = hook(args, state, control, **self.context, **kwargs)
-                if hasattr(result, "should_training_stop"):  # a function may return anything else; it means nothing
-                    control = result
+                if result is not None and hasattr(result, "should_training_stop"):
+                    control = result  # a function may return anything else; it means nothing
             except Exception as error:
                 name = getattr(callback, "name", type(callback).__name__)
                 if isinstance(error, RuncastError) and event not in _WAYS_OUT:

@@ -17,27 +17,30 @@ The loop, with each event at its place:
                 on_pre_optimizer_step
                 optimizer.step
                 on_optimizer_step
-                zero_grad
+                schedule the learning rate, zero the gradients
                 on_step_end
-                log, evaluate, save               as `control` says
+                log, evaluate, save
             on_epoch_end
-            log, evaluate, save                   as `control` says
+            log, evaluate, save
         on_train_end
+    log, evaluate, save:                          each only if `control` says so
+        log()
+        evaluate()
+        on_push_begin                             only if each save is pushed to a hub
+        on_save                                   only if the checkpoint is on disk
     log():
         on_log
     evaluate():
         on_evaluate_begin
         for batch in batches:
             on_prediction_step
-        on_evaluate                               after the log of the metrics
+        log()
+        on_evaluate
     predict():
         on_predict_begin
         for batch in batches:
             on_prediction_step
         on_predict
-    save:
-        on_push_begin                             only when it is pushed to a hub
-        on_save
     export():
         on_export_begin
         on_export_end

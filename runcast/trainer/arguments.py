@@ -4,19 +4,29 @@ A name that `transformers.TrainingArguments` has means the same here.
 """
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Annotated, Any
 
 from runcast.core.errors import OptionError
 from runcast.trainer import parsing
+from runcast.trainer.compatibility import AskedByCallbacks
 
 STRATEGIES = ("no", "steps", "epoch")
 SCHEDULERS = ("linear", "cosine", "polynomial", "constant", "constant_with_warmup", "inverse_sqrt")
 OPTIMIZERS = ("adamw_torch_fused", "adamw_torch", "adam", "sgd", "rmsprop", "adafactor")
+FSDP_SETTINGS = (
+    "transformer_layer_cls_to_wrap",
+    "min_num_params",
+    "reshard_after_forward",
+    "cpu_offload",
+)
 CHOICES = {
     "lr_scheduler_type": SCHEDULERS,
     "optim": OPTIMIZERS,
+    "include_num_input_tokens_seen": ("no", "all", "non_padding"),
+    "hub_strategy": ("end", "every_save", "checkpoint"),
     "logging_strategy": STRATEGIES,
     "eval_strategy": STRATEGIES,
     "save_strategy": (*STRATEGIES, "best"),
@@ -34,7 +44,7 @@ NOT_NEGATIVE = ("warmup_steps", "weight_decay", "max_grad_norm", "dataloader_num
 
 
 @dataclass(kw_only=True)
-class TrainingArguments:
+class TrainingArguments(AskedByCallbacks):
     """Holds the settings of a Trainer; checked when it is made, so that nothing wrong is found an hour later."""
 
     output_dir: Annotated[str, "Where checkpoints are written."] = "trainer_output"
@@ -76,6 +86,9 @@ class TrainingArguments:
         False
     )
     use_cpu: Annotated[bool, "Train on the CPU although there is a GPU."] = False
+    device: Annotated[
+        str | None, "The device to train on: cpu, cuda, cuda:1, xpu or mps; None takes the best there is."
+    ] = None
     seed: Annotated[int, "Seeds Python, NumPy and torch when the Trainer is made."] = 42
     data_seed: Annotated[int | None, "Seeds the order of the data; None takes seed."] = None
     full_determinism: Annotated[bool, "Use deterministic algorithms only; slower."] = False
@@ -125,14 +138,30 @@ class TrainingArguments:
     project: Annotated[str | None, "The project of the run."] = None
     run_name: Annotated[str | None, "The name of the run."] = None
     disable_tqdm: Annotated[bool, "Print the logs instead of drawing a progress bar."] = False
+    include_num_input_tokens_seen: Annotated[
+        str, "Log how many tokens were trained on: no, all, or non_padding (those that the attention mask has)."
+    ] = "no"
+
+    push_to_hub: Annotated[bool, "Push the model to the Hugging Face Hub, as hub_strategy says."] = False
+    hub_model_id: Annotated[str | None, "The repository to push to; None takes the name of output_dir."] = None
+    hub_strategy: Annotated[str, "Push at the end, at every_save, or then the whole checkpoint too."] = "every_save"
+    hub_token: Annotated[str | None, "The token to push with; None takes that of `hf auth login`."] = None
+    hub_private_repo: Annotated[bool | None, "Make the repository private; None as the account's default."] = None
 
     ddp_backend: Annotated[
         str | None, "The backend of torch.distributed; None takes nccl for cuda, xccl for xpu, gloo for the CPU."
     ] = None
     ddp_timeout: Annotated[int, "Seconds that a collective operation may take."] = 1800
     ddp_find_unused_parameters: Annotated[bool, "Let DDP look for parameters without a gradient."] = False
+    fsdp: Annotated[bool | None, "Shard weights, gradients and optimizer over the processes (FSDP2), not DDP."] = None
+    fsdp_config: Annotated[
+        dict[str, Any] | None,
+        "How to shard: transformer_layer_cls_to_wrap, min_num_params, reshard_after_forward, cpu_offload.",
+    ] = None
 
     def __post_init__(self) -> None:
+        counts = str(self.include_num_input_tokens_seen).lower()
+        self.include_num_input_tokens_seen = {"true": "all", "false": "no"}.get(counts, counts)
         for name in CHOICES:
             value = getattr(self, name)
             value = "no" if value is False and "no" in CHOICES[name] else str(getattr(value, "value", value)).lower()
@@ -161,6 +190,33 @@ class TrainingArguments:
         _require(
             self.save_total_limit is None or self.save_total_limit > 0,
             "save_total_limit must be positive, or None for all.",
+        )
+        _require(
+            not self.push_to_hub or self.hub_strategy == "end" or self.save_strategy != "steps" or self.save_steps >= 1,
+            f"push_to_hub=True at every save needs save_steps={self.save_steps!r} as a whole number, not as a share.",
+        )
+        self._settle_devices()
+
+    def _settle_devices(self) -> None:
+        kind = "cpu" if self.device is None else self.device.partition(":")[0]
+        _require(
+            self.device is None or re.fullmatch(r"(cpu|cuda|xpu|mps)(:\d+)?", self.device) is not None,
+            f"device={self.device!r} is unknown. Valid values are: cpu, cuda, xpu, mps, or one with a number: cuda:1.",
+        )
+        _require(
+            kind == "cpu" or not self.use_cpu,
+            f"use_cpu=True and device={self.device!r} contradict each other. Leave one of them out.",
+        )
+        if self.fsdp_config is not None:
+            unknown = [name for name in self.fsdp_config if name not in FSDP_SETTINGS]
+            _require(
+                not unknown,
+                f"fsdp_config has no {', '.join(map(repr, unknown))}. Valid names are: {', '.join(FSDP_SETTINGS)}.",
+            )
+            _require(bool(self.fsdp), "fsdp_config is given, but nothing is sharded. Set fsdp=True.")
+        _require(
+            not (self.fsdp and self.fp16),
+            "fsdp=True and fp16=True do not go together: the scaled loss is not sharded. Use bf16=True.",
         )
 
     def _settle_evaluation(self) -> None:
@@ -213,6 +269,7 @@ class TrainingArguments:
         """Return the settings by name."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         values["report_to"] = "default" if self.report_to is ... else str(self.report_to)
+        values["hub_token"] = None if self.hub_token is None else "<HUB_TOKEN>"  # a secret belongs into no file
         return values
 
 

@@ -3,6 +3,7 @@
 checkpoint-<step>/
     model.safetensors        the weights, under their own names
     optimizer.pt scheduler.pt scaler.pt
+    model-shards/ optimizer-shards/    instead of the two, with fsdp=True: safetensors, one of each process
     rank-<n>.pt              of each process: random numbers, position in the data, sums between two logs
     trainer_state.json       as transformers writes it
     training_args.json

@@ -46,7 +46,7 @@ def make_loader(
     sampler = None
     if iterable:
         data = data if isinstance(data, IterableDataset) else _Stream(data)
-        data = _Shard(data, ranks) if ranks.size > 1 else data
+        data = RankStream(data, ranks, even=train) if ranks.size > 1 else data
     elif ranks.size > 1 and not train:
         data = RankSlice(data, range(len(data) * ranks.rank // ranks.size, len(data) * (ranks.rank + 1) // ranks.size))
     elif ranks.size > 1:
@@ -62,7 +62,7 @@ def make_loader(
         collate_fn=collate or collate_examples,
         drop_last=train and args.dataloader_drop_last,
         num_workers=workers,
-        pin_memory=args.dataloader_pin_memory and device.type == "cuda",
+        pin_memory=args.dataloader_pin_memory and device.type in ("cuda", "xpu"),
         persistent_workers=args.dataloader_persistent_workers and workers > 0,
         prefetch_factor=args.dataloader_prefetch_factor if workers else None,
     )
@@ -103,14 +103,31 @@ def set_epoch(loader: DataLoader[Any], args: TrainingArguments, epoch: int) -> N
             part.set_epoch(epoch)
 
 
-def continue_epoch(loader: DataLoader[Any], skip: int) -> tuple[Iterator[Any], Callable[[], object]]:
+def stateful_source(loader: DataLoader[Any]) -> Any | None:
+    """Find what knows its own position in the data (`state_dict` and `load_state_dict`): the loader or its stream."""
+    stream = loader.dataset if loader.num_workers == 0 else None
+    while isinstance(stream, RankStream | _Stream):
+        stream = stream.source
+    for source in (loader, stream):
+        if hasattr(source, "state_dict") and hasattr(source, "load_state_dict"):
+            return source
+    return None
+
+
+def continue_epoch(
+    loader: DataLoader[Any], skip: int, state: Mapping[str, Any] | None = None
+) -> tuple[Iterator[Any], Callable[[], object]]:
     """Iterate over what an epoch has behind its first *skip* batches.
 
-    Examples of a map-style dataset are skipped without being read.
+    Examples of a map-style dataset are skipped without being read. So are those of a stream that has a *state* of its
+    own; any other stream has to be read up to the position.
 
     The function that comes with the iterator draws the order of the epoch. Call it while the random numbers are those
     of the beginning of the epoch.
     """
+    if state is not None and (source := stateful_source(loader)) is not None:
+        source.load_state_dict(state)
+        return iter(loader), lambda: None
     if loader.batch_sampler is None or isinstance(loader.dataset, IterableDataset):
         batches = iter(loader)
         return batches, lambda: collections.deque(itertools.islice(batches, skip), maxlen=0)
@@ -159,6 +176,10 @@ def in_groups(batches: Iterator[Any], size: int) -> Iterator[list[Any]]:
 
     Reads nothing ahead.
     """
+    if size == 1:
+        for batch in batches:
+            yield [batch]
+        return
     while group := list(itertools.islice(batches, size)):
         yield group
 
@@ -204,20 +225,28 @@ class _Stream(IterableDataset[Any]):  # type: ignore[misc]
     """Makes a dataset of anything that can be iterated."""
 
     def __init__(self, source: Iterable[Any]) -> None:
-        self._source = source
+        self.source = source
 
     def __iter__(self) -> Iterator[Any]:
-        return iter(self._source)
+        return iter(self.source)
 
 
-class _Shard(IterableDataset[Any]):  # type: ignore[misc]
-    """Takes each rank's own examples of a stream, as many for each rank."""
+class RankStream(IterableDataset[Any]):  # type: ignore[misc]
+    """Takes each rank's own examples of a stream in turn; `even` leaves out a rest that is not enough for all."""
 
-    def __init__(self, source: IterableDataset[Any], ranks: Ranks) -> None:
-        self._source = source
+    def __init__(self, source: IterableDataset[Any], ranks: Ranks, *, even: bool) -> None:
+        self.source = source
         self._ranks = ranks
+        self._even = even
+
+    def set_epoch(self, epoch: int) -> None:
+        """Tell the source the epoch, if it wants to know."""
+        if hasattr(self.source, "set_epoch"):
+            self.source.set_epoch(epoch)
 
     def __iter__(self) -> Iterator[Any]:
-        source = iter(self._source)
-        while len(group := list(itertools.islice(source, self._ranks.size))) == self._ranks.size:
-            yield group[self._ranks.rank]
+        source = iter(self.source)
+        rank, size = self._ranks.rank, self._ranks.size
+        while len(group := list(itertools.islice(source, size))) == size or (group and not self._even):
+            if rank < len(group):
+                yield group[rank]

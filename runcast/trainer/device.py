@@ -4,39 +4,59 @@ import contextlib
 import dataclasses
 import os
 import random
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, TypeVar
 
 import torch
 
 from runcast.core.errors import OptionError
 from runcast.trainer.arguments import TrainingArguments
 
+Part = TypeVar("Part")
+
 
 def pick_device(args: TrainingArguments) -> torch.device:
     """Choose cuda, xpu, mps or cpu: what there is, in this order; under torchrun, the local rank's own.
 
     Raises:
-        OptionError: The precision that was asked for cannot be had there.
+        OptionError: The device or the precision that was asked for cannot be had.
     """
-    device = torch.device("cpu")
-    if not args.use_cpu and (accelerator := torch.accelerator.current_accelerator(check_available=True)) is not None:
-        device = accelerator
-        if device.type in ("cuda", "xpu"):
-            index = int(os.environ.get("LOCAL_RANK", 0))
-            count = torch.accelerator.device_count()
-            if index >= count:
-                shown = f"this machine shows {count} {device.type} devices"
-                raise OptionError(
-                    f"LOCAL_RANK is {index}, but {shown}. Start no more processes: torchrun --nproc-per-node {count}"
-                )
-            device = torch.device(device.type, index)
-            torch.accelerator.set_device_index(index)
+    asked = "cpu" if args.use_cpu else args.device
+    best = torch.accelerator.current_accelerator(check_available=True)
+    device = torch.device(asked) if asked is not None else best or torch.device("cpu")
+    if device.type != "cpu" and (best is None or best.type != device.type):
+        raise OptionError(_not_there(str(asked), best))
+    if device.type in ("cuda", "xpu"):
+        count = torch.accelerator.device_count()
+        shown = f"this machine shows {count} {device.type} devices"
+        index = int(os.environ.get("LOCAL_RANK", 0)) if device.index is None else device.index
+        if index >= count and device.index is None:
+            raise OptionError(
+                f"LOCAL_RANK is {index}, but {shown}. Start no more processes: torchrun --nproc-per-node {count}"
+            )
+        if index >= count:
+            raise OptionError(f"device={asked!r}, but {shown}. They are counted from 0.")
+        device = torch.device(device.type, index)
+        torch.accelerator.set_device_index(index)
     if args.fp16 and device.type == "cpu":
         raise OptionError("fp16=True needs a GPU, and none is used here. Use bf16=True, which a CPU has too.")
     if args.bf16 and device.type == "cuda" and not torch.cuda.is_bf16_supported():
         raise OptionError(f"bf16=True, but {torch.cuda.get_device_name(device)} has no bfloat16. Use fp16=True.")
     return device
+
+
+def _not_there(wanted: str, found: torch.device | None) -> str:
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
+    why = (
+        f"torch {torch.__version__} is built without CUDA"
+        if wanted.startswith("cuda") and torch.version.cuda is None
+        else f"torch finds {'none' if found is None else f'only {found.type}'} here"
+    )
+    seen = "" if hidden is None else f" CUDA_VISIBLE_DEVICES is {hidden!r}."
+    return (
+        f"device={wanted!r} was asked for, but {why}.{seen} Leave device out to train on what there is, or look at "
+        "what `nvidia-smi` and `python -m torch.utils.collect_env` say."
+    )
 
 
 def autocast(args: TrainingArguments, device: torch.device) -> Any:
@@ -78,3 +98,65 @@ def to_device(batch: Any, device: torch.device) -> Any:
             batch, **{f.name: to_device(getattr(batch, f.name), device) for f in dataclasses.fields(batch) if f.init}
         )
     return batch
+
+
+class Mover:
+    """Moves batches to the device: on a stream of its own where it has streams, so that copies overlap with computing.
+
+    A batch that is not pinned, or is on a device already, is moved as well, without the overlap.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._streams = getattr(torch, device.type) if device.type in ("cuda", "xpu") else None
+        self._stream = None if self._streams is None else self._streams.Stream(device)
+
+    @property
+    def overlaps(self) -> bool:
+        """Tell whether copies run beside the computation."""
+        return self._stream is not None
+
+    def send(self, batch: Any) -> Callable[[], Any]:
+        """Start the copy of a batch. The function that is returned gives it to the computation.
+
+        Nothing waits on the host: the stream of the computation waits for that of the copy.
+        """
+        if self._device.type == "cpu":
+            return lambda: batch
+        if self._streams is None or any(tensor.device.type != "cpu" for tensor in tensors_of(batch)):
+            moved = to_device(batch, self._device)
+            return lambda: moved
+        with self._streams.stream(self._stream):
+            moved = to_device(batch, self._device)
+        copied = self._stream.record_event()  # type: ignore[union-attr]
+
+        def receive() -> Any:
+            computing = self._streams.current_stream(self._device)  # type: ignore[union-attr]
+            computing.wait_event(copied)
+            for tensor in tensors_of(moved):
+                tensor.record_stream(computing)  # its memory is not given to a later copy while it is computed with
+            return moved
+
+        return receive
+
+
+def sent_ahead(groups: Iterable[list[Part]], send: Callable[[Part], Callable[[], Part]], ahead: int) -> Iterator[Any]:
+    """Yield groups of (batch on the host, batch on the device), with so many groups sent before they are wanted."""
+    waiting: list[list[tuple[Part, Callable[[], Part]]]] = []
+    for group in groups:
+        waiting.append([(batch, send(batch)) for batch in group])
+        if len(waiting) > ahead:
+            yield [(batch, receive()) for batch, receive in waiting.pop(0)]
+    for rest in waiting:
+        yield [(batch, receive()) for batch, receive in rest]
+
+
+def tensors_of(batch: Any) -> Iterator[torch.Tensor]:
+    """Yield the tensors of a batch, however nested."""
+    if isinstance(batch, torch.Tensor):
+        yield batch
+    elif dataclasses.is_dataclass(batch) and not isinstance(batch, type):
+        yield from tensors_of(list(vars(batch).values()))
+    elif isinstance(batch, Mapping | list | tuple):
+        for part in batch.values() if isinstance(batch, Mapping) else batch:
+            yield from tensors_of(part)

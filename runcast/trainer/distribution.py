@@ -1,7 +1,7 @@
-"""Several processes, one training: torch.distributed under torchrun, DDP, and nothing home-made.
+"""Several processes, one training: torch.distributed under torchrun, DDP or FSDP2, and nothing home-made.
 
-Every process runs the same Trainer. They meet in DDP's gradient average, in the sums of an evaluation, and where a
-checkpoint is written.
+Every process runs the same Trainer. They meet in the average of the gradients, in the sums of an evaluation, and where
+a checkpoint is written.
 """
 
 import contextlib
@@ -15,6 +15,7 @@ import torch
 from torch import distributed, nn
 
 from runcast.core.errors import OptionError
+from runcast.trainer import sharding
 from runcast.trainer.arguments import TrainingArguments
 
 BACKENDS = {"cuda": "nccl", "xpu": "xccl", "cpu": "gloo"}
@@ -71,8 +72,10 @@ def join_job(args: TrainingArguments, device: torch.device) -> Ranks:
     size = int(os.environ.get("WORLD_SIZE", 1))
     if distributed.is_available() and distributed.is_initialized():
         return Ranks(distributed.get_rank(), distributed.get_world_size(), int(os.environ.get("LOCAL_RANK", 0)))
-    if size == 1:
+    if size == 1 and not args.fsdp:
         return Ranks()
+    if "MASTER_ADDR" not in os.environ:
+        raise OptionError("fsdp=True shards over processes. Start them with: torchrun --nproc-per-node 2 train.py")
     if device.type not in BACKENDS and args.ddp_backend is None:
         raise OptionError(f"Several processes cannot train on {device.type}. Use use_cpu=True, or one process.")
     distributed.init_process_group(
@@ -82,8 +85,12 @@ def join_job(args: TrainingArguments, device: torch.device) -> Ranks:
 
 
 def wrap(model: nn.Module, args: TrainingArguments, device: torch.device, ranks: Ranks) -> nn.Module:
-    """Compile the model and let DDP average its gradients, as far as asked for."""
-    if ranks.size > 1:
+    """Bring the model to the device; shard it, or let DDP average its gradients, and compile it, as asked for."""
+    if args.fsdp:
+        sharding.shard(model, args, device, ranks.size, ranks.rank)
+    else:
+        model.to(device)
+    if ranks.size > 1 and not args.fsdp:
         ids = None if device.type == "cpu" else [device]
         model = nn.parallel.DistributedDataParallel(
             model, device_ids=ids, find_unused_parameters=args.ddp_find_unused_parameters
@@ -94,7 +101,9 @@ def wrap(model: nn.Module, args: TrainingArguments, device: torch.device, ranks:
     return model
 
 
-def accumulating(model: nn.Module, more_to_come: bool) -> contextlib.AbstractContextManager[Any]:
-    """Keep DDP from averaging the gradients of all but the last batch of a step."""
-    no_sync = getattr(getattr(model, "_orig_mod", model), "no_sync", None)
-    return no_sync() if more_to_come and no_sync is not None else contextlib.nullcontext()
+def accumulating(model: nn.Module) -> contextlib.AbstractContextManager[Any]:
+    """Keep the gradients of a batch from being averaged over the processes: another one of the same step follows."""
+    inner: Any = getattr(model, "_orig_mod", model)
+    if sharding.is_sharded(inner):
+        return sharding.accumulating(inner)
+    return inner.no_sync() if hasattr(inner, "no_sync") else contextlib.nullcontext()

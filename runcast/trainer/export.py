@@ -10,26 +10,41 @@ import torch
 from torch import nn
 
 from runcast.core.errors import OptionError
+from runcast.trainer.distribution import Ranks
 from runcast.trainer.forward import LABELS
+from runcast.trainer.sharding import is_sharded, whole_weights
 
 SUFFIXES = {"safetensors": ".safetensors", "torch": ".pt2", "onnx": ".onnx"}
 
 
-def export_model(model: nn.Module, path: Path, format: str, batch: Any = None) -> Path:
+def export_model(model: nn.Module, path: Path, format: str, batch: Any = None, ranks: Ranks | None = None) -> Path:
     """Write the model to a file; `batch` shows torch.export and ONNX what goes into it, in any number of examples.
+
+    Of several processes the first one writes. All must call it where the model is sharded.
 
     Raises:
         OptionError: The format is unknown, what it needs is not installed, or there is no batch.
     """
+    leads = ranks is None or ranks.rank == 0
     if format not in SUFFIXES:
         raise OptionError(f"format={format!r} is unknown. Valid values are: {', '.join(SUFFIXES)}.")
     path = path if path.suffix else path.with_suffix(SUFFIXES[format])
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if leads:
+        path.parent.mkdir(parents=True, exist_ok=True)
     if format == "safetensors":
-        from safetensors.torch import save_model
+        from safetensors.torch import save_file, save_model
 
-        save_model(model, str(path), metadata={"format": "pt"})
+        weights = whole_weights(model) if is_sharded(model) else None
+        if leads and weights is not None:
+            save_file(weights, str(path), metadata={"format": "pt"})
+        elif leads:
+            save_model(model, str(path), metadata={"format": "pt"})
         return path
+    if is_sharded(model):
+        raise OptionError(
+            f"format={format!r} needs the whole model in one process. Call save_model(folder), load the weights into "
+            "the model in a program of one process, and export it there."
+        )
     if format == "onnx" and importlib.util.find_spec("onnxscript") is None:
         raise OptionError(
             "Exporting to ONNX needs onnxscript, which is not installed. Install it with: pip install onnx onnxscript"
@@ -39,6 +54,8 @@ def export_model(model: nn.Module, path: Path, format: str, batch: Any = None) -
             f"format={format!r} needs to see a batch, and the Trainer has no dataset. Give one: export(path, format, "
             "batch=...)."
         )
+    if not leads:
+        return path
     args, named = _inputs(batch)
     shapes = _any_number_of_examples(args, named)
     was_training = model.training

@@ -30,6 +30,7 @@ class Keeper:
         """Write a checkpoint; return whether it is there. What cannot be written costs a message, not the training."""
         trainer, state = self._trainer, self._trainer.state
         target = self._root / f"checkpoint-{state.global_step}"
+        training.settle()
         older = state.best_model_checkpoint
         if state.best_global_step == state.global_step:
             state.best_model_checkpoint = str(target)

@@ -43,10 +43,14 @@ def train_loop(trainer: "Trainer", training: "Training") -> None:
 
 def log_evaluate_save(trainer: "Trainer", training: "Training") -> None:
     """Do what the callbacks asked for."""
-    control = trainer.control
-    if control.should_log and training.has_news:
+    if trainer.control.should_log and training.has_news:
         trainer.log(training.news())  # on_log
-    if control.should_evaluate:
-        trainer.keeper.judge(trainer.evaluate())  # on_evaluate_begin, on_prediction_step, on_log, on_evaluate
-    if trainer.control.should_save and trainer.keeper.save(training):
-        trainer.event("on_save")
+    if not (trainer.control.should_evaluate or trainer.control.should_save):
+        return
+    with training.throughput.paused():
+        if trainer.control.should_evaluate:
+            trainer.keeper.judge(trainer.evaluate())  # on_evaluate_begin, on_prediction_step, on_log, on_evaluate
+        if trainer.control.should_save and trainer.keeper.save(training):
+            if trainer.args.push_to_hub and trainer.args.hub_strategy != "end":
+                trainer.event("on_push_begin")
+            trainer.event("on_save")

@@ -31,6 +31,21 @@ def make_optimizer(model: nn.Module, args: TrainingArguments) -> torch.optim.Opt
     return classes[args.optim](groups, lr=args.learning_rate, **args.optim_args or {})
 
 
+def belongs_to(optimizer: torch.optim.Optimizer | None, model: nn.Module) -> torch.optim.Optimizer | None:
+    """Return the optimizer, if it would change this model.
+
+    Raises:
+        OptionError: It holds none of the model's parameters.
+    """
+    mine = {id(parameter) for parameter in model.parameters()}
+    if optimizer is not None and not any(id(p) in mine for group in optimizer.param_groups for p in group["params"]):
+        raise OptionError(
+            "The optimizer has none of the model's parameters, so it would train nothing. Make it of the model that "
+            "the Trainer is given; with fsdp=True, let the arguments name it, as sharding makes new parameters."
+        )
+    return optimizer
+
+
 def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Split the parameters that are trained into those with weight decay and those without (biases, normalisation.
 

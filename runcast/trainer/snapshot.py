@@ -12,21 +12,40 @@ from torch import nn
 
 from runcast.core.errors import CheckpointError
 from runcast.core.events import TrainerState
+from runcast.trainer import sharding
 from runcast.trainer.checkpoint import load_tensors, save_tensors, verify, write_manifest
 
 if TYPE_CHECKING:
     from runcast.trainer.training import Training
 
 
-def save_weights(model: nn.Module, folder: Path) -> None:
-    """Write the weights, and a transformers model's configuration, so that `from_pretrained(folder)` reads them too."""
-    from safetensors import SafetensorError
-    from safetensors.torch import save_model
+def save_weights(model: nn.Module, folder: Path, weights: dict[str, torch.Tensor] | None = None) -> None:
+    """Write the weights, and a transformers model's configuration, so that `from_pretrained(folder)` reads them too.
 
+    Args:
+        model: The model.
+        folder: Where to.
+        weights: Those of a sharded model, gathered; by default the model's own.
+
+    Raises:
+        OSError: They cannot be written.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file, save_model
+
+    path, metadata = str(folder / "model.safetensors"), {"format": "pt"}
     try:
-        save_model(model, str(folder / "model.safetensors"), metadata={"format": "pt"})
+        if weights is None:
+            save_model(model, path, metadata=metadata)
+        else:
+            save_file(weights, path, metadata=metadata)
     except SafetensorError as error:  # what safetensors makes of a full disk
         raise OSError(f"model.safetensors: {error}") from error
+    save_config(model, folder)
+
+
+def save_config(model: nn.Module, folder: Path) -> None:
+    """Write the configuration of a transformers model."""
     for name in ("config", "generation_config"):
         part: Any = getattr(model, name, None)
         if hasattr(part, "save_pretrained"):
@@ -49,7 +68,15 @@ def load_weights(model: nn.Module, folder: Path, shapes: Mapping[str, list[int]]
             f"The checkpoint {folder} is of another model: {len(other)} weights differ: {listed}. Build the model as "
             "it was."
         )
-    load_model(model, str(folder / "model.safetensors"), device=str(next(model.parameters()).device))
+    if (folder / sharding.WEIGHTS).is_dir():
+        sharding.load_shards(model, None, {}, folder)
+    elif sharding.is_sharded(model):
+        raise CheckpointError(
+            f"The weights in {folder} are whole, and this model is sharded. Load them into the model before the "
+            "Trainer shards it, and train without resuming."
+        )
+    else:
+        load_model(model, str(folder / "model.safetensors"), device=str(next(model.parameters()).device))
 
 
 def shapes_of(model: nn.Module) -> dict[str, list[int]]:
@@ -65,19 +92,26 @@ def save_training(training: "Training", folder: Path) -> None:
 
 
 def _save_own(training: "Training", folder: Path) -> None:
-    if not training.trainer.args.save_only_model:
-        save_tensors(
-            {"rng": random_state(training.device), **training.position()}, folder / f"rank-{training.ranks.rank}.pt"
-        )
+    model, only_model = training.trainer.model, training.trainer.args.save_only_model
+    shards: dict[str, Any] = {}
+    if sharding.is_sharded(model):
+        settings = sharding.save_shards(model, None if only_model else training.optimizer, folder)
+        shards = {"optimizer": settings, "buffers": sharding.own_buffers(model)}
+    if not only_model:
+        own = {"rng": random_state(training.device), "shards": shards, **training.position()}
+        save_tensors(own, folder / f"rank-{training.ranks.rank}.pt")
 
 
 def _save_common(training: "Training", folder: Path) -> None:
     trainer = training.trainer
-    save_weights(trainer.model, folder)
+    if sharding.is_sharded(trainer.model):
+        save_config(trainer.model, folder)
+    else:
+        save_weights(trainer.model, folder)
     if hasattr(trainer.processing_class, "save_pretrained"):
         trainer.processing_class.save_pretrained(folder)
     if not trainer.args.save_only_model:
-        for name, part in training.stateful().items():
+        for name, part in _whole_parts(training).items():
             save_tensors(part.state_dict(), folder / f"{name}.pt")
     trainer.state.stateful_callbacks = trainer.callback_handler.states()
     trainer.state.save_to_json(folder / "trainer_state.json")
@@ -106,8 +140,16 @@ def load_training(training: "Training", folder: Path) -> dict[str, Any]:
             else f"was written by {manifest['world_size']} processes"
         )
         raise CheckpointError(f"One cannot resume from {folder} with {ranks.size} processes: it {why}.")
+    is_sharded = (folder / sharding.WEIGHTS).is_dir()
+    if is_sharded != sharding.is_sharded(trainer.model):
+        was, fix = ("sharded", "Set fsdp=True") if is_sharded else ("not sharded", "Leave fsdp out")
+        raise CheckpointError(f"The training that wrote {folder} was {was}, and this one is not so. {fix}.")
+    position: dict[str, Any] = load_tensors(folder / f"rank-{ranks.rank}.pt")
     load_weights(trainer.model, folder, manifest["shapes"])
-    for name, part in training.stateful().items():
+    if is_sharded:
+        sharding.load_shards(trainer.model, training.optimizer, position["shards"]["optimizer"], folder)
+        sharding.set_own_buffers(trainer.model, position["shards"]["buffers"])
+    for name, part in _whole_parts(training).items():
         try:
             part.load_state_dict(load_tensors(folder / f"{name}.pt", training.device if name == "optimizer" else "cpu"))
         except (ValueError, KeyError) as error:
@@ -118,8 +160,13 @@ def load_training(training: "Training", folder: Path) -> dict[str, Any]:
     trainer.state = TrainerState.load_from_json(folder / "trainer_state.json")
     if trainer.args.restore_callback_states_from_checkpoint:
         trainer.callback_handler.load_states(trainer.state.stateful_callbacks)
-    position: dict[str, Any] = load_tensors(folder / f"rank-{ranks.rank}.pt")
     return position
+
+
+def _whole_parts(training: "Training") -> dict[str, Any]:
+    """Name the parts that one process writes for all: without the optimizer of a sharded model."""
+    sharded = sharding.is_sharded(training.trainer.model)
+    return {name: part for name, part in training.stateful().items() if name != "optimizer" or not sharded}
 
 
 def random_state(device: torch.device) -> dict[str, Any]:

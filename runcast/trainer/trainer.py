@@ -10,8 +10,6 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from runcast.callbacks.flow import DefaultFlowCallback
-from runcast.callbacks.progress import PrinterCallback, ProgressCallback
 from runcast.callbacks.reporting import ReportCallback
 from runcast.core.dispatcher import CallbackHandler
 from runcast.core.errors import OptionError
@@ -19,16 +17,18 @@ from runcast.core.events import TrainerControl, TrainerState
 from runcast.core.run import Run
 from runcast.trainer.arguments import TrainingArguments
 from runcast.trainer.data import make_loader
+from runcast.trainer.defaults import with_defaults
 from runcast.trainer.device import autocast, pick_device, set_seed, to_device
 from runcast.trainer.distribution import join_job, wrap
 from runcast.trainer.evaluation import EvalPrediction, PredictionOutput, evaluation_loop
+from runcast.trainer.explanations import explained
 from runcast.trainer.export import export_model
 from runcast.trainer.forward import Forward
 from runcast.trainer.keeper import Keeper
 from runcast.trainer.loop import train_loop
-from runcast.trainer.snapshot import load_training
-from runcast.trainer.termination import TerminationCallback
-from runcast.trainer.training import Training, out_of_memory
+from runcast.trainer.sharding import whole_weights
+from runcast.trainer.snapshot import load_training, save_weights
+from runcast.trainer.training import Training
 
 
 class TrainOutput(NamedTuple):
@@ -72,6 +72,11 @@ class Trainer:
         if not isinstance(model, nn.Module):
             raise OptionError(f"model is a {type(model).__name__}, not a torch.nn.Module.")
         self.args = args or TrainingArguments()
+        if self.args.eval_strategy != "no" and eval_dataset is None:
+            raise OptionError(
+                f"eval_strategy={self.args.eval_strategy!r}, but there is no eval dataset. Give the Trainer one: "
+                "Trainer(..., eval_dataset=...), or set eval_strategy='no'."
+            )
         set_seed(self.args)
         if self.args.gradient_checkpointing:
             if not hasattr(model, "gradient_checkpointing_enable"):
@@ -82,7 +87,7 @@ class Trainer:
             model.gradient_checkpointing_enable()
         self.device = pick_device(self.args)
         self.ranks = join_job(self.args, self.device)
-        self.model = model.to(self.device)
+        self.model = model
         self.wrapped_model = wrap(self.model, self.args, self.device, self.ranks)
         self.autocast = autocast(self.args, self.device)
         self.forward = Forward(model, self.args.label_names, compute_loss)
@@ -99,8 +104,10 @@ class Trainer:
         self.keeper = Keeper(self)
         self._inside = False
         self._training: Training | None = None
+        self.last_batch: Any = None
+        self.is_evaluating = False
         self.callback_handler = CallbackHandler(
-            self._with_defaults(list(callbacks or ())),
+            with_defaults(list(callbacks or ()), self.args, self.ranks, self.device),
             model=self.model,
             processing_class=processing_class,
             optimizer=self.optimizer,
@@ -132,10 +139,7 @@ class Trainer:
             if checkpoint is not None:
                 self.event("on_checkpoint_load", checkpoint=checkpoint)
             self.wrapped_model.train()
-            try:
-                train_loop(self, training)
-            except torch.OutOfMemoryError as error:
-                raise torch.OutOfMemoryError(out_of_memory(self, error)) from error
+            train_loop(self, training)
         return TrainOutput(self.state.global_step, training.metrics["train_loss"], training.metrics)
 
     def evaluate(self, eval_dataset: Any = None, metric_key_prefix: str = "eval") -> dict[str, float]:
@@ -175,7 +179,7 @@ class Trainer:
             ):
                 batch = self.forward.accepted(next(iter(self._eval_loader(data))))
             written = export_model(
-                self.model, Path(path), format, None if batch is None else to_device(batch, self.device)
+                self.model, Path(path), format, None if batch is None else to_device(batch, self.device), self.ranks
             )
             self.event("on_export_end", path=written, format=format)
         return written
@@ -185,21 +189,23 @@ class Trainer:
     def log(self, logs: dict[str, Any]) -> None:
         """Give values to every callback that logs or reports, at the current step."""
         logs["epoch"] = self.state.epoch
+        if self.args.include_num_input_tokens_seen != "no":
+            logs["num_input_tokens_seen"] = self.state.num_input_tokens_seen
         self.state.log_history.append({**logs, "step": self.state.global_step})
         self.event("on_log", logs=logs)
 
     def save_model(self, output_dir: str | os.PathLike[str] | None = None) -> Path:
-        """Write the weights as safetensors (and the configuration of a transformers model) and return the folder."""
-        from safetensors.torch import save_model
+        """Write the weights as safetensors (and the configuration of a transformers model) and return the folder.
 
+        The first process writes; with fsdp=True all must call it, as each has a part.
+        """
         folder = Path(output_dir or self.args.output_dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        if hasattr(self.model, "save_pretrained"):
-            self.model.save_pretrained(folder)
-        else:
-            save_model(self.model, str(folder / "model.safetensors"))
-        if hasattr(self.processing_class, "save_pretrained"):
-            self.processing_class.save_pretrained(folder)
+        weights = whole_weights(self.model) if self.args.fsdp else None
+        if self.ranks.rank == 0:
+            folder.mkdir(parents=True, exist_ok=True)
+            save_weights(self.model, folder, weights)
+            if hasattr(self.processing_class, "save_pretrained"):
+                self.processing_class.save_pretrained(folder)
         return folder
 
     # Callbacks
@@ -235,22 +241,6 @@ class Trainer:
 
     # Parts
 
-    def _with_defaults(self, callbacks: list[Any]) -> list[Any]:
-        """Put the flow before the user's callbacks, reporting and display behind them, unless they bring their own."""
-        brings = [callback if isinstance(callback, type) else type(callback) for callback in callbacks]
-        chosen: list[Any] = (
-            [] if any(issubclass(kind, DefaultFlowCallback) for kind in brings) else [DefaultFlowCallback]
-        )
-        chosen += callbacks
-        if not any(issubclass(kind, ReportCallback) for kind in brings):
-            report = ReportCallback(self.args.report_to, project=self.args.project, name=self.args.run_name)
-            chosen += [report] if report.is_on else []
-        if self.args.enable_jit_checkpoint:
-            chosen.append(TerminationCallback(self.ranks, self.device))
-        if not any(issubclass(kind, ProgressCallback | PrinterCallback) for kind in brings):
-            chosen.append(PrinterCallback if self.args.disable_tqdm else ProgressCallback)
-        return chosen
-
     def _eval_loader(self, data: Any) -> DataLoader[Any]:
         return make_loader(
             data, self.args, train=False, device=self.device, collate=self.data_collator, ranks=self.ranks
@@ -273,12 +263,15 @@ class Trainer:
         self._inside = True
         try:
             yield
-        except BaseException as error:
+        except BaseException as caught:
+            error = explained(self, caught)
             self.control.should_save = False
             self.event("on_exception", exception=error)
             if self.control.should_save and self._training is not None and self.keeper.save(self._training):
                 self.event("on_save")
+            if error is not caught:
+                raise error from caught
             raise
         finally:
             self.event("teardown")
-            self._inside, self._training = False, None
+            self._inside, self.is_evaluating, self._training, self.last_batch = False, False, None, None

@@ -2,19 +2,28 @@
 
 import logging
 import math
-import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 
 from runcast.core.errors import OptionError
-from runcast.trainer.data import continue_epoch, in_groups, length_of, make_loader, set_epoch, steps_of
-from runcast.trainer.device import to_device
+from runcast.trainer.data import (
+    continue_epoch,
+    in_groups,
+    length_of,
+    make_loader,
+    set_epoch,
+    stateful_source,
+    steps_of,
+)
+from runcast.trainer.device import Mover, sent_ahead
 from runcast.trainer.distribution import accumulating
-from runcast.trainer.forward import count_items, example_count, has_token_labels
-from runcast.trainer.optimization import make_optimizer, make_scheduler
+from runcast.trainer.explanations import no_loss
+from runcast.trainer.forward import count_items, has_token_labels
+from runcast.trainer.optimization import belongs_to, make_optimizer, make_scheduler
 from runcast.trainer.snapshot import random_state, set_random_state
+from runcast.trainer.throughput import Throughput
 
 if TYPE_CHECKING:
     from runcast.trainer.trainer import Trainer
@@ -43,7 +52,7 @@ class Training:
         self.batches_per_epoch = length_of(self.loader)
         self.max_steps, self.epochs = steps_of(self.batches_per_epoch, args)
         self.model = trainer.wrapped_model
-        self.optimizer = trainer.optimizer or make_optimizer(trainer.model, args)
+        self.optimizer = belongs_to(trainer.optimizer, trainer.model) or make_optimizer(trainer.model, args)
         self.scheduler = trainer.lr_scheduler or make_scheduler(self.optimizer, args, self.max_steps)
         self._scaler = torch.amp.GradScaler(self.device.type) if args.fp16 else None
         self._parameters = [parameter for parameter in trainer.model.parameters() if parameter.requires_grad]
@@ -56,8 +65,11 @@ class Training:
         self._learning_rate = args.learning_rate
         self._loss_total = 0.0
         self._logged_step = self._first_step = 0
-        self._examples = self._logged_examples = 0
-        self._began = self._logged_at = time.perf_counter()
+        self._earlier = (0, 0.0)  # tokens and floating-point operations before this session
+        self._mover = Mover(self.device)
+        self._in_plain_precision = not (args.bf16 or args.fp16)
+        self._weighs_tokens = args.average_tokens_across_devices and self.ranks.size > 1
+        self.throughput = Throughput(trainer.model, args, self.device, self.ranks)
         self.metrics: dict[str, float] = {}
 
     # The steps
@@ -72,7 +84,11 @@ class Training:
             self._resumed = None
 
     def steps_of_epoch(self) -> Iterator[list[Any]]:
-        """Yield the batches of each optimizer step of the epoch, or of what is left of it; reads nothing ahead."""
+        """Yield the batches of each optimizer step of the epoch, or of what is left of it, on host and device.
+
+        Where worker processes read the data, the copy of the next step's batches runs beside this step. Otherwise
+        nothing is read ahead, so that the random numbers are drawn in the order of the steps.
+        """
         resumed, self._resumed = self._resumed, None
         if resumed is None:
             self._epoch_rng = random_state(self.device)
@@ -80,10 +96,14 @@ class Training:
         else:
             self._epoch_rng = resumed["epoch_rng"]
             set_random_state(self._epoch_rng, self.device)
-            batches, draw_order = continue_epoch(self.loader, self._batches_seen)
+            batches, draw_order = continue_epoch(self.loader, self._batches_seen, resumed.get("data"))
             draw_order()
             set_random_state(resumed["rng"], self.device)
-        return in_groups(batches, self.trainer.args.gradient_accumulation_steps)
+        groups = in_groups(batches, self.trainer.args.gradient_accumulation_steps)
+        if self.device.type == "cpu":
+            return ([(batch, batch) for batch in group] for group in groups)
+        ahead = self._mover.overlaps and self.loader.num_workers > 0 and stateful_source(self.loader) is None
+        return sent_ahead(groups, self._mover.send, int(ahead))
 
     def end_epoch(self) -> None:
         """Leave the epoch: a checkpoint that is written from here on continues with the next one."""
@@ -92,38 +112,50 @@ class Training:
         self._batches_seen = 0
 
     def shares(self, batches: list[Any]) -> list[tuple[Any, Share]]:
-        """Move the batches to the device, each with its share of the step's loss.
-
-        That of its items among all, as one big batch would weigh it.
-        """
+        """Give each batch its share of the step's loss: that of its items, as one big batch would weigh them."""
         trainer, ranks = self.trainer, self.ranks
-        self._examples += sum(map(example_count, batches))
-        tokens = has_token_labels(batches[0], trainer.args.label_names)
-        shares: list[Share] = [None]
-        if len(batches) > 1 or (ranks.size > 1 and tokens):
-            items = [
-                count_items(batch, trainer.args.label_names, shifted=trainer.predicts_next_token) for batch in batches
-            ]
-            if ranks.size > 1 and trainer.args.average_tokens_across_devices:
-                total = ranks.total(torch.tensor(float(sum(items)), device=self.device)).clamp(min=1.0)
-                shares = [count * ranks.size / total for count in items]
-            else:
-                shares = [count / max(sum(items), 1) for count in items]
-        if self.device.type != "cpu":
-            batches = [to_device(batch, self.device) for batch in batches]
-        return list(zip(batches, shares, strict=True))
+        trainer.last_batch, on_device = batches[0]
+        for batch, _ in batches:
+            self.throughput.count(batch)
+        if len(batches) == 1 and not (
+            self._weighs_tokens and has_token_labels(trainer.last_batch, trainer.args.label_names)
+        ):
+            return [(on_device, None)]
+        host = [pair[0] for pair in batches]
+        items = [count_items(batch, trainer.args.label_names, shifted=trainer.predicts_next_token) for batch in host]
+        total: Any = sum(items)
+        shares: list[Share]
+        if self._weighs_tokens:
+            total = ranks.total(torch.as_tensor(total, dtype=torch.float32).to(self.device)).clamp(min=1.0)
+            shares = [count * ranks.size / total for count in items]
+        else:
+            total = total.clamp(min=1) if isinstance(total, torch.Tensor) else max(total, 1)
+            shares = [count / total for count in items]
+        return [(pair[1], share) for pair, share in zip(batches, shares, strict=True)]
 
     def forward_backward(self, batch: Any, share: Share, *, more_to_come: bool) -> None:
         """Add the gradients of a batch to those of the step."""
+        if self.throughput.must_measure:
+            with self.throughput.measure(batch):
+                self._compute(batch, share)
+        elif more_to_come:
+            with accumulating(self.model):
+                self._compute(batch, share)
+        else:
+            self._compute(batch, share)
+
+    def _compute(self, batch: Any, share: Share) -> None:
         trainer = self.trainer
-        with accumulating(self.model, more_to_come):
+        if self._in_plain_precision:
+            loss = trainer.forward(self.model, batch).loss
+        else:
             with trainer.autocast:
                 loss = trainer.forward(self.model, batch).loss
-            if loss is None or loss.ndim or not loss.requires_grad:
-                raise OptionError(_no_loss(loss))
-            if share is not None:
-                loss = loss * share
-            (loss if self._scaler is None else self._scaler.scale(loss)).backward()
+        if loss is None or loss.ndim or not loss.requires_grad:
+            raise OptionError(no_loss(loss))
+        if share is not None:
+            loss = loss * share
+        (loss if self._scaler is None else self._scaler.scale(loss)).backward()
         self._loss_sum += loss.detach()
 
     def clip_gradients(self) -> None:
@@ -163,22 +195,16 @@ class Training:
 
     def news(self) -> dict[str, float]:
         """Read what the device has summed up since the last log: here, and only here, a training step waits for it."""
-        step, now = self.trainer.state.global_step, time.perf_counter()
-        sums = torch.stack(
-            (
-                self._loss_sum,
-                self._loss_sum.new_zeros(()) if self._grad_norm is None else self._grad_norm.to(self._loss_sum),
-            )
-        )
+        step, norm = self.trainer.state.global_step, self._grad_norm
+        if norm is not None:
+            norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
+        sums = torch.stack((self._loss_sum, self._loss_sum.new_zeros(()) if norm is None else norm.to(self._loss_sum)))
         loss, grad_norm = (self.ranks.total(sums) / self.ranks.size).tolist()
-        steps, seconds = step - self._logged_step, max(now - self._logged_at, 1e-9)
-        logs = {"loss": loss / steps, "learning_rate": self._learning_rate}
-        if self._grad_norm is not None:
+        logs = {"loss": loss / (step - self._logged_step), "learning_rate": self._learning_rate}
+        if norm is not None:
             logs["grad_norm"] = grad_norm
-        logs["steps_per_second"] = steps / seconds
-        logs["samples_per_second"] = (self._examples - self._logged_examples) * self.ranks.size / seconds
-        if self.device.type == "cuda":
-            logs["memory_gib"] = torch.cuda.max_memory_allocated(self.device) / 2**30
+        self.settle()
+        logs |= self.throughput.rates()
         if not math.isfinite(loss) and math.isfinite(self._loss_total):
             _log.warning(
                 "The loss is %s since step %d. Look at the data and the learning rate; TerminateOnNaNCallback would "
@@ -188,20 +214,25 @@ class Training:
             )
         self._loss_total += loss
         self._loss_sum.zero_()
-        self._logged_step, self._logged_at, self._logged_examples = step, now, self._examples
+        self._logged_step = step
         return logs
+
+    def settle(self) -> None:
+        """Bring the counters of the state up to date, over all processes."""
+        state = self.trainer.state
+        totals = self.throughput.settle(state.global_step - self._first_step)
+        state.num_input_tokens_seen = self._earlier[0] + int(totals["tokens"])
+        state.total_flos = self._earlier[1] + totals["flops"]
 
     def finish(self) -> None:
         """Log what the training was as a whole, and load the best weights if asked."""
         trainer = self.trainer
         self._loss_total += float(self.ranks.total(self._loss_sum)) / self.ranks.size
-        steps, seconds = trainer.state.global_step - self._first_step, time.perf_counter() - self._began
-        self.metrics = {
-            "train_runtime": seconds,
-            "train_samples_per_second": self._examples * self.ranks.size / seconds,
-            "train_steps_per_second": steps / seconds,
-            "train_loss": self._loss_total / max(trainer.state.global_step, 1),
-        }
+        self.settle()
+        self.metrics = self.throughput.summary()
+        if trainer.state.total_flos:
+            self.metrics["total_flos"] = trainer.state.total_flos
+        self.metrics["train_loss"] = self._loss_total / max(trainer.state.global_step, 1)
         trainer.log(dict(self.metrics))
         if trainer.args.load_best_model_at_end:
             trainer.keeper.load_best()
@@ -215,7 +246,9 @@ class Training:
 
     def position(self) -> dict[str, Any]:
         """Say how far the training is, in data and logs."""
+        source = stateful_source(self.loader)
         return {
+            "data": None if source is None or not self._batches_seen else source.state_dict(),
             "epoch": self._epoch,
             "batches": self._batches_seen,
             "epoch_rng": self._epoch_rng,
@@ -235,28 +268,4 @@ class Training:
         self._loss_sum.copy_(position["loss_sum"])
         self._loss_total, self._logged_step = position["loss_total"], position["logged_step"]
         self._first_step = self.trainer.state.global_step
-
-
-def out_of_memory(trainer: "Trainer", error: BaseException) -> str:
-    """Say where the memory ran out and what to try."""
-    args = trainer.args
-    advice = (
-        "a smaller per_device_train_batch_size with more gradient_accumulation_steps, bf16=True, "
-        "or gradient_checkpointing=True"
-    )
-    where = f"at step {trainer.state.global_step + 1}, with batches of {args.per_device_train_batch_size}"
-    return f"Out of memory {where}. Try {advice}. {error}"
-
-
-def _no_loss(loss: torch.Tensor | None) -> str:
-    if loss is None:
-        return (
-            "The model returned no loss, and none could be computed. Give labels with each batch, "
-            "or compute_loss=function(outputs, labels)."
-        )
-    if loss.ndim:
-        return f"The loss has the shape {tuple(loss.shape)}, but must be one number. Reduce it: loss.mean()"
-    return (
-        "The loss does not require a gradient, so nothing would be learned. It was detached, "
-        "computed under no_grad, or all parameters are frozen."
-    )
+        self._earlier = (self.trainer.state.num_input_tokens_seen, self.trainer.state.total_flos)

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 SCRIPT = """
 import json, os, sys
@@ -28,82 +29,124 @@ class Data(torch.utils.data.Dataset):
 class Net(nn.Module):
     def __init__(self):
         super().__init__()
-        torch.manual_seed(0)
+        torch.manual_seed(int(os.environ["RANK"]))  # the first process's weights are those of all
         self.linear = nn.Linear(4, 2)
     def forward(self, x):
         return self.linear(x)
 
+class DeepNet(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(int(os.environ["RANK"]))
+        self.blocks = nn.ModuleList([nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5), nn.ReLU(), nn.Dropout(0.1), nn.Linear(5, 4))])
+        self.linear = nn.Linear(4, 2)
+    def forward(self, x):
+        return self.linear(self.blocks[0](x))
+
 class Interrupt(TrainerCallback):
     def on_save(self, args, state, control, **kwargs):
-        if state.global_step == 3 and mode == "interrupt":
+        if state.global_step == 3:
             raise KeyboardInterrupt
 
-out, mode, accumulation = sys.argv[1], sys.argv[2], int(sys.argv[3])
-size = int(os.environ["WORLD_SIZE"])
-args = TrainingArguments(
-    output_dir=out, num_train_epochs=2, per_device_train_batch_size=8 // size, gradient_accumulation_steps=accumulation,
-    learning_rate=0.1, optim="sgd",
-    logging_steps=2, save_strategy="steps", save_steps=3, use_cpu=True, disable_tqdm=True, report_to="none", eval_strategy="epoch",
-)
-report = ReportCallback("none", dir=out + "/runs")
-seen = []
-def metrics(result):
-    seen.append(result.label_ids.tolist())
-    return {"count": len(result.label_ids)}
-trainer = Trainer(Net(), args, Data(48), Data(13), compute_metrics=metrics, callbacks=[report, Interrupt])
-try:
-    trainer.train(resume_from_checkpoint="last" if mode == "resume" else None)
-except KeyboardInterrupt:
-    os._exit(0)
-rank = int(os.environ.get("RANK", 0))
-with open(f"{out}/rank-{rank}.json", "w") as file:
-    weights = [value.tolist() for value in trainer.model.state_dict().values()]
-    evals = [entry for entry in trainer.state.log_history if "eval_loss" in entry]
-    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-    json.dump({"weights": weights, "count": evals[-1]["eval_count"], "eval_loss": evals[-1]["eval_loss"], "labels": seen[-1], "losses": losses}, file)
+out, modes, sharded = sys.argv[1], sys.argv[2].split(","), "sharded" in sys.argv
+size, rank = int(os.environ["WORLD_SIZE"]), int(os.environ["RANK"])
+
+def run(mode, folder):
+    seen = []
+    def metrics(result):
+        seen.append(result.label_ids.tolist())
+        return {"count": len(result.label_ids)}
+    args = TrainingArguments(
+        output_dir=folder, num_train_epochs=2, per_device_train_batch_size=8 // size, gradient_accumulation_steps=2,
+        learning_rate=0.01 if sharded else 0.1, optim="adamw_torch_fused" if sharded else "sgd", fsdp=sharded,
+        logging_steps=2, save_strategy="steps", save_steps=3, use_cpu=True, disable_tqdm=True, report_to="none", eval_strategy="epoch",
+    )
+    report = ReportCallback("none", dir=folder + "/runs")
+    callbacks = [report, Interrupt] if mode == "interrupt" else [report]
+    trainer = Trainer(DeepNet() if sharded else Net(), args, Data(48), Data(13), compute_metrics=metrics, callbacks=callbacks)
+    try:
+        trainer.train(resume_from_checkpoint="last" if mode == "resume" else None)
+    except KeyboardInterrupt:
+        return
+    if sharded:
+        trainer.save_model(folder + "/model")
+        trainer.export(folder + "/exported")
+        trainer.evaluate(torch.utils.data.Subset(Data(48), range(9)))  # 5 and 4 in batches of 8, 3 and 2 in batches of 2
+        stream = type("Stream", (torch.utils.data.IterableDataset,), {"__iter__": lambda self: iter(Data(7))})()
+        trainer.evaluate(stream)
+    with open(f"{folder}/{mode}-{rank}.json", "w") as file:
+        weights = [(value.to_local() if hasattr(value, "to_local") else value).tolist() for value in trainer.model.state_dict().values()]
+        evals = [entry for entry in trainer.state.log_history if "eval_loss" in entry]
+        losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+        json.dump({"weights": weights, "count": evals[-1]["eval_count"], "eval_loss": evals[-1]["eval_loss"], "labels": seen[-1], "losses": losses}, file)
+
+for mode in modes:
+    run(mode, out + ("/whole" if mode == "whole" else "/parts"))
 """
 
 
-def train(folder, processes, mode="whole", accumulation=1):
-    """Run the script in so many processes; return what each rank ended with."""
-    folder.mkdir(exist_ok=True)
+def train(folder, processes, modes, *more):
+    """Run the script in so many processes; return a function that reads what each rank ended with in a mode."""
     script = folder / "train.py"
     script.write_text(SCRIPT)
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
     environment = os.environ | {"PYTHONPATH": os.getcwd(), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [*launcher, str(script), str(folder), mode, str(accumulation)],
-        env=environment,
-        capture_output=True,
-        timeout=150,
+        [*launcher, str(script), str(folder), modes, *more], env=environment, capture_output=True, timeout=170
     )
     assert done.returncode == 0, done.stderr.decode()[-3000:]
-    return [json.loads(path.read_text()) for path in sorted(folder.glob("rank-*.json"))]
+    return lambda mode: [json.loads(path.read_text()) for path in sorted(folder.glob(f"*/{mode}-*.json"))]
+
+
+def numbers(count):
+    """Return what the script trains on."""
+    return torch.randn(count, 4, generator=torch.Generator().manual_seed(1))
 
 
 @pytest.mark.slow
 def test_two_ranks_have_the_same_weights_metrics_and_one_run(tmp_path):
-    """Gradients are averaged, evaluation is shared and joined in order, one run is written, and a resumed training is the uninterrupted one."""
-    first, second = train(tmp_path / "whole", 2, accumulation=2)
+    """Gradients are averaged, evaluation is shared and joined in order, one run is written, and a resumed training is the uninterrupted one, by as many processes."""
+    ended = train(tmp_path, 2, "whole,interrupt,resume")
 
+    first, second = ended("whole")
     assert first == second
     assert first["count"] == 13
-    generator = torch.Generator().manual_seed(1)
-    assert first["labels"] == (torch.randn(13, 4, generator=generator).sum(1) > 0).long().tolist()
+    assert first["labels"] == (numbers(13).sum(1) > 0).long().tolist()
     assert len(list((tmp_path / "whole" / "runs").iterdir())) == 1
 
-    train(tmp_path / "parts", 2, "interrupt", accumulation=2)
     assert (tmp_path / "parts" / "checkpoint-3" / "rank-1.pt").exists()
-    resumed = train(tmp_path / "parts", 2, "resume", accumulation=2)
-
-    assert [rank["weights"] for rank in resumed] == [first["weights"]] * 2
-    assert resumed[0]["losses"] == first["losses"]
-
-
-@pytest.mark.slow
-def test_a_checkpoint_of_two_processes_is_refused_by_three_but_not_misread(tmp_path):
-    """The number of processes is part of a position in the data."""
-    train(tmp_path, 2, "interrupt")
+    assert [rank["weights"] for rank in ended("resume")] == [first["weights"]] * 2
+    assert ended("resume")[0]["losses"] == first["losses"]
 
     with pytest.raises(AssertionError, match="was written by 2 processes"):
         train(tmp_path, 3, "resume")
+
+
+@pytest.mark.slow
+def test_a_sharded_training_is_resumed_bit_identically_and_its_weights_are_written_whole(tmp_path):
+    """With fsdp=True each rank holds and saves its part, without any pickled code; evaluation, export and a resumed training work as with DDP."""
+    ended = train(tmp_path, 2, "whole,interrupt,resume", "sharded")
+
+    first, second = ended("whole")
+    assert [len(rank["weights"][0]) for rank in (first, second)] == [3, 2]  # of five rows
+    assert first["labels"] == second["labels"] == (numbers(7).sum(1) > 0).long().tolist()
+    assert first["count"] == 7
+
+    checkpoint = tmp_path / "parts" / "checkpoint-3"
+    assert {path.name for path in checkpoint.iterdir()} == {
+        "checkpoint.json",
+        "model-shards",
+        "optimizer-shards",
+        "rank-0.pt",
+        "rank-1.pt",
+        "scheduler.pt",
+        "trainer_state.json",
+        "training_args.json",
+    }
+    assert {path.suffix for path in checkpoint.glob("*-shards/*")} == {".safetensors"}
+    assert [rank["weights"] for rank in ended("resume")] == [first["weights"], second["weights"]]
+    assert ended("resume")[0]["losses"] == first["losses"]
+
+    whole = load_file(tmp_path / "whole" / "model" / "model.safetensors")
+    assert torch.equal(whole["blocks.0.0.weight"], torch.tensor(first["weights"][0] + second["weights"][0]))
+    assert whole.keys() == load_file(tmp_path / "whole" / "exported.safetensors").keys()

@@ -236,55 +236,11 @@ def test_a_broken_callback_ends_the_training_with_its_name(make):
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
 
 
-def test_out_of_memory_says_where_and_what_to_try(make):
-    """The type stays, for those who catch it."""
-
-    def exhaust(outputs, labels):
-        raise torch.OutOfMemoryError("CUDA out of memory.")
-
-    with pytest.raises(
-        torch.OutOfMemoryError, match=r"at step 1, with batches of 8\. Try a smaller per_device_train_batch_size"
-    ):
-        make(compute_loss=exhaust).train()
-
-
 def test_a_loss_that_is_no_number_is_told_once(make, caplog):
     """Training goes on; who wants it to stop takes TerminateOnNaNCallback."""
     make(compute_loss=lambda outputs, labels: outputs.sum() * float("nan"), max_steps=4, logging_steps=1).train()
 
     assert [record.message[:16] for record in caplog.records] == ["The loss is nan "]
-
-
-@pytest.mark.parametrize("format", ["safetensors", "torch"])
-def test_an_exported_model_gives_the_same_answers(make, tmp_path, format):
-    """With its events, and for any number of examples."""
-    seen = []
-    trainer = make(
-        callbacks=[
-            (event, lambda *a, path, **about: seen.append((path.name, about["format"])))
-            for event in ("on_export_begin", "on_export_end")
-        ]
-    )
-
-    path = trainer.export(tmp_path / "model", format)
-
-    images = make.Digits(3).images
-    model = make.Net().eval()
-    if format == "torch":
-        exported = torch.export.load(path).module()
-        torch.testing.assert_close(exported(image=images), trainer.model.eval()(images))
-    else:
-        from safetensors.torch import load_model
-
-        load_model(model, path)
-        torch.testing.assert_close(model(images), trainer.model.eval()(images))
-    assert seen == [("model", format), (path.name, format)]
-
-
-def test_an_unknown_format_is_refused(make, tmp_path):
-    """The valid ones are listed."""
-    with pytest.raises(OptionError, match="Valid values are: safetensors, torch, onnx"):
-        make().export(tmp_path / "model", "pickle")
 
 
 SCRIPT = """

@@ -1,6 +1,8 @@
 """Callbacks of transformers run in our Trainer, ours in theirs, and both see the same training."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,7 +17,7 @@ from runcast.callbacks.rates import LearningRateCallback, ReduceLROnPlateauCallb
 from runcast.callbacks.reporting import ReportCallback
 from runcast.callbacks.saving import ModelCheckpointCallback
 from runcast.callbacks.stopping import EarlyStoppingCallback, TerminateOnNaNCallback
-from runcast.core.events import EVENTS, TrainerCallback
+from runcast.core.events import EVENTS, TrainerCallback, TrainerState
 from runcast.trainer.arguments import TrainingArguments
 from runcast.trainer.trainer import Trainer
 
@@ -64,7 +66,7 @@ SETTINGS = {
 }
 
 
-def theirs(folder, callbacks, **settings):
+def theirs(folder, callbacks, resume=None, **settings):
     """Train with transformers; return the trainer."""
     args = transformers.TrainingArguments(
         output_dir=str(folder), report_to="none", disable_tqdm=True, dataloader_pin_memory=False, **SETTINGS | settings
@@ -73,11 +75,11 @@ def theirs(folder, callbacks, **settings):
         Model(), args, train_dataset=Examples(20), eval_dataset=Examples(8), callbacks=callbacks
     )
     trainer.remove_callback(transformers.PrinterCallback)
-    trainer.train()
+    trainer.train(resume_from_checkpoint=resume and str(resume))
     return trainer
 
 
-def ours(folder, callbacks, **settings):
+def ours(folder, callbacks, resume=None, **settings):
     """Train the same with ours; return the trainer."""
     args = TrainingArguments(output_dir=str(folder), report_to="none", **SETTINGS | settings)
     quiet = (
@@ -86,7 +88,7 @@ def ours(folder, callbacks, **settings):
         else [ProgressCallback(Console(quiet=True))]
     )
     trainer = Trainer(Model(), args, Examples(20), Examples(8), callbacks=[*callbacks, *quiet])
-    trainer.train()
+    trainer.train(resume_from_checkpoint=resume)
     return trainer
 
 
@@ -109,16 +111,93 @@ def tracer(base):
     return kind(), trace
 
 
-def test_both_trainers_announce_the_same_events(tmp_path):
-    """The same order, steps, epochs and switches, with accumulation, evaluation by steps and saving by epochs."""
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"eval_strategy": "epoch", "logging_strategy": "epoch", "save_strategy": "steps", "save_steps": 4},
+        {"logging_first_step": True, "eval_on_start": True, "eval_steps": 2, "eval_delay": 3, "save_strategy": "no"},
+        {"max_steps": 5, "gradient_accumulation_steps": 3, "logging_steps": 1, "eval_steps": 0.4},
+        {"num_train_epochs": 1.5, "gradient_accumulation_steps": 1, "save_strategy": "no", "eval_strategy": "no"},
+        {"save_strategy": "best", "metric_for_best_model": "loss", "load_best_model_at_end": True},
+        {"dataloader_drop_last": True, "per_device_train_batch_size": 8, "logging_steps": 0.5},
+    ],
+    ids=lambda settings: " ".join(settings) or "by steps and epochs",
+)
+def test_both_trainers_announce_the_same_events(tmp_path, settings):
+    """The same order, steps, epochs and switches, however one accumulates, logs, evaluates, saves and stops."""
     their_callback, their_trace = tracer(transformers.TrainerCallback)
     our_callback, our_trace = tracer(TrainerCallback)
 
-    theirs(tmp_path / "theirs", [their_callback])
-    ours(tmp_path / "ours", [our_callback])
+    theirs(tmp_path / "theirs", [their_callback], **settings)
+    ours(tmp_path / "ours", [our_callback], **settings)
 
     assert [entry[:3] for entry in our_trace] == [entry[:3] for entry in their_trace]
     assert [entry[3] for entry in our_trace] == [entry[3] for entry in their_trace]
+
+
+def resumed(tmp_path, step):
+    """Train with both, and resume both from their own checkpoint of a step; return both traces of the resumed ones."""
+    settings = {"save_strategy": "steps", "save_steps": 1}
+    traces = []
+    for base, train in ((transformers.TrainerCallback, theirs), (TrainerCallback, ours)):
+        folder = tmp_path / train.__name__
+        train(folder, [], **settings)
+        callback, trace = tracer(base)
+        traces.append(trace)
+        train(folder, [callback], resume=folder / f"checkpoint-{step}", **settings)
+    return traces
+
+
+def test_both_announce_the_same_events_when_they_resume(tmp_path):
+    """From the same step inside an epoch, to the same end."""
+    in_theirs, in_ours = resumed(tmp_path, 1)
+
+    assert [entry[:4] for entry in in_ours] == [entry[:4] for entry in in_theirs]
+
+
+def test_an_epoch_that_was_interrupted_at_its_last_step_is_ended_in_ours(tmp_path):
+    """Its checkpoint was written before its end was announced. Transformers never announces it, nor evaluates there."""
+    in_theirs, in_ours = ([entry[0] for entry in trace] for trace in resumed(tmp_path, 3))
+
+    assert in_theirs[:3] == ["on_init_end", "on_train_begin", "on_epoch_begin"]
+    assert in_ours == [*in_theirs[:3], "on_epoch_end", *in_theirs[2:]]
+
+
+def test_both_announce_the_same_events_when_a_callback_stops(tmp_path):
+    """In the middle of an epoch, and the training in the middle of another."""
+
+    class Stop(transformers.TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            control.should_epoch_stop = state.global_step == 2
+            control.should_training_stop = state.global_step == 4
+            return control
+
+    traces = []
+    for train in (theirs, ours):
+        callback, trace = tracer(transformers.TrainerCallback)
+        traces.append(trace)
+        train(tmp_path / train.__name__, [callback, Stop()], num_train_epochs=4)
+
+    assert [entry[:4] for entry in traces[1]] == [entry[:4] for entry in traces[0]]
+
+
+def test_both_announce_the_same_events_of_an_evaluation_and_a_prediction(tmp_path):
+    """As many prediction steps, and the metrics under the same names."""
+    traces, told = [], []
+    for train in (theirs, ours):
+        callback, trace = tracer(transformers.TrainerCallback)
+        trainer = train(tmp_path / train.__name__, [callback], save_strategy="no", per_device_eval_batch_size=3)
+        trace.clear()
+        told.append([trainer.evaluate(), trainer.predict(Examples(7), metric_key_prefix="test").metrics])
+        traces.append(trace)
+
+    assert [entry[:2] for entry in traces[1]] == [entry[:2] for entry in traces[0]]
+    assert [entry[0] for entry in traces[1]].count("on_prediction_step") == 6
+    assert [set(metrics) for metrics in told[0]] == [
+        {*told[1][0], "epoch"} | set(told[0][0]),
+        set(told[1][1]) | set(told[0][1]),
+    ]
 
 
 def test_a_callback_of_theirs_is_told_the_same_by_both(tmp_path):
@@ -170,7 +249,7 @@ def test_our_callbacks_run_in_their_trainer(tmp_path):
 
 
 def test_callbacks_of_transformers_run_in_our_trainer(tmp_path, capsys):
-    """Their own early stopping stops ours, their printer prints."""
+    """Theirs instead of ours: flow, early stopping, printer, progress bar, notebook; each does what it does there."""
     settings = {
         "load_best_model_at_end": True,
         "save_strategy": "steps",
@@ -179,14 +258,49 @@ def test_callbacks_of_transformers_run_in_our_trainer(tmp_path, capsys):
         "learning_rate": 1e-9,
     }
     stopping = transformers.EarlyStoppingCallback(early_stopping_patience=2, early_stopping_threshold=0.5)
+    callbacks = [
+        transformers.trainer_callback.DefaultFlowCallback(),
+        stopping,
+        transformers.PrinterCallback(),
+        transformers.ProgressCallback(),
+    ]
 
-    trainer = ours(tmp_path, [stopping, transformers.PrinterCallback(), transformers.ProgressCallback()], **settings)
+    trainer = ours(tmp_path, callbacks, **settings)
 
     assert trainer.state.global_step == 9
-    assert "'loss'" in capsys.readouterr().out
+    shown = capsys.readouterr()
+    assert "'loss'" in shown.out
+    assert "9/60" in shown.err
     assert trainer.callback_handler.states()["EarlyStoppingCallback"]["attributes"] == {
         "early_stopping_patience_counter": 2
     }
+
+
+def test_trackers_callbacks_of_transformers_run_in_our_trainer(tmp_path, monkeypatch):
+    """Their TensorBoardCallback writes the losses, the evaluations and the settings of our training."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from transformers.integrations import TensorBoardCallback
+
+    monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", str(tmp_path / "tb"))
+
+    ours(tmp_path / "out", [TensorBoardCallback()], save_strategy="no")
+
+    events = EventAccumulator(str(tmp_path / "tb"))
+    events.Reload()
+    assert [event.step for event in events.Scalars("train/loss")] == [2, 4, 6]
+    assert [event.step for event in events.Scalars("eval/loss")] == [3, 6]
+    assert b'"learning_rate": 0.01' in events.Tensors("args/text_summary")[0].tensor_proto.string_val[0]
+
+
+def test_our_arguments_and_state_have_all_that_their_callbacks_ask_for():
+    """Every attribute that the callbacks of transformers read; what only a hyper-parameter search reads is left out."""
+    folder = Path(transformers.__file__).parent
+    files = ("integrations/integration_utils.py", "trainer_callback.py", "utils/notebook.py")
+    code = "\n".join((folder / file).read_text(encoding="utf-8") for file in files)
+    asked = {name: set(re.findall(rf"\b{name}\.([a-z_]+)", code)) for name in ("args", "state")}
+
+    assert {name for name in asked["args"] if not hasattr(TrainingArguments(), name)} == {"parallel_mode", "_n_gpu"}
+    assert {name for name in asked["state"] if not hasattr(TrainerState(), name)} == set()
 
 
 def test_both_trainers_train_alike(tmp_path):
@@ -250,3 +364,18 @@ def test_a_training_of_transformers_is_reported_and_finished(tmp_path, monkeypat
     assert "train_loss" in summary
     assert [record["type"] for record in records].count("start") == 2
     assert len(list((tmp_path / "runs").iterdir())) == 1
+
+
+def test_a_resumed_training_of_transformers_goes_on_with_its_run(tmp_path, monkeypatch):
+    """Their checkpoint, too, says which run it is of, also to a trainer that is given nothing but the checkpoint."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RUNCAST_QUIET", "1")
+    first, second = (ReportCallback("none", project="test", dir=str(tmp_path / "runs")) for _ in range(2))
+
+    theirs(tmp_path / "out", [first], max_steps=3, save_strategy="steps", save_steps=3)
+    trainer = theirs(tmp_path / "out", [second], max_steps=3, resume=str(tmp_path / "out" / "checkpoint-3"))
+
+    file = json.loads((first.run.dir / "run.json").read_text())
+    assert trainer.state.global_step == 3
+    assert second.run.id == first.run.id
+    assert [session["session"] for session in file["sessions"]] == [2]

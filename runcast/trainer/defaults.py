@@ -1,0 +1,44 @@
+"""The callbacks that a Trainer has without being told: flow, reporting, the hub, display."""
+
+from typing import Any
+
+import torch
+
+from runcast.callbacks.flow import DefaultFlowCallback
+from runcast.callbacks.hub import PushToHubCallback
+from runcast.callbacks.progress import PrinterCallback, ProgressCallback
+from runcast.callbacks.reporting import ReportCallback
+from runcast.trainer.arguments import TrainingArguments
+from runcast.trainer.distribution import Ranks
+from runcast.trainer.termination import TerminationCallback
+
+
+def with_defaults(callbacks: list[Any], args: TrainingArguments, ranks: Ranks, device: torch.device) -> list[Any]:
+    """Put the flow before the user's callbacks, reporting and display behind them, unless they bring their own."""
+    brings = [callback if isinstance(callback, type) else type(callback) for callback in callbacks]
+
+    def lack(*kinds: type) -> bool:
+        return not any(issubclass(kind, kinds) for kind in brings)
+
+    chosen: list[Any] = [DefaultFlowCallback] if lack(DefaultFlowCallback) else []
+    chosen += callbacks
+    if lack(ReportCallback):
+        report = ReportCallback(args.report_to, project=args.project, name=args.run_name)
+        chosen += [report] if report.is_on else []
+    if args.push_to_hub and lack(PushToHubCallback):
+        chosen.append(_hub(args))
+    if args.enable_jit_checkpoint:
+        chosen.append(TerminationCallback(ranks, device))
+    if lack(ProgressCallback, PrinterCallback):
+        chosen.append(PrinterCallback if args.disable_tqdm else ProgressCallback)
+    return chosen
+
+
+def _hub(args: TrainingArguments) -> PushToHubCallback:
+    """Make the callback that pushes as the arguments say: at each save, or at the end only."""
+    at_saves = args.hub_strategy != "end" and args.save_strategy in ("steps", "epoch")
+    return PushToHubCallback(
+        save_strategy=args.save_strategy if at_saves else "end",
+        save_steps=int(args.save_steps) if at_saves and args.save_strategy == "steps" else None,
+        checkpoint=args.hub_strategy == "checkpoint",
+    )

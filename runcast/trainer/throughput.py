@@ -1,0 +1,175 @@
+"""How fast a training is: samples, tokens and steps a second, memory, and how much of the device it uses (MFU)."""
+
+import contextlib
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from runcast.trainer.arguments import TrainingArguments
+from runcast.trainer.distribution import Ranks
+from runcast.trainer.forward import example_count
+
+# Dense peaks in TFLOP/s: (bfloat16 and float16 with float32 sums, TF32, float32), without sparsity. From the makers'
+# data sheets and, for GeForce, architecture papers, as of 2026-11. The first entry whose words are all in the device's
+# name counts, so that the special comes before the general.
+PEAKS: Mapping[str, tuple[float, float, float]] = {
+    "B200": (2250, 1125, 75),
+    "H200 NVL": (835, 417, 60),
+    "H200": (989.4, 494.7, 66.9),
+    "GH200": (989.4, 494.7, 66.9),
+    "H100 NVL": (835, 417, 60),
+    "H100 PCIe": (756, 378, 51.2),
+    "H100": (989.4, 494.7, 66.9),
+    "A100": (312, 156, 19.5),
+    "A30": (165, 82, 10.3),
+    "A10G": (70, 35, 31.5),
+    "A10": (125, 62.5, 31.2),
+    "A40": (149.7, 74.8, 37.4),
+    "L40S": (362, 183, 91.6),
+    "L40": (181, 90.5, 90.5),
+    "L4": (121, 60, 30.3),
+    "V100": (125, 15.7, 15.7),
+    "T4": (65, 8.1, 8.1),
+    "RTX 5090": (209.5, 104.8, 104.8),
+    "RTX 4090": (165.2, 82.6, 82.6),
+    "RTX 3090": (71, 35.6, 35.6),
+    "MI300X": (1307.4, 653.7, 163.4),
+}
+BACKWARD = 2  # the backward pass takes twice the multiplications of the forward pass
+
+
+class Throughput:
+    """Counts what a training works through; whatever costs a synchronisation is read in `settle` only.
+
+    The floating-point operations of a step are estimated as 6·N·tokens for a model with token inputs (N parameters
+    without embeddings, as transformers does), else counted once, in the first step, by
+    `torch.utils.flop_counter`, where the peak of the device is known. Time that an evaluation or a checkpoint takes
+    does not count.
+    """
+
+    def __init__(
+        self, model: nn.Module, args: TrainingArguments, device: torch.device, ranks: Ranks, peak: float | None = None
+    ) -> None:
+        self._device, self._ranks = device, ranks
+        self._peak = peak if peak is not None else peak_of(device, args)
+        self._input = getattr(model, "main_input_name", "input_ids")
+        self._counts_all = args.include_num_input_tokens_seen != "non_padding"
+        self._logs_tokens = args.include_num_input_tokens_seen != "no"
+        self._per_token = 2 * (1 + BACKWARD) * _size_without_embeddings(model)
+        self._per_example: float | None = None
+        self.must_measure = self._peak is not None and not args.fsdp
+        self._examples = self._all_tokens = 0
+        self._tokens: int | torch.Tensor = 0
+        self._logged = {"steps": 0, "examples": 0.0, "tokens": 0.0, "flops": 0.0}
+        self._since = self._began = time.perf_counter()
+        self._paused_s = 0.0
+        self.totals = dict(self._logged)
+
+    def count(self, batch: Any) -> None:
+        """Count a batch, on the host as far as it is there."""
+        self._examples += example_count(batch)
+        if not isinstance(batch, dict) and (isinstance(batch, tuple) or not isinstance(batch, Mapping)):
+            return
+        tokens = batch.get(self._input)
+        if isinstance(tokens, torch.Tensor) and tokens.ndim == 2 and not tokens.is_floating_point():
+            self._all_tokens += tokens.numel()
+            self.must_measure = False
+            mask = None if self._counts_all else batch.get("attention_mask")
+            if mask is None:
+                self._tokens += tokens.numel()
+            else:
+                self._tokens += mask.sum() if mask.device.type != "cpu" else int(mask.sum())
+
+    @contextlib.contextmanager
+    def measure(self, batch: Any) -> Iterator[None]:
+        """Count the operations of a forward and backward pass over a batch."""
+        with FlopCounterMode(display=False) as counter:
+            yield
+        self.must_measure = False
+        self._per_example = counter.get_total_flops() / max(example_count(batch), 1)
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave out what is no training: an evaluation, a checkpoint."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            pause = time.perf_counter() - began
+            self._since += pause
+            self._paused_s += pause
+
+    def settle(self, steps: int) -> dict[str, float]:
+        """Add up over all processes; return the totals of this session: steps, examples, tokens, flops."""
+        counted = torch.stack(
+            [
+                torch.as_tensor(n, dtype=torch.float32 if self._device.type == "mps" else torch.float64).to(
+                    self._device
+                )
+                for n in (self._examples, self._tokens, self._all_tokens)
+            ]
+        )
+        examples, tokens, all_tokens = self._ranks.total(counted).tolist()
+        flops = self._per_token * all_tokens if all_tokens else (self._per_example or 0.0) * examples
+        self.totals = {"steps": steps, "examples": examples, "tokens": tokens, "flops": flops}
+        return self.totals
+
+    def rates(self) -> dict[str, float]:
+        """Return what is logged: the rates since the last call, and the memory in use."""
+        now = time.perf_counter()
+        logs = self._rates(self._logged, now - self._since, "")
+        self._logged, self._since = self.totals, now
+        if (memory := memory_gib(self._device)) is not None:
+            logs["memory_gib"] = memory
+        return logs
+
+    def summary(self) -> dict[str, float]:
+        """Return the rates of the whole session, under the names of transformers."""
+        seconds = time.perf_counter() - self._began
+        start = dict.fromkeys(self.totals, 0.0)
+        return {"train_runtime": seconds, **self._rates(start, seconds - self._paused_s, "train_")}
+
+    def _rates(self, before: Mapping[str, float], seconds: float, prefix: str) -> dict[str, float]:
+        seconds = max(seconds, 1e-9)
+        done = {key: value - before[key] for key, value in self.totals.items()}
+        logs = {
+            f"{prefix}samples_per_second": done["examples"] / seconds,
+            f"{prefix}steps_per_second": done["steps"] / seconds,
+        }
+        if done["tokens"]:
+            logs[f"{prefix}tokens_per_second"] = done["tokens"] / seconds
+        if self._peak is not None and done["flops"]:
+            logs[f"{prefix}mfu"] = done["flops"] / seconds / (self._peak * self._ranks.size)
+        return logs
+
+
+def peak_of(device: torch.device, args: TrainingArguments) -> float | None:
+    """Look up the peak of a device in FLOP/s, in the precision of the training; None where it is not known."""
+    if device.type != "cuda":
+        return None
+    return peak_of_name(torch.cuda.get_device_name(device), args, tf32=torch.backends.cuda.matmul.allow_tf32)
+
+
+def peak_of_name(name: str, args: TrainingArguments, *, tf32: bool = False) -> float | None:
+    """Look up the peak of a card by its name, in FLOP/s."""
+    words = name.replace("-", " ").split()
+    for card, (half, middle, single) in PEAKS.items():
+        if set(card.split()) <= set(words):
+            return 1e12 * (half if args.bf16 or args.fp16 else middle if tf32 else single)
+    return None
+
+
+def memory_gib(device: torch.device) -> float | None:
+    """Return the most memory that tensors have taken on the device, in GiB; None for the CPU."""
+    if device.type in ("cuda", "xpu"):
+        return float(getattr(torch, device.type).max_memory_allocated(device)) / 2**30
+    return float(torch.mps.current_allocated_memory()) / 2**30 if device.type == "mps" else None
+
+
+def _size_without_embeddings(model: nn.Module) -> int:
+    embeddings = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
+    return sum(p.numel() for p in model.parameters() if id(p) not in embeddings)

@@ -1,0 +1,169 @@
+"""Rates, tokens, floating-point operations and MFU are those of the work that was done."""
+
+import pytest
+import torch
+from torch import nn
+
+from runcast.trainer.arguments import TrainingArguments
+from runcast.trainer.distribution import Ranks
+from runcast.trainer.throughput import Throughput, peak_of_name
+
+CPU = torch.device("cpu")
+
+
+def counter(model=None, peak=None, **settings):
+    """Make a Throughput for one process on the CPU."""
+    return Throughput(model or nn.Linear(4, 2), TrainingArguments(**settings), CPU, Ranks(), peak)
+
+
+def tokens(examples, length, padding=0):
+    """Make a batch of token numbers, of which so many in each example are padding."""
+    mask = torch.ones(examples, length, dtype=torch.long)
+    mask[:, length - padding :] = 0
+    return {"input_ids": torch.zeros(examples, length, dtype=torch.long), "attention_mask": mask}
+
+
+def test_a_training_logs_its_rates(make):
+    """Samples and steps a second at each log, and of the whole at the end; the CPU has no memory of its own to report."""
+    trainer = make(max_steps=4, logging_steps=2, per_device_train_batch_size=8)
+
+    output = trainer.train()
+
+    first = trainer.state.log_history[0]
+    assert first["samples_per_second"] == pytest.approx(8 * first["steps_per_second"])
+    assert output.metrics["train_samples_per_second"] == pytest.approx(8 * output.metrics["train_steps_per_second"])
+    assert output.metrics["train_steps_per_second"] >= 4 / output.metrics["train_runtime"]
+    assert not {"tokens_per_second", "mfu", "memory_gib"} & first.keys()
+
+
+def test_tokens_are_counted_where_the_model_takes_tokens():
+    """All of them, or with non_padding those that the attention mask has."""
+    everything, without = counter(), counter(include_num_input_tokens_seen="non_padding")
+    for one in (everything, without):
+        one.count(tokens(3, 5, padding=2))
+        one.count(tokens(1, 4))
+
+    assert everything.settle(1)["tokens"] == 19
+    assert without.settle(1)["tokens"] == 13
+    assert everything.rates()["tokens_per_second"] > 0
+
+
+def test_the_operations_of_a_token_model_are_six_per_parameter_and_token():
+    """Embeddings, which only look up, do not count; nor does it matter what is padding."""
+
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embedding, self.layer = nn.Embedding(11, 4), nn.Linear(4, 2, bias=False)
+
+    one = counter(Model(), peak=1e12, include_num_input_tokens_seen="non_padding")
+    one.count(tokens(3, 5, padding=2))
+
+    assert one.settle(1)["flops"] == 6 * 8 * 15
+    assert one.rates()["mfu"] > 0
+
+
+def test_the_operations_of_any_other_model_are_counted_in_its_first_batch():
+    """Forward, gradient of the weights, and of the inputs where there is a layer before."""
+    model = nn.Sequential(nn.Linear(4, 8, bias=False), nn.Linear(8, 2, bias=False))
+    one, batch = counter(model, peak=1e12), (torch.randn(3, 4), torch.zeros(3, 2))
+    one.count(batch)
+    one.count(batch)
+
+    with one.measure(batch):
+        nn.functional.mse_loss(model(batch[0]), batch[1]).backward()
+
+    forward = 2 * 3 * (4 * 8 + 8 * 2)
+    assert one.settle(1)["flops"] == 2 * (2 * forward + 2 * 3 * 8 * 2)
+    assert not one.must_measure
+
+
+def test_counting_operations_does_not_change_the_training(make):
+    """The step in which they are counted computes what it always does."""
+
+    def train(counts):
+        trainer = make(max_steps=3)
+        trainer.add_callback(
+            "on_train_begin", lambda *_, **__: setattr(trainer._training.throughput, "must_measure", counts)
+        )
+        trainer.train()
+        assert bool(trainer.state.total_flos) == counts
+        return trainer.model
+
+    assert make.same_weights(train(False), train(True))
+
+
+def test_without_a_known_peak_nothing_is_measured():
+    """On the CPU no operation is counted, as there is nothing to compare with."""
+    assert not counter().must_measure
+    assert counter(peak=1e12).must_measure
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "tflops"),
+    [
+        ("NVIDIA H100 80GB HBM3", {"bf16": True}, 989.4),
+        ("NVIDIA H100 PCIe", {"bf16": True}, 756),
+        ("NVIDIA H200", {"fp16": True}, 989.4),
+        ("NVIDIA A100-SXM4-80GB", {}, 19.5),
+        ("NVIDIA A100-SXM4-80GB", {"tf32": True}, 156),
+        ("NVIDIA GeForce RTX 4090", {"bf16": True}, 165.2),
+        ("NVIDIA L40S", {"bf16": True}, 362),
+        ("Tesla T4", {"fp16": True}, 65),
+    ],
+)
+def test_the_peak_of_a_card_is_that_of_its_precision(name, settings, tflops):
+    """The special name comes before the general one."""
+    args = TrainingArguments(**settings)
+
+    assert peak_of_name(name, args, tf32=bool(args.tf32)) == pytest.approx(tflops * 1e12)
+
+
+def test_the_peak_of_an_unknown_card_is_not_known():
+    """No MFU is better than a wrong one."""
+    assert peak_of_name("NVIDIA B999", TrainingArguments()) is None
+
+
+def test_an_evaluation_does_not_slow_the_reported_rate(make):
+    """Its time is no training time."""
+    trainer = make(max_steps=4, logging_steps=4, eval_strategy="steps", eval_steps=2, save_strategy="no")
+    trainer.add_callback("on_evaluate_begin", lambda *_, **__: sum(i for i in range(3_000_000)))
+
+    output = trainer.train()
+
+    assert output.metrics["train_steps_per_second"] > 1.2 * 4 / output.metrics["train_runtime"]
+
+
+@pytest.mark.parametrize("value", ["all", True])
+def test_tokens_seen_are_logged_and_continued_after_a_resume(make, tmp_path, value):
+    """state.num_input_tokens_seen counts over all sessions; tokens a second over this one."""
+    settings = {
+        "output_dir": str(tmp_path),
+        "include_num_input_tokens_seen": value,
+        "per_device_train_batch_size": 2,
+        "train_dataset": [{"input_ids": torch.arange(6), "labels": torch.tensor(1)}] * 20,
+        "save_strategy": "steps",
+        "logging_steps": 1,
+    }
+
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embedding = nn.Embedding(6, 3)
+
+        def forward(self, input_ids):
+            return self.embedding(input_ids).mean(1)
+
+    make(model=Model(), max_steps=3, **settings).train()
+    trainer = make(model=Model(), max_steps=5, **settings)
+    output = trainer.train(resume_from_checkpoint=True)
+
+    assert [entry["num_input_tokens_seen"] for entry in trainer.state.log_history if "loss" in entry] == [
+        12,
+        24,
+        36,
+        48,
+        60,
+    ]
+    assert trainer.state.num_input_tokens_seen == 60
+    assert output.metrics["train_tokens_per_second"] * 2 / 24 == pytest.approx(output.metrics["train_steps_per_second"])
