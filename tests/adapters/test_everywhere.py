@@ -7,7 +7,7 @@ import pytest
 from tests.adapters.kit import EXAMPLES, TRACKERS, Told, assert_everywhere_once, only_run_in, run_well
 
 # For each example: arguments that make it short, steps of some of its metrics, its artifacts, and the trackers that share
-# the work of the quick test: each of the six comes up, and `make matrix` combines them all.
+# the work of the quick test: each of the six comes up, and `make adapters` combines them all.
 SHORT = {
     "transformers_trainer.py": (
         ["--epochs", "1"],
@@ -50,3 +50,12 @@ def test_an_example_reaches_its_trackers(folder, name):
     assert sorted({name for name, _ in told.artifacts}) == artifacts
     assert set(told.endings) == {"finished"}
     assert_everywhere_once(told, trackers)
+
+
+@pytest.mark.matrix
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("trackers", [TRACKERS, *((name,) for name in TRACKERS)], ids=",".join)
+@pytest.mark.parametrize("name", SHORT)
+def test_an_example_reaches_each_tracker(folder, name, trackers):
+    """The same with each tracker alone, and with all at once."""
+    assert_everywhere_once(run_example(name, folder, trackers), trackers)
