@@ -7,13 +7,13 @@ import itertools
 import signal
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 PROJECT = "benchmark"
 BATCH, WIDTH = 64, 256
 WARM_UP = 5  # steps
-END_S = 60.0  # ClearML's end with its default settings sometimes takes minutes
+END_S = 60.0  # at most for what follows the last step: ClearML's end sometimes takes minutes
 IMPORTS = {
     "train_transformers": ("transformers.trainer", "runcast.callbacks.reporting"),
     "train_lightning": ("runcast.adapters.lightning",),
@@ -28,7 +28,7 @@ def measure(train: str, kind: str, trackers: list[str], steps: int) -> dict[str,
 
     Args:
         train: The function of this module that trains.
-        kind: "nothing", "theirs" or "ours".
+        kind: "nothing", "empty" (a logger that does nothing), "theirs" or "ours".
         trackers: Their names.
         steps: How many optimizer steps, each of which is logged.
     """
@@ -43,11 +43,15 @@ def measure(train: str, kind: str, trackers: list[str], steps: int) -> dict[str,
     def mark() -> None:
         marks.append(time.perf_counter())
         spent.append(time.thread_time())
+        if len(marks) == steps:
+            signal.setitimer(signal.ITIMER_REAL, END_S)
 
+    signal.signal(signal.SIGALRM, _too_late)
     began = time.perf_counter()
-    globals()[train](kind, trackers, steps, mark)
-    with _limited(END_S):
+    with contextlib.suppress(TimeoutError):
+        globals()[train](kind, trackers, steps, mark)
         atexit._run_exitfuncs()
+    signal.setitimer(signal.ITIMER_REAL, 0)
     ended = time.perf_counter()
     times = [(after - before) * 1e6 for before, after in itertools.pairwise(marks[WARM_UP:])]
     return {
@@ -59,18 +63,8 @@ def measure(train: str, kind: str, trackers: list[str], steps: int) -> dict[str,
     }
 
 
-@contextlib.contextmanager
-def _limited(seconds: float) -> Iterator[None]:
-    """Leave the block after so many seconds."""
-
-    def too_late(*_: object) -> None:
-        raise TimeoutError
-
-    signal.signal(signal.SIGALRM, too_late)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    with contextlib.suppress(TimeoutError):
-        yield
-    signal.setitimer(signal.ITIMER_REAL, 0)
+def _too_late(*_: object) -> None:
+    raise TimeoutError
 
 
 def _network() -> Any:
@@ -106,6 +100,12 @@ def train_transformers(kind: str, trackers: list[str], steps: int, mark: Mark) -
         def on_step_begin(self, *args: Any, **kwargs: Any) -> None:
             mark()
 
+    class Empty(transformers.TrainerCallback):
+        def on_log(self, *args: Any, **kwargs: Any) -> None:
+            pass
+
+    reporting: dict[str, list[Any]] = {"nothing": [], "empty": [Empty()], "theirs": []}
+    reporting["ours"] = [runcast.ReportCallback(trackers, project=PROJECT)] if kind == "ours" else []
     inputs, labels = _data(1)[0]
     arguments = transformers.TrainingArguments(
         "out",
@@ -122,7 +122,7 @@ def train_transformers(kind: str, trackers: list[str], steps: int, mark: Mark) -
         Model(),
         arguments,
         train_dataset=[{"x": x, "labels": label} for x, label in zip(inputs, labels, strict=True)],
-        callbacks=[Marking(), *([runcast.ReportCallback(trackers, project=PROJECT)] if kind == "ours" else [])],
+        callbacks=[Marking(), *reporting[kind]],
     )
     trainer.remove_callback(transformers.PrinterCallback)
     trainer.train()
@@ -153,13 +153,22 @@ def train_lightning(kind: str, trackers: list[str], steps: int, mark: Mark) -> N
         def on_train_batch_start(self, *args: Any, **kwargs: Any) -> None:
             mark()
 
+    class Empty(loggers.Logger):
+        name = version = ""
+
+        def log_metrics(self, *args: Any, **kwargs: Any) -> None:
+            pass
+
+        def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+            pass
+
     makers: dict[str, Callable[[], Any]] = {
         "tensorboard": lambda: loggers.TensorBoardLogger("logs"),
         "mlflow": lambda: loggers.MLFlowLogger(PROJECT, tracking_uri="sqlite:///mlflow.db"),
         "wandb": lambda: loggers.WandbLogger(project=PROJECT, offline=True),
         "comet_ml": lambda: loggers.CometLogger(project=PROJECT, online=False),
     }
-    chosen = [makers[name]() for name in trackers] if kind == "theirs" else []
+    chosen = [makers[name]() for name in trackers] if kind == "theirs" else [Empty()] if kind == "empty" else []
     trainer = lightning.Trainer(
         logger=[RuncastLogger(trackers, project=PROJECT)] if kind == "ours" else chosen,
         callbacks=[Marking()],
@@ -177,11 +186,15 @@ def train_accelerate(kind: str, trackers: list[str], steps: int, mark: Mark) -> 
     """Train with an Accelerator."""
     import torch
     from accelerate import Accelerator
+    from accelerate.tracking import GeneralTracker
 
     from runcast.adapters.accelerate import RuncastTracker
 
-    chosen = {"nothing": [], "theirs": trackers, "ours": [RuncastTracker(report_to=trackers)]}[kind]
-    accelerator = Accelerator(log_with=chosen, project_dir="logs", cpu=True)
+    class Empty(GeneralTracker):
+        name, requires_logging_directory, tracker = "empty", False, None
+
+    chosen = {"nothing": [], "empty": [Empty()], "theirs": trackers, "ours": [RuncastTracker(report_to=trackers)]}
+    accelerator = Accelerator(log_with=chosen[kind], project_dir="logs", cpu=True)
     accelerator.init_trackers(PROJECT, config={"lr": 1e-3})
     network = _network()
     model, optimizer = accelerator.prepare(network, torch.optim.SGD(network.parameters(), 1e-3))

@@ -96,7 +96,7 @@ def test_without_a_gpu_nothing_is_measured_and_that_is_no_failure() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["nothing", "theirs", "ours"])
+@pytest.mark.parametrize("kind", ["nothing", "empty", "theirs", "ours"])
 def test_a_training_is_timed_from_its_start_to_its_end(kind: str) -> None:
     """The frameworks question yields the step, the time to the first one, and that from the last one to the end."""
     answer = run_child(

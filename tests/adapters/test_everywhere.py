@@ -17,7 +17,7 @@ SHORT = {
     ),
     "lightning_module.py": (
         ["--epochs", "2"],
-        {"train/loss": [1, 3, 5, 7, 9, 11, 13, 15], "val/accuracy": [8, 17], "test/accuracy": [18]},
+        {"train/loss": [1, 3, 5, 7, 9, 11, 13, 15, 17], "val/accuracy": [8, 17], "test/accuracy": [18]},
         ["model-best", "model-last"],
         ("tensorboard", "comet_ml", "clearml"),
     ),
@@ -53,9 +53,9 @@ def test_an_example_reaches_its_trackers(folder, name):
 
 
 @pytest.mark.matrix
-@pytest.mark.timeout(400)
-@pytest.mark.parametrize("tracker", TRACKERS)
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("trackers", [TRACKERS, *((name,) for name in TRACKERS)], ids=",".join)
 @pytest.mark.parametrize("name", SHORT)
-def test_an_example_reaches_one_tracker(folder, name, tracker):
-    """The same with each tracker alone."""
-    assert_everywhere_once(run_example(name, folder, (tracker,)), (tracker,))
+def test_an_example_reaches_each_tracker(folder, name, trackers):
+    """The same with each tracker alone, and with all at once."""
+    assert_everywhere_once(run_example(name, folder, trackers), trackers)
