@@ -9,8 +9,6 @@ tracker has, compared with the journal, as JSON.
 
 import argparse
 import contextlib
-import faulthandler
-import functools
 import gc
 import logging
 import os
@@ -39,11 +37,10 @@ from runcast.delivery.loop import Delivery
 from runcast.delivery.priority import set_group_niceness, step_back
 from runcast.delivery.tracked import tracked_run
 from runcast.delivery.trust import Orders
+from runcast.delivery.watchdog import start_watchdog
 from runcast.integrations.contract import TrackedRun
 from runcast.integrations.loading import load_tracker
 
-CALL_S = 300.0  # a call of an SDK that takes longer hangs for ever: this process ends, and the next one tries again
-GRACE_S = 5.0
 EXIT_S = 30.0
 LINGER_S = 300.0  # how long to go on after the training process is gone, without getting anywhere
 
@@ -85,8 +82,7 @@ def main() -> int:
             warn(f"another process is delivering this run to {arguments.tracker}.")
             return EXIT_BUSY
         pid, began, deliveries = os.getpid(), time.monotonic(), list[Delivery]()
-        watch = functools.partial(_watch, folder, lambda: deliveries[0].attempt.busy_since if deliveries else began)
-        threading.Thread(target=watch, daemon=True, name="runcast-watch").start()
+        start_watchdog(folder, lambda: deliveries[0].attempt.busy_since if deliveries else began, EXIT_SUSPENDED)
         try:
             tracker = load_tracker(orders.tracker, orders.environment)()
         except RuncastError as error:
@@ -176,22 +172,6 @@ class _Inbox:
             time.sleep(timeout_s)
         elif select.select([0], [], [], timeout_s)[0]:
             self.open = bool(os.read(0, 65536))
-
-
-def _watch(folder: Path, busy_since: Callable[[], float | None]) -> None:
-    """End this process when the SDK hangs, be it at its import; what was not delivered is delivered by the next one."""
-    limit = seconds("RUNCAST_CALL_TIMEOUT_S", CALL_S)
-    while True:
-        # One that hangs with the interpreter's lock held stops this thread, too, but not the timer.
-        faulthandler.dump_traceback_later(limit + GRACE_S, exit=True, file=2)
-        time.sleep(min(1.0, limit / 4))
-        since = busy_since()
-        if since is not None and time.monotonic() - since > limit:
-            state = load_state(folder) or DeliveryState()
-            state.error = f"a call of the SDK has not returned for {limit:.0f} s"
-            with contextlib.suppress(OSError):
-                save_state(folder, state)
-            os._exit(EXIT_SUSPENDED)
 
 
 def _refuse(folder: Path, error: RuncastError) -> int:

@@ -1,0 +1,61 @@
+"""Ending a delivery process whose SDK hangs, be it at its import; the next one delivers what it did not.
+
+A delivery has the lowest priority, so on a busy machine it may wait for the processor most of the time. That is not
+hanging: what the kernel says of this waiting is not counted, nor is the time in which the whole process was stopped.
+"""
+
+import contextlib
+import faulthandler
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from runcast.core.options import seconds
+from runcast.core.state import DeliveryState, load_state, save_state
+
+CALL_S = 300.0
+GRACE_S = 5.0
+
+
+def start_watchdog(folder: Path, busy_since: Callable[[], float | None], exit_code: int) -> None:
+    """Watch the main thread of this process from another one.
+
+    Args:
+        folder: The tracker's folder, for its state.
+        busy_since: Says when the call of the SDK began that is under way; None if there is none.
+        exit_code: What to end with.
+    """
+    limit = seconds("RUNCAST_CALL_TIMEOUT_S", CALL_S)
+    threading.Thread(
+        target=_watch, args=(folder, busy_since, exit_code, limit), daemon=True, name="runcast-watch"
+    ).start()
+
+
+def _watch(folder: Path, busy_since: Callable[[], float | None], exit_code: int, limit_s: float) -> None:
+    tick_s = min(1.0, limit_s / 4)
+    call, spent_s = busy_since(), 0.0
+    while spent_s <= limit_s:
+        # One that hangs with the interpreter's lock held stops this thread, too, but not the timer.
+        faulthandler.dump_traceback_later(limit_s + GRACE_S, exit=True, file=2)
+        before = time.monotonic() - _waited_s()
+        time.sleep(tick_s)
+        now = busy_since()
+        spent_s += min(time.monotonic() - _waited_s() - before, 2 * tick_s)
+        if now is None or now != call:
+            call, spent_s = now, 0.0
+    state = load_state(folder) or DeliveryState()
+    state.error = f"a call of the SDK has not returned for {limit_s:.0f} s"
+    with contextlib.suppress(OSError):
+        save_state(folder, state)
+    os._exit(exit_code)
+
+
+def _waited_s() -> float:
+    """Return how long the main thread has waited for a processor so far, in seconds; 0 where nobody knows."""
+    try:
+        with open("/proc/self/schedstat", encoding="ascii") as file:
+            return int(file.read().split()[1]) / 1e9
+    except (OSError, ValueError, IndexError):
+        return 0.0
