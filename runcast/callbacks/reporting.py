@@ -110,9 +110,9 @@ class ReportCallback(TrainerCallback):
 
     def on_save(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Lay the run's identity beside the checkpoint."""
-        run, folder = self._open(args), checkpoint_folder(args, state)
-        if folder is not None and run.is_recording:
-            write_identity(run.identity(), folder)
+        identity, folder = self._open(args).identity(), checkpoint_folder(args, state)
+        if identity is not None and folder is not None:
+            write_identity(identity, folder)
 
     def on_train_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Note the best value. Under transformers, which has no teardown, the run is finished here."""

@@ -104,6 +104,7 @@ def test_the_methods_of_a_run_are_these() -> None:
         "after_fork",
         "finish",
         "flush",
+        "identity",
         "log",
         "log_artifact",
         "log_params",
