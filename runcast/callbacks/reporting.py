@@ -170,9 +170,10 @@ class ReportCallback(TrainerCallback):
     def on_save(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Lay the run's identity beside the checkpoint, and keep it as an artifact, if every one was asked for."""
         run, self._checkpoint = self._open(args), checkpoint_of(args, state)
-        if self._checkpoint is None or not run.is_recording:
+        identity = run.identity()
+        if self._checkpoint is None or identity is None:
             return
-        write_identity(run.identity(), self._checkpoint)
+        write_identity(identity, self._checkpoint)
         if self._kept == "all":
             run.log_artifact(self._checkpoint, type="model")
 

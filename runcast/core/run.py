@@ -179,14 +179,14 @@ class Run:
 
     # What becomes of it
 
-    def identity(self) -> Identity:
-        """Say who this run is: its id, name and folder, and its ids and address in each tracker, as far as known."""
-        return identity_of(self._file, self.dir, self._carrier.states() if self._carrier else {})
+    def identity(self) -> Identity | None:
+        """Say who this run is: its id, name and folder, and its ids and address in each tracker, as far as known.
 
-    @property
-    def is_recording(self) -> bool:
-        """Tell whether what is logged here is written: not in the other ranks of a job, nor after the end."""
-        return self._journal is not None
+        None in the ranks of a job that write nothing.
+        """
+        if self._journal is None and self.status is None:
+            return None
+        return identity_of(self._file, self.dir, self._carrier.states() if self._carrier else {})
 
     @property
     def urls(self) -> dict[str, str]:

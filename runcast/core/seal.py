@@ -1,7 +1,7 @@
 """Tells a run that this user began from one that came from elsewhere.
 
 run.json says which class delivers to a tracker, and with which options. Whoever can write that file could make
-`runcast sync` import what they like, so it carries a seal: the HMAC of those words with a key that lies in the user's
+`runcast sync` import what they like, so it carries a seal: a hash of those words with a key that lies in the user's
 home and never leaves it. A run without this user's seal may still be delivered, but only by the trackers that are
 installed here and with nothing but labels for options, unless the user trusts it by name.
 """
@@ -9,6 +9,8 @@ installed here and with nothing but labels for options, unless the user trusts i
 import contextlib
 import os
 from pathlib import Path
+
+import msgspec
 
 from runcast.core.layout import RunFile, make_private
 
@@ -20,16 +22,13 @@ def seal_of(file: RunFile, *, make_key: bool = True) -> str:
     key = _key(make=make_key)
     if key is None:
         return ""
-    import hashlib  # they take a millisecond, and start-up counts
-    import hmac
-    import json
+    import hashlib  # it takes milliseconds, and start-up counts
 
     sealed = {
         name: [choice.tracker, choice.online, choice.options, choice.environment]
         for name, choice in file.trackers.items()
     }
-    text = json.dumps([file.id, sealed], sort_keys=True)
-    return hmac.new(key, text.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
+    return hashlib.blake2b(msgspec.json.encode([file.id, sealed]), key=key, digest_size=KEY_BYTES).hexdigest()
 
 
 def is_own(file: RunFile) -> bool:

@@ -138,6 +138,9 @@ class ClearmlTracker(Tracker):
             metadata = {"kind": artifact.kind}
             if not self._task.upload_artifact(artifact.name, artifact.path, metadata, wait_on_upload=True):
                 raise RetryableError(f"ClearML could not upload the artifact {artifact.name!r}")
+            if self._session is None:  # its copies are for everybody (StorageHelper in clearml/storage/helper.py)
+                for copied in (session_folder(self._run) / "data").glob("**/artifacts/**/*"):
+                    copied.chmod(copied.stat().st_mode & 0o700)
 
     def finish(self, status: Status, error: str | None = None) -> None:
         """End the task, unless it was open before us; offline, make the zip of the session."""

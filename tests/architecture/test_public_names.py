@@ -115,7 +115,6 @@ def test_the_methods_of_a_run_are_these() -> None:
         "finish",
         "flush",
         "identity",
-        "is_recording",
         "log",
         "log_artifact",
         "log_params",
