@@ -99,7 +99,7 @@ def test_one_gpu_for_all_processes_is_refused(make, monkeypatch):
     """Each takes its own."""
     monkeypatch.setenv("WORLD_SIZE", "2")
 
-    with pytest.raises(OptionError, match="each process takes a device of its own. Say device='cuda'"):
+    with pytest.raises(OptionError, match=r"each process takes a device of its own\. Say device='cuda'"):
         make(use_cpu=False, device="cuda:1")
 
 
