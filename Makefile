@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 # transformers. So it and what needs it lie in a folder of their own, where only the tests of Ultralytics look.
 VISION := ultralytics ultralytics-thop ultralytics-platform torchvision opencv-python polars polars-runtime-32
 
-.PHONY: help setup demo test check format bench docs faults clean
+.PHONY: help setup demo test check format bench docs faults adapters clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | awk -F: '{printf "  make %-8s%s\n", $$1, $$2}'
@@ -38,6 +38,9 @@ demo: $(VENV)/.ready  ## train a small network, cast it to every tracker, read e
 test: $(VENV)/.ready  ## run the tests
 	@$(BIN)/python -m pytest -n 2 --dist worksteal
 
+adapters: $(VENV)/.ready  ## run each framework's example with each tracker
+	@$(BIN)/python -m pytest -n 2 --dist worksteal -m matrix
+
 check: $(VENV)/.ready  ## lint, format, docstrings, types
 	@$(BIN)/python -m ruff check .
 	@$(BIN)/python -m ruff format --check .
@@ -49,6 +52,9 @@ format: $(VENV)/.ready  ## let ruff mend what it can
 
 bench: $(VENV)/.bench  ## measure the budgets, with the peers in the same run
 	@$(BIN)/python -m benchmarks
+
+faults: $(VENV)/.ready  ## break everything that can break, and show that training and data do not notice
+	@$(BIN)/python -m tests.faults
 
 docs: $(VENV)/.docs  ## build the documentation into site/
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet

@@ -13,7 +13,7 @@ from rich.console import Console
 from benchmarks import report
 from benchmarks.harness import warm_up
 
-QUESTIONS = ("log", "start", "step", "trainers", "delivery", "memory")
+QUESTIONS = ("log", "start", "step", "trainers", "frameworks", "delivery", "memory")
 BUSY = 0.5
 WIDTH = 150  # a table that is folded to 80 columns cannot be read
 
@@ -65,7 +65,7 @@ def _questions(text: str) -> tuple[str, ...]:
 
 def _measure(questions: tuple[str, ...], quick: bool, file: Path | None) -> report.Report:
     """Ask one question after the other; what is known is saved after each, as it is a long way to the last."""
-    minutes = "five" if quick else "fifteen"
+    minutes = "eight" if quick else "twenty-five"
     print(f"About {minutes} minutes for all questions. Leave the machine alone meanwhile.", file=sys.stderr)
     began, load = time.monotonic(), os.getloadavg()[0]
     if load > BUSY:

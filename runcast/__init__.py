@@ -11,6 +11,9 @@ Public names are found when they are first used: importing runcast imports neith
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from runcast.adapters.transformers import (
+        get_reporting_integration_callbacks as get_reporting_integration_callbacks,
+    )
     from runcast.callbacks.files import (
         CSVLoggerCallback as CSVLoggerCallback,
         JSONLLoggerCallback as JSONLLoggerCallback,
@@ -119,6 +122,7 @@ _HOMES = {
     "TensorBoardCallback": "runcast.callbacks.trackers",
     "EvalPrediction": "runcast.trainer.evaluation",
     "PredictionOutput": "runcast.trainer.evaluation",
+    "get_reporting_integration_callbacks": "runcast.adapters.transformers",
     "Tracker": "runcast.integrations.contract",
     "TrackedRun": "runcast.integrations.contract",
     "Reading": "runcast.integrations.contract",
@@ -143,7 +147,7 @@ def __getattr__(name: str) -> Any:
 
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
-    if name in ("callbacks", "testing", "trainer"):
+    if name in ("adapters", "callbacks", "testing", "trainer"):
         return importlib.import_module(f"runcast.{name}")
     raise AttributeError(f"module 'runcast' has no attribute {name!r}")
 

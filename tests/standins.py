@@ -4,7 +4,9 @@
 
 Port 0 takes a free one; the first line on stdout is the server's URL. Each request becomes one JSON line in LOG:
 `[method, path, body]`, the body as text (unzipped, undecodable bytes replaced). They keep only what a client asks for
-again, such as how many rows a run has: tests look at LOG. For faults, stop or end the process. The clients' settings:
+again, such as how many rows a run has: tests look at LOG. For faults, stop or end the process. GET /standin/held lists
+the [key, value, step] of every point they have; GET /standin/delete deletes every run, as a person would. The clients'
+settings:
 
     WANDB_BASE_URL=URL, WANDB_API_KEY=(40 characters)
     COMET_URL_OVERRIDE=URL/clientlib/, COMET_API_KEY=(25 characters)
@@ -24,12 +26,34 @@ from pathlib import Path
 from typing import Any
 
 
+class Refusal(Exception):
+    """Makes the server answer with an error."""
+
+    def __init__(self, status: int, answer: Any) -> None:
+        super().__init__(status)
+        self.status, self.answer = status, answer
+
+
 class Wandb:
     """Answers GraphQL queries by operation name, and takes history rows at the offset that the client gives."""
 
     def __init__(self, url: str) -> None:
         self.url = url
         self.rows: dict[str, dict[int, str]] = {}
+        self.deleted: set[str] = set()
+
+    def held(self) -> list[Any]:
+        rows = [json.loads(row) for run in self.rows.values() for row in run.values()]
+        return [
+            [key, value, row["global_step"]]
+            for row in rows
+            for key, value in row.items()
+            if key != "global_step" and not key.startswith("_") and isinstance(value, int | float | str)
+        ]
+
+    def delete(self) -> None:
+        self.deleted.update(self.rows)
+        self.rows.clear()
 
     def answer(self, path: str, body: bytes) -> Any:
         if path == "/graphql":
@@ -38,14 +62,22 @@ class Wandb:
             handler = getattr(self, query.get("operationName") or (named[1] if named else "Viewer"), None)
             return {"data": handler(query.get("variables") or {}) if handler else {}}
         if path.endswith("/file_stream"):
+            self.refuse_deleted(path.split("/")[-2])
             rows = self.rows.setdefault(path.split("/")[-2], {})
             history = json.loads(body or b"{}").get("files", {}).get("wandb-history.jsonl", {})
             rows.update(enumerate(history.get("content", []), history.get("offset", 0)))
             return {"exitcode": None, "limits": {}}
         return {}
 
+    def refuse_deleted(self, run: str) -> None:
+        """Say what W&B says, which never gives a deleted run's name to another one."""
+        if run in self.deleted:
+            message = f"run {run} was previously created and deleted; try a new run name"
+            raise Refusal(409, {"errors": [{"message": message}], "data": {"upsertBucket": None}})
+
     def UpsertBucket(self, given: dict[str, Any]) -> Any:
         run = given.get("name") or "unnamed"
+        self.refuse_deleted(run)
         inserted = run not in self.rows
         project = {
             "id": "UDox",
@@ -149,6 +181,16 @@ class Wandb:
         ]
         return {"createArtifactFiles": {"files": {"edges": [{"node": node} for node in nodes]}}}
 
+    def ArtifactByID(self, given: dict[str, Any]) -> Any:
+        entity = {"id": "E", "name": "e"}
+        project = {"id": "P", "name": "p", "internalId": "UHJvamVjdEludGVybmFsSWQ6MQ==", "entity": entity}
+        sequence = {"__typename": "ArtifactSequence", "id": "S", "name": "a", "project": project}
+        artifact = {"__typename": "Artifact", "id": given["id"], "artifactSequence": sequence, "versionIndex": 0}
+        artifact |= {"artifactType": {"name": "file"}, "description": None, "metadata": None, "tags": []}
+        artifact |= {"ttlDurationSeconds": -2, "ttlIsInherited": True, "historyStep": None, "state": "COMMITTED"}
+        artifact |= {"size": 1, "digest": "d", "commitHash": "c", "fileCount": 1, "aliases": []}
+        return {"artifact": {**artifact, "createdAt": "2026-01-01T00:00:00", "updatedAt": None}}
+
     def CommitArtifact(self, given: dict[str, Any]) -> Any:
         return {"commitArtifact": {"artifact": {"id": "QTox", "digest": "d"}}}
 
@@ -158,12 +200,22 @@ class Comet:
 
     def __init__(self, url: str) -> None:
         self.url = url
+        self.points: dict[str, list[Any]] = {}
+        self.deleted: set[str] = set()
+
+    def held(self) -> list[Any]:
+        return [point for points in self.points.values() for point in points]
+
+    def delete(self) -> None:
+        self.deleted.update(self.points)
+        self.points.clear()
 
     def answer(self, path: str, body: bytes) -> Any:
         endpoint = path.rsplit("/clientlib/", 1)[-1].rsplit("/v2/", 1)[-1].lstrip("/")
         handler = {
             "isAlive/ver": self.version,
             "logger/add/run": self.experiment,
+            "batch/logger/experiment/metric": self.metric,
             "logger/get/run": self.experiment,
             "status-report/update": self.heartbeat,
             "experiment/metadata": self.metadata,
@@ -172,11 +224,26 @@ class Comet:
         }.get(endpoint)
         return handler(body) if handler else {}
 
+    def metric(self, body: bytes) -> Any:
+        given = json.loads(body)
+        self.refuse_deleted(given["experimentKey"])
+        self.points.setdefault(given["experimentKey"], []).extend(
+            [point["metricName"], point["metricValue"], point["step"]]
+            for point in given["values"]
+            if point["metricName"] != "process duration"
+        )
+        return {}
+
+    def refuse_deleted(self, key: str) -> None:
+        if key in self.deleted:
+            raise Refusal(400, {"msg": f"no such experiment {key}", "code": 400, "data": None, "sdk_error_code": 0})
+
     def version(self, body: bytes) -> Any:
         return {"version": "99.0.0"}
 
     def experiment(self, body: bytes) -> Any:
         key = json.loads(body)["experimentKey"]
+        self.refuse_deleted(key)
         answer = {"runId": key, "project_id": "proj", "focusUrl": f"{self.url}/", "lastOffset": 0}
         return answer | {"featureToggles": [], "msg": None, "name": "n"}
 
@@ -209,12 +276,25 @@ class Clearml:
     def __init__(self, url: str) -> None:
         self.tasks: dict[str, dict[str, Any]] = {}
         self.events: dict[tuple[Any, ...], dict[str, Any]] = {}
+        self.deleted: set[str] = set()
         claims = {"exp": int(time.time()) + 10**7, "iat": int(time.time()), "identity": {"user": "u", "company": "c"}}
         claims |= {"api_version": "2.30", "server_version": "1.17.0", "env": "stand-in", "feature_set": "basic"}
         self.token = ".".join(
             base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode()
             for part in ({"alg": "HS256"}, claims, "sign")
         )
+
+    def held(self) -> list[Any]:
+        return [
+            ["/".join(dict.fromkeys((event["metric"], event["variant"]))), event["value"], event["iter"]]
+            for event in self.events.values()
+            if event["type"] == "training_stats_scalar"
+        ]
+
+    def delete(self) -> None:
+        self.deleted.update(self.tasks)
+        self.tasks.clear()
+        self.events.clear()
 
     def answer(self, path: str, body: bytes) -> Any:
         endpoint = path.strip("/").split("/")[-1]
@@ -226,6 +306,10 @@ class Clearml:
             "endpoint": {"name": endpoint, "requested_version": "2.30", "actual_version": "1.0"},
         }
         result |= {"result_code": 200, "result_subcode": 0, "result_msg": "OK", "error_stack": "", "error_data": {}}
+        tasks = {given.get("task"), *(event.get("task") for event in given.get("requests", []))}
+        if gone := tasks & self.deleted:
+            result |= {"result_code": 400, "result_subcode": 101, "result_msg": f"Invalid task id: id={gone.pop()}"}
+            raise Refusal(400, {"meta": result, "data": {}})
         return {"meta": result, "data": self._data(endpoint, given)}
 
     def _data(self, endpoint: str, given: dict[str, Any]) -> Any:
@@ -297,9 +381,20 @@ class Handler(BaseHTTPRequestHandler):
         if self.headers.get("Content-Encoding") == "gzip":
             body = gzip.decompress(body)
         path = self.path.split("?")[0]
+        if path == "/standin/delete":
+            self.server.service.delete()
+            return self.send(200, {})
+        if path == "/standin/held":
+            return self.send(200, self.server.service.held())
         self.server.log.write(json.dumps([self.command, path, body.decode("utf-8", "replace")]) + "\n")
-        answer = json.dumps(self.server.service.answer(path, body)).encode()
-        self.send_response(200)
+        try:
+            return self.send(200, self.server.service.answer(path, body))
+        except Refusal as refusal:
+            return self.send(refusal.status, refusal.answer)
+
+    def send(self, status: int, content: Any) -> None:
+        answer = json.dumps(content).encode()
+        self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(answer)))
         self.end_headers()

@@ -95,6 +95,18 @@ def test_without_a_gpu_nothing_is_measured_and_that_is_no_failure() -> None:
     assert (done.returncode, done.stdout.split(",")[0]) == (0, "There is no GPU here")
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["nothing", "theirs", "ours"])
+def test_a_training_is_timed_from_its_start_to_its_end(kind: str) -> None:
+    """The frameworks question yields the step, the time to the first one, and that from the last one to the end."""
+    answer = run_child(
+        "benchmarks.trainings:measure", peers=True, train="train_accelerate", kind=kind, trackers=LIGHT, steps=10
+    )
+
+    assert sorted(answer) == ["cpu_us", "end_s", "first_step_s", "mean_us", "median_us"]
+    assert min(answer.values()) > 0
+
+
 def test_a_delivery_is_timed_until_the_run_is_closed() -> None:
     """Closing a run comes after its last batch."""
     answer = run_child("benchmarks.delivery:deliver_journal", name="tensorboard", logs=5)

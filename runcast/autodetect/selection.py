@@ -10,7 +10,7 @@ import msgspec
 from runcast.autodetect.credentials import configured, switched
 from runcast.autodetect.installed import Installed, has_package, is_older, scan
 from runcast.core.errors import OptionError, TrackerUnavailableError, UnknownTrackerError
-from runcast.core.layout import TrackerChoice
+from runcast.core.layout import TrackerChoice, valid_tracker
 from runcast.integrations.contract import Tracker
 from runcast.integrations.table import ALIASES, TABLE, Integration
 
@@ -263,6 +263,8 @@ def _canonical(word: str, rows: Mapping[str, Integration]) -> str:
 def _add_object(selection: Selection, item: Tracker | type[Tracker]) -> None:
     kind = item if isinstance(item, type) else type(item)
     name = getattr(kind, "name", None) or kind.__name__.lower()
+    if not valid_tracker(name):
+        raise OptionError(f"{kind.__qualname__}.name = {name!r} cannot name a tracker: it names a folder, too.")
     if name in selection.chosen or name in selection.objects:
         return
     if isinstance(item, type) and kind.__module__ != "__main__" and "<" not in kind.__qualname__:

@@ -15,13 +15,13 @@ class DefaultFlowCallback(TrainerCallback):
         """Look whether this step is one to log, evaluate or save at, or the last one."""
         step = state.global_step
         last = step >= state.max_steps
-        if args.logging_strategy == "steps" and (
-            step % state.logging_steps == 0 or (step == 1 and args.logging_first_step)
+        if (step == 1 and args.logging_first_step) or (
+            args.logging_strategy == "steps" and step % state.logging_steps == 0
         ):
             control.should_log = True
         if args.eval_strategy == "steps" and (last or step % state.eval_steps == 0) and step >= args.eval_delay:
             control.should_evaluate = True
-        if args.save_strategy == "steps" and (last or step % state.save_steps == 0):
+        if args.save_strategy == "steps" and (last or (state.save_steps > 0 and step % state.save_steps == 0)):
             control.should_save = True
         if last:
             control.should_training_stop = True

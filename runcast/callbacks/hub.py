@@ -1,6 +1,5 @@
 """Pushes the model to the Hugging Face Hub while it is trained."""
 
-import importlib.metadata
 import os
 import shutil
 from pathlib import Path
@@ -8,10 +7,10 @@ from typing import Any
 
 from runcast.callbacks.card import model_card
 from runcast.callbacks.reporters import open_runs
-from runcast.callbacks.upload import Uploads
 from runcast.core.console import warn
 from runcast.core.errors import OptionError
 from runcast.core.events import Control, TrainerCallback, TrainerControl, TrainerState
+from runcast.core.upload import Uploads, require
 
 STRATEGIES = ("epoch", "steps", "end")
 STAGES = ".push"
@@ -184,16 +183,6 @@ class PushToHubCallback(TrainerCallback):
             shutil.rmtree(folder, ignore_errors=True)
             return
         self._uploads.push(folder, f"Step {state.global_step}")
-
-
-def require(distribution: str, who: str, extra: str) -> None:
-    """Raise OptionError, with the command that mends it, if a distribution is not installed."""
-    try:
-        importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        raise OptionError(
-            f"{who} needs {distribution}, which is not installed. Install it with: pip install 'runcast[{extra}]'"
-        ) from None
 
 
 def _gathered(model: Any) -> dict[str, Any] | None:

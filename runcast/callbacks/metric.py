@@ -70,6 +70,7 @@ class MetricCallback(TrainerCallback):
         self._name = name or str(getattr(metric_fn, "__name__", "metric")).strip("<>")
         self._pending: dict[str, float] = {}
         self._computed_at = -1
+        self._carrier = ""
 
     def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Forget an earlier training."""
@@ -100,11 +101,12 @@ class MetricCallback(TrainerCallback):
         model: Any = None,
         **kwargs: Any,
     ) -> None:
-        """Add the metric to what is logged of an evaluation (the first, if there are several), or of the epoch."""
-        is_evaluation = any(key.startswith("eval_") for key in logs)
-        if self._at == "evaluate" and is_evaluation and self._computed_at != state.global_step:
-            self._pending = self._compute(model, kwargs.get("processing_class"))
-            self._computed_at = state.global_step
+        """Add the metric to what is logged of an evaluation (the first of several datasets), or of the epoch."""
+        if self._at == "evaluate" and any(key.startswith("eval_") for key in logs):
+            dataset = next((key for key in logs if key.endswith("_runtime")), "")
+            if self._computed_at != state.global_step or self._carrier == dataset:
+                self._pending = self._compute(model, kwargs.get("processing_class"))
+                self._computed_at, self._carrier = state.global_step, dataset
         if self._pending:
             logs.update(self._pending)
             if state.log_history and state.log_history[-1].get("step") == state.global_step:

@@ -174,12 +174,14 @@ def _in_groups(batches: Iterator[Any], size: int) -> Iterator[list[Any]]:
 def _evaluating(torch: Any, model: Any, device: Any) -> Iterator[None]:
     """Put every part of the model into evaluation mode, and back into its own; leave the random numbers alone."""
     training = [module for module in model.modules() if module.training]
-    kind = {} if device.type == "cpu" else {"device_type": device.type}
-    devices = [device.index or 0] if kind else []
-    with torch.random.fork_rng(devices, **kind), torch.no_grad():
+    randomness = getattr(torch, device.type, None) if device.type != "cpu" else None
+    state = None if randomness is None else randomness.get_rng_state()
+    with torch.random.fork_rng([]), torch.no_grad():
         model.eval()
         try:
             yield
         finally:
             for module in training:
                 module.training = True
+            if randomness is not None:
+                randomness.set_rng_state(state)

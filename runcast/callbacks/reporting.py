@@ -3,41 +3,84 @@
 One run from its first event to its end, in our Trainer and in that of transformers.
 """
 
-from collections.abc import Mapping
+import os
+import weakref
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
 from typing import Any
 
+from runcast.core.console import warn
+from runcast.core.errors import OptionError
 from runcast.core.events import TrainerCallback, TrainerControl, TrainerState
+from runcast.core.identity import checkpoint_folder, continuation, write_identity
 from runcast.core.init import check_report_to, init
+from runcast.core.layout import RunDirectory
+from runcast.core.options import FALSE, TRUE
+from runcast.core.params import plain
+from runcast.core.random_name import random_name
 from runcast.core.records import Status
 from runcast.core.run import Run
-from runcast.core.status import status_of
+from runcast.core.status import Watch, status_of
 
 # What a training says once, at its end.
 SUMMARY = frozenset(
     ("train_runtime", "train_samples_per_second", "train_steps_per_second", "train_loss", "train_mfu", "total_flos")
 )
 _OFF = ("", "none", "no", "off", "false")
+_STATE = "runcast"  # in the state file of transformers, where a name of a class would make it construct a new callback
+# The variables with which users of transformers ask a tracker for checkpoints, and what a plain "true" means there.
+_ASKED_FOR_BY = {
+    "wandb": ("WANDB_LOG_MODEL", "end"),
+    "mlflow": ("HF_MLFLOW_LOG_ARTIFACTS", "all"),
+    "comet_ml": ("COMET_LOG_ASSETS", "end"),
+    "clearml": ("CLEARML_LOG_MODEL", "all"),
+    "dvclive": ("HF_DVCLIVE_LOG_MODEL", "end"),
+}
 
 
 class ReportCallback(TrainerCallback):
     """Opens a run when there is something to report, logs what the trainer logs, finishes it with its true status.
 
-    An evaluation or a training after that goes on with the same run. So does a training that is resumed from a
-    checkpoint.
+    An evaluation or a training after that goes on with the same run, unless `again="new"`. So does a training that is
+    resumed from a checkpoint: a small file `runcast.json` in it names the run and its ids in every tracker. Where the
+    run's folder is gone, or with `resume="never"`, it is a new run, with the param `resumed_from`. Each trial of a
+    hyper-parameter search is a run of its own, and all of them are one group.
+
+    transformers has no event for an exception. One that nobody catches ends the run as "failed" (an interrupt:
+    "killed") when the interpreter exits. One that the script catches is known only if it happens in a `with` block of
+    this callback, or if something is reported while it is handled; else the run ends as "failed" without a traceback.
 
     Args:
         report_to: "all", "none", or trackers by name, class or instance, as for `runcast.init`.
         run: An open run to report to; it is not finished here.
+        log_model: "end" (or True) keeps the best and the last checkpoint as artifacts when the training ends, "all"
+            every checkpoint when it is saved. Default: what WANDB_LOG_MODEL, HF_MLFLOW_LOG_ARTIFACTS, COMET_LOG_ASSETS,
+            CLEARML_LOG_MODEL and HF_DVCLIVE_LOG_MODEL ask for, each if its tracker is selected; else False.
+        again: What a second training of the same trainer is: "same" (the default), the same run, or "new", a run of its
+            own. An evaluation belongs to the training before it.
         options: The other arguments of `runcast.init`.
 
     Raises:
-        OptionError: A tracker's name is wrong.
+        OptionError: A tracker's name or `log_model` is wrong.
         TrackerUnavailableError: A tracker asked for by name cannot be used here.
     """
 
     reports = True
 
-    def __init__(self, report_to: Any = ..., *, run: Run | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        report_to: Any = ...,
+        *,
+        run: Run | None = None,
+        log_model: bool | str | None = None,
+        again: str = "same",
+        **options: Any,
+    ) -> None:
+        if again not in ("same", "new"):
+            raise OptionError(f"again={again!r} is unknown. Valid values are: same, new.")
+        self._again = again
+        self._came_from: Path | None = None
         self.run = run
         self.run_id: str | None = options.get("id")
         self._report_to = report_to
@@ -45,6 +88,16 @@ class ReportCallback(TrainerCallback):
         self._is_mine = run is None
         self._status: Status = "finished"
         self._error: str | None = None
+        self._log_model = log_model
+        self._kept: str | None = None if log_model is None else which_checkpoints("log_model", str(log_model), "end")
+        self._checkpoint: Path | None = None
+        self._epoch: tuple[int, Any] | None = None
+        self._trial: dict[str, Any] | None = None
+        self._trial_name: str | None = None
+        self._trials = 0
+        self._search: str | None = None
+        self._watched: Watch | None = None
+        self._left: weakref.finalize[..., Any] | None = None  # there while a training of transformers goes on
         if run is None and self.is_on:
             check_report_to(report_to, options.get("offline"))
 
@@ -52,14 +105,33 @@ class ReportCallback(TrainerCallback):
     def is_on(self) -> bool:
         """Tell whether anything is to be reported at all."""
         chosen = self._report_to
+        if isinstance(chosen, list | tuple | set | frozenset) and len(chosen) == 1:
+            (chosen,) = chosen
         return self.run is not None or chosen is ... or (bool(chosen) and str(chosen).lower() not in _OFF)
+
+    def on_init_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Warn of everything arriving twice, where transformers reports by itself too."""
+        others = getattr(args, "report_to", None)
+        if type(state) is not TrainerState and isinstance(others, list) and set(others) - {"none"}:
+            warn(
+                f"transformers reports to {', '.join(map(str, others))} by itself, so everything may arrive twice, and "
+                'its trackers can hurt the training. Give its TrainingArguments report_to="none".'
+            )
 
     def on_train_begin(
         self, args: Any, state: TrainerState, control: TrainerControl, model: Any = None, **kwargs: Any
     ) -> None:
         """Open the run and log what was configured."""
-        run = self._open(args)
-        run.log_params(params_of(args, model))
+        self._choose_run(args, state)
+        params = params_of(args, model) | ({} if self._trial is None else {"trial": self._trial})
+        if self._has_run:
+            self._open(args).log_params(params)
+        run = self._open(args, config=params)
+        if self._log_model is None:
+            self._kept = _asked_for(run)
+        if type(state) is not TrainerState:
+            state.stateful_callbacks[_STATE] = self.state()
+            self._watch(run)
 
     def on_log(
         self,
@@ -76,20 +148,46 @@ class ReportCallback(TrainerCallback):
         if summary:
             run.log_summary(summary)
             values.pop("epoch", None)
+        if "epoch" in values:  # told with each log, of which a step may have several
+            told, self._epoch = self._epoch, (state.global_step, values["epoch"])
+            if told == self._epoch:
+                del values["epoch"]
         if values:
-            run.log({metric_name(key): value for key, value in values.items()}, step=state.global_step)
+            run.log(named(values), step=state.global_step)
 
     def on_predict(
         self, args: Any, state: TrainerState, control: TrainerControl, metrics: Mapping[str, Any], **kwargs: Any
     ) -> None:
         """Log the metrics of a prediction."""
-        self._open(args).log({metric_name(key): value for key, value in metrics.items()}, step=state.global_step)
+        self._open(args).log(named(metrics), step=state.global_step)
+
+    def on_checkpoint_load(
+        self, args: Any, state: TrainerState, control: TrainerControl, checkpoint: Path, **kwargs: Any
+    ) -> None:
+        """Note which checkpoint the training is resumed from."""
+        self._came_from = checkpoint
+
+    def on_save(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Lay the run's identity beside the checkpoint, and keep it as an artifact, if every one was asked for."""
+        run, self._checkpoint = self._open(args), checkpoint_of(args, state)
+        if self._checkpoint is None or not run.is_recording:
+            return
+        write_identity(run.identity(), self._checkpoint)
+        if self._kept == "all":
+            run.log_artifact(self._checkpoint, type="model")
 
     def on_train_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Note the best value. Under transformers, which has no teardown, the run is finished here."""
+        """Note the best value, keep the checkpoints. Under transformers, which has no teardown, finish the run."""
         run = self._open(args)
         if state.best_metric is not None:
             run.log_summary({"best_metric": state.best_metric, "best_step": state.best_global_step or 0})
+        if self._kept == "end":
+            paths = {"model-best": state.best_model_checkpoint, "model-last": self._checkpoint}
+            kept = {name: path for name, path in paths.items() if path is not None and Path(path).is_dir()}
+            for name, path in kept.items():
+                run.log_artifact(path, name=name, type="model")
+            if not kept:
+                warn("no checkpoint was kept, as none was saved. Let the trainer save some, with save_strategy.")
         if type(state) is not TrainerState:
             self._finish()
 
@@ -98,8 +196,6 @@ class ReportCallback(TrainerCallback):
     ) -> None:
         """Remember how the training ends."""
         self._status, self._error = status_of(exception)
-        if isinstance(exception, SystemExit) and exception.code == 143:  # SIGTERM, see runcast/trainer/termination.py
-            self._status, self._error = "killed", None
 
     def teardown(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Finish the run."""
@@ -109,8 +205,55 @@ class ReportCallback(TrainerCallback):
         """Return what a checkpoint keeps: which run a resumed training goes on with."""
         return {"args": {}, "attributes": {"run_id": self.run_id}}
 
-    def _open(self, args: Any) -> Run:
-        if self.run is None or (self._is_mine and self.run.status is not None):
+    def __enter__(self) -> "ReportCallback":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._status, self._error = status_of(error)
+        self._finish()
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("on_"):  # an event of a newer transformers, which calls every callback for every event
+            return self._ignore
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def _ignore(self, *args: Any, **kwargs: Any) -> None:
+        pass
+
+    def _choose_run(self, args: Any, state: TrainerState) -> None:
+        """Decide before a training whether it goes on with the run that there is, or is another one."""
+        if self._again == "new" and self._is_mine and self.run is not None and self.run.status is not None:
+            self._forget()
+        if self._came_from is None and state.global_step > 0:
+            self._came_from = checkpoint_folder(args, state)
+        trial = dict(state.trial_params or {}) if state.is_hyper_param_search else None
+        # A training that begins again without having ended has got another batch size, and is the same trial.
+        if trial != self._trial or (trial is not None and self._left is None):
+            if self._left is not None:
+                self._left()
+            self._left = self._checkpoint = None
+            self._trial, self._trial_name = trial, state.trial_name
+            self._trials += trial is not None
+            if self._is_mine:
+                self._forget()
+            self.run_id = self._options.get("id")
+            if self.run_id is not None and trial is not None:
+                self.run_id += f"-{self._trials}"
+        elif trial is None and self.run_id is None and state.global_step > 0 and not os.environ.get("RUNCAST_RUN_ID"):
+            self.run_id = _run_id_in(state)
+
+    def _forget(self) -> None:
+        """Let the next run be another one."""
+        self.run = self.run_id = None
+
+    @property
+    def _has_run(self) -> bool:
+        return self.run is not None and not (self._is_mine and self.run.status is not None)
+
+    def _open(self, args: Any, config: Any = None) -> Run:
+        if self.run is None or not self._has_run:
             project = getattr(args, "project", None)
             options = {
                 "project": None
@@ -119,41 +262,125 @@ class ReportCallback(TrainerCallback):
                 "name": getattr(args, "run_name", None),
                 **{name: value for name, value in self._options.items() if value is not None},
             }
-            if self.run_id is not None:
-                options |= {"id": self.run_id, "resume": "allow"}
-            self.run = init(report_to=self._report_to, **options)
+            if self._trial is not None:
+                self._search = options.get("group") or self._search or options["name"] or random_name()
+                numbered = options["name"] and f"{options['name']}-{self._trials}"
+                options |= {"group": self._search, "name": self._trial_name or numbered}
+            if options.get("id") is not None:
+                options["id"] = self.run_id  # that of a trial has a number
+            if self.run is not None and self.run.id == self.run_id:
+                how: dict[str, Any] = {"id": self.run_id, "resume": "allow", "dir": self.run.dir.parent}
+                linked = None
+            else:
+                how, linked = continuation(self.run_id, self._came_from, options)
+            self.run = init(report_to=self._report_to, config=config, **options | how)
+            if linked is not None:
+                self.run.log_params({"resumed_from": linked})
+            self._came_from = None
             self.run_id = self.run.id
             self._status, self._error = "finished", None
+        elif self._left is not None and self._watched is not None:
+            self._watched.note()  # an evaluation while the error of the training is handled, say
         return self.run
 
+    def _watch(self, run: Run) -> None:
+        """See to it that a training which is left by an exception does not end as finished."""
+        if self._left is not None:
+            self._left.detach()
+        if self._is_mine:
+            self._watched = Watch()
+            run.ending = self._watched.ending
+            self._left = weakref.finalize(self, _finish_left, run)
+            self._left.atexit = False  # at exit the run ends by itself
+
     def _finish(self) -> None:
+        if self._left is not None:
+            self._left.detach()
+            self._left = None
         if self._is_mine and self.run is not None:
+            self.run.ending = None
             self.run.finish(self._status, error=self._error)
 
 
-def metric_name(key: str) -> str:
+def named(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Name the metrics; those of an evaluation with a prefix of its own, which times itself, go by that prefix."""
+    own = tuple(key.removesuffix("_runtime") for key in values if key.endswith("_runtime"))
+    return {metric_name(key, own): value for key, value in values.items()}
+
+
+def metric_name(key: str, prefixes: Iterable[str] = ()) -> str:
     """Name a metric as the field does: eval_loss is eval/loss, test_loss test/loss, loss train/loss.
 
     A name with a slash stays.
     """
     if "/" in key:
         return key
-    for split in ("eval", "test"):
+    for split in ("eval", "test", *prefixes):
         if key.startswith(f"{split}_"):
             return f"{split}/{key[len(split) + 1 :]}"
     return f"train/{key}"
 
 
 def params_of(args: Any, model: Any) -> dict[str, Any]:
-    """Collect what was configured: the arguments, the model's configuration and its size."""
-    params: dict[str, Any] = dict(args.to_dict()) if hasattr(args, "to_dict") else dict(vars(args))
-    config: Any = getattr(model, "config", None)
-    about = (
-        dict(config.to_dict()) if hasattr(config, "to_dict") else dict(config) if isinstance(config, Mapping) else {}
-    )
+    """Collect what was configured: the arguments, the model's configuration and its size, and its adapters (PEFT)."""
+    params = plain(args)
+    about = plain(getattr(model, "config", None))
     if hasattr(model, "parameters"):
         about |= {
             "class": type(model).__name__,
             "num_parameters": sum(parameter.numel() for parameter in model.parameters()),
         }
-    return params | ({"model": about} if about else {})
+    peft = plain(getattr(model, "peft_config", None))
+    return params | ({"model": about} if about else {}) | ({"peft": peft} if peft else {})
+
+
+def which_checkpoints(option: str, word: str, plain_true: str) -> str | None:
+    """Return "end", "all" or None for what an option or variable says.
+
+    Raises:
+        OptionError: It says something else.
+    """
+    word = word.lower()
+    if word in ("end", "all", "checkpoint"):
+        return "all" if word == "checkpoint" else word
+    if word in TRUE:
+        return plain_true
+    if word in _OFF or word in FALSE:
+        return None
+    raise OptionError(f"{option}={word!r} is unknown. Valid values are: end, all, false.")
+
+
+def checkpoint_of(args: Any, state: TrainerState) -> Path | None:
+    """Find the folder of the checkpoint that was just saved; that of a trial lies in a folder of the trial's own."""
+    root, name = Path(args.output_dir), f"checkpoint-{state.global_step}"
+    found = [path for path in (root / name, *root.glob(f"*/{name}")) if path.is_dir()]
+    return max(found, key=lambda path: path.stat().st_mtime_ns, default=None)
+
+
+def _asked_for(run: Run) -> str | None:
+    """Return what the variables of the run's trackers ask for; the run has one answer, and "all" is the strongest."""
+    if not (run.dir / "run.json").is_file():  # not the process that reports
+        return None
+    found = set()
+    for tracker in RunDirectory(run.dir).load().trackers:
+        variable, plain_true = _ASKED_FOR_BY.get(tracker, ("", ""))
+        try:
+            found.add(which_checkpoints(variable, os.environ.get(variable, ""), plain_true))
+        except OptionError as error:  # it is not ours, and was no error before
+            warn(f"{error} No checkpoint is kept for it.")
+    return "all" if "all" in found else "end" if "end" in found else None
+
+
+def _run_id_in(state: TrainerState) -> str | None:
+    """Return the id of the run that wrote the state, in transformers' trainer or in ours."""
+    for name in (_STATE, "ReportCallback"):
+        saved = state.stateful_callbacks.get(name)
+        if isinstance(saved, Mapping) and isinstance(found := saved.get("attributes", {}).get("run_id"), str):
+            return found
+    return None
+
+
+def _finish_left(run: Run) -> None:
+    if run.ending is not None:
+        status, error = run.ending()
+        run.finish(status, error=error)

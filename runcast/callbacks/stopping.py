@@ -6,6 +6,7 @@ from typing import Any
 
 from runcast.callbacks.memory import recall, remember
 from runcast.callbacks.monitor import Monitor, needs_evaluation
+from runcast.callbacks.reporters import open_runs
 from runcast.core.console import say, warn
 from runcast.core.errors import OptionError
 from runcast.core.events import Control, TrainerCallback, TrainerControl, TrainerState
@@ -16,8 +17,8 @@ REASON = "stopped_early"
 class EarlyStoppingCallback(TrainerCallback):
     """Stops the training when a metric of the evaluation has not improved for a while.
 
-    `reason` says why it did; so do a line at the end, the entry "stopped_early" in `state.log_history`, and the message
-    of `NotifyCallback`.
+    `reason` says why it did; so do a line at the end, "stopped_early" in `state.log_history` and in the summary of the
+    run, and the message of `NotifyCallback`.
 
     Args:
         early_stopping_patience: Evaluations without an improvement after which the training stops.
@@ -105,7 +106,7 @@ class EarlyStoppingCallback(TrainerCallback):
     ) -> None:
         """Say why the training stopped, and put the best weights back."""
         if self.reason is not None:
-            note_reason(state, self.reason)
+            note_reason(state, self.reason, kwargs.get("callback_handler"))
         elif self.best is None and state.global_step and state.is_world_process_zero:
             warn(f"EarlyStoppingCallback has seen no {self._monitor.name(args)}, so it could not stop the training.")
         if self._restore_best and self.best_step not in (None, state.global_step) and model is not None:
@@ -135,7 +136,7 @@ class EarlyStoppingCallback(TrainerCallback):
 class TerminateOnNaNCallback(TrainerCallback):
     """Stops the training when a logged loss is NaN or infinite.
 
-    An entry "stopped_early" in `state.log_history` says which.
+    "stopped_early" in `state.log_history` and in the summary of the run says which.
     """
 
     def __init__(self) -> None:
@@ -153,15 +154,17 @@ class TerminateOnNaNCallback(TrainerCallback):
             if self.reason is None and name.endswith("loss") and not math.isfinite(float(value)):
                 control.should_training_stop = True
                 self.reason = f"{name} is {float(value)}"
-                note_reason(state, self.reason)
+                note_reason(state, self.reason, kwargs.get("callback_handler"))
         return control
 
 
-def note_reason(state: TrainerState, reason: str) -> None:
-    """Keep why a training stopped in its history, and tell the user."""
+def note_reason(state: TrainerState, reason: str, callback_handler: Any) -> None:
+    """Keep why a training stopped in its history and in the summary of its run, and tell the user."""
     state.log_history.append({REASON: reason, "step": state.global_step, "epoch": state.epoch})
     if state.is_world_process_zero:
         say(f"the training stopped early at step {state.global_step}: {reason}.")
+        for run in open_runs(None, callback_handler):
+            run.log_summary({REASON: reason})
 
 
 def reason_of(state: TrainerState) -> str | None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 from weakref import WeakValueDictionary
 
+from runcast.callbacks.memory import recall, remember
 from runcast.callbacks.reporting import ReportCallback
 from runcast.core.events import EVENTS, Control, TrainerControl, TrainerState
 from runcast.core.run import Run
@@ -60,18 +61,22 @@ class TrackerCallback(ReportCallback):
             self._company = company
         return self._company
 
-    def _open(self, args: Any) -> Run:
+    def _forget(self) -> None:
+        for member in self._company.members if self._company else [self]:
+            member.run = member.run_id = None
+
+    def _open(self, args: Any, config: Any = None) -> Run:
         company = self._join(args)
         if not self._is_mine or (
             self.run is not None and self.run.status is None and company.cast_to == _names(company)
         ):
-            return super()._open(args)
+            return super()._open(args, config)
         if self.run is not None:  # it knows not yet who came later: go on with it as one that does
             self.run.finish()
         company.cast_to = self._report_to = _names(company)
         self._options["setup"] = {member.tracker: member._own_options for member in company.members}
         self.run_id = next((member.run_id for member in company.members if member.run_id is not None), None)
-        run = super()._open(args)
+        run = super()._open(args, config)
         for member in company.members:
             member.run, member.run_id = run, run.id
         return run
@@ -90,6 +95,8 @@ def _speaking_for_all(event: str) -> Callable[..., Control]:
 
     def hook(self: TrackerCallback, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> Control:
         company = self._join(args)
+        if event == "on_train_begin" and state.global_step:
+            recall(self, state)
         if company.members[0] is not self:
             return None
         if event == "on_train_begin":
@@ -98,6 +105,8 @@ def _speaking_for_all(event: str) -> Callable[..., Control]:
         begin, company.begin = company.begin, None
         if begin is not None:
             begin()
+            for member in company.members:
+                remember(member, state)
         result: Control = report(self, args, state, control, **kwargs)
         return result
 

@@ -100,7 +100,8 @@ class WatchCallback(TrainerCallback):
                     if kind in self._kinds and tensor is not None and tensor.numel():
                         names.append(f"{kind}/{name.replace('_orig_mod.', '')}")
                         rows.append(_row(torch, tensor, self._bins))
-            return Measured(step, names, *_to_host(torch, torch.stack(rows) if rows else torch.zeros(0, 1)))
+            table = torch.stack([row.to(rows[0].device) for row in rows]) if rows else torch.zeros(0, 1)
+            return Measured(step, names, *_to_host(torch, table))
 
     def _log(self, state: TrainerState, measured: Measured, callback_handler: Any) -> None:
         if not state.is_world_process_zero:
@@ -129,23 +130,45 @@ def _row(torch: Any, tensor: Any, bins: int) -> Any:
 
     No step of it reads from the device: not even the range, for which torch.histc would.
     """
-    norm = torch.linalg.vector_norm(tensor.detach(), dtype=torch.float32)
+    tensor = _as_floats(torch, tensor.detach())
+    norm = torch.linalg.vector_norm(tensor, dtype=torch.float32)
     if hasattr(norm, "full_tensor"):  # sharded: a sum over all processes, each of which is here
         norm, tensor = norm.full_tensor(), tensor.to_local()
     exact = torch.float32 if tensor.device.type == "mps" else torch.float64
     norm = norm.to(exact).reshape(1)
     if not bins:
         return norm
-    values = tensor.detach().flatten().to(torch.float32)
+    values = tensor.flatten().to(torch.float32)
+    if not values.numel():  # there are more processes than shards
+        return torch.cat((norm, norm.new_zeros(2 + bins)))
     is_finite = torch.isfinite(values)
     low = torch.where(is_finite, values, torch.inf).amin()
     high = torch.where(is_finite, values, -torch.inf).amax()
     low, high = torch.where(low > high, 0.0, low), torch.where(low > high, 0.0, high)
     is_flat = low == high  # of one value only, or of none: a range around it
     low, high = torch.where(is_flat, low - 0.5, low), torch.where(is_flat, high + 0.5, high)
-    places = ((torch.where(is_finite, values, low) - low) / (high - low) * bins).long().clamp(0, bins - 1)
-    counts = torch.zeros(bins, dtype=exact, device=values.device).scatter_add_(0, places, is_finite.to(exact))
+    shares = torch.where(is_finite, (values - low) / (high - low), -1.0)
+    counts = _counts(torch, shares, is_finite, bins).to(exact)
     return torch.cat((norm, torch.stack((low, high)).to(exact), counts))
+
+
+def _counts(torch: Any, shares: Any, is_finite: Any, bins: int) -> Any:
+    """Count how many of the shares from 0 to 1 lie in each bin."""
+    if shares.device.type == "cuda" and not torch.are_deterministic_algorithms_enabled():
+        return torch.histc(shares, bins, 0.0, 1.0)  # counts in shared memory: adding to a few places is slow there
+    places = (shares * bins).long().clamp(0, bins - 1)
+    counts = torch.zeros(
+        bins, dtype=torch.float32 if shares.device.type == "mps" else torch.float64, device=shares.device
+    )
+    return counts.scatter_add_(0, places, is_finite.to(counts.dtype))
+
+
+def _as_floats(torch: Any, tensor: Any) -> Any:
+    if tensor.is_sparse:
+        tensor = tensor.coalesce().values()
+    if tensor.is_complex():
+        return torch.view_as_real(tensor)
+    return tensor if tensor.is_floating_point() else tensor.to(torch.float32)
 
 
 def _to_host(torch: Any, rows: Any) -> tuple[Any, Any]:

@@ -40,6 +40,35 @@ Offline: TypeAlias = Annotated[
     ),
 ]
 
+Trust: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--trust",
+        help="Do what a run that was begun by somebody else or on another machine says: use its options, its tracker "
+        "classes, and what was delivered there.",
+    ),
+]
+Classes: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--class",
+        metavar="NAME=MODULE:CLASS",
+        help="The class behind a tracker of your own; may be given again.",
+        show_default=False,
+    ),
+]
+
+
+def classes_of(words: list[str] | None) -> dict[str, str]:
+    """Read the classes that the user names."""
+    found = {}
+    for word in words or ():
+        name, equals, target = word.partition("=")
+        if not (name and equals and ":" in target):
+            raise typer.BadParameter(f"{word!r} is not like mine=package.module:MyTracker", param_hint="--class")
+        found[name] = target
+    return found
+
 
 def canonical(names: list[str] | None) -> list[str] | None:
     """Return the table's names of trackers as the user wrote them; None if none was given."""

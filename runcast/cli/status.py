@@ -90,6 +90,7 @@ def _print_run(out: "Console", run: "RunOverview") -> None:
     )
     for tracker in run.trackers:
         mode = "meter" if tracker.measures else "online" if tracker.online else "local"
+        mode = "left" if tracker.left else mode
         listed.add_row(
             tracker.name,
             mode,
@@ -102,6 +103,8 @@ def _print_run(out: "Console", run: "RunOverview") -> None:
     errors = [(tracker.name, tracker.error) for tracker in run.trackers if tracker.error]
     refused = [(t.name, f"{count(n)} refused: {reason}") for t in run.trackers for reason, n in t.refused.items()]
     notes(out, [*errors, *refused, *((name, f"takes no part: it {reason}") for name, reason in run.skipped.items())])
+    if run.damaged:
+        notes(out, [("", f"{count(run.damaged)} of the journal's lines were cut off or damaged, and are lost.")])
     commands(out, "Open it with", [(tracker.name, tracker.open_command or tracker.where) for tracker in run.trackers])
     if any(tracker.waiting for tracker in run.trackers) and run.status != "running":
         commands(out, "Deliver what waits with", [("", f"runcast sync {run.path}")])

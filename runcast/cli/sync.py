@@ -5,7 +5,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from runcast.cli.options import EXIT_WRONG, Json, Offline, Root, RunWord, Trackers, canonical, find
+from runcast.cli.options import (
+    EXIT_WRONG,
+    Classes,
+    Json,
+    Offline,
+    Root,
+    RunWord,
+    Trackers,
+    Trust,
+    canonical,
+    classes_of,
+    find,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -33,6 +45,8 @@ def sync(
             show_default=False,
         ),
     ] = None,
+    trust: Trust = False,
+    own_class: Classes = None,
     json: Json = False,
 ) -> None:
     """Deliver what the trackers still lack.
@@ -50,7 +64,7 @@ def sync(
         raise typer.BadParameter("it takes every run: leave RUN and --close out", param_hint="--all")
     if close is not None and close not in STATUSES:
         raise typer.BadParameter(f"it must be one of {', '.join(STATUSES)}", param_hint="--close")
-    names = canonical(tracker)
+    names, classes = canonical(tracker), classes_of(own_class)
     directories = list_runs(root) if every else [find(run, root)]
     found: dict[str, list[Outcome]] = {}
     for directory in directories:
@@ -58,7 +72,16 @@ def sync(
             close_run(directory, close)  # type: ignore[arg-type]
         with Bars(quiet=json) as bars:
             here = _taking_part(names, directory) if every else names
-            outcomes = deliver(directory, here, decide=decide, offline=offline, mend=mend, progress=bars.show)
+            outcomes = deliver(
+                directory,
+                here,
+                decide=decide,
+                offline=offline,
+                mend=mend,
+                trust=trust,
+                classes=classes,
+                progress=bars.show,
+            )
         found[directory.path.name] = outcomes
         if not json:
             _print_outcomes(console(), directory, outcomes)
@@ -76,6 +99,7 @@ def replay(
     again: Annotated[
         bool, typer.Option("--again", help="Send a run that the tracker has locally online, from its first record on.")
     ] = False,
+    trust: Trust = False,
     json: Json = False,
 ) -> None:
     """Cast a run to one more tracker.
@@ -90,7 +114,7 @@ def replay(
 
     name, directory = canonical_name(to), find(run, root)
     with Bars(quiet=json) as bars:
-        outcome = deliver(directory, name, decide=decide, offline=offline, again=again, progress=bars.show)
+        outcome = deliver(directory, name, decide=decide, offline=offline, again=again, trust=trust, progress=bars.show)
     if json:
         print_json(outcome)
     else:

@@ -5,7 +5,18 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from runcast.cli.options import EXIT_WRONG, Json, Root, RunWord, Trackers, canonical, find
+from runcast.cli.options import (
+    EXIT_WRONG,
+    Classes,
+    Json,
+    Root,
+    RunWord,
+    Trackers,
+    Trust,
+    canonical,
+    classes_of,
+    find,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -14,7 +25,14 @@ if TYPE_CHECKING:
     from runcast.delivery.comparison import Verdict
 
 
-def verify(run: RunWord = None, root: Root = Path("runs"), tracker: Trackers = None, json: Json = False) -> None:
+def verify(
+    run: RunWord = None,
+    root: Root = Path("runs"),
+    tracker: Trackers = None,
+    trust: Trust = False,
+    own_class: Classes = None,
+    json: Json = False,
+) -> None:
     """Compare what the trackers have with the journal.
 
     Reads each one back with its own reader, and compares point by point.
@@ -22,14 +40,22 @@ def verify(run: RunWord = None, root: Root = Path("runs"), tracker: Trackers = N
     from runcast.cli.output import console, print_json
 
     directory = find(run, root)
-    verdicts = read_with_bar(directory, canonical(tracker), quiet=json)
+    verdicts = read_with_bar(directory, canonical(tracker), quiet=json, trust=trust, classes=classes_of(own_class))
     print_json(as_json(verdicts)) if json else print_verdicts(console(), directory, verdicts)
     if not all(verdict.is_right for verdict in verdicts):
         raise typer.Exit(EXIT_WRONG)
 
 
-def read_with_bar(directory: "RunDirectory", names: list[str] | None = None, *, quiet: bool = False) -> "list[Verdict]":
+def read_with_bar(
+    directory: "RunDirectory",
+    names: list[str] | None = None,
+    *,
+    quiet: bool = False,
+    trust: bool = False,
+    classes: dict[str, str] | None = None,
+) -> "list[Verdict]":
     """Read the trackers back, with a bar that counts them."""
+    from runcast.autodetect import decide
     from runcast.cli.bars import Bars
     from runcast.delivery.verify import verify as read_back
 
@@ -42,7 +68,7 @@ def read_with_bar(directory: "RunDirectory", names: list[str] | None = None, *, 
             seen += 1
             bars.show("reading back", seen, total)
 
-        return read_back(directory, names, count)
+        return read_back(directory, names, count, decide=decide, trust=trust, classes=classes)
 
 
 def as_json(verdicts: "list[Verdict]") -> list[dict[str, Any]]:
@@ -74,6 +100,8 @@ def print_verdicts(out: "Console", directory: "RunDirectory", verdicts: "list[Ve
     problems = [(verdict.name, problem) for verdict in verdicts for problem in verdict.problems()]
     known = [(verdict.name, note) for verdict in verdicts for note in _remarks(verdict)]
     notes(out, problems)
+    if damaged := max(verdict.damaged for verdict in verdicts):
+        notes(out, [("", f"{count(damaged)} of the journal's lines were cut off or damaged, and are lost.")])
     notes(out, known)
     commands(out, "Open it with", [(verdict.name, verdict.open_command or verdict.where) for verdict in verdicts])
 

@@ -97,6 +97,8 @@ class _Reader:
     def _name(self, key: Any) -> str:
         if type(key) is str:
             return without_surrogates(key)
+        if isinstance(key, bytes):
+            return key.decode("utf-8", "backslashreplace")
         tree = self.read(_itself, key)
         return to_json(tree) if isinstance(tree, list | dict) else str(tree)
 

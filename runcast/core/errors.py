@@ -10,6 +10,7 @@ RuncastError
 └── TrackerError           raised by a Tracker while it delivers
     ├── RetryableError         the same call may succeed later (network, 429, 5xx, locked database)
     └── FinalError             the same call will never succeed (bad credentials, refused value)
+        └── GoneError              the service no longer has the run: somebody deleted it
 """
 
 
@@ -55,3 +56,7 @@ class RetryableError(TrackerError):
 
 class FinalError(TrackerError):
     """Means that the same call will never succeed: the record is counted as refused and the rest goes on."""
+
+
+class GoneError(FinalError):
+    """Means that the service no longer has the run: the delivery begins it anew and sends everything again."""

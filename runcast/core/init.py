@@ -12,17 +12,21 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
+from runcast.core.config import plain, plain_value, without_surrogates
 from runcast.core.console import say, warn
 from runcast.core.errors import OptionError
 from runcast.core.journal import Journal
-from runcast.core.layout import RunDirectory, RunFile, TrackerChoice
+from runcast.core.layout import RunDirectory, RunFile, Session, TrackerChoice, process_began
 from runcast.core.options import Options, settle
-from runcast.core.params import plain
+from runcast.core.params import flatten
 from runcast.core.random_name import random_name
 from runcast.core.ranks import rank
 from runcast.core.records import VERSION, Start, encode_line
 from runcast.core.redaction import redact, redact_text
 from runcast.core.run import Run
+from runcast.core.seal import is_own, seal_of
 from runcast.core.state import Carrier
 from runcast.core.status import status_of
 
@@ -82,10 +86,8 @@ def init(
     if rank() != 0:
         file = _new_file(options, config)
         return Run(file, RunDirectory(options.dir / file.id), None, None)
-    directory, file, journal = _open(options, config)
-    file.trackers = {n: _with_options(choice, options.setup.get(n, {})) for n, choice in selection.chosen.items()}
-    file.skipped = selection.skipped
-    directory.save(file)
+    chosen = {n: _with_options(choice, options.setup.get(n, {})) for n, choice in selection.chosen.items()}
+    directory, file, journal = _open(options, config, chosen, selection.skipped)
     journal.append(
         encode_line(Start(time=file.started, version=VERSION, session=file.session, host=file.host, pid=file.pid))
     )
@@ -110,13 +112,15 @@ def check_report_to(report_to: Any = ..., offline: bool | None = None) -> None:
     select(report_to, offline=offline)
 
 
-def _open(options: Options, config: Any) -> tuple[RunDirectory, RunFile, Journal]:
+def _open(
+    options: Options, config: Any, chosen: dict[str, TrackerChoice], skipped: dict[str, str]
+) -> tuple[RunDirectory, RunFile, Journal]:
     """Make or reopen the run's folder.
 
     One that cannot be written is replaced by a temporary one, and the user is told.
     """
     try:
-        return _open_in(options, options.dir, config)
+        return _open_in(options, options.dir, config, chosen, skipped)
     except OSError as error:
         import tempfile  # rarely needed, and start-up counts
 
@@ -126,10 +130,12 @@ def _open(options: Options, config: Any) -> tuple[RunDirectory, RunFile, Journal
             f"{fallback}: "
             "move it from there, or choose another folder with dir= or RUNCAST_DIR."
         )
-        return _open_in(options, fallback, config)
+        return _open_in(options, fallback, config, chosen, skipped)
 
 
-def _open_in(options: Options, root: Path, config: Any) -> tuple[RunDirectory, RunFile, Journal]:
+def _open_in(
+    options: Options, root: Path, config: Any, chosen: dict[str, TrackerChoice], skipped: dict[str, str]
+) -> tuple[RunDirectory, RunFile, Journal]:
     file = _new_file(options, config)
     directory = RunDirectory(root / file.id)
     if options.resume == "must" and not directory.run_json.exists():
@@ -144,24 +150,28 @@ def _open_in(options: Options, root: Path, config: Any) -> tuple[RunDirectory, R
                 "new one."
             )
         file = _continue(directory.load(), file)
+    file.trackers, file.skipped = {**file.trackers, **chosen}, skipped
+    file.seal = seal_of(file)
     directory.create()
+    directory.save(file)
     return directory, file, Journal(directory.journal)
 
 
 def _continue(old: RunFile, new: RunFile) -> RunFile:
-    """Go on with an older session's identity; what was configured differently is told once."""
-    changed = sorted(
-        key for key in {*old.config, *new.config} if new.config and old.config.get(key) != new.config.get(key)
-    )
-    if changed:
-        say(f"resumed with other params: {', '.join(changed[:10])}{' …' if len(changed) > 10 else ''}")
+    """Go on with an older session's identity."""
+    before, now = flatten(old.config), flatten(new.config or old.config)
+    changed = sorted(key for key in {*before, *now} if key not in before or key not in now or before[key] != now[key])
     new.created, new.session = old.created, old.session + 1
+    this = Session(session=new.session, started=new.started, host=new.host, pid=new.pid, changed=changed)
+    new.sessions = [*old.sessions, this]
     new.name, new.project = (
         (new.name if "name" in new.given else old.name),
         (new.project if "project" in new.given else old.project),
     )
     new.config = new.config or old.config
     new.given = sorted({*old.given, *new.given})
+    if is_own(old):  # who began the run elsewhere does not choose what is imported here
+        new.trackers = {name: msgspec.structs.replace(choice, left=True) for name, choice in old.trackers.items()}
     return new
 
 
@@ -169,18 +179,19 @@ def _new_file(options: Options, config: Any) -> RunFile:
     now = time.time()
     return RunFile(
         id=options.id or f"{time.strftime('%Y%m%d-%H%M%S', time.localtime(now))}-{os.urandom(3).hex()}",
-        name=options.name or random_name(),
-        project=options.project,
+        name=redact_text(options.name) if options.name else random_name(),
+        project=redact_text(options.project),
         created=now,
         started=now,
-        group=options.group,
+        group=redact_text(options.group) if options.group else None,
         tags=[redact_text(tag) for tag in options.tags],
         notes=redact_text(options.notes) if options.notes else None,
         given=sorted(options.given),
         host=os.uname().nodename,
         pid=os.getpid(),
-        cwd=os.getcwd(),
-        argv=redact(list(sys.argv)),
+        pid_began=process_began(os.getpid()),
+        cwd=without_surrogates(os.getcwd()),
+        argv=redact(plain_value(list(sys.argv))),
         python=sys.version.split()[0],
         runcast=_version(),
         config=redact(plain(config)) if config is not None else {},
@@ -200,16 +211,12 @@ def _with_options(choice: TrackerChoice, own: Mapping[str, Any]) -> TrackerChoic
 
 
 def _attach_config(run: Run) -> None:
-    import msgspec
-
-    path = run.dir / "config.json"
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(run.config), indent=2))
-    run.log_artifact(path, type="config")
+    run._keep(msgspec.json.format(msgspec.json.encode(run.config), indent=2), "config.json", "config")
 
 
 def _greet(run: Run, file: RunFile, options: Options) -> None:
     where = (
-        ", ".join(f"{name} {'online' if choice.online else 'local'}" for name, choice in file.trackers.items())
+        ", ".join(f"{n} {'online' if c.online else 'local'}" for n, c in file.trackers.items() if not c.left)
         or "no tracker"
     )
     later = " (later, with runcast sync)" if options.delivery == "later" and file.trackers else ""
@@ -220,20 +227,24 @@ def _greet(run: Run, file: RunFile, options: Options) -> None:
 
 def _look_after(run: Run) -> None:
     """Finish the run when the interpreter exits, as what it is; and keep forked children from doing so."""
-    reference = weakref.ref(run)
+    reference, pid = weakref.ref(run), os.getpid()
 
-    def at_exit() -> None:
-        if (still := reference()) is not None and still.status is None:
-            interactive = hasattr(sys, "ps1") or "IPython" in sys.modules  # there, the last error need not be the end
-            error = None if interactive else getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
-            status, text = status_of(error)
-            still.finish(status, error=text)
+    def at_exit(run: Run) -> None:  # it holds the run: one that a function has opened and left must be finished, too
+        interactive = hasattr(sys, "ps1") or "IPython" in sys.modules  # there, the last error need not be the end
+        error = None if interactive else getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
+        status, text = run.ending() if error is None and run.ending is not None else status_of(error)
+        run.finish(status, error=text)
+        if status == "finished" and not interactive and os.getpid() == pid:
+            from runcast.delivery.afterwards import watch_exit
+
+            watch_exit(run.dir)
 
     def after_fork() -> None:
         if (still := reference()) is not None:
             still.after_fork()
 
-    atexit.register(at_exit)
+    atexit.register(at_exit, run)
+    run.on_finish = lambda: atexit.unregister(at_exit)
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=after_fork)
 

@@ -6,6 +6,7 @@ tolerates a last line that is cut and garbage in between, and counts them.
 """
 
 import os
+import shlex
 import threading
 import time
 from collections import deque
@@ -19,6 +20,7 @@ from runcast.core.records import AnyRecord, decode
 
 BACKLOG_BYTES = 64 * 2**20
 RETRY_S = 1.0
+_END = b"\n"
 CHUNK_BYTES = 4 * 2**20
 
 
@@ -52,16 +54,24 @@ class Journal:
             self._keep(line, error)
             return
         if written != len(line):
-            self._is_torn = True
-            self._keep(line, OSError("only a part of a record could be written"))
+            self._keep(self._rest(line, len(line) - written), OSError("only a part of a record could be written"))
+
+    def _rest(self, line: bytes, left: int) -> bytes:
+        """Return what is to be written when *left* bytes of a line were not: all of it again, or only its end."""
+        self._is_torn = left > 1
+        return line if self._is_torn else _END
 
     def _append_slowly(self, line: bytes) -> None:
         with self._lock:
             self._backlog.append(line)
             self._backlog_bytes += len(line)
             while self._backlog_bytes > BACKLOG_BYTES:
-                self._backlog_bytes -= len(self._backlog.popleft())
-                self.lost_records += 1
+                oldest = self._backlog.popleft()
+                self._backlog_bytes -= len(oldest)
+                if oldest == _END:
+                    self._is_torn = True
+                else:
+                    self.lost_records += 1
             if time.monotonic() >= self._retry_at:
                 self._drain()
 
@@ -78,13 +88,15 @@ class Journal:
 
     def _drain(self) -> None:
         while self._backlog:
-            line = b"\n" + self._backlog[0] if self._is_torn else self._backlog[0]
+            line = _END + self._backlog[0] if self._is_torn else self._backlog[0]
             try:
                 written = os.write(self._fd, line)
             except OSError:
                 written = 0
             if written != len(line):
-                self._is_torn = self._is_torn or written > 0
+                record = self._backlog[0]
+                self._backlog[0] = self._rest(record, len(line) - written)
+                self._backlog_bytes += len(self._backlog[0]) - len(record)
                 self._retry_at = time.monotonic() + RETRY_S
                 return
             self._is_torn = False
@@ -103,11 +115,28 @@ class Journal:
         return os.fstat(self._fd).st_size
 
     def close(self) -> None:
-        """Close the file. What still waits in memory is given one last chance."""
-        self.drain()
+        """Close the file. What still waits in memory is given one last chance, and else a place in another folder."""
+        if not self.drain() and (rescued := self._rescue()):
+            warn(
+                f"{len(self._backlog)} records found no room in {self.path} and are in {rescued}. When there is room: "
+                f"cat {shlex.quote(str(rescued))} >> {shlex.quote(str(self.path))}"
+            )
+            self._backlog.clear()
         self.lost_records += len(self._backlog)
         descriptor, self._fd = self._fd, -1  # a late append of another thread must not hit another file
         os.close(descriptor)
+
+    def _rescue(self) -> Path | None:
+        """Write what waits into the temporary folder, which may be on another disk; return the file."""
+        import tempfile  # rarely needed, and start-up counts
+
+        path = Path(tempfile.gettempdir()) / f"{self.path.parent.name}-{os.getpid()}.jsonl"
+        try:
+            with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+                file.writelines([b"\n", *self._backlog])  # first a newline: the journal may end in a part of a line
+        except OSError:
+            return None
+        return path
 
 
 class JournalReader:
@@ -127,16 +156,29 @@ class JournalReader:
                 chunk += more
         whole = chunk[: chunk.rfind(b"\n") + 1]
         records = []
-        for line in whole.splitlines(keepends=True):
-            self.offset += len(line)
+        for line in whole[:-1].split(b"\n") if whole else ():
+            self.offset += len(line) + 1
             if record := self._parse(line):
                 records.append((record, self.offset))
         if whole and not records:
             return self.read(max_bytes)
         return records
 
+    @property
+    def is_cut(self) -> bool:
+        """Tell whether the file ends in a part of a line: it is being written, or its writer was killed."""
+        with open(self.path, "rb") as file:
+            file.seek(self.offset)
+            return any(not line.endswith(b"\n") for line in file)
+
+    def skip(self) -> None:
+        """Give up a last line that was cut off, and count it."""
+        if self.is_cut:
+            self.damaged += 1
+            self.offset = os.stat(self.path).st_size
+
     def _parse(self, line: bytes) -> AnyRecord | None:
-        if line.isspace():
+        if not line or line.isspace():
             return None
         try:
             record: AnyRecord = decode(line)

@@ -18,7 +18,11 @@ from runcast.core.records import VERSION
 
 
 class TrackerChoice(msgspec.Struct, frozen=True, kw_only=True):
-    """Says how a tracker takes part in a run: `tracker` is "module:Class"; `options` are the user's, redacted."""
+    """Says how a tracker takes part in a run.
+
+    `tracker` is "module:Class"; `options` are the user's, redacted. `left` says that it had a part in earlier sessions,
+    and was not selected for the last one: it keeps what it has.
+    """
 
     tracker: str
     online: bool
@@ -27,10 +31,24 @@ class TrackerChoice(msgspec.Struct, frozen=True, kw_only=True):
     options: dict[str, Any] = {}
     environment: dict[str, str] = {}
     measures: bool = False
+    left: bool = False
+
+
+class Session(msgspec.Struct, frozen=True, kw_only=True):
+    """Says when and where a session after the first began, and which params were configured otherwise than before."""
+
+    session: int
+    started: float
+    host: str
+    pid: int
+    changed: list[str] = []
 
 
 class RunFile(msgspec.Struct, kw_only=True):
-    """Is the content of run.json."""
+    """Is the content of run.json.
+
+    `pid_began` tells the training process from a later one of the same number, whatever was done to the clock since.
+    """
 
     version: int = VERSION
     id: str
@@ -45,6 +63,7 @@ class RunFile(msgspec.Struct, kw_only=True):
     started: float = 0.0
     host: str = ""
     pid: int = 0
+    pid_began: int = 0
     cwd: str = ""
     argv: list[str] = []
     python: str = ""
@@ -52,6 +71,8 @@ class RunFile(msgspec.Struct, kw_only=True):
     trackers: dict[str, TrackerChoice] = {}
     skipped: dict[str, str] = {}
     config: dict[str, Any] = {}
+    sessions: list[Session] = []
+    seal: str = ""
 
 
 class RunDirectory:
@@ -67,15 +88,18 @@ class RunDirectory:
         return self.path / "trackers" / name
 
     def create(self) -> None:
-        """Make the folder, for its owner only."""
-        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        """Make the folder, and those above it that are missing, for their owner only."""
+        make_private(self.path)
 
     def load(self) -> RunFile:
         """Read run.json.
 
         Raises:
-            JournalError: There is no such file, it is damaged, or it is of a newer version.
+            JournalError: There is no such file, it is damaged, it is of a newer version, or it leads out of the folder.
         """
+        for path in (self.run_json, self.journal, self.path / "trackers"):
+            if path.is_symlink() or (path.exists() and not (path.is_file() or path == self.path / "trackers")):
+                raise JournalError(f"{path} is not a file of its own, so this is no run that runcast made.")
         try:
             run = msgspec.json.decode(self.run_json.read_bytes(), type=RunFile)
         except OSError as error:
@@ -92,11 +116,22 @@ class RunDirectory:
                 f"{self.run_json} is of version {run.version}, this runcast reads up to {VERSION}. Upgrade it: pip "
                 "install -U runcast"
             )
+        if not valid_id(run.id) or not all(map(valid_tracker, run.trackers)):
+            raise JournalError(f"{self.run_json} was not written by runcast: its names lead out of the run's folder.")
+        if any(self.tracker(name).is_symlink() for name in run.trackers):
+            raise JournalError(f"A folder in {self.path / 'trackers'} is a link, so this is no run that runcast made.")
         return run
 
     def save(self, run: RunFile) -> None:
         """Write run.json, so that a reader sees the old one or the new one, never a part."""
         write_atomically(self.run_json, msgspec.json.format(msgspec.json.encode(run), indent=2))
+
+
+def make_private(folder: Path) -> None:
+    """Make a folder, and those above it that are missing, for their owner only (`Path.mkdir` forgets the parents)."""
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    for each in reversed(missing):
+        each.mkdir(mode=0o700, exist_ok=True)
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -109,6 +144,15 @@ def write_atomically(path: Path, data: bytes) -> None:
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def process_began(pid: int) -> int:
+    """Return when a living process began, in clock ticks since the machine's start; 0 if it has ended or is unknown."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return 0
+    return 0 if fields[0] in "ZX" else int(fields[19])  # fields 3 and 22 of proc(5)
 
 
 def list_runs(root: Path) -> list[RunDirectory]:
@@ -148,6 +192,19 @@ def _name(run: RunDirectory) -> str | None:
         return run.load().name
     except JournalError:
         return None
+
+
+def valid_tracker(name: str) -> bool:
+    """Tell whether a text can name a tracker: it names a folder, too."""
+    return re.fullmatch(r"\w[\w.-]{0,63}", name) is not None
+
+
+def stray_link(folder: Path, root: Path) -> Path | None:
+    """Find a link in a folder that leads out of *root*, which is resolved."""
+    for path in (folder, *folder.rglob("*")) if folder.is_dir() else (folder,):
+        if path.is_symlink() and not path.resolve().is_relative_to(root):
+            return path
+    return None
 
 
 def valid_id(text: str) -> bool:

@@ -18,6 +18,7 @@ from msgspec.structs import force_setattr
 
 from runcast.core.errors import OptionError
 from runcast.core.records import MediaKind
+from runcast.core.redaction import redact_text
 from runcast.core.rendering import (
     channel_axis,
     csv_text,
@@ -149,7 +150,7 @@ class Video(msgspec.Struct, frozen=True, eq=False):
 
 
 class Text(msgspec.Struct, frozen=True, eq=False):
-    """Shows a text, such as a sample that a model wrote; saved as UTF-8."""
+    """Shows a text, such as a sample that a model wrote; saved as UTF-8, without the secrets in it."""
 
     kind: ClassVar[MediaKind] = "text"
     text: str
@@ -163,12 +164,12 @@ class Text(msgspec.Struct, frozen=True, eq=False):
     def save(self, folder: Path, stem: str) -> Path:
         """Write the text into *folder* and return its path."""
         path = folder / f"{stem}.txt"
-        path.write_bytes(self.text.encode("utf-8", "backslashreplace"))
+        path.write_bytes(redact_text(self.text).encode("utf-8", "backslashreplace"))
         return path
 
 
 class Table(msgspec.Struct, frozen=True, eq=False):
-    """Shows rows and columns, which are saved as CSV.
+    """Shows rows and columns, which are saved as CSV, without the secrets in them.
 
     Args:
         rows: Lists of cells, one list a row, or a 2-d array (both need `columns`); mappings, one a row; a mapping of

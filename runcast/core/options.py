@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from runcast.core.config import without_surrogates
 from runcast.core.errors import OptionError
 from runcast.core.layout import valid_id
 
@@ -15,6 +16,13 @@ FALSE = ("0", "off", "no", "false", "")
 RESUMES = ("never", "allow", "must")
 FINISH_VARIABLE = "RUNCAST_FINISH_TIMEOUT_S"
 DELIVERIES = ("process", "thread", "later")
+# Options in `setup` that only describe the run: they lead nowhere, and hold nothing that a tracker needs to log in.
+LABELS = frozenset(
+    (
+        *("project", "project_name", "experiment_name", "workspace", "entity", "group", "job_type", "tags", "notes"),
+        *("name", "run_name", "task_name", "exp_name", "exp_message", "description", "config"),
+    )
+)
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,7 +69,7 @@ def settle(arguments: Mapping[str, Any], environ: Mapping[str, str] = os.environ
     if not isinstance(setup, Mapping) or not all(isinstance(value, Mapping) for value in setup.values()):
         raise OptionError('setup must map a tracker to its options, such as setup={"wandb": {"entity": "team"}}.')
     return Options(
-        project=str(chosen.get("project") or Path.cwd().name or "runcast"),
+        project=without_surrogates(str(chosen.get("project") or Path.cwd().name or "runcast")),
         name=_text(chosen.get("name")),
         dir=Path(chosen.get("dir", "runs")).expanduser(),
         id=_text(run_id),
@@ -69,7 +77,7 @@ def settle(arguments: Mapping[str, Any], environ: Mapping[str, str] = os.environ
         group=_text(chosen.get("group")),
         tags=tuple(
             dict.fromkeys(
-                t.strip()
+                without_surrogates(t.strip())
                 for t in (tags.split(",") if isinstance(tags, str) else map(str, _iterable(tags)))
                 if t.strip()
             )
@@ -114,7 +122,7 @@ def _iterable(value: Any) -> Iterable[Any]:
 
 
 def _text(value: Any) -> str | None:
-    return None if value is None else str(value)
+    return None if value is None else without_surrogates(str(value))
 
 
 def _one_of(name: str, value: Any, valid: tuple[str, ...]) -> str:

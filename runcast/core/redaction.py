@@ -1,15 +1,25 @@
 """Secrets are taken out before anything is written: by the name that they stand under, and by their own shape.
 
-In its place stands "[redacted]". Numbers, bools and None are no secrets. The time taken is linear in the text.
+In its place stands "[redacted]". Numbers, bools and None are no secrets. The time taken is linear in the text. How
+programs are told a password, and what the lines of a program are that a traceback shows, is in `redaction_of_code.py`.
 """
 
 import re
 from collections.abc import Mapping
 from typing import Any
 
+from runcast.core.redaction_of_code import (
+    FRAMES,
+    REDACTED,
+    is_source,
+    redact_logins,
+    redact_source,
+    takes_login,
+    without_password,
+)
 from runcast.core.secret_names import Secrecy, hides, is_random, secrecy_of
 
-REDACTED = "[redacted]"
+__all__ = ["REDACTED", "SafeKeys", "redact", "redact_text", "redact_under"]
 
 _FLAG = re.compile(r"--?[A-Za-z][\w.-]*")
 _ASSIGNED = re.compile(r"([-+]{0,2}[\w./-]{1,128})=(.*)", re.DOTALL)
@@ -58,19 +68,22 @@ _NAMED = r"""(?x)(?<![\w.-])(?:
       | (?P<flag>--?[A-Za-z][\w.-]*)(?:[ \t]{1,8}(?=[^\s-])|\\*["']\s{0,40},\s{0,40}(?=\\*["'][^-]))
     )"""
 _NAME_PARTS = re.compile(r"(?i)tok|key|pass|pw|secret|cred|auth|cookie|jwt|bearer|pat(?![a-z])|sig[a-z]{0,6}=")
-_VALUE = r"""(?xs)
+_VALUE = r"""(?xs)(?:[bBrRuU]{1,2}(?=["']))?(?:
         (?P<escaped>\\+["'])(?P<inner>[^\n]*?)(?:(?P=escaped)|(?=\n)|\Z)
       | "(?P<double>[^"\\]*(?:\\.[^"\\]*)*)"
       | '(?P<single>[^'\\]*(?:\\.[^'\\]*)*)'
       | ["'](?P<open>[^\n]+)
       | (?P<bracket>\[[^\]]{0,1000}\]|\{[^{}]{0,1000}\}|\([^()]{0,1000}\)|[\[({][^\n]{1,1000})
       | (?P<bare>\$\{[^\s{}]{1,400}\}|(?:(?i:basic|bearer|token|digest|apikey|negotiate)[ \t]{1,8})?
-        [^\s"'&;,)\[\](){}]+(?:[,)\[\](){}]+[^\s"'&;,)\[\](){}]+)*)
+        [^\s"'&;,)\[\](){}]+(?:[,)\[\](){}]+[^\s"'&;,)\[\](){}]+)*))
     """
 _WHOLE = r"""(?P<bare>[^\s"']+)"""
 _WITH_SCHEME = r"(?i)(?:basic|bearer|token|digest|apikey|negotiate)[ \t]+\S{8,}"
 _WORD_BEFORE = r"([A-Za-z]{2,20}) \Z"
 _NO_TEXT = r"//|-?[0-9.]+(?:[eE][+-]?[0-9]+)?\Z"
+_NEXT_LINE = r"(?P<block>[|>][-+0-9]{0,2})?[ \t]{0,8}\r?\n"
+_MAX_KEYS = 100_000
+_MAX_LINES, _MAX_LINE = 100, 2000  # of a value below its name, so that many names in one text stay cheap
 
 
 def redact(tree: Any) -> Any:
@@ -78,9 +91,17 @@ def redact(tree: Any) -> Any:
     return _redact(tree, "", Secrecy.NONE)
 
 
+def redact_under(name: str, tree: Any) -> Any:
+    """Do the same for a tree that stands under a name."""
+    return _redact(tree, name, secrecy_of(name))
+
+
 def _redact(tree: Any, parent: str, secrecy: Secrecy) -> Any:
     """Redact what stands under the name *parent*, of this secrecy."""
     if isinstance(tree, str):
+        if parent == "netloc" and "@" in tree:  # of a URL that was taken apart
+            login, _, host = tree.rpartition("@")
+            return redact_text(f"{without_password(login)}@{host}")
         return REDACTED if hides(secrecy, tree) else redact_text(tree)
     if isinstance(tree, Mapping):
         return _redact_mapping(tree, parent, secrecy)
@@ -113,9 +134,11 @@ def _redact_arguments(tree: list[Any] | tuple[Any, ...], parent: str) -> list[An
     """Redact a list, which may be a command line: `--token XYZ` are two elements of it, `TOKEN=XYZ` is one."""
     redacted: list[Any] = []
     awaited = Secrecy.NONE
-    for value in tree:
+    for index, value in enumerate(tree):
         if isinstance(value, str) and not value.startswith("-") and hides(awaited, value):
             redacted.append(REDACTED)
+        elif isinstance(value, str) and index and takes_login(tree[:index]):
+            redacted.append(REDACTED if tree[index - 1] == "-p" else without_password(value))
         elif isinstance(value, str) and (match := _ASSIGNED.fullmatch(value)) and hides(secrecy_of(match[1]), match[2]):
             redacted.append(f"{match[1]}={REDACTED}")
         else:
@@ -125,7 +148,29 @@ def _redact_arguments(tree: list[Any] | tuple[Any, ...], parent: str) -> list[An
 
 
 def redact_text(text: str) -> str:
-    """Return a text without its secrets: keys of known shapes, passwords in URLs, values behind telling names."""
+    """Return a text without its secrets: keys of known shapes, passwords in URLs, values behind telling names.
+
+    The lines of a program that a traceback shows keep everything but their literals: `token = load(path)` is no secret.
+    """
+    text = _redact_shapes(text)
+    if "\n" not in text or not re.search(FRAMES, text):
+        return _redact_names(text)
+    pieces: list[str] = []
+    prose: list[str] = []
+    margin: str | None = None
+    for line in text.splitlines(keepends=True):
+        frame = re.match(FRAMES, line)
+        if frame is None and is_source(line, margin):
+            pieces += (_redact_names("".join(prose)), redact_source(line))
+            prose = []
+        else:
+            prose.append(line)
+            margin = frame[1] if frame else None
+    return "".join(pieces) + _redact_names("".join(prose))
+
+
+def _redact_shapes(text: str) -> str:
+    """Take out what needs no name: it has a known shape, or stands in a URL or behind a program's option."""
     if "PRIVATE KEY" in text:
         text = re.sub(_PRIVATE_KEY, REDACTED, text)
     if "://" in text:
@@ -138,6 +183,11 @@ def redact_text(text: str) -> str:
         text = re.sub(_SHAPED, REDACTED, text)
     if ":AA" in text:
         text = re.sub(_TELEGRAM, REDACTED, text)
+    return redact_logins(text)
+
+
+def _redact_names(text: str) -> str:
+    """Take out what stands behind a telling name."""
     if _NAME_PARTS.search(text):
         text = re.sub(_COOKIE, rf"\1{REDACTED}", re.sub(_NETRC, rf"\1{REDACTED}", text))
         text = re.sub(_BEARER, lambda match: match[1] + REDACTED if any(map(str.isdigit, match[2])) else match[0], text)
@@ -160,6 +210,11 @@ def _redact_named(text: str) -> str:
             continue
         ends_at_blank = match["sign"] != ":" and (name.startswith("-") or name.isupper())
         value = (whole.match(text, position) if ends_at_blank else None) or delimited.match(text, position)
+        if match["sign"] == ":" and (value is None or (value.lastgroup == "bare" and value[0][0] in "|>")):
+            for start, end in _values_below(text, match.start(), position, secrecy):
+                pieces += (text[done:start], REDACTED)
+                done = position = end
+            continue
         if value is None or value.lastgroup is None:
             continue
         start, end = value.span(value.lastgroup)
@@ -169,6 +224,35 @@ def _redact_named(text: str) -> str:
             pieces += (text[done:start], REDACTED)
             done = position = end
     return "".join(pieces) + text[done:]
+
+
+def _values_below(text: str, start: int, position: int, secrecy: Secrecy) -> list[tuple[int, int]]:
+    """Find the secrets below a name that ends its line, as YAML has them: a scalar, a list, or a block after | or >."""
+    below = re.compile(_NEXT_LINE).match(text, position)
+    line_start = text.rfind("\n", max(0, start - 80), start) + 1
+    if below is None or start - line_start > 80 or text[line_start:start].strip(" \t-\"'"):
+        return []
+    found: list[tuple[int, int]] = []
+    depth, at = start - line_start, below.end()
+    for _ in range(_MAX_LINES):
+        end = text.find("\n", at, at + _MAX_LINE)
+        if end < 0:
+            end = min(len(text), at + _MAX_LINE)
+        line = text[at:end].rstrip()
+        value = line.lstrip()
+        indent = len(line) - len(value)
+        is_item = value.startswith("- ")
+        if not value or indent < depth or (indent == depth and not is_item):
+            break
+        if is_item:
+            indent, value = indent + 2, value[2:]
+        is_scalar = below["block"] or value[0] in "\"'" or (not set(value) & set(" \t{}[]") and value[-1] != ":")
+        if is_scalar and _is_secret(secrecy, value.strip("\"'"), bool(below["block"]), begins_item=True):
+            found.append((at + indent, at + indent + len(value)))
+        if not (is_item or below["block"]) or end >= len(text):
+            break
+        at = end + 1
+    return found
 
 
 def _secrecy_here(name: str, text: str, start: int) -> Secrecy:
@@ -192,3 +276,18 @@ def _is_secret(secrecy: Secrecy, value: str, bound: bool, begins_item: bool) -> 
 def _begins_item(text: str, start: int) -> bool:
     before = text[max(0, start - 40) : start].rstrip(" \t")
     return not before or before[-1] in "\n\"'`{([,-*>|"
+
+
+class SafeKeys(set[str]):
+    """Is the keys that were looked at and hold no secret, as `Run.log` has no time to look at each again."""
+
+    def checked(self, key: str) -> str:
+        """Return a key without secrets, and remember one that has none."""
+        if key in self:
+            return key
+        if len(self) >= _MAX_KEYS:
+            self.clear()
+        checked = redact_text(key)
+        if checked == key:
+            self.add(key)
+        return checked

@@ -13,6 +13,7 @@ import msgspec
 
 from runcast.core.config import plain_value, to_json
 from runcast.core.errors import OptionError
+from runcast.core.redaction import redact_text, redact_under
 
 OVERSHOOT = 0.5  # a network's picture may leave 0..1 by a little and is cut there; one in -1..1 or 0..255 is a mistake
 PNG_LEVEL = 1  # of 9
@@ -150,20 +151,20 @@ def rows_and_columns(rows: Any, columns: Sequence[Any] | None) -> tuple[list[Seq
 
 
 def csv_text(rows: Sequence[Sequence[Any]], columns: Sequence[str]) -> str:
-    """Write a table as CSV: None is an empty cell, a list or mapping its JSON."""
+    """Write a table as CSV, without secrets: None is an empty cell, a list or mapping its JSON."""
     import csv  # rarely needed, and start-up counts
 
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([_cell(cell) for cell in row] for row in rows)
+    writer.writerow(map(redact_text, columns))
+    writer.writerows([_cell(*cell) for cell in zip(columns, row, strict=True)] for row in rows)
     return buffer.getvalue()
 
 
-def _cell(value: Any) -> Any:
-    if type(value) in (str, int):
+def _cell(column: str, value: Any) -> Any:
+    if type(value) is int:
         return value
-    tree = plain_value(value)
+    tree = redact_under(column, plain_value(value))
     return to_json(tree) if isinstance(tree, list | dict) else tree
 
 

@@ -8,18 +8,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, get_args
 
-from runcast.core.console import say, warn
+from runcast.core.console import warn
 from runcast.core.copies import Copies
+from runcast.core.earlier import EarlierParams
 from runcast.core.errors import OptionError, RuncastError
+from runcast.core.identity import Identity, identity_of
 from runcast.core.journal import Journal, JournalReader
 from runcast.core.layout import RunDirectory, RunFile
 from runcast.core.options import FINISH_VARIABLE, seconds
 from runcast.core.params import flatten, plain
 from runcast.core.records import (
-    Artifact,
     Dropped,
     Finish,
-    Media,
     Metrics,
     NonFinite,
     Number,
@@ -32,10 +32,10 @@ from runcast.core.records import (
     encode,
     encode_line,
 )
-from runcast.core.redaction import redact, redact_text
-from runcast.core.snapshots import snapshot
+from runcast.core.redaction import SafeKeys, redact, redact_text
+from runcast.core.snapshots import keep_artifact
 from runcast.core.state import Carrier, Statistics, tracker_statistics
-from runcast.core.status import status_of
+from runcast.core.status import report_end, status_of
 from runcast.core.values import DeviceValue, NotANumber, leaves, start_copy, to_number
 
 CHECK_S = 1.0
@@ -61,25 +61,26 @@ class Run:
         *,
         strict: bool = False,
     ) -> None:
-        self.id = file.id
-        self.name = file.name
-        self.project = file.project
+        self.id, self.name, self.project = file.id, file.name, file.project
         self.config = file.config
         self.dir = directory.path
         self.step = 0
         self.status: Status | None = None
+        # Says how the run ends if the interpreter exits before `finish`; for trainers without an event for that.
+        self.ending: Callable[[], tuple[Status, str | None]] | None = None
+        self.on_finish: Callable[[], None] | None = None
         self._file = file
         self._journal = journal
         self._carrier = carrier
         self._strict = strict
         self._failure: RuncastError | None = None
         self._counts_steps = True
-        self._next_step = 0
-        self._logged = 0
+        self._next_step = self._logged = self._artifacts = 0
         self._dropped: dict[str, int] = {}
         self._told: set[str] = set()
+        self._keys = SafeKeys()
         self._copies = Copies()
-        self._artifacts = 0
+        self._earlier = EarlierParams(directory.journal)
         self._lock = threading.Lock()
         self._check_from = time.time()
         self._check_at = self._check_from + CHECK_S
@@ -108,7 +109,7 @@ class Run:
         else:
             step = self._settle_step(step)
         now = time.time()
-        if type(values) is dict and _PLAIN.issuperset(map(type, values.values())):
+        if type(values) is dict and _PLAIN.issuperset(map(type, values.values())) and self._keys.issuperset(values):
             try:
                 total = sum(values.values())
                 if total - total == 0:  # neither NaN nor infinite, nor is any of them
@@ -130,6 +131,8 @@ class Run:
         """
         values = flatten(redact(plain(params)))
         if values:
+            if self._file.session > 1:
+                self._earlier.tell_changed(values)
             self._append(Params(time=time.time(), values=values))
 
     def log_summary(self, values: Mapping[str, Any]) -> None:
@@ -152,28 +155,22 @@ class Run:
                 version.
             type: A word for what it is: "model", "dataset", "config", "file".
         """
-        source = Path(path)
-        label = name or source.resolve().name
+        self._keep(Path(path), name or Path(path).resolve().name, type)
+
+    def _keep(self, source: Path | bytes, name: str, kind: str) -> None:
         if self._journal is None:
             self._log_unusual({})
             return
         with self._lock:
             self._artifacts += 1
-            target = self.dir / "artifacts" / f"{self._artifacts:04d}-{os.urandom(2).hex()}" / source.resolve().name
+            number = self._artifacts
         try:
-            size = snapshot(source, target)
+            record = keep_artifact(self.dir, source, name, kind, number)
         except OSError as error:
-            warn(
-                f"the artifact {label!r} was not kept: {error}. Training goes on; log it again when {source} can be "
-                "read."
-            )
-            self._drop(label, "the artifact could not be read")
+            warn(f"the artifact {name!r} was not kept: {error}. Training goes on; log it again when that is mended.")
+            self._drop(name, "the artifact could not be kept")
             return
-        self._append(
-            Artifact(
-                time=time.time(), name=label, kind=type, path=target.relative_to(self.dir).as_posix(), size_bytes=size
-            )
-        )
+        self._append(record)
 
     def add_tags(self, *tags: str) -> None:
         """Add tags to those that the run has."""
@@ -181,6 +178,15 @@ class Run:
             self._append(Tags(time=time.time(), tags=[redact_text(str(tag)) for tag in tags]))
 
     # What becomes of it
+
+    def identity(self) -> Identity:
+        """Say who this run is: its id, name and folder, and its ids and address in each tracker, as far as known."""
+        return identity_of(self._file, self.dir, self._carrier.states() if self._carrier else {})
+
+    @property
+    def is_recording(self) -> bool:
+        """Tell whether what is logged here is written: not in the other ranks of a job, nor after the end."""
+        return self._journal is not None
 
     @property
     def urls(self) -> dict[str, str]:
@@ -193,7 +199,7 @@ class Run:
         trackers = {}
         for name, state in (self._carrier.states() if self._carrier else {}).items():
             reader = JournalReader(self.dir / "journal.jsonl", state.cursor)
-            waiting = sum(len(record.values) for record in reader if isinstance(record, Metrics))
+            waiting = sum(len(r.values) for r in reader if isinstance(r, Metrics) and r.by != name)
             trackers[name] = tracker_statistics(state, waiting)
         lost = self._journal.lost_records if self._journal else 0
         return Statistics(logged=self._logged, dropped=dict(self._dropped), lost=lost, trackers=trackers)
@@ -224,31 +230,22 @@ class Run:
             if self.status is not None:
                 return
             self.status = status
+        if self.on_finish is not None:
+            self.on_finish()
         if self._journal is None or os.getpid() != self._pid:
             return
         deadline = time.monotonic() + (seconds(FINISH_VARIABLE, FINISH_S) if timeout_s is None else timeout_s)
         self._collect_copies(deadline)
         self._append(Finish(time=time.time(), status=status, error=redact_text(error) if error else None))
         journal, self._journal = self._journal, None
-        delivered = self._carrier.finish(max(0.0, deadline - time.monotonic())) if self._carrier else True
-        journal.close()
-        self._report_end(delivered, journal.lost_records)
-
-    def _report_end(self, delivered: bool, lost: int) -> None:
-        if self._dropped:
-            say(
-                f"{sum(self._dropped.values())} values were no numbers and were not logged: "
-                f"{', '.join(sorted(self._dropped)[:5])}"
-            )
-        if lost:
-            warn(f"{lost} records could not be written to {self.dir} and are lost, as its disk was full for too long.")
-        if not delivered and self._carrier:
-            for name, state in self._carrier.states().items():
-                if state.phase not in ("finished", "refused"):
-                    warn(
-                        f"{name} does not have everything yet ({state.error or state.phase}). It is safe in the "
-                        f"journal; deliver it with: runcast sync {self.dir}"
-                    )
+        carrier, delivered = self._carrier, self._carrier is None
+        try:
+            if carrier is not None:
+                delivered = carrier.finish(max(0.0, deadline - time.monotonic()))
+        finally:  # who is interrupted while waiting is told what waits, too
+            journal.close()
+            behind = {} if delivered or carrier is None else carrier.states()
+            report_end(self.dir, self._dropped, journal.lost_records, behind)
 
     # How it gets there
 
@@ -273,7 +270,10 @@ class Run:
             return
         numbers: dict[str, Number | NonFinite] = {}
         copies: dict[str, DeviceValue] = {}
-        for key, value in leaves(values):
+        for name, value in leaves(values):
+            key = self._keys.checked(name)
+            while key != name and (key in numbers or key in copies):
+                key += " (another)"
             try:
                 if (copy := start_copy(value)) is not None:
                     copies[key] = copy
@@ -289,29 +289,16 @@ class Run:
             self._copies.add(step, now, copies)
 
     def _log_media(self, key: str, value: Any, step: int, now: float) -> bool:
-        from runcast.core.media import to_media  # rarely needed, and start-up counts
+        from runcast.core.media_files import save_media  # rarely needed, and start-up counts
 
-        media = to_media(value)
-        if media is None:
-            return False
-        folder = self.dir / "media"
         try:
-            folder.mkdir(mode=0o700, exist_ok=True)
-            path = media.save(folder, f"{step:08d}-{os.urandom(4).hex()}")
-        except (OSError, ValueError, RuncastError) as error:
-            self._drop(key, f"the {media.kind} could not be saved ({error})")
+            record = save_media(self.dir, key, value, step, now)
+        except NotANumber as reason:
+            self._drop(key, str(reason))
             return True
-        self._append(
-            Media(
-                time=now,
-                key=key,
-                step=step,
-                kind=media.kind,
-                path=path.relative_to(self.dir).as_posix(),
-                caption=redact_text(media.caption) if media.caption else None,
-            )
-        )
-        return True
+        if record is not None:
+            self._append(record)
+        return record is not None
 
     def _collect_copies(self, wait_until: float | None = None) -> None:
         """Write the device values that have arrived; with a deadline, wait for the others."""
@@ -351,6 +338,7 @@ class Run:
         self._journal.append(encode_line(record))
 
     def _drop(self, key: str, reason: str) -> None:
+        key, reason = self._keys.checked(key), redact_text(reason)
         self._dropped[key] = self._dropped.get(key, 0) + 1
         if key not in self._told:
             self._told.add(key)

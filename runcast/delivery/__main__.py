@@ -2,12 +2,15 @@
 
 `python -m runcast.delivery RUN_DIRECTORY TRACKER (--training PID | --once | --verify)`.
 
-With `--training` it follows the journal while that process lives; its standard input brings the user's options, then a
-byte whenever there is news. With `--once` it delivers what there is; with `--verify` it prints what the tracker has,
-compared with the journal, as JSON.
+Its standard input brings its orders (`trust.py`). With `--training` it follows the journal while that process lives,
+and gets a byte whenever there is news. With `--once` it delivers what there is; with `--verify` it prints what the
+tracker has, compared with the journal, as JSON.
 """
 
 import argparse
+import contextlib
+import faulthandler
+import functools
 import gc
 import logging
 import os
@@ -18,27 +21,33 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
-from runcast.core.console import warn
+from runcast.core.console import Redacting, warn
 from runcast.core.errors import RuncastError
 from runcast.core.layout import RunDirectory, RunFile
 from runcast.core.options import seconds
+from runcast.core.redaction import redact_text
 from runcast.core.state import DeliveryState, load_state, save_state
+from runcast.delivery.attempts import end_if_forked
 from runcast.delivery.comparison import Verdict, compare
-from runcast.delivery.liveness import is_training, is_visible
+from runcast.delivery.exit_status import ended_by
+from runcast.delivery.liveness import end_run, is_training, is_visible
 from runcast.delivery.lock import EXIT_BUSY, exclusive
 from runcast.delivery.loop import Delivery
 from runcast.delivery.priority import set_group_niceness, step_back
 from runcast.delivery.tracked import tracked_run
+from runcast.delivery.trust import Orders
 from runcast.integrations.contract import TrackedRun
 from runcast.integrations.loading import load_tracker
 
 CALL_S = 300.0  # a call of an SDK that takes longer hangs for ever: this process ends, and the next one tries again
+GRACE_S = 5.0
 EXIT_S = 30.0
 LINGER_S = 300.0  # how long to go on after the training process is gone, without getting anywhere
+
+TOLD_TO_GO = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGXCPU)
 
 EXIT_REFUSED, EXIT_SUSPENDED = 5, 6
 
@@ -52,35 +61,44 @@ def main() -> int:
     directory = RunDirectory(arguments.run)
     output = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # SDKs print to standard output; it belongs to the answer
-    message = _first_message() if arguments.training else {}
-    if message:
-        sys.path[:] = message["path"]
+    os.umask(0o077)  # whatever an SDK writes is for the owner of the run
+    sys.stderr = Redacting(sys.stderr)
+    orders = _orders()
+    if orders.path:
+        sys.path[:] = orders.path
+    if orders.from_here:
+        sys.path.append(os.getcwd())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt at the keyboard is for who started this process
     if arguments.training:
         step_back()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     file = directory.load()
     choice = file.trackers[arguments.tracker]
-    tracked = tracked_run(directory, file, arguments.tracker, choice, message.get("options"))
+    tracked = tracked_run(directory, file, arguments.tracker, choice, orders.options)
     folder = directory.tracker(arguments.tracker)
     if arguments.verify:
-        output.write(msgspec.json.encode(_verdict(directory, file, arguments.tracker, tracked)))
+        output.write(msgspec.json.encode(_verdict(directory, file, arguments.tracker, tracked, orders)))
         output.close()
         return 0
     with exclusive(folder) as mine:
         if not mine:
             warn(f"another process is delivering this run to {arguments.tracker}.")
             return EXIT_BUSY
+        pid, began, deliveries = os.getpid(), time.monotonic(), list[Delivery]()
+        watch = functools.partial(_watch, folder, lambda: deliveries[0].attempt.busy_since if deliveries else began)
+        threading.Thread(target=watch, daemon=True, name="runcast-watch").start()
         try:
-            tracker = load_tracker(choice.tracker, choice.environment)()
+            tracker = load_tracker(orders.tracker, orders.environment)()
         except RuncastError as error:
             return _refuse(folder, error)
+        finally:
+            end_if_forked(pid)
         delivery = Delivery(
             directory,
             arguments.tracker,
             tracker,
             tracked,
-            alive=_alive(arguments, file),
+            alive=_alive(arguments, directory, file),
             wait=_Inbox().wait if arguments.training else time.sleep,
             follow=bool(arguments.training),
             patience_s=seconds("RUNCAST_LINGER_S", LINGER_S),
@@ -88,7 +106,7 @@ def main() -> int:
         )
         delivery.state.pid, delivery.state.version = os.getpid(), choice.version
         gc.set_threshold(100_000, 50, 100)  # batches of small objects: the default costs MLflow a third of its time
-        threading.Thread(target=_watch, args=(delivery,), daemon=True, name="runcast-watch").start()
+        deliveries.append(delivery)
         state = delivery.run()
     return {"finished": 0, "refused": EXIT_REFUSED}.get(state.phase, EXIT_SUSPENDED)
 
@@ -100,26 +118,45 @@ def _parse() -> argparse.Namespace:
     parser.add_argument(
         "--training", type=int, metavar="PID", help="follow the journal while this parent process lives"
     )
+    parser.add_argument("--descriptor", type=int, metavar="N", help="of that process, which says how it ended")
     parser.add_argument("--once", action="store_true", help="deliver what there is now")
     parser.add_argument("--verify", action="store_true", help="read the tracker back and print a verdict")
     return parser.parse_args()
 
 
-def _first_message() -> dict[str, Any]:
+def _orders() -> Orders:
+    """Read what to do from standard input: nothing that lies in the run's folder says what is imported here."""
     line = b""
     while not line.endswith(b"\n"):
         part = os.read(0, 65536)
         if not part:
             break
         line += part
-    return msgspec.json.decode(line.split(b"\n")[0]) if line else {}
+    return msgspec.json.decode(line.split(b"\n")[0], type=Orders) if line else Orders()
 
 
-def _alive(arguments: argparse.Namespace, file: RunFile) -> Callable[[], bool]:
+def _alive(arguments: argparse.Namespace, directory: RunDirectory, file: RunFile) -> Callable[[], bool]:
     if arguments.training:
-        return lambda: os.getppid() == arguments.training
+        return _Parent(directory, arguments.training, arguments.descriptor)
     # A run that may train on another machine is not closed from here.
     return lambda: is_training(file) or not is_visible(file)
+
+
+class _Parent:
+    """Tells whether the training process lives; of one that was told to go, and went at once, the end is written."""
+
+    def __init__(self, directory: RunDirectory, pid: int, descriptor: int | None) -> None:
+        self._directory, self._pid, self._descriptor = directory, pid, descriptor
+        self._noted = False
+
+    def __call__(self) -> bool:
+        if os.getppid() == self._pid:
+            return True
+        if not self._noted:
+            self._noted = True
+            if ended_by(self._descriptor) in TOLD_TO_GO:
+                end_run(self._directory, "killed")
+        return False
 
 
 def _hurry() -> None:
@@ -141,15 +178,19 @@ class _Inbox:
             self.open = bool(os.read(0, 65536))
 
 
-def _watch(delivery: Delivery) -> None:
-    """End this process when a call of the SDK hangs; what it did not deliver is delivered by the next one."""
+def _watch(folder: Path, busy_since: Callable[[], float | None]) -> None:
+    """End this process when the SDK hangs, be it at its import; what was not delivered is delivered by the next one."""
     limit = seconds("RUNCAST_CALL_TIMEOUT_S", CALL_S)
     while True:
+        # One that hangs with the interpreter's lock held stops this thread, too, but not the timer.
+        faulthandler.dump_traceback_later(limit + GRACE_S, exit=True, file=2)
         time.sleep(min(1.0, limit / 4))
-        busy = delivery.attempt.busy_since
-        if busy is not None and time.monotonic() - busy > limit:
-            delivery.state.error = f"a call of the SDK has not returned for {limit:.0f} s"
-            save_state(delivery.folder, delivery.state)
+        since = busy_since()
+        if since is not None and time.monotonic() - since > limit:
+            state = load_state(folder) or DeliveryState()
+            state.error = f"a call of the SDK has not returned for {limit:.0f} s"
+            with contextlib.suppress(OSError):
+                save_state(folder, state)
             os._exit(EXIT_SUSPENDED)
 
 
@@ -157,15 +198,15 @@ def _refuse(folder: Path, error: RuncastError) -> int:
     cause = error.__cause__
     logging.getLogger("runcast.delivery").error("%s", error, exc_info=cause)
     state = load_state(folder) or DeliveryState()
-    state.phase, state.error, state.traceback = "refused", str(error), repr(cause)
-    save_state(folder, state)
+    state.phase, state.error, state.traceback = "refused", redact_text(str(error)), redact_text(repr(cause))
+    with contextlib.suppress(OSError):
+        save_state(folder, state)
     return EXIT_REFUSED
 
 
-def _verdict(directory: RunDirectory, file: RunFile, name: str, tracked: TrackedRun) -> Verdict:
-    choice = file.trackers[name]
+def _verdict(directory: RunDirectory, file: RunFile, name: str, tracked: TrackedRun, orders: Orders) -> Verdict:
     try:
-        return compare(directory, file, name, load_tracker(choice.tracker, choice.environment)(), tracked)
+        return compare(directory, file, name, load_tracker(orders.tracker, orders.environment)(), tracked)
     except RuncastError as error:
         return Verdict(name=name, error=str(error))
 

@@ -5,6 +5,7 @@ delivery.
 """
 
 import logging
+import os
 import time
 import traceback
 from collections.abc import Callable
@@ -14,8 +15,15 @@ from runcast.delivery.retry import backoff_s
 
 UNKNOWN_ERRORS = 3  # attempts after an exception that is neither retryable nor final
 ONCE_PAUSE_S = 0.5
+LONGEST_WISH_S = 600.0
 
 log = logging.getLogger("runcast.delivery")
+
+
+def end_if_forked(pid: int) -> None:
+    """End this process if it is not *pid* but a fork that an SDK has made and let return: it would deliver twice."""
+    if os.getpid() != pid:
+        os._exit(0)
 
 
 class GaveUp(Exception):
@@ -47,6 +55,7 @@ class Attempts:
         self._name, self._alive, self._wait = name, alive, wait
         self._follow, self._patience_s, self._save = follow, patience_s, save
         self._over_since: float | None = None
+        self._pid = os.getpid()
         self.busy_since: float | None = None
 
     def run_is_over(self) -> None:
@@ -80,6 +89,7 @@ class Attempts:
                 failure = error
             finally:
                 self.busy_since = None
+                end_if_forked(self._pid)
             attempt += 1
             self._pause(what, failure, attempt)
         if attempt:
@@ -91,12 +101,16 @@ class Attempts:
         if self._no_time_left(attempt):
             self._save(error=said, traceback=trace)
             raise GaveUp from failure
-        pause = backoff_s(attempt, getattr(failure, "retry_after_s", None)) if self._follow else ONCE_PAUSE_S
+        wish = min(getattr(failure, "retry_after_s", None) or 0.0, LONGEST_WISH_S)
+        pause = backoff_s(attempt, wish) if self._follow else max(ONCE_PAUSE_S, wish)
         log.warning("%s: %s failed (%s); trying again in %.1f s", self._name, what, failure, pause)
         self._save(phase="retrying", error=said, traceback=trace)
-        deadline = time.monotonic() + pause
-        while (left := deadline - time.monotonic()) > 0 and not self._ends_now():
-            self._wait(min(left, 1.0))
+        began, is_over = time.monotonic(), False
+        while (waited := time.monotonic() - began) < pause:
+            is_over = self._ends_now() or is_over
+            if is_over and waited >= wish:  # the end of a run cuts our own pause short, not the one that was asked for
+                break
+            self._wait(min(pause - waited, 1.0))
 
     def _no_time_left(self, attempt: int) -> bool:
         self._ends_now()

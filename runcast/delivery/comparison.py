@@ -34,6 +34,7 @@ from runcast.delivery.recovery import Identity, canonical, identity
 from runcast.integrations.contract import Reading, TrackedRun, Tracker
 
 EXAMPLES = 5
+LEFT = "it had no part in the run's last session"
 
 
 class Tally(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,7 +60,8 @@ class Verdict(msgspec.Struct, kw_only=True):
     Of the `logged` points, `found` are there, `waiting` were not yet delivered, `refused` were refused and counted,
     `missing` were delivered, but are not there. `extra` are there that should not be, `twice` of them because they came
     more than once. `examples` names a few of both. `waiting_records` counts the other records that were not yet
-    delivered. `note` is worth knowing, `error` says why it could not be read.
+    delivered. `damaged` counts lines of the journal that were cut off or are no record. `note` is worth knowing,
+    `error` says why it could not be read.
     """
 
     name: str
@@ -79,6 +81,7 @@ class Verdict(msgspec.Struct, kw_only=True):
     others: dict[str, Tally] = {}
     refused_for: dict[str, int] = {}
     renamed: int = 0
+    damaged: int = 0
     status: str | None = None
     status_logged: RunStatus | None = None
     note: str | None = None
@@ -116,19 +119,20 @@ class Verdict(msgspec.Struct, kw_only=True):
 
 def compare(directory: RunDirectory, file: RunFile, name: str, tracker: Tracker, tracked: TrackedRun) -> Verdict:
     """Read one tracker and compare it with the journal. For a meter, with what it measured itself."""
-    reading = tracker.read(tracked)
+    reading, choice = tracker.read(tracked), file.trackers[name]
     state = load_state(directory.tracker(name)) or DeliveryState()
     where = place(directory, name, state)
     verdict = Verdict(
         name=name,
-        online=file.trackers[name].online,
+        online=choice.online,
         where=where,
         open_command=open_command(directory, name, where),
         precision=tracker.precision,
         refused_for=state.refused,
         renamed=len(state.renamed),
         status=reading.status,
-        status_logged=run_status(directory, file),
+        status_logged="unknown" if choice.left else run_status(directory, file),
+        note=LEFT if choice.left else None,
     )
 
     def identify(point: Point) -> Identity:
@@ -140,7 +144,10 @@ def compare(directory: RunDirectory, file: RunFile, name: str, tracker: Tracker,
     lacking: list[Identity] = []
     names = ServiceNames(tracker, {})
     expected = _Expected(tracker, names)
-    for record, offset in _records(directory):
+    reader = JournalReader(directory.journal)
+    for record, offset in _records(reader):
+        if choice.left and offset > state.cursor:
+            break
         is_waiting = offset > state.cursor and not tracker.measures
         if isinstance(record, Metrics):
             for point in points(record) if _concerns(record, name, tracker) else ():
@@ -165,6 +172,7 @@ def compare(directory: RunDirectory, file: RunFile, name: str, tracker: Tracker,
     examples = [*(lacking if verdict.missing else ()), *extra][:EXAMPLES]
     verdict.examples = [f"{key[:60]} = {value} at step {step}" for key, step, value in examples]
     verdict.others = expected.tallies(reading, state)
+    verdict.damaged = reader.damaged + int(reader.is_cut and verdict.status_logged != "running")
     return verdict
 
 
@@ -173,8 +181,7 @@ def _concerns(record: Metrics, name: str, tracker: Tracker) -> bool:
     return record.by == name if tracker.measures else record.by != name and "metrics" in tracker.supports
 
 
-def _records(directory: RunDirectory) -> Iterable[tuple[AnyRecord, int]]:
-    reader = JournalReader(directory.journal)
+def _records(reader: JournalReader) -> Iterable[tuple[AnyRecord, int]]:
     while batch := reader.read():
         yield from batch
 

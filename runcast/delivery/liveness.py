@@ -1,13 +1,17 @@
 """Whether a run's training process is still there, and how the run stands."""
 
+import contextlib
+import fcntl
 import os
+import time
 from typing import Literal, TypeAlias
 
 import msgspec
 import psutil
 
-from runcast.core.layout import RunDirectory, RunFile
-from runcast.core.records import Finish, Start, Status, decode
+from runcast.core.journal import Journal
+from runcast.core.layout import RunDirectory, RunFile, process_began
+from runcast.core.records import Finish, Start, Status, decode, encode
 
 TAIL_BYTES = 256 * 1024  # the end of a run is in its journal's last records; only a meter may write behind it
 
@@ -26,6 +30,8 @@ def is_training(file: RunFile) -> bool:
     """
     if not is_visible(file):
         return False
+    if file.pid_began:
+        return process_began(file.pid) == file.pid_began
     try:
         process = psutil.Process(file.pid)
         return bool(process.create_time() <= file.started + 1.0 and process.status() != psutil.STATUS_ZOMBIE)
@@ -51,7 +57,7 @@ def last_status(directory: RunDirectory) -> Status | None:
     try:
         with open(directory.journal, "rb") as journal:
             journal.seek(max(0, os.fstat(journal.fileno()).st_size - TAIL_BYTES))
-            lines = journal.read().splitlines()
+            lines = journal.read().split(b"\n")
     except OSError:
         return None
     for line in reversed(lines):
@@ -64,3 +70,31 @@ def last_status(directory: RunDirectory) -> Status | None:
         if isinstance(record, Start):
             return None
     return None
+
+
+def end_run(
+    directory: RunDirectory, status: Status, error: str | None = None, *, instead_of: Status | None = None
+) -> bool:
+    """Write the end of a run into its journal, once, whichever of its processes is the first to know it.
+
+    Args:
+        directory: The run's folder.
+        status: How it ended.
+        error: A traceback as text, if it failed.
+        instead_of: The end that the journal must have now; default: none. With another one, nothing is written.
+
+    Returns:
+        Whether it was written by this call.
+    """
+    folder = os.open(directory.path, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # a file system without locks: an end that is there twice does no harm
+            fcntl.flock(folder, fcntl.LOCK_EX)
+        if last_status(directory) != instead_of:
+            return False
+        journal = Journal(directory.journal)
+        journal.append(encode(Finish(time=time.time(), status=status, error=error)) + b"\n")
+        journal.close()
+        return True
+    finally:
+        os.close(folder)

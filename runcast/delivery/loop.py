@@ -4,15 +4,16 @@ Before a batch is sent, the state file says how far it goes; afterwards the curs
 the next one knows what may have arrived, and asks the tracker itself (`sending.py`, `recovery.py`).
 """
 
+import contextlib
 import logging
 import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from runcast.core.errors import FinalError, TrackerUnavailableError
+from runcast.core.errors import FinalError, GoneError, TrackerUnavailableError
 from runcast.core.journal import JournalReader
-from runcast.core.layout import RunDirectory
+from runcast.core.layout import RunDirectory, stray_link
 from runcast.core.params import shorten
 from runcast.core.records import (
     AnyRecord,
@@ -29,15 +30,19 @@ from runcast.core.records import (
     encode,
     points,
 )
+from runcast.core.redaction import redact_text
 from runcast.core.state import DeliveryState, load_state, save_state
 from runcast.delivery.attempts import Attempts, GaveUp
+from runcast.delivery.liveness import last_status
 from runcast.delivery.lock import is_held
 from runcast.delivery.naming import ServiceNames
 from runcast.delivery.recovery import journal_points
 from runcast.delivery.sending import BATCH_POINTS, PointSender
-from runcast.integrations.contract import ArtifactFile, MediaFile, TrackedRun, Tracker
+from runcast.integrations.contract import ArtifactFile, MediaFile, Reading, TrackedRun, Tracker
 
 POLL_S = 0.25
+SAID = frozenset(("error", "traceback", "url"))  # by an SDK, which may repeat what it was told
+LIVES = 3  # how often a run is begun anew that somebody keeps deleting
 METERS_S = 60.0  # how long a finished run waits at most for the last measurements of its meters
 IDENTITIES = ("id", "key", "run_id", "task")  # of the service's own: another one is a new, empty run
 METER_RESTART_S = 10.0  # how long for one that has no process: it may be about to get one
@@ -79,7 +84,9 @@ class Delivery:
         self.state = load_state(self.folder) or DeliveryState()
         self.reader = JournalReader(directory.journal, self.state.cursor)
         self.names = ServiceNames(tracker, self.state.renamed)
-        self.attempt = Attempts(name, alive=alive, wait=wait, follow=follow, patience_s=patience_s, save=self._save)
+        self.attempt = Attempts(
+            name, alive=self._still_trains, wait=wait, follow=follow, patience_s=patience_s, save=self._save
+        )
         self.sender = PointSender(tracker, tracked, directory.journal, self.names, self.attempt, self._refuse)
         tracked.ids.update(self.state.ids)
         tracked.save_ids = lambda ids: self._save(ids=dict(ids))
@@ -88,26 +95,55 @@ class Delivery:
 
     def run(self) -> DeliveryState:
         """Deliver until the run has ended (or, without `follow`, until there is no more); return the last state."""
+        try:
+            self._run()
+        except OSError as error:  # of the run's own folder: a full disk. The next delivery finds out what has arrived
+            log.exception("%s: the state in %s cannot be written", self.name, self.folder)
+            self.state.phase, self.state.error = "suspended", str(error)
+        return self.state
+
+    def _run(self) -> None:
         state = self.state
         if state.phase == "finished" and self.directory.journal.stat().st_size <= state.cursor:
-            return state
+            return
         self.tracked.resumed = state.attempts > 0 and bool(state.ids or state.url or state.cursor)
         unclean, known = not state.clean, dict(state.ids)
         self._save(phase="starting", clean=False, attempts=state.attempts + 1, error=None, traceback=None, status=None)
         try:
-            self.attempt("setup", lambda: self.tracker.setup(self.tracked))
-            self._save(phase="delivering", url=self.tracked.url, ids=dict(self.tracked.ids), error=None)
-            if unclean or any(name in known and state.ids.get(name) != known[name] for name in IDENTITIES):
-                self._recover()
-            if self._follow():
-                self._finish()
-            else:
-                self._save(phase="suspended")
+            for _ in range(LIVES):
+                with contextlib.suppress(GoneError):
+                    self._carry(known, unclean=unclean)
+                    return
+                log.warning("%s no longer has the run: it is begun anew there", self.name)
+                self._take_fresh_tracker()
+                unclean = self.tracked.resumed = True
+            self._carry(known, unclean=unclean)
         except GaveUp:
             self._save(phase="suspended")
         except (FinalError, TrackerUnavailableError) as error:
             self._save(phase="refused", clean=True, error=str(error), traceback=traceback.format_exc())
-        return state
+
+    def _still_trains(self) -> bool:
+        return self.alive() and last_status(self.directory) is None
+
+    def _carry(self, known: dict[str, str], *, unclean: bool) -> None:
+        """Open the run, send what an earlier process may have lost, and deliver what there is and comes."""
+        self.attempt("setup", lambda: self.tracker.setup(self.tracked))
+        self._save(phase="delivering", url=self.tracked.url, ids=dict(self.tracked.ids), error=None)
+        if unclean or any(name in known and self.state.ids.get(name) != known[name] for name in IDENTITIES):
+            self._recover()
+        if self._follow():
+            self._finish()
+        else:
+            self._save(phase="suspended")
+
+    def _take_fresh_tracker(self) -> None:
+        """Let go of a Tracker whose run is gone."""
+        self.tracker = type(self.tracker)()
+        self.names = ServiceNames(self.tracker, self.state.renamed)
+        self.sender = PointSender(
+            self.tracker, self.tracked, self.directory.journal, self.names, self.attempt, self._refuse
+        )
 
     def _follow(self) -> bool:
         """Deliver what comes; return whether the run has ended."""
@@ -117,7 +153,8 @@ class Delivery:
             if self.state.ending is None and not self.alive():
                 moved = self._deliver_available() or moved
                 if self.state.ending is None:
-                    self._save(ending="crashed")
+                    self.reader.skip()
+                    self._save(ending="crashed", cursor=self.reader.offset, damaged=self._take_damaged())
             if self.state.ending is not None:
                 self.attempt.run_is_over()
                 return True
@@ -161,9 +198,12 @@ class Delivery:
                     self._send(batch, end)
                     batch = []
             self._send(batch, end)
-            self._save(cursor=self.reader.offset, damaged=self.state.damaged + self.reader.damaged)
-            self.reader.damaged = 0
+            self._save(cursor=self.reader.offset, damaged=self._take_damaged())
         return moved
+
+    def _take_damaged(self) -> int:
+        found, self.reader.damaged = self.reader.damaged, 0
+        return self.state.damaged + found
 
     def _send(self, batch: list[Point], end: int) -> None:
         if batch:
@@ -175,9 +215,11 @@ class Delivery:
         tracker, names, holds = self.tracker, self.names, self.tracker.supports
         if isinstance(record, Start):
             self.state.ending = self.state.ending_error = None
-        elif isinstance(record, Finish):
+            return
+        if isinstance(record, Finish):
             self.state.ending, self.state.ending_error = record.status, record.error
-        elif isinstance(record, Params) and "params" in holds:
+            return
+        if isinstance(record, Params) and "params" in holds:
             limit = tracker.max_param_chars
             params = {
                 key: shorten(value, limit) if limit and isinstance(value, str) else value
@@ -196,6 +238,8 @@ class Delivery:
         elif isinstance(record, Artifact) and "artifacts" in holds:
             self._save(sending=end)
             self._try("artifact", lambda: tracker.log_artifact(self._artifact(record)))
+        else:
+            return  # it leaves no trace in the tracker: the cursor follows with the next batch
         self._save(cursor=end)
 
     def _media(self, record: Media) -> MediaFile:
@@ -209,7 +253,7 @@ class Delivery:
         """Resolve a record's path; one that leads out of the run's folder was not written by runcast."""
         root = self.directory.path.resolve()
         found = (root / path).resolve()
-        if not found.is_relative_to(root) or not found.exists():
+        if not found.is_relative_to(root) or not found.exists() or stray_link(found, root):
             raise FinalError(f"{path} is not in {root}")
         return found
 
@@ -217,11 +261,13 @@ class Delivery:
         """Deliver one record; what the service refuses for good is counted, and the rest goes on."""
         try:
             self.attempt(what, call)
+        except GoneError:
+            raise
         except FinalError as error:
             self._refuse(f"{what}: {error}", count)
 
     def _refuse(self, reason: str, count: int = 1) -> None:
-        reason = reason[:300]
+        reason = redact_text(reason)[:300]
         if reason not in self.state.refused:
             log.warning("%s refuses %s", self.name, reason)
         self.state.refused[reason] = self.state.refused.get(reason, 0) + count
@@ -243,7 +289,13 @@ class Delivery:
 
     def _recover_others(self, end: int) -> None:
         """Send params, summary and tags again (the last value holds), and the files that the tracker does not have."""
-        reading = self.tracker.read(self.tracked)
+        reading = Reading(points=[])
+
+        def look() -> None:
+            nonlocal reading
+            reading = self.tracker.read(self.tracked)
+
+        self.attempt("read", look)
         have_media, have_artifacts = reading.media, reading.artifacts
         reader = JournalReader(self.directory.journal)
         while batch := reader.read():
@@ -280,7 +332,7 @@ class Delivery:
         """Let the meters close first, so that their last measurements arrive before this tracker closes."""
         since = time.monotonic()
         trackers = self.directory.load().trackers
-        meters = [self.directory.tracker(name) for name, choice in trackers.items() if choice.measures]
+        meters = [self.directory.tracker(n) for n, choice in trackers.items() if choice.measures and not choice.left]
         while meters and (waited_s := time.monotonic() - since) < METERS_S:
             meters = [folder for folder in meters if _still_measures(folder, waited_s)]
             self.wait(POLL_S)
@@ -289,7 +341,7 @@ class Delivery:
 
     def _save(self, **changes: object) -> None:
         for name, value in changes.items():
-            setattr(self.state, name, value)
+            setattr(self.state, name, redact_text(value) if isinstance(value, str) and name in SAID else value)
         self.state.updated = time.time()
         save_state(self.folder, self.state)
 

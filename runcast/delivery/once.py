@@ -1,19 +1,20 @@
 """One delivery process per tracker for what is in the journal now, watched from the outside until each has ended."""
 
 import contextlib
+import os
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Collection
-from typing import Literal, TypeAlias
+from collections.abc import Callable, Collection, Mapping
+from typing import IO, Literal, TypeAlias
 
 import msgspec
 
-from runcast.core.layout import RunDirectory
+from runcast.core.layout import RunDirectory, make_private
 from runcast.core.state import DeliveryState, load_state
 from runcast.delivery.lock import EXIT_BUSY, is_held
 from runcast.delivery.overview import open_command, place, waiting_points
-from runcast.delivery.process import child_environment
+from runcast.delivery.process import child_environment, delivery_command
+from runcast.delivery.trust import Orders
 
 POLL_S = 0.1
 END_S = 3.0
@@ -47,7 +48,9 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         return self.result in ("complete", "open", "absent")
 
 
-def wait_for_others(directory: RunDirectory, names: Collection[str], timeout_s: float, progress: Progress) -> None:
+def wait_for_others(
+    directory: RunDirectory, names: Collection[str], timeout_s: float, progress: Progress | None
+) -> None:
     """Wait while other processes deliver to any of these trackers, as they may after the training is over."""
     totals = _totals(directory, names)
     deadline = time.monotonic() + timeout_s
@@ -56,14 +59,15 @@ def wait_for_others(directory: RunDirectory, names: Collection[str], timeout_s: 
         time.sleep(POLL_S)
 
 
-def deliver(directory: RunDirectory, names: Collection[str], progress: Progress | None) -> dict[str, Outcome]:
+def deliver(directory: RunDirectory, orders: Mapping[str, Orders], progress: Progress | None) -> dict[str, Outcome]:
     """Run one delivery process per tracker, all at the same time, until each has ended."""
+    names = list(orders)
     before = {name: load_state(directory.tracker(name)) or DeliveryState() for name in names}
     totals = _totals(directory, names)
     processes: dict[str, subprocess.Popen[bytes]] = {}
     try:
         for name in names:
-            processes[name] = _start(directory, name)
+            processes[name] = _start(directory, name, orders[name])
         while [process for process in processes.values() if process.poll() is None]:
             _tell(directory, totals, progress)
             time.sleep(POLL_S)
@@ -81,12 +85,22 @@ def _totals(directory: RunDirectory, names: Collection[str]) -> dict[str, int]:
     }
 
 
-def _start(directory: RunDirectory, name: str) -> "subprocess.Popen[bytes]":
+def _start(directory: RunDirectory, name: str, orders: Orders) -> "subprocess.Popen[bytes]":
     folder = directory.tracker(name)
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with open(folder / "delivery.log", "ab") as log:
-        command = [sys.executable, "-m", "runcast.delivery", str(directory.path), name, "--once"]
-        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=child_environment())
+    make_private(folder)
+    with open(os.open(folder / "delivery.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as log:
+        return start_with(orders, delivery_command(directory, name, "--once"), stdout=log, stderr=log)
+
+
+def start_with(
+    orders: Orders, command: list[str], *, stdout: IO[bytes], stderr: IO[bytes]
+) -> "subprocess.Popen[bytes]":
+    """Start a delivery process, and give it its orders."""
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=stdout, stderr=stderr, env=child_environment())
+    assert process.stdin is not None
+    with contextlib.suppress(BrokenPipeError), process.stdin as orders_go_here:
+        orders_go_here.write(msgspec.json.encode(orders) + b"\n")
+    return process
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:

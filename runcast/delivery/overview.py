@@ -17,24 +17,31 @@ from runcast.integrations.table import TABLE
 class TrackerOverview(msgspec.Struct, frozen=True, kw_only=True):
     """Says how far one tracker is; `phase` is None before its first delivery.
 
-    `waiting` points are in the journal, `refused` ones are lost, by reason.
+    `waiting` points are in the journal, `refused` ones are lost, by reason. One that `left` has no part in the last
+    session, and nothing waits for it.
     """
 
     name: str
     online: bool
     reason: str
     measures: bool
+    left: bool
     phase: Phase | None
     delivered: int
     waiting: int
     refused: dict[str, int]
+    damaged: int
     where: str | None
     open_command: str | None
     error: str | None
 
 
 class RunOverview(msgspec.Struct, frozen=True, kw_only=True):
-    """Says how a run stands. `points` counts those in the journal; `skipped` maps a tracker to why it takes no part."""
+    """Says how a run stands.
+
+    `points` counts those in the journal, `damaged` its lines that were cut off or are no record, and are lost.
+    `skipped` maps a tracker to why it takes no part.
+    """
 
     id: str
     name: str
@@ -45,6 +52,7 @@ class RunOverview(msgspec.Struct, frozen=True, kw_only=True):
     created: float
     session: int
     points: int
+    damaged: int
     trackers: list[TrackerOverview]
     skipped: dict[str, str]
 
@@ -57,7 +65,7 @@ def overview(directory: RunDirectory) -> RunOverview:
     """
     file = directory.load()
     trackers = [_tracker(directory, file, name) for name in file.trackers]
-    counted = [tracker.delivered + tracker.waiting for tracker in trackers if not tracker.measures]
+    counted = [t.delivered + t.waiting for t in trackers if not (t.measures or t.left)]
     return RunOverview(
         id=file.id,
         name=file.name,
@@ -68,6 +76,7 @@ def overview(directory: RunDirectory) -> RunOverview:
         created=file.created,
         session=file.session,
         points=max(counted) if counted else waiting_points(directory.journal, 0, ""),
+        damaged=max((tracker.damaged for tracker in trackers), default=0),
         trackers=trackers,
         skipped=file.skipped,
     )
@@ -82,10 +91,12 @@ def _tracker(directory: RunDirectory, file: RunFile, name: str) -> TrackerOvervi
         online=choice.online,
         reason=choice.reason,
         measures=choice.measures,
+        left=choice.left,
         phase=state.phase if state else None,
         delivered=known.points,
-        waiting=0 if choice.measures else waiting_points(directory.journal, known.cursor, name),
+        waiting=0 if choice.measures or choice.left else waiting_points(directory.journal, known.cursor, name),
         refused=known.refused,
+        damaged=known.damaged,
         where=where,
         open_command=open_command(directory, name, where),
         error=known.error,

@@ -5,6 +5,7 @@ Nothing here waits unless asked to.
 
 import contextlib
 import os
+import socket
 import subprocess
 import sys
 import sysconfig
@@ -12,23 +13,26 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from runcast.core.console import say, warn
 from runcast.core.errors import RuncastError, TrackerUnavailableError
-from runcast.core.layout import RunDirectory
+from runcast.core.layout import RunDirectory, make_private
 from runcast.core.state import DeliveryState, load_state
+from runcast.delivery.exit_status import open_self
 from runcast.delivery.priority import set_group_niceness
 from runcast.delivery.retry import backoff_s
+from runcast.delivery.trust import Orders
 
 POLL_S = 0.02
 TELL_S = 3.0
+HAND_OVER_S = 5.0  # for a first message that is larger than the line holds
 DONE = ("finished", "refused")
-# The working directory may hold modules named like ours or an SDK's; the training's path comes with the first message.
-# Python 3.10 has no -P.
-_NOT_FROM_HERE = ("-P",) if sys.version_info >= (3, 11) else ()
+_NO_SIGNAL = getattr(socket, "MSG_NOSIGNAL", 0)  # a script may let SIGPIPE end it; a dead delivery must not
+# The working directory may hold modules named like ours or an SDK's; the path comes with the orders. Python 3.10 has
+# no -P, so this does the same for every version.
+_BEGIN = "import sys; sys.path[:1] = []; import runpy; runpy.run_module(sys.argv.pop(1), None, '__main__', True)"
 # A starting interpreter takes the processor from `init`, which has yet to start the others. A shell takes little; it
 # steps back (see `priority.py`) and becomes the interpreter at the first line of its input, when all are there.
 _WAITING = ("/bin/sh", "-c", '{ echo 19 >/proc/$$/autogroup; } 2>/dev/null; read -r _ && exec "$0" "$@"')
@@ -40,14 +44,12 @@ class ChildProcess:
     It is started again, after a growing pause, when it dies before its work is done.
     """
 
-    def __init__(
-        self, directory: RunDirectory, name: str, options: Mapping[str, Any], environment: Mapping[str, str]
-    ) -> None:
+    def __init__(self, directory: RunDirectory, name: str, orders: Orders, environment: Mapping[str, str]) -> None:
         self.directory, self.name, self.environment = directory, name, environment
         self.folder = directory.tracker(name)
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._message = msgspec.json.encode({"options": options, "path": sys.path}) + b"\n"
+        self._message = msgspec.json.encode(orders) + b"\n"
         self._process: subprocess.Popen[bytes] | None = None
+        self._line: socket.socket | None = None
         self._deaths = 0
         self._restart_at = 0.0
         self._seen_ns = 0
@@ -57,45 +59,48 @@ class ChildProcess:
 
     def start(self) -> None:
         """Start the process, waiting for `go`: in a session of its own, which no interrupt at the keyboard reaches."""
-        self._process, errors = None, self.folder / "delivery.log"
-        descriptor = os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        self._process = None
+        training = open_self()
+        mode = ("--training", str(os.getpid()), *(() if training is None else ("--descriptor", str(training))))
         try:
-            self._process = subprocess.Popen(
-                [
-                    *_WAITING,
-                    sys.executable,
-                    *_NOT_FROM_HERE,
-                    "-m",
-                    "runcast.delivery",
-                    str(self.directory.path),
-                    self.name,
-                    "--training",
-                    str(os.getpid()),
-                ],
-                stdin=subprocess.PIPE,
-                stdout=descriptor,
-                stderr=descriptor,
-                start_new_session=True,
-                env=self.environment,
-            )
+            make_private(self.folder)
+            errors = os.open(self.folder / "delivery.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            with open(errors, "ab") as log:
+                self._line, theirs = socket.socketpair()
+                with theirs:
+                    self._process = subprocess.Popen(
+                        [*_WAITING, *delivery_command(self.directory, self.name, *mode)],
+                        pass_fds=() if training is None else (training,),
+                        stdin=theirs.fileno(),
+                        stdout=log,
+                        stderr=log,
+                        start_new_session=True,
+                        env=self.environment,
+                    )
         except OSError as error:
+            self._close_line()
             self._restart_at = time.monotonic() + backoff_s(self._deaths + 1)
             warn(
                 f"the delivery to {self.name} could not be started ({error}). Its records wait in the journal: "
                 f"runcast sync {self.directory.path}"
             )
         finally:
-            os.close(descriptor)
+            if training is not None:
+                os.close(training)
 
     def go(self) -> None:
-        """Let the process begin, with the options that it needs."""
-        self.wake(b"\n" + self._message)
+        """Let the process begin, with the orders that it needs."""
+        if self._line is not None:
+            with contextlib.suppress(OSError):  # it is dead: `check` will see that
+                self._line.settimeout(HAND_OVER_S)
+                self._line.sendall(b"\n" + self._message, _NO_SIGNAL)
+                self._line.setblocking(False)
 
-    def wake(self, message: bytes = b"\n") -> None:
+    def wake(self) -> None:
         """Tell the process that there is news."""
-        if self._process is not None and self._process.stdin is not None:
-            with contextlib.suppress(OSError):
-                os.write(self._process.stdin.fileno(), message)
+        if self._line is not None:
+            with contextlib.suppress(OSError):  # it is dead, or has more news waiting than it needs
+                self._line.send(b"\n", _NO_SIGNAL)
 
     def state(self) -> DeliveryState:
         """Return what the process last said; the file is read only when it has changed."""
@@ -114,7 +119,7 @@ class ChildProcess:
         if self._process is not None:
             self._deaths += 1
             self._restart_at = time.monotonic() + backoff_s(self._deaths)
-            self._close_pipe()
+            self._close_line()
             if self._deaths == 1:
                 warn(
                     f"the delivery to {self.name} died (exit status {self._process.returncode}) and is started again; "
@@ -138,17 +143,17 @@ class ChildProcess:
         """Forget the process, which belongs to the parent of this fork."""
         if self._process is not None:
             self._process.returncode = 0
-            self._close_pipe()
+            self._close_line()
             self._process = None
 
-    def _close_pipe(self) -> None:
-        if self._process is not None and self._process.stdin is not None:
-            with contextlib.suppress(OSError):
-                self._process.stdin.close()
+    def _close_line(self) -> None:
+        if self._line is not None:
+            self._line.close()
+            self._line = None
 
     def release(self) -> None:
         """Let the process end on its own: nothing more will come from here."""
-        self._close_pipe()
+        self._close_line()
         if self._process is not None:
             self._process.returncode = self._process.poll() or 0  # it may outlive us; no ResourceWarning for that
 
@@ -156,10 +161,10 @@ class ChildProcess:
 class ProcessCarrier:
     """Holds the delivery processes of one run."""
 
-    def __init__(self, directory: RunDirectory, options: Mapping[str, Mapping[str, Any]]) -> None:
+    def __init__(self, directory: RunDirectory, orders: Mapping[str, Orders]) -> None:
         self._lock = threading.Lock()
         environment = child_environment()
-        self._children = [ChildProcess(directory, name, own, environment) for name, own in options.items()]
+        self._children = [ChildProcess(directory, name, own, environment) for name, own in orders.items()]
         for child in self._children:
             child.go()
 
@@ -196,9 +201,11 @@ class ProcessCarrier:
 
     def finish(self, timeout_s: float) -> bool:
         """Wait until every process has closed its run, and let the others go on without us."""
-        done = self._wait(ChildProcess.is_done, timeout_s, is_last=True)
-        for child in self._children:
-            child.release()
+        try:
+            done = self._wait(ChildProcess.is_done, timeout_s, is_last=True)
+        finally:
+            for child in self._children:
+                child.release()
         return done and all(child.state().phase == "finished" for child in self._children)
 
     def _wait(self, is_done: Callable[[ChildProcess], bool], timeout_s: float, *, is_last: bool = False) -> bool:
@@ -224,6 +231,16 @@ class ProcessCarrier:
         """Forget the processes: this is a fork."""
         for child in self._children:
             child.abandon()
+
+
+def delivery_command(directory: RunDirectory, name: str, *mode: str) -> list[str]:
+    """Return the command of a delivery process."""
+    return module_command("runcast.delivery", str(directory.path), name, *mode)
+
+
+def module_command(module: str, *arguments: str) -> list[str]:
+    """Return the command that runs a module of ours, which imports nothing from the working directory."""
+    return [sys.executable, "-c", _BEGIN, module, *arguments]
 
 
 def child_environment() -> dict[str, str]:

@@ -1,5 +1,6 @@
 """Opening the deliveries of a run, each in its place: a child process or a thread."""
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -8,8 +9,11 @@ import msgspec
 
 from runcast.core.errors import OptionError, RuncastError
 from runcast.core.layout import RunDirectory, RunFile, TrackerChoice
+from runcast.core.options import LABELS
+from runcast.core.redaction import redact_under
 from runcast.core.state import Carrier, DeliveryState, load_state, save_state
 from runcast.delivery.process import DONE, ProcessCarrier
+from runcast.delivery.trust import orders_for_training
 from runcast.integrations.contract import Tracker
 
 
@@ -60,7 +64,7 @@ def open_carrier(
     Raises:
         OptionError: An option in `setup` cannot travel to another process.
     """
-    own = {name: dict(setup.get(name, {})) for name in (*chosen, *objects)}
+    own = {name: _without_secrets(setup.get(name, {})) for name in (*chosen, *objects)}
     for name, options in own.items():
         try:
             msgspec.json.encode(options)
@@ -73,7 +77,8 @@ def open_carrier(
         _reopen(directory, name)
     carriers: list[Carrier] = []
     if delivery == "process" and chosen:
-        carriers.append(ProcessCarrier(directory, {name: own[name] for name in chosen}))
+        orders = {name: orders_for_training(choice, own[name]) for name, choice in chosen.items()}
+        carriers.append(ProcessCarrier(directory, orders))
     if objects or delivery == "thread":
         from runcast.delivery.thread import ThreadCarrier
 
@@ -82,10 +87,16 @@ def open_carrier(
     return carriers[0] if len(carriers) == 1 else CarrierGroup(carriers)
 
 
+def _without_secrets(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Redact the options that a tracker shows; from the others it logs in."""
+    return {key: redact_under(key, value) if key in LABELS else value for key, value in options.items()}
+
+
 def _reopen(directory: RunDirectory, name: str) -> None:
     """Take back the end of an earlier session's delivery, which nobody may mistake for the end of this one's."""
     folder = directory.tracker(name)
     state = load_state(folder)
     if state is not None and state.phase in DONE:
         state.phase, state.status = "starting", None
-        save_state(folder, state)
+        with contextlib.suppress(OSError):  # the delivery will meet a full disk itself, and wait for it
+            save_state(folder, state)

@@ -1,24 +1,19 @@
 """Delivering later, by the same loop over the same journal: what a tracker lacks (`sync`), or all of it (`replay`)."""
 
-import time
-from collections.abc import Callable, Collection
-from typing import TypeAlias
+from collections.abc import Collection, Mapping
 
 import msgspec
 
 from runcast.core.errors import OptionError, TrackerUnavailableError, UnknownTrackerError
-from runcast.core.journal import Journal
-from runcast.core.layout import RunDirectory, RunFile, TrackerChoice
-from runcast.core.records import Finish, Status, encode
+from runcast.core.layout import RunDirectory, RunFile, TrackerChoice, make_private
+from runcast.core.records import Status
+from runcast.core.seal import is_own, seal_of
 from runcast.core.state import DeliveryState, load_state, save_state
-from runcast.delivery.liveness import is_training, last_status
+from runcast.delivery.liveness import end_run, is_training, last_status
 from runcast.delivery.lock import exclusive, is_held
 from runcast.delivery.once import Outcome, Progress, Result, deliver, outcome
 from runcast.delivery.overview import shown, waiting_points
-
-# Decides how a tracker takes part here and now, given its name and whether offline was asked for:
-# `runcast.autodetect.decide`. An argument, as this folder knows nothing of autodetection.
-Decide: TypeAlias = Callable[[str, bool | None], TrackerChoice]
+from runcast.delivery.trust import Decide, orders_for
 
 
 def sync(
@@ -28,6 +23,8 @@ def sync(
     decide: Decide,
     offline: bool | None = None,
     mend: bool = False,
+    trust: bool = False,
+    classes: Mapping[str, str] | None = None,
     progress: Progress | None = None,
 ) -> list[Outcome]:
     """Deliver what each tracker of a run lacks, all at the same time; return what became of each.
@@ -37,24 +34,41 @@ def sync(
 
     Args:
         directory: The run's folder, which may have been moved.
-        names: The trackers; default: all that have a part in the run.
+        names: The trackers; default: all that have a part in the run's last session.
         decide: Decides how a tracker takes part.
         offline: True: local modes only. False: online only. None: as the run was begun.
-        mend: Whether to read each tracker back first, and to deliver again what it has lost.
+        mend: Whether to read each tracker back first, and to deliver again what it has lost. One that has refused
+            something is always asked again.
+        trust: Whether to do what a run that was begun elsewhere says: to use its options and its tracker classes, and
+            to go on with what was delivered there.
+        classes: The user's own tracker classes, as "module:Class" by name.
         progress: Called now and then with a tracker, the points that it has and the points that it will have.
 
     Raises:
         OptionError: A tracker has no part in the run.
     """
     file = directory.load()
-    chosen = list(file.trackers if names is None else names)
+    chosen = [name for name, c in file.trackers.items() if not c.left] if names is None else list(names)
     for name in chosen:
         if name not in file.trackers:
             command = f"runcast replay {shown(directory.path)} --to {name}"
             raise OptionError(f"{name} has no part in this run. Cast it there with: {command}")
-    settled = {name: _settle(directory, file, name, decide, offline, mend) for name in chosen}
-    directory.save(file)
-    delivered = deliver(directory, [name for name in chosen if settled[name] is None], progress)
+        file.trackers[name] = msgspec.structs.replace(file.trackers[name], left=False)
+    own = trust or is_own(file)
+    wary = _wary_of(directory, file, decide, classes, own=own)
+    settled = {
+        name: _unavailable(directory, name, wary[name])
+        if name in wary
+        else _settle(directory, file, name, decide, offline, mend)
+        for name in chosen
+    }
+    _save(directory, file, own=own or not wary)
+    orders = {
+        name: orders_for(directory, file, name, own=own, decide=decide, classes=classes)
+        for name in chosen
+        if settled[name] is None
+    }
+    delivered = deliver(directory, orders, progress)
     return [settled[name] or delivered[name] for name in chosen]
 
 
@@ -65,6 +79,7 @@ def replay(
     decide: Decide,
     offline: bool | None = None,
     again: bool = False,
+    trust: bool = False,
     progress: Progress | None = None,
 ) -> Outcome:
     """Cast a run, from its first record on, to a tracker that had no part in it.
@@ -75,12 +90,17 @@ def replay(
         decide: Decides how it takes part.
         offline: True: local mode only. False: online only.
         again: Whether a tracker that has the run locally gets it once more, online.
+        trust: Whether to use the options of a run that was begun elsewhere.
         progress: Called now and then with the tracker, the points that it has and the points that it will have.
 
     Raises:
         TrackerUnavailableError: It cannot be used here, or cannot take this run.
     """
     file = directory.load()
+    own = trust or is_own(file)
+    wary = _wary_of(directory, file, decide, None, own=own)
+    if name in wary:
+        raise TrackerUnavailableError(f"{name}: {wary[name]}")
     opened = _is_opened(load_state(directory.tracker(name)))
     if opened and not again:
         return _already(directory, file, name, decide)
@@ -91,8 +111,8 @@ def replay(
         _forget(directory, file, name, choice)
     _take_part(file, name, choice)
     file.skipped.pop(name, None)
-    directory.save(file)
-    return deliver(directory, [name], progress)[name]
+    _save(directory, file, own=own or not wary)
+    return deliver(directory, {name: orders_for(directory, file, name, own=own, decide=decide)}, progress)[name]
 
 
 def close(directory: RunDirectory, status: Status) -> None:
@@ -106,9 +126,39 @@ def close(directory: RunDirectory, status: Status) -> None:
         raise OptionError(f"The run {file.id} has its end already: it is {ended}.")
     if is_training(file):
         raise OptionError(f"The run {file.id} still trains, as process {file.pid}: it writes its own end.")
-    journal = Journal(directory.journal)
-    journal.append(encode(Finish(time=time.time(), status=status)) + b"\n")
-    journal.close()
+    end_run(directory, status)
+
+
+def _wary_of(
+    directory: RunDirectory, file: RunFile, decide: Decide, classes: Mapping[str, str] | None, *, own: bool
+) -> dict[str, str]:
+    """Say why a run that was begun elsewhere is not delivered to some of its trackers.
+
+    For the others, a class that run.json names is replaced by the one that its name stands for here.
+    """
+    wary = {}
+    for name, choice in file.trackers.items():
+        try:
+            orders = orders_for(directory, file, name, own=own, decide=decide, classes=classes)
+        except TrackerUnavailableError as error:
+            wary[name] = str(error)
+        else:
+            file.trackers[name] = msgspec.structs.replace(
+                choice, tracker=orders.tracker, environment=orders.environment
+            )
+    return wary
+
+
+def _save(directory: RunDirectory, file: RunFile, *, own: bool) -> None:
+    """Write run.json; with our seal, if it says nothing any more that was not decided by this user."""
+    file.seal = seal_of(file) if own else ""
+    directory.save(file)
+
+
+def _unavailable(directory: RunDirectory, name: str, why: str) -> Outcome:
+    state = load_state(directory.tracker(name))
+    waiting = waiting_points(directory.journal, state.cursor if state else 0, name)
+    return outcome(directory, name, "unavailable", state, waiting=waiting, note=why)
 
 
 def _settle(
@@ -116,8 +166,9 @@ def _settle(
 ) -> Outcome | None:
     """Decide how a tracker is delivered to, and write it into *file*; return the outcome if there is nothing to do."""
     folder = directory.tracker(name)
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private(folder)
     choice, state = file.trackers[name], load_state(folder)
+    mend = mend or bool(state is not None and state.refused)  # what it refused, it may take now
     if state is not None and state.phase == "finished" and _has_all(directory, choice, state) and not mend:
         return outcome(directory, name, "complete", state, note=_stays_local(directory, file, name, decide))
     if choice.measures and not _is_opened(state):
@@ -138,8 +189,7 @@ def _settle(
     except UnknownTrackerError:
         pass  # a class of the user's own: there is nothing to decide
     except TrackerUnavailableError as error:
-        waiting = waiting_points(directory.journal, 0, name)
-        return outcome(directory, name, "unavailable", state, waiting=waiting, note=str(error))
+        return _unavailable(directory, name, str(error))
     return None
 
 
@@ -162,10 +212,9 @@ def _has_all(directory: RunDirectory, choice: TrackerChoice, state: DeliveryStat
 def _already(directory: RunDirectory, file: RunFile, name: str, decide: Decide) -> Outcome:
     state = load_state(directory.tracker(name)) or DeliveryState()
     waiting = waiting_points(directory.journal, state.cursor, name)
+    command = f"runcast sync {shown(directory.path)} --tracker {name}"
     result: Result = "waiting" if waiting else "complete" if state.phase == "finished" else "open"
-    note = (
-        f"it has this run already{f'; what is new comes with: runcast sync {shown(directory.path)}' if waiting else ''}"
-    )
+    note = f"it has this run already{f'; what is new comes with: {command}' if waiting else ''}"
     return outcome(
         directory, name, result, state, waiting=waiting, note=_stays_local(directory, file, name, decide) or note
     )

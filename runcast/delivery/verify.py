@@ -4,28 +4,36 @@ Each is read in a process of its own, as reading means importing its SDK.
 """
 
 import contextlib
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import IO
 
 import msgspec
 
+from runcast.core.errors import TrackerUnavailableError
 from runcast.core.layout import RunDirectory, RunFile
 from runcast.core.options import seconds
+from runcast.core.seal import is_own
 from runcast.core.state import DeliveryState, load_state
-from runcast.delivery.comparison import Verdict
+from runcast.delivery.comparison import LEFT, Verdict
+from runcast.delivery.once import start_with
 from runcast.delivery.overview import open_command, place, shown, waiting_points
-from runcast.delivery.process import child_environment
+from runcast.delivery.process import delivery_command
+from runcast.delivery.trust import Decide, Orders, orders_for
 
 READ_S = 300.0
 POLL_S = 0.05
 
 
 def verify(
-    directory: RunDirectory, names: Collection[str] | None = None, progress: Callable[[Verdict], None] | None = None
+    directory: RunDirectory,
+    names: Collection[str] | None = None,
+    progress: Callable[[Verdict], None] | None = None,
+    *,
+    decide: Decide | None = None,
+    trust: bool = False,
+    classes: Mapping[str, str] | None = None,
 ) -> list[Verdict]:
     """Read every tracker of a run back, at the same time, and compare it with the journal.
 
@@ -33,8 +41,12 @@ def verify(
         directory: The run's folder.
         names: The trackers to read; default: all.
         progress: Called with each verdict when it is there.
+        decide: Finds trackers that are installed beside those of the table.
+        trust: Whether to do what a run that was begun elsewhere says.
+        classes: The user's own tracker classes, as "module:Class" by name.
     """
     file = directory.load()
+    own = trust or is_own(file)
     verdicts: dict[str, Verdict] = {}
     readers: dict[str, _Reader] = {}
     for name in file.trackers if names is None else names:
@@ -42,7 +54,12 @@ def verify(
         if state is None or not (state.url or state.cursor):
             verdicts[name] = _unopened(directory, file, name, state)
         else:
-            readers[name] = _Reader(directory, name)
+            try:
+                orders = orders_for(directory, file, name, own=own, decide=decide, classes=classes)
+            except TrackerUnavailableError as error:
+                verdicts[name] = Verdict(name=name, error=str(error))
+            else:
+                readers[name] = _Reader(directory, name, orders)
     try:
         while readers:
             for name, reader in list(readers.items()):
@@ -65,16 +82,14 @@ def verify(
 class _Reader:
     """Is the process that reads one tracker."""
 
-    def __init__(self, directory: RunDirectory, name: str) -> None:
+    def __init__(self, directory: RunDirectory, name: str, orders: Orders) -> None:
         self.name = name
         self.limit_s = seconds("RUNCAST_CALL_TIMEOUT_S", READ_S)
         self.deadline = time.monotonic() + self.limit_s
         self.answer: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by stop
         self.errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by stop
-        command = [sys.executable, "-m", "runcast.delivery", str(directory.path), name, "--verify"]
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=self.answer, stderr=self.errors, env=child_environment()
-        )
+        command = delivery_command(directory, name, "--verify")
+        self.process = start_with(orders, command, stdout=self.answer, stderr=self.errors)
 
     def verdict(self) -> Verdict | None:
         """Return the verdict, or None if the process still reads."""
@@ -111,6 +126,8 @@ def _unopened(directory: RunDirectory, file: RunFile, name: str, state: Delivery
             name=name, error=f"it has no part in this run: runcast replay {shown(directory.path)} --to {name}"
         )
     choice, waiting = file.trackers[name], waiting_points(directory.journal, 0, name)
+    if choice.left:
+        return Verdict(name=name, online=choice.online, note=LEFT)
     if choice.measures and state is None:
         return Verdict(name=name, note="it measured nothing, as it was not there while the run trained")
     error = (

@@ -197,6 +197,6 @@ class ClearmlTracker(Tracker):
         return str(url)
 
     def _reach(self) -> None:
-        """Make sure that the server is there: a Task would repeat its calls for ever."""
+        """Make sure that the server is there and has the task: a Task would repeat its calls for ever."""
         if self._session is not None:
-            ask(self._session, "debug.ping")
+            ask(self._session, "tasks.get_by_id", task=self._task.id)

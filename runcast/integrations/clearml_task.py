@@ -6,6 +6,7 @@ A Task repeats a call for ever when its server is away; `ask` does not, and what
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import sys
@@ -20,11 +21,12 @@ from clearml.backend_api.session.session import LoginError
 from clearml.backend_interface.session import SendError
 from clearml.config import config_obj
 
-from runcast.core.errors import FinalError, RetryableError
+from runcast.core.errors import FinalError, GoneError, RetryableError
 from runcast.integrations.clearml_events import mend
 from runcast.integrations.contract import TrackedRun
 
 PAGE_EVENTS = 5000
+GONE = re.compile("(?i)invalid task id")
 RETRIES = {"total": 2, "connect": 2, "read": 1, "redirect": 2, "status": 1, "backoff_factor": 0.5, "backoff_max": 2.0}
 EXTRAS = ["detect_repository", "hydra", "scikit", "joblib", "matplotlib", "tensorflow", "tensorboard", "tfdefines"]
 EXTRAS += ["pytorch", "megengine", "xgboost", "catboost", "fastai", "lightgbm", "gradio", "jsonargparse"]
@@ -150,14 +152,19 @@ def check(answer: requests.Response) -> dict[str, Any]:
 
     Raises:
         RetryableError: The server is overloaded or broken.
+        GoneError: It has no such task.
         FinalError: It refuses the request, or some of the events in it.
     """
     if answer.status_code != 200:
-        kind = RetryableError if answer.status_code == 429 or answer.status_code >= 500 else FinalError
-        raise kind(f"ClearML answered {answer.status_code}: {answer.text[:500]}")
+        said = f"ClearML answered {answer.status_code}: {answer.text[:500]}"
+        if answer.status_code == 429 or answer.status_code >= 500:
+            wish = answer.headers.get("Retry-After", "")
+            raise RetryableError(said, float(wish) if wish.isdigit() else None)
+        raise (GoneError if GONE.search(answer.text) else FinalError)(said)
     data: dict[str, Any] = answer.json()["data"]
     if data.get("errors"):
-        raise FinalError(f"ClearML refused {data['errors']} events: {data.get('errors_info')}")
+        said = f"ClearML refused {data['errors']} events: {data.get('errors_info')}"
+        raise (GoneError if GONE.search(said) else FinalError)(said)
     return data
 
 
@@ -180,13 +187,19 @@ def all_events(session: Session, task: str, kind: str) -> Iterator[dict[str, Any
         scroll = {"scroll_id": page["scroll_id"]}
 
 
+def _login_code(error: LoginError) -> int:
+    """Find the server's answer to a login: the SDK has it only in the text."""
+    found = re.search(r"\(error (\d{3}) from ", str(error))
+    return int(found[1]) if found else 401
+
+
 @contextlib.contextmanager
 def translated() -> Iterator[None]:
     """Turn exceptions into ours: the network and a full disk may mend, what ClearML refuses stays refused."""
     try:
         yield
     except (LoginError, SendError) as error:
-        code = error.result.meta.result_code if isinstance(error, SendError) else 401
+        code = error.result.meta.result_code if isinstance(error, SendError) else _login_code(error)
         away = isinstance(error.__context__, requests.RequestException) or code == 429 or code >= 500
         raise (RetryableError if away else FinalError)(f"ClearML: {error}") from error
     except (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError) as error:

@@ -21,6 +21,7 @@ from typing import Any
 
 from runcast.core.errors import RetryableError
 from runcast.core.records import NON_FINITE, Point
+from runcast.integrations.command import run_command
 from runcast.integrations.contract import Reading, TrackedRun
 
 MESSAGES, UNSENT, DESCRIPTION = "messages.json", "comet_messages.db", "experiment.json"
@@ -98,7 +99,7 @@ def _is_whole(archive: Path) -> bool:
 def _upload(archive: Path) -> None:
     command = [sys.executable, "-m", "comet_ml.scripts.comet_upload", str(archive)]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=UPLOAD_S)
+        done = run_command(command, archive.parent, UPLOAD_S)
     except subprocess.TimeoutExpired:
         raise RetryableError(f"This needs more than {UPLOAD_S} s, run it by hand: {' '.join(command)}") from None
     if done.returncode:

@@ -3,7 +3,8 @@
 A Tracker writes one run to one service. All of its methods are called from one thread of one process
 (`runcast.delivery`), in the order `setup`, any of the `log_*`, `flush`, `finish`; `read` on its own. It knows nothing
 of retries, threads, ranks, redaction or keys that its service cannot hold: those are settled before it is called. A
-method that fails raises `RetryableError` (call me again later) or `FinalError` (never).
+method that fails raises `RetryableError` (call me again later), `FinalError` (never) or `GoneError` (somebody deleted
+the run: `setup` of a fresh Tracker begins it anew).
 """
 
 import os

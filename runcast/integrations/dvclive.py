@@ -31,7 +31,7 @@ from typing import Any
 from dvclive import Live
 from dvclive.error import DvcLiveError
 from dvclive.plots import Image, Metric
-from dvclive.serialize import dump_json, dump_yaml, load_yaml
+from dvclive.serialize import dump_json, get_yaml, load_yaml
 
 from runcast.core.errors import FinalError, RetryableError
 from runcast.integrations.contract import (
@@ -50,6 +50,7 @@ from runcast.integrations.contract import (
 PART_BYTES = 240  # of the 255 of a file name, with room for ".tsv" and for a step
 NAME_BYTES = 500  # of the 4096 of a path, and of the thousand calls in which Python may make a folder
 SUMMARY_EVERY_S = 5.0
+MAX_WIDTH = 2**31  # a long text that is folded may not be read back: ruamel.yaml cuts between a backslash and an n
 # A part of a name that is empty, "." or ".."; characters that tables cannot hold; a folder with the name of a table
 # ("a.tsv/b" beside "a"); the name of a table's own column, "step"; and those of metrics.json itself.
 FORBIDDEN = (
@@ -205,7 +206,13 @@ class _Live(Live):  # type: ignore[misc]
             self._dvc_file = self._init_dvc_file()
 
     def _dump_params(self) -> None:
-        _replace(Path(self.params_file), lambda new: dump_yaml(self._params, new))
+        _replace(Path(self.params_file), self._write_params)
+
+    def _write_params(self, path: Path) -> None:
+        yaml = get_yaml()
+        yaml.width = MAX_WIDTH
+        with path.open("w", encoding="utf-8") as file:
+            yaml.dump(self._params, file)
 
     def make_summary(self) -> None:
         if self._step is not None:

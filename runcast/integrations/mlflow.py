@@ -4,7 +4,7 @@ Needs: mlflow 2.14 or newer, tested with 3.17.2; for a server mlflow-skinny is e
 Writes: where the option `tracking_uri` or MLFLOW_TRACKING_URI says, else to mlflow.db beside the run directories, with
     files in mlartifacts: one store for all runs, because people open MLflow to compare them.
 Drops: captions of media; empty folders; parameters beyond MLFLOW_MAX_LOG_PARAMS. MLflow keeps absolute paths of files:
-    when the folder of all runs is moved, its store goes along, but the files are then found on disk only.
+    when the folder of all runs is moved, they are put right by the next `runcast sync` or `runcast verify`.
 Limits: the constants below, from mlflow/utils/validation.py and MlflowClient.log_image of 3.17.2, read on 2026-11-20.
     SQL stores keep ±inf as the largest float, and one point for each (key, millisecond, step, value).
 """
@@ -27,7 +27,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
-from runcast.core.errors import FinalError, RetryableError
+from runcast.core.errors import FinalError, GoneError, RetryableError
 from runcast.core.names import NameRule, decode
 from runcast.integrations.contract import (
     ArtifactFile,
@@ -45,11 +45,14 @@ from runcast.integrations.mlflow_store import (
     TAG_CHARS,
     begin_run,
     choose_store,
+    follow_move,
+    heed_retry_after,
     known_run,
     own_store,
     own_tags,
     prepare_store,
     public,
+    retry_after_s,
 )
 
 KEY_CHARS = 250
@@ -61,6 +64,7 @@ KEY = rf"[^/\w.\- :]|{PATH}"
 FILE = rf"[^/A-Za-z0-9_.\- ]|{PATH}"
 MEDIA_NAMES = NameRule(FILE, 150)
 MEDIA_PATH = re.compile(r"(?:images|media)/(.+?)[+%]step[+%](-?\d+)")
+DELETED = re.compile(r"The run \S+ must be in the 'active' state")
 LABEL, PARAM, SUMMARY, ARTIFACT = "tag.", "runcast.param.", "runcast.summary.", "runcast.artifact."
 STATUSES: Mapping[str, str] = {"finished": "FINISHED", "failed": "FAILED", "killed": "KILLED", "crashed": "FAILED"}
 
@@ -89,6 +93,7 @@ class MlflowTracker(Tracker):
         self._uri = uri = choose_store(run)
         own = uri == own_store(run)
         run.remember(tracking_uri="" if own else public(uri))
+        heed_retry_after()
         with _translated(uri):
             prepare_store(uri, is_own=own)
             self._client, tags = MlflowClient(uri), own_tags(run)
@@ -186,6 +191,8 @@ class MlflowTracker(Tracker):
             again = f"runcast replay {run.directory} --to mlflow"
             raise FinalError(f"There is no mlflow.db beside {run.directory}. Deliver the run again with: {again}")
         with _translated(uri):
+            if uri == own_store(run):
+                follow_move(uri)
             client = MlflowClient(uri)
             found = client.get_run(run.ids["run_id"])
             run_id, tags = found.info.run_id, found.data.tags
@@ -258,7 +265,9 @@ def _translated(uri: str) -> Iterator[None]:
     except MlflowException as error:
         status = error.get_http_status_code()
         if status in (408, 429, 503, 504) or (status >= 500 and SERVER.match(uri)):
-            raise RetryableError(public(str(error))) from error
+            raise RetryableError(public(str(error)), retry_after_s(error)) from error
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST" or DELETED.search(str(error)):
+            raise GoneError(public(str(error))) from error
         raise FinalError(public(str(error))) from error
     except sqlite3.OperationalError as error:
         raise RetryableError(f"{public(uri)}: {error}") from error

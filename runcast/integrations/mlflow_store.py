@@ -11,17 +11,49 @@ import re
 import sqlite3
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
+from mlflow.utils import request_utils
+from urllib3.exceptions import MaxRetryError
 
 from runcast.core.errors import FinalError
 from runcast.integrations.contract import TrackedRun
 
+FILES = "mlartifacts"
 TAG_CHARS = 8000
 BUSY_S = 3.0
 SERVER = re.compile(r"https?:|databricks|azureml:")
+
+
+class NotingRetry(request_utils.JitteredRetry):  # type: ignore[misc]
+    """Notes how long a server wants to be left alone, for no exception of MLflow or requests tells the header."""
+
+    def increment(self, *arguments: Any, response: Any = None, **others: Any) -> Any:
+        """Count an answer as urllib3 does."""
+        try:
+            return super().increment(*arguments, response=response, **others)
+        except MaxRetryError as error:
+            wish = self.get_retry_after(response) if response is not None else None
+            error.retry_after_s = wish  # type: ignore[attr-defined]
+            raise
+
+
+def heed_retry_after() -> None:
+    """Let MLflow's sessions note Retry-After (seen in 3.17.2)."""
+    request_utils.JitteredRetry = NotingRetry
+
+
+def retry_after_s(error: BaseException | None) -> float | None:
+    """Find what `NotingRetry` noted in what an exception came from."""
+    while error is not None:
+        for cause in (error, *error.args):
+            if isinstance(wish := getattr(cause, "retry_after_s", None), int | float):
+                return float(wish)
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def choose_store(run: TrackedRun) -> str:
@@ -64,6 +96,20 @@ def prepare_store(uri: str, *, is_own: bool) -> None:
     if uri.startswith("sqlite:///") and path.exists():
         with contextlib.closing(sqlite3.connect(path, timeout=BUSY_S)) as database:
             database.execute("select name from sqlite_master")
+        if is_own:
+            follow_move(uri)
+
+
+def follow_move(uri: str) -> None:
+    """Let our own store's absolute paths of files follow the folder of all runs, if that was moved."""
+    path = Path(uri.removeprefix("sqlite:///"))
+    here, word = str(path.parent / FILES), f"/{FILES}"
+    with contextlib.closing(sqlite3.connect(path, timeout=BUSY_S)) as database, database:
+        for table, column in (("experiments", "artifact_location"), ("runs", "artifact_uri")):
+            moved = f"{column} like '/%{word}%' and substr({column}, 1, {len(here)}) <> ?"
+            if database.execute(f"select 1 from {table} where {moved} limit 1", (here,)).fetchone():  # noqa: S608 - names of our own
+                place = f"? || substr({column}, instr({column}, '{word}') + {len(word)})"
+                database.execute(f"update {table} set {column} = {place} where {moved}", (here, here))  # noqa: S608
 
 
 def known_run(client: MlflowClient, run: TrackedRun) -> Run | None:
@@ -96,7 +142,7 @@ def _choose_experiment(client: MlflowClient, run: TrackedRun) -> str:
     name = name or run.setting("project", "MLFLOW_EXPERIMENT_NAME")
     found = client.get_experiment_by_name(name)
     if found is None:
-        files = run.directory.absolute().parent / "mlartifacts"
+        files = run.directory.absolute().parent / FILES
         try:
             return str(client.create_experiment(name, str(files) if client.tracking_uri == own_store(run) else None))
         except MlflowException as error:
@@ -119,5 +165,6 @@ def own_tags(run: TrackedRun) -> dict[str, str]:
     with contextlib.suppress(ImportError, KeyError, OSError):
         tags["mlflow.user"] = getpass.getuser()
     parent = run.options.get("parent_run_id")
+    tags |= {"runcast.replaces": run.ids.get("run_id", "")}
     tags |= {"runcast.run_id": run.id, "runcast.group": run.group or "", "mlflow.note.content": run.notes or ""}
     return {key: value[:TAG_CHARS] for key, value in {**tags, "mlflow.parentRunId": parent or ""}.items() if value}

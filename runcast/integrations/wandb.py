@@ -54,6 +54,7 @@ from runcast.integrations.wandb_file import (
     STEP,
     TABLE_TYPE,
     TIME,
+    UPLOAD_S,
     folder_of,
     list_files,
     read_files,
@@ -66,6 +67,8 @@ ARTIFACT_TYPE = NameRule(r"^wandb-", reserved=frozenset(("job", TABLE_TYPE)))
 MAX_TABLE_ROWS = 10_000
 EXIT_CODES: Mapping[Status, int] = {"finished": 0, "failed": 1, "killed": 255, "crashed": 137}
 FLUSH_S = 0.2
+DELETED, ANEW = re.compile("previously created and deleted"), "-anew-"
+SENT_ARTIFACTS = "artifacts"  # under this name the run remembers those that are on the server
 SETTINGS: Mapping[str, Any] = {
     "console": "off",
     "disable_code": True,
@@ -149,6 +152,10 @@ class WandbTracker(Tracker):
             add = made.add_dir if artifact.path.is_dir() else made.add_file
             add(str(artifact.path), skip_cache=True, policy="immutable")  # it stays where it is, and needs no copy
             self._run.log_artifact(made)
+            if self._is_online:  # then the transaction file says nothing of it
+                _await(made)
+                sent = {*json.loads(self._tracked.ids.get(SENT_ARTIFACTS, "[]")), artifact.name}
+                self._tracked.remember(**{SENT_ARTIFACTS: json.dumps(sorted(sent))})
 
     def finish(self, status: Status, error: str | None = None) -> None:
         run, self._run = self._run, None
@@ -175,7 +182,9 @@ class WandbTracker(Tracker):
     def read(self, run: TrackedRun) -> Reading:
         if self._run is not None or "joined" in run.ids:
             time.sleep(2 * FLUSH_S)  # what was logged just now is still on its way to the file
-        return read_files(list_files(run))
+        reading = read_files(list_files(run))
+        reading.artifacts = {*(reading.artifacts or ()), *json.loads(run.ids.get(SENT_ARTIFACTS, "[]"))}
+        return reading
 
     def _log(self, row: Mapping[str, Any], step: int, moment: float) -> None:
         self._run.log({**row, STEP: step, **({TIME: moment} if moment else {})})
@@ -184,9 +193,17 @@ class WandbTracker(Tracker):
 def _open(run: TrackedRun) -> Any:
     run.remember(id=run.ids.get("id") or run.setting("id", "WANDB_RUN_ID"))
     arguments = _arguments(run)
-    if arguments["mode"] == "online" and run.resumed:
-        upload_rest(run)
-    return wandb.init(**arguments)
+    try:
+        if arguments["mode"] == "online" and run.resumed:
+            upload_rest(run)
+        return wandb.init(**arguments)
+    except (wandb.errors.CommError, RetryableError) as error:
+        if not DELETED.search(str(error)):
+            raise
+        # W&B never gives the id of a deleted run again. The next one has files of its own, so that all is sent to it.
+        first, _, count = run.ids["id"].partition(ANEW)
+        run.remember(id=f"{first}{ANEW}{int(count or 1) + 1}", **{SENT_ARTIFACTS: "[]"})
+        return wandb.init(**{**arguments, "id": run.ids["id"], "resume": None})
 
 
 def _arguments(run: TrackedRun) -> dict[str, Any]:
@@ -254,6 +271,14 @@ def _translated() -> Iterator[None]:
         if error.errno in (errno.ENAMETOOLONG, errno.ENOENT):
             raise FinalError(f"W&B cannot take this file: {error}") from error
         raise RetryableError(f"W&B did not take everything in time: {error}") from error
+
+
+def _await(artifact: Any) -> None:
+    """Wait until an artifact is on the server; what W&B says of a failure does not tell whether it may pass."""
+    try:
+        artifact.wait(UPLOAD_S)
+    except (ValueError, wandb.errors.Error) as error:
+        raise RuntimeError(f"W&B has not taken the artifact: {error}") from error
 
 
 def _text_if_not_finite(value: Any) -> Any:

@@ -20,6 +20,7 @@ from wandb.proto import wandb_internal_pb2 as protobuf
 
 from runcast.core.errors import RetryableError
 from runcast.core.records import NON_FINITE, Point
+from runcast.integrations.command import run_command
 from runcast.integrations.contract import Reading, TrackedRun
 
 FILE_HEADER = struct.Struct("<4sHB")
@@ -66,7 +67,7 @@ def upload_rest(run: TrackedRun) -> None:
     command = [sys.executable, "-m", "wandb", "sync", "--include-online", *folders]
     try:
         # In the tracker's own folder, as the command leaves logs where it runs.
-        done = subprocess.run(command, cwd=run.local, capture_output=True, text=True, timeout=UPLOAD_S)
+        done = run_command(command, run.local, UPLOAD_S)
     except subprocess.TimeoutExpired:
         raise RetryableError(f"This needs more than {UPLOAD_S} s, run it by hand: {' '.join(command)}") from None
     if not all(synced_mark(file).exists() for file in rest):

@@ -14,9 +14,9 @@ LONGEST = 300
 
 # Where every exception may be caught, and why: nothing else may hide a mistake.
 CATCHES_ALL = {
-    "callbacks/upload.py": "a hub's client, in a child process, may raise anything",
     "core/config.py": "a config's own code may raise anything",
     "core/dispatcher.py": "a user's callback may raise anything",
+    "core/upload.py": "a hub's client, in a child process, may raise anything",
     "core/values.py": "a value's own code may raise anything",
     "delivery/attempts.py": "an SDK may raise anything",
     "integrations/loading.py": "importing an SDK runs foreign code",

@@ -27,8 +27,13 @@ MAY_IMPORT = {
     "cli": {"core", "integrations", "autodetect", "delivery", "callbacks", "trainer", "adapters", "testing"},
 }
 COMPOSITION_ROOT = "core/init.py"
+# What transformers calls is a callback of ours; its adapter only names it as transformers' users know it.
+MAY_ALSO_IMPORT = {COMPOSITION_ROOT: {"autodetect", "delivery"}, "adapters/transformers.py": {"callbacks"}}
 SDKS = {row.package for row in TABLE.values()}
-HEAVY = {*SDKS, "torch", "numpy", "PIL", "matplotlib", "transformers", "pandas"}
+# The adapters' frameworks: the module of that name imports it, and nothing else does.
+FRAMEWORKS = {"accelerate", "ignite", "keras", "lightning", "lightning_fabric", "pytorch_lightning", "transformers"}
+FRAMEWORKS |= {"ultralytics"}
+HEAVY = {*SDKS, *FRAMEWORKS, "torch", "numpy", "PIL", "matplotlib", "pandas"}
 
 
 def imported(path: Path) -> Iterator[tuple[str, bool]]:
@@ -62,11 +67,11 @@ def room(module: str) -> str:
 
 @pytest.mark.parametrize("path", FILES, ids=place)
 def test_a_file_imports_only_what_its_room_may(path: Path) -> None:
-    """No arrow points up; `core.init`, where the parts are put together, is the one exception."""
+    """No arrow points up; `core.init`, where the parts are put together, and one adapter are the exceptions."""
     own = place(path).split("/")[0].removesuffix(".py")
     if own in ("__init__", "__main__"):
         return
-    allowed = MAY_IMPORT[own] | {own} | ({"autodetect", "delivery"} if place(path) == COMPOSITION_ROOT else set())
+    allowed = MAY_IMPORT[own] | {own} | MAY_ALSO_IMPORT.get(place(path), set())
 
     arrows = {room(module) for module, _ in imported(path) if module.split(".")[0] == "runcast"} - {""}
 
@@ -92,6 +97,15 @@ def test_an_sdk_is_imported_only_by_its_integration(path: Path) -> None:
     )
 
     assert packages <= {own}
+
+
+@pytest.mark.parametrize("path", FILES, ids=place)
+def test_a_framework_is_imported_only_by_its_adapter(path: Path) -> None:
+    """An adapter imports its one framework, under whichever of its names, and so do its parts; elsewhere there is none."""
+    packages = {module.split(".")[0] for module, _ in imported(path)} & FRAMEWORKS
+    own = path.stem.split("_")[0] if place(path).startswith("adapters/") else "none"
+
+    assert all(own in package for package in packages)
 
 
 @pytest.mark.parametrize(
@@ -137,6 +151,8 @@ def test_nothing_heavy_is_imported_before_it_is_needed(path: Path) -> None:
         ("runcast.autodetect", {*HEAVY, "psutil", "rich", "typer", "importlib.metadata"}),
         ("runcast.delivery.process", {*HEAVY, "rich", "typer"}),
         ("runcast.testing", {*HEAVY, "pytest", "rich", "typer"}),
+        ("runcast.adapters", {*HEAVY, "rich", "typer", "runcast.core"}),
+        ("runcast.adapters.transformers", {*HEAVY, "rich", "typer"}),
     ],
 )
 def test_importing_loads_no_more_than_it_says(module: str, too_much: set[str]) -> None:

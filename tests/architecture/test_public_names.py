@@ -61,6 +61,7 @@ PUBLIC = [
     "WandbCallback",
     "WatchCallback",
     "__version__",
+    "get_reporting_integration_callbacks",
     "init",
 ]
 # A new one goes behind these.
@@ -113,6 +114,8 @@ def test_the_methods_of_a_run_are_these() -> None:
         "after_fork",
         "finish",
         "flush",
+        "identity",
+        "is_recording",
         "log",
         "log_artifact",
         "log_params",

@@ -3,6 +3,7 @@
 import base64
 import json
 import threading
+import uuid
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -98,6 +99,7 @@ class Handler(BaseHTTPRequestHandler):
         text = json.dumps(answer).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
+        self.send_header("X-Request-Id", uuid.uuid4().hex)
         self.send_header("Content-Length", str(len(text)))
         self.end_headers()
         self.wfile.write(text)

@@ -14,11 +14,11 @@ from torch import nn
 from runcast.callbacks.hub import PushToHubCallback
 from runcast.callbacks.progress import ProgressCallback
 from runcast.callbacks.reporting import ReportCallback
-from runcast.callbacks.upload import Uploads
 from runcast.core.dispatcher import CallbackHandler
 from runcast.core.errors import OptionError
 from runcast.core.events import TrainerCallback, TrainerControl, TrainerState
 from runcast.core.init import init
+from runcast.core.upload import Uploads
 from runcast.trainer.arguments import TrainingArguments
 from runcast.trainer.trainer import Trainer
 from tests.callbacks.hub_standin import Hub
@@ -193,6 +193,26 @@ def test_a_hub_that_fails_costs_a_line(tmp_path, hub, caplog, monkeypatch, fault
         (folder,) = (tmp_path / "digits" / ".push").iterdir()
         assert f"hf upload digits {folder}" in caplog.text
         assert (folder / "model.safetensors").is_file()
+
+
+def test_the_same_trouble_is_told_once_and_at_the_end(tmp_path, hub, caplog):
+    """With the folder that is then the one to push by hand; the older ones are gone."""
+    hub.fault = 403
+    uploads = Uploads("digits", endpoint=hub.url, token=None, private=None, timeout_s=150)
+    told = []
+    for name in ("one", "two", "three"):
+        (tmp_path / name).mkdir()
+        uploads.push(tmp_path / name, name)
+        uploads._child.wait(150)
+        uploads.tend()
+        told.append(caplog.text.count("the model was not pushed"))
+
+    arrived = uploads.wait(150)
+
+    assert (told, arrived) == ([1, 1, 1], False)
+    assert caplog.text.count("the model was not pushed") == 2
+    assert caplog.text.rstrip().endswith(f"hf upload digits {tmp_path / 'three'}")
+    assert [path.name for path in tmp_path.iterdir() if path.name in ("one", "two", "three")] == ["three"]
 
 
 def test_an_interrupted_training_does_not_wait_for_long(tmp_path, hub, monkeypatch, caplog):

@@ -297,3 +297,19 @@ def test_report(train, tmp_path, callback):
     kinds = [record["type"] for record in records(tmp_path)]
     assert {"start", "params", "metrics", "summary", "finish"} <= set(kinds)
     assert records(tmp_path)[-1]["status"] == "finished"
+
+
+def test_a_resumed_training_goes_on_with_its_run(train, tmp_path):
+    """The run's id is in their checkpoint; a tracker that is new gets the run too."""
+    train(runcast.TensorBoardCallback(), save_strategy="epoch")
+
+    train(
+        runcast.DVCLiveCallback(),
+        runcast.TensorBoardCallback(),
+        resume=str(tmp_path / "out" / "checkpoint-3"),
+        num_train_epochs=3,
+    )
+
+    assert [record["type"] for record in records(tmp_path)].count("start") == 2
+    steps = [r["step"] for r in records(tmp_path) if r["type"] == "metrics" and "train/loss" in r["values"]]
+    assert steps == [2, 4, 6, 4, 6, 8]

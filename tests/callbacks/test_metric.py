@@ -55,6 +55,20 @@ def test_the_metric_joins_those_of_the_evaluation(stage):
     assert logs == {"eval_loss": 1.0, "eval_accuracy": pytest.approx(2 / 3)}
 
 
+def test_of_several_datasets_the_first_carries_it(stage):
+    """Once for each evaluation, however often one evaluates."""
+    training = stage(MetricCallback(accuracy, POINTS), context={"model": Sign()})
+
+    found = []
+    for _ in range(2):
+        for dataset in ("a", "b"):
+            logs = {f"eval_{dataset}_loss": 1.0, f"eval_{dataset}_runtime": 2.0}
+            training.event("on_log", logs=logs)
+            found.append("eval_accuracy" in logs)
+
+    assert found == [True, False, True, False]
+
+
 def test_several_numbers_keep_their_names(stage):
     """A dict of numbers, tensors of one element among them."""
 

@@ -63,7 +63,7 @@ found["whole"] = evaluate(nn.Linear(1, 1), 1)
 
 # A model of which each process has a part of every weight.
 torch.manual_seed(0)
-model = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2))
+model = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 1))
 torch.save(model.state_dict(), out / f"whole-{rank}.pt")
 mesh = init_device_mesh("cpu", (2,))
 for part in (model[0], model):
@@ -117,7 +117,7 @@ def test_they_share_a_metric_and_agree(job, model):
 
 
 def test_norms_are_those_of_whole_weights(job):
-    """Both processes have them, though each has a part of the weights only."""
+    """Both processes have them, though each has a part of the weights only, and of one none."""
     folder, (first, second) = job
     whole = torch.load(folder / "whole-0.pt")
 

@@ -1,13 +1,16 @@
 """Early stopping and termination on NaN."""
 
+import json
 import math
 
 import pytest
 import torch
 from torch import nn
 
+from runcast.callbacks.reporting import ReportCallback
 from runcast.callbacks.stopping import EarlyStoppingCallback, TerminateOnNaNCallback
 from runcast.core.errors import OptionError
+from runcast.core.init import init
 
 
 def stops_after(training, metric, values):
@@ -57,6 +60,22 @@ def test_the_reason_is_said(stage, capsys):
     assert training.state.log_history[-1]["stopped_early"] == callback.reason
     assert callback.state()["attributes"]["reason"] == callback.reason
     assert "stopped early at step 2: eval_loss has not improved on 0.5 in 1 evaluations." in capsys.readouterr().err
+
+
+def test_the_reason_is_in_the_run(stage, tmp_path):
+    """Whoever looks at it in a tracker sees why it is so short."""
+    run = init(report_to="none", dir=tmp_path)
+    training = stage(EarlyStoppingCallback(1), ReportCallback(run=run))
+    training.handler.context["callback_handler"] = training.handler
+    stops_after(training, "eval_loss", [0.5, 0.75])
+
+    training.event("on_train_end")
+    run.finish()
+
+    lines = map(json.loads, (run.dir / "journal.jsonl").read_text().splitlines())
+    assert [line["values"] for line in lines if line["type"] == "summary"] == [
+        {"stopped_early": "eval_loss has not improved on 0.5 in 1 evaluations"}
+    ]
 
 
 def test_the_best_weights_come_back(stage):

@@ -9,7 +9,7 @@ from torch import nn
 
 from runcast.callbacks.progress import ProgressCallback
 from runcast.callbacks.reporting import ReportCallback
-from runcast.callbacks.watch import WatchCallback
+from runcast.callbacks.watch import WatchCallback, _row
 from runcast.core.errors import OptionError
 from runcast.trainer.arguments import TrainingArguments
 from runcast.trainer.trainer import Trainer
@@ -111,6 +111,30 @@ def test_odd_values_have_a_histogram_too(tmp_path, values, counts, edges):
     assert (histogram["counts"], histogram["edges"]) == (counts, edges)
 
 
+@pytest.mark.parametrize(
+    ("tensor", "norm", "count"),
+    [
+        (
+            torch.sparse_coo_tensor(
+                torch.tensor([[0, 0, 2]]), torch.tensor([1.0, 2.0, 4.0]), (5,), check_invariants=True
+            ),
+            5.0,
+            2,
+        ),
+        (torch.tensor([3.0 + 4.0j]), 5.0, 2),
+        (torch.tensor([3, -4], dtype=torch.int8), 5.0, 2),
+        (torch.tensor([30_000.0, 40_000.0], dtype=torch.float16), 50_000.0, 2),
+        (torch.tensor(-5.0, dtype=torch.bfloat16), 5.0, 1),
+    ],
+)
+def test_tensors_of_any_kind_have_a_norm_and_a_histogram(tensor, norm, count):
+    """Sparse gradients, complex, quantised and half precision."""
+    row = _row(torch, tensor, 4)
+
+    assert row[0] == pytest.approx(norm, rel=1e-3)
+    assert row[3:].sum() == count
+
+
 def test_without_a_run_the_norms_are_in_the_log(tmp_path):
     """For a log file, or a tracker's own callback."""
     trainer = trainer_of(tmp_path, WatchCallback(every_steps=3, histograms=False))
@@ -136,8 +160,6 @@ def test_watching_changes_no_weight(tmp_path):
 
 def test_nothing_is_read_from_the_device(tmp_path):
     """All that is computed at a step runs on the meta device, which has no value to be read, but for the copy."""
-    from runcast.callbacks.watch import _row
-
     row = _row(torch, torch.empty(5, 7, device="meta"), 16)
 
     assert (row.shape, row.dtype) == ((19,), torch.float64)
@@ -156,7 +178,9 @@ def test_a_step_that_is_watched_has_no_synchronisation():
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert watch._waiting[0].is_ready(waits=True)
-    assert watch._waiting[0].rows.shape == (8, 67)
+    rows = watch._waiting[0].rows
+    assert rows.shape == (8, 67)
+    assert rows[:, 3:].sum(1).tolist() == [4096.0, 4096.0, 64.0, 64.0] * 2
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,7 @@ def test_the_config_is_kept_flat_as_params_and_whole_as_a_file(start: Start) -> 
     assert (artifact.name, artifact.kind) == ("config.json", "config")
     assert whole["model"] == {"layers": [1, 2]}
     assert run.config["model"] == {"layers": [1, 2]}
+    assert len(list(run.dir.rglob("config.json"))) == 1
     for file in run.dir.rglob("*"):
         assert file.is_dir() or b"hunter2hunter2" not in file.read_bytes()
 
@@ -120,6 +121,22 @@ def test_resuming_goes_on_with_the_same_run(start: Start, capfd: pytest.CaptureF
         json.loads((first.dir / "run.json").read_text())["created"]
         < json.loads((first.dir / "run.json").read_text())["started"]
     )
+
+
+def test_params_that_changed_are_told_once_wherever_they_are_logged(
+    start: Start, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A trainer that logs its params after the run was opened is told which had another value, each of them once."""
+    with start(id="run-1") as first:
+        first.log_params({"lr": 0.5, "layers": {"count": 2}, "seed": 0})
+    capfd.readouterr()
+
+    with start(id="run-1", resume="allow") as second:
+        second.log_params({"lr": 0.25, "layers": {"count": 3}, "seed": 0, "new": True})
+        second.log_params({"lr": 0.125})
+
+    told = [line for line in capfd.readouterr().err.splitlines() if "other params" in line]
+    assert told == ["runcast: resumed with other params: layers/count, lr"]
 
 
 def test_resume_allow_begins_a_run_that_is_not_there(start: Start) -> None:

@@ -272,6 +272,45 @@ def test_what_does_not_fit_into_memory_either_is_counted(tmp_path: Path) -> None
     assert f"{lost} records were lost" in done.stderr
 
 
+RESCUED = """
+import os, sys
+from pathlib import Path
+from runcast.core import journal as module
+from runcast.core.records import Metrics, encode
+
+journal = module.Journal(Path(sys.argv[1]))
+lines = [encode(Metrics(time=1.0, step=step, values={"loss": 0.5})) + b"\\n" for step in range(3)]
+journal.append(lines[0])
+os.dup2(os.open("/dev/full", os.O_RDWR), journal._fd)
+journal.append(lines[1])
+journal.append(lines[2])
+journal.close()
+print(journal.lost_records)
+"""
+
+
+def test_what_a_full_disk_never_took_is_kept_in_another_folder(tmp_path: Path) -> None:
+    """When the run ends before there is room again, the rest is in the temporary folder, with the command to add it."""
+    path, temporary = tmp_path / "a run" / "journal.jsonl", tmp_path / "temporary"
+    path.parent.mkdir()
+    temporary.mkdir()
+
+    done = subprocess.run(
+        [sys.executable, "-c", RESCUED, str(path)],
+        env={**os.environ, "TMPDIR": str(temporary)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    command = done.stderr.partition("When there is room: ")[2]
+    subprocess.run(command, shell=True, check=True)
+
+    assert done.stdout == "0\n"
+    assert "2 records found no room" in done.stderr
+    assert steps_of(path) == [0, 1, 2]
+    assert [file.stat().st_mode & 0o777 for file in temporary.iterdir()] == [0o600]
+
+
 def test_a_closed_journal_writes_into_no_other_file(tmp_path: Path) -> None:
     """A thread that logs while the run ends cannot write into a file that has got the journal's descriptor since."""
     journal = Journal(tmp_path / "journal.jsonl")

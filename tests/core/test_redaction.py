@@ -1,13 +1,6 @@
-"""Secrets are taken out wherever they stand; what only looks like one stays.
+"""Secrets are taken out wherever they stand; what only looks like one stays (both are in tests/properties/corpus.py)."""
 
-The secrets are made at run time from patterns, so that no scanner of repositories is alarmed by this file.
-"""
-
-import json
-import random
-import string
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,347 +9,25 @@ from hypothesis import given, strategies as st
 
 from runcast.core.params import plain
 from runcast.core.redaction import redact, redact_text
-
-ALNUM = string.ascii_letters + string.digits
-URL_SAFE = ALNUM + "-_"
-
-
-def draw(alphabet: str, length: int) -> str:
-    """Draw a text by lot, the same one in every run."""
-    return "".join(random.Random(f"{alphabet}{length}").choices(alphabet, k=length))
-
-
-HEX = string.hexdigits[:16]
-JWT = f"eyJ{draw(ALNUM, 20)}.eyJ{draw(ALNUM, 40)}.{draw(URL_SAFE, 43)}"
-PEM = f"-----BEGIN RSA PRIVATE KEY-----\n{draw(ALNUM, 64)}\n{draw(ALNUM, 30)}==\n-----END RSA PRIVATE KEY-----"
-
-SHAPED = {
-    "hugging face": "hf_" + draw(ALNUM, 34),
-    "openai": "sk-" + draw(ALNUM, 48),
-    "openai project": "sk-proj-" + draw(URL_SAFE, 120),
-    "openai service account": "sk-svcacct-" + draw(URL_SAFE, 120),
-    "anthropic": "sk-ant-api03-" + draw(URL_SAFE, 93) + "AA",
-    "openrouter": "sk-or-v1-" + draw(HEX, 64),
-    "stripe": "sk_live_" + draw(ALNUM, 24),
-    "wandb": "wandb_v1_" + draw(URL_SAFE, 77),
-    "github classic": "ghp_" + draw(ALNUM, 36),
-    "github oauth": "gho_" + draw(ALNUM, 36),
-    "github server": "ghs_" + draw(ALNUM, 36),
-    "github fine-grained": "github_pat_" + draw(ALNUM, 22) + "_" + draw(ALNUM, 59),
-    "gitlab": "glpat-" + draw(URL_SAFE, 20),
-    "slack bot": "xoxb-" + "-".join((draw(string.digits, 12), draw(string.digits, 13), draw(ALNUM, 24))),
-    "slack app": "xapp-1-A" + draw(ALNUM, 40),
-    "google api": "AIza" + draw(URL_SAFE, 35),
-    "google oauth": "ya29." + draw(URL_SAFE, 60),
-    "aws key id": "AKIA" + draw(string.ascii_uppercase + string.digits, 16),
-    "aws temporary key id": "ASIA" + draw(string.ascii_uppercase + string.digits, 16),
-    "jwt": JWT,
-    "neptune": "eyJhcGlfYWRkcmVzcyI6" + draw(ALNUM, 80) + "==",
-    "npm": "npm_" + draw(ALNUM, 36),
-    "pypi": "pypi-AgE" + draw(URL_SAFE, 120),
-    "databricks": "dapi" + draw(HEX, 32),
-    "replicate": "r8_" + draw(ALNUM, 37),
-    "groq": "gsk_" + draw(ALNUM, 52),
-    "langsmith": "lsv2_pt_" + draw(HEX, 32) + "_" + draw(HEX, 10),
-    "sendgrid": "SG." + draw(URL_SAFE, 22) + "." + draw(URL_SAFE, 43),
-    "telegram": draw(string.digits[1:], 10) + ":AA" + draw(URL_SAFE, 33),
-    "private key": PEM,
-}
-
-# Each secret of a known shape is planted in each of these places.
-ANYWHERE: dict[str, Callable[[str], Any]] = {
-    "as a value": lambda secret: {"x": secret},
-    "deep": lambda secret: {"a": [{"b": {"c": [1, [secret]]}}]},
-    "as a key": lambda secret: {secret: 1},
-    "in prose": lambda secret: f"I used {secret}, and it worked.",
-    "in a url": lambda secret: f"https://host/path?x={secret}&y=1",
-    "escaped": lambda secret: json.dumps({"cmd": json.dumps({"x": f"line\n{secret}"})}),
-    "in code": lambda secret: f"login('{secret}')",
-}
-
-# The secret below is planted under each of these names, in each of the ways of UNDER_A_NAME.
-NAMES = [
-    "password", "PASSWORD", "db_password", "dbPassword", "DB-PASSWORD", "password2", "user.password", "passwd", "pwd",
-    "passphrase", "PGPASSWORD", "smtp_pass", "MYSQL_PWD", "root_pw", "secret", "client_secret", "clientSecret",
-    "CLEARML_API_SECRET_KEY", "secret_key_base", "aws_secret_access_key", "SecretAccessKey", "AWS_SESSION_TOKEN",
-    "api_key", "apiKey", "APIKey", "apikey", "X-Api-Key", "WANDB_API_KEY", "COMET_API_KEY", "OPENAI_API_KEY",
-    "api_key_openai", "openai_api_key_2", "OPENAI_KEY", "wandb_key", "access_key", "CLEARML_API_ACCESS_KEY",
-    "access_key_id", "private_key", "privateKey", "signing_key", "encryption_key", "account_key", "AccountKey",
-    "ssh_key", "license_key", "token", "HF_TOKEN", "hub_token", "hubToken", "hf_token", "HUGGING_FACE_HUB_TOKEN",
-    "access_token", "refresh_token", "auth_token", "use_auth_token", "GITHUB_TOKEN", "token_github", "bot_token",
-    "id_token", "csrf_token", "personal_access_token", "github_pat", "auth", "http_auth", "Authorization",
-    "proxy-authorization", "credentials", "credential", "aws_creds", "jwt", "cookie", "Set-Cookie", "bearer",
-    "bearer_token", "webhook_secret", "vault_token", "DATABRICKS_TOKEN", "NEPTUNE_API_TOKEN",
-    "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "DAGSHUB_USER_TOKEN", "trackio_write_token",
-]  # fmt: skip
-VALUE = draw(ALNUM, 40)
-
-UNDER_A_NAME: dict[str, Callable[[str, str], Any]] = {
-    "key": lambda name, secret: {name: secret},
-    "nested": lambda name, secret: {"tracker": [{"options": {name: secret}}]},
-    "list": lambda name, secret: {name: [secret, {"current": secret}]},
-    "two arguments": lambda name, secret: ["train.py", f"--{name}", secret, "--lr", "0.1"],
-    "one argument": lambda name, secret: ["train.py", f"--{name}={secret}"],
-    "override": lambda name, secret: ["train.py", f"++trainer.{name}={secret}"],
-    "command": lambda name, secret: f"python train.py --{name} {secret} --lr 0.1",
-    "assignment": lambda name, secret: f"export {name}={secret}; python train.py",
-    "json": lambda name, secret: f'{{"lr": 0.1, "{name}": "{secret}", "seed": 1}}',
-    "json in json": lambda name, secret: json.dumps({"text": json.dumps({name: secret})}),
-    "python": lambda name, secret: f"Config(lr=0.1, {name}='{secret}')",
-    "query": lambda name, secret: f"https://host/a?{name}={secret}&b=1",
-    "yaml": lambda name, secret: f"lr: 0.1\n{name}: {secret}\nseed: 1\n",
-    "named value": lambda name, secret: {"env": [{"name": name, "value": secret}]},
-    "printed arguments": lambda name, secret: str(["train.py", f"--{name}", secret]),
-}
-
-ELSEWHERE = {
-    "postgres": f"postgresql://bob:{VALUE}@db:5432/runs",
-    "empty user": f"redis://:{VALUE}@cache:6379/0",
-    "password with slash": f"mysql://bob:{VALUE}/{VALUE}@db/runs",
-    "password with at": f"amqp://bob:{VALUE}@{VALUE}@queue/runs",
-    "proxy": f"http://bob:{VALUE}@proxy:3128",
-    "token as user": f"https://{VALUE}@gitlab.com/a/b.git",
-    "pip index": f"pip install --index-url https://bob:{VALUE}@host/simple x",
-    "azure storage": f"DefaultEndpointsProtocol=https;AccountName=a;AccountKey={VALUE}==;EndpointSuffix=core.net",
-    "sql server": f"Server=db;Database=runs;User Id=bob;Password={VALUE};",
-    "signed url": f"https://bucket.s3.amazonaws.com/a?X-Amz-Expires=60&X-Amz-Signature={VALUE}",
-    "sas url": f"https://a.blob.core.windows.net/c/b?sv=2022&sig={VALUE}%3D",
-    "header": f"curl -H 'Authorization: Bearer {VALUE}' https://host",
-    "basic header": f"curl -H 'Authorization: Basic {VALUE}' https://host",
-    "api key header": f'curl -H "X-Api-Key: {VALUE}" https://host',
-    "cookie header": f"Cookie: lang=en; session={VALUE}",
-    "bearer alone": f"it sent Bearer {VALUE} twice",
-    "netrc": f"machine api.wandb.ai\n  login user\n  password {VALUE}\n",
-    "aws credentials": f"[default]\naws_access_key_id = {SHAPED['aws key id']}\naws_secret_access_key = {VALUE}\n",
-    "aws pair": f"{SHAPED['aws key id']},{VALUE}",
-    "clearml.conf": f'api {{\n  credentials {{ "access_key" = "{VALUE}", "secret_key" = "{VALUE}" }}\n}}',
-    "comet.config": f"[comet]\napi_key={VALUE}\nworkspace=bob\n",
-    "prose": f"my API key: {VALUE} is for the demo",
-    "prose password": f"the password: {VALUE} is for the demo",
-    "slack webhook": f"https://hooks.slack.com/services/T0/B0/{VALUE}",
-    "discord webhook": f"https://discord.com/api/webhooks/1234/{VALUE}",
-    "two tokens": f"HF_TOKEN={VALUE} WANDB_API_KEY={VALUE} python train.py",
-    "list of keys": f"api_keys=['{VALUE}', '{VALUE}']",
-    "quoted with blanks": f'password="correct {VALUE} horse"',
-    "open pem": f"-----BEGIN OPENSSH PRIVATE KEY-----\n{VALUE}",
-    "environment": str({"PATH": "/bin", "HF_TOKEN": VALUE}),
-    "pairs": [["PATH", "/bin"], ["WANDB_API_KEY", VALUE]],
-    "secrets": {"secrets": {"a": VALUE, "b": [VALUE]}},
-    "key of a service": {"wandb": {"key": VALUE}, "openai": [{"key": VALUE}]},
-}
+from tests.properties.corpus import (
+    ANYWHERE,
+    ELSEWHERE,
+    HARMLESS,
+    LOOK_ALIKES,
+    NAMES,
+    SHAPED,
+    UNDER_A_NAME,
+    URL_SAFE,
+    VALUE,
+    Planted,
+    planted,
+)
 
 
 def survives(secret: str, tree: Any) -> bool:
     """Tell whether any long part of a secret is left in the redacted tree."""
     left = str(redact(tree))
     return secret in left or secret[-16:] in left or "[redacted]" not in left
-
-
-COMMIT = draw(HEX, 40)
-DIGEST = draw(HEX, 64)
-UUID = "123e4567-e89b-12d3-a456-426614174000"
-
-LOOK_ALIKES: dict[str, list[Any]] = {
-    # how many tokens
-    "num_tokens": [5, "5"],
-    "n_tokens": [5],
-    "max_tokens": [512, "512"],
-    "max_new_tokens": [512, "512"],
-    "min_new_tokens": ["1"],
-    "tokens_per_second": [1.5, "1.5"],
-    "total_tokens": ["1e9"],
-    "tokens": [["a", "b"], "a b c"],
-    "train_tokens": ["10B"],
-    "num_memory_tokens": ["16"],
-    "num_register_tokens": ["4"],
-    "include_num_input_tokens_seen": ["no"],
-    "average_tokens_across_devices": [True],
-    "maxNewTokens": ["5"],
-    # tokens that are text
-    "cls_token": ["[CLS]", "CLS", "<cls>"],
-    "bos_token": ["<s>", "<|begin_of_text|>"],
-    "eos_token": ["</s>", "<|endoftext|>", "\n"],
-    "eosToken": ["END"],
-    "pad_token": ["[PAD]", "<pad>", "!"],
-    "unk_token": ["<unk>", "UNK"],
-    "sep_token": ["[SEP]", "SEP"],
-    "mask_token": ["[MASK]", "<mask>"],
-    "image_token": ["<image>", "IMG"],
-    "video_token": ["<video>"],
-    "audio_token": ["<|audio|>"],
-    "additional_special_tokens": [["<a>", "<b>"]],
-    "special_tokens": [{"bos": "<s>", "eos": "</s>"}],
-    "special_tokens_map": [{"cls_token": "[CLS]"}],
-    "added_tokens_decoder": [{"0": {"content": "<unk>"}}],
-    "stop_token": ["STOP"],
-    "prefix_token": ["translate:"],
-    "user_token": ["<|user|>"],
-    "assistant_token": ["assistant"],
-    "start_token": ["BEGIN"],
-    "word_token": ["hello"],
-    "next_token": ["hello"],
-    "use_cls_token": [True, "true"],
-    "token": ["<s>", "[MASK]", ""],
-    "hub_token": ["<HUB_TOKEN>", None, "${HF_TOKEN}", "${oc.env:HF_TOKEN}"],
-    # ids and types of tokens
-    "pad_token_id": [0, "0"],
-    "eos_token_id": [[1, 2], "2"],
-    "bos_token_id": [None],
-    "token_type_ids": ["0 0 1"],
-    "token_type": ["bpe"],
-    "token_embedding": ["learned"],
-    "token_dropout": ["0.1"],
-    "token_mixer": ["attention"],
-    "token_level": ["word"],
-    "token_pooling": ["mean"],
-    "token_count": ["7"],
-    "token_limit": ["4096"],
-    "token_classifier": ["linear"],
-    "tokenizer": ["bert-base-uncased", "gpt2"],
-    "tokenizer_name": ["meta-llama/Llama-3.1-8B"],
-    "tokenizer_file": ["tokenizer.json"],
-    "tokenization": ["sentencepiece"],
-    "tokenize": ["char"],
-    "detokenizer": ["moses"],
-    "pretokenized": ["yes"],
-    "loss_by_token": ["mean"],
-    "pool_token": ["first"],
-    # keys that are no keys
-    "key": ["loss", COMMIT],
-    "keys": [["a", "b"]],
-    "key_dim": [64, "64"],
-    "key_value_heads": ["8"],
-    "num_key_value_heads": ["8"],
-    "query_key_norm": ["rms"],
-    "primary_key": ["id"],
-    "foreign_key": ["user_id"],
-    "sort_key": ["date"],
-    "public_key": ["ssh-ed25519 AAAAC3Nz bob@host"],
-    "keyboard": ["qwerty"],
-    "monkey": ["banana"],
-    "turkey": ["ankara"],
-    "keypoints": ["17"],
-    "keyframe": ["first"],
-    "image_key": ["jpg"],
-    "text_key": ["content"],
-    "label_key": ["label"],
-    "cache_key": [DIGEST],
-    "wandb_key": ["train/loss", "loss"],
-    "mlflow_key": ["eval_loss"],
-    "key_name": ["loss"],
-    "metric_key_prefix": ["eval"],
-    # about secrets
-    "password_length": ["12", 12],
-    "password_policy": ["strict"],
-    "password_file": ["/run/secrets/db"],
-    "secret_name": ["db-credentials"],
-    "secret_arn": ["arn:aws:secretsmanager:eu-west-1:1:secret:a"],
-    "secrets_dir": ["/run/secrets"],
-    "credentials_file": ["~/.aws/credentials"],
-    "GOOGLE_APPLICATION_CREDENTIALS": ["/home/bob/key.json"],
-    "credential_type": ["service_account"],
-    "api_key_env": ["OPENAI_API_KEY"],
-    "api_key_env_var": ["OPENAI_API_KEY"],
-    "api_key_name": ["default"],
-    "access_key_file": ["keys.txt"],
-    "private_key_path": ["~/.ssh/id_rsa"],
-    "private_key_id": [COMMIT],
-    "token_file": ["~/.hf/token"],
-    "token_path": ["~/.hf/token"],
-    "HF_TOKEN_PATH": ["/home/bob/.hf/token"],
-    "token_url": ["https://host/oauth/token"],
-    "auth_type": ["oauth2"],
-    "auth_url": ["https://host/login"],
-    "auth": ["basic", "none", None, "kerberos", {"type": None}],
-    "auth_method": ["iam"],
-    "authenticated": ["yes"],
-    "use_auth_token": [True, False, None],
-    "PWD": ["/home/bob"],
-    "OLDPWD": ["/home/bob"],
-    # words that begin or end alike
-    "author": ["Jane Doe"],
-    "authors": [["Jane Doe", "John Doe"]],
-    "authority": ["WHO"],
-    "secretary": ["Jane"],
-    "secretion": ["mucus"],
-    "passes": ["2"],
-    "num_passes": [2],
-    "forward_pass": ["once"],
-    "backward_pass": ["twice"],
-    "single_pass": ["yes"],
-    "low_pass": ["10 Hz"],
-    "bypass": ["relu"],
-    "compass": ["north"],
-    "passenger": ["bob"],
-    "passthrough": ["yes"],
-    "path": ["/data/train"],
-    "pattern": ["*.jsonl"],
-    "patience": ["5"],
-    "patch_size": ["16"],
-    "signature": ["(x, y)"],
-    "sigma": ["0.1"],
-    "significance": ["0.05"],
-    "accessory": ["hat"],
-    "credits": ["Jane Doe"],
-    "accreditation": ["none yet"],
-    "bearing": ["north"],
-    "cookiecutter": ["template"],
-    "pw_conv": ["1x1"],
-    "pin_memory": ["true"],
-    # values that look random
-    "commit": [COMMIT, COMMIT[:7]],
-    "git_sha": [COMMIT],
-    "revision": [COMMIT],
-    "sha256": [DIGEST],
-    "dataset_hash": [DIGEST],
-    "md5": [draw(HEX, 32)],
-    "fingerprint": [draw(HEX, 16)],
-    "run_id": ["20261120-101112-a1b2", draw(HEX, 32), draw(string.ascii_lowercase + string.digits, 8)],
-    "id": [UUID, "wandb_v1", "hf_model"],
-    "uuid": [UUID, UUID.replace("-", "")],
-    "checkpoint": ["sk-learn-contrib-some-model-name", "model-00001-of-00002.safetensors"],
-    "model": ["hf_internal_testing_tiny_random_bert_model", "hf-internal-testing/tiny-random-bert", "ghp_short"],
-    "package": ["scikit-learn==1.4", "eyJ", "eyJust-a-name.json", "xoxo-kisses"],
-    "ami": ["AKIAN", "ASIAN-AMERICAN", "AKIRA"],
-    "base64": ["aGVsbG8gd29ybGQgdGhpcyBpcyBmaW5l"],
-    "image": ["docker://ubuntu:22.04", "ghcr.io/a/b@sha256:" + DIGEST, "docker://ubuntu:22.04@sha256:" + DIGEST],
-    "url": ["https://host:8080/a@b", "http://[::1]:8080/x@y", "https://medium.com/@user/post"],
-    "remote": ["ssh://git@github.com/a/b.git", "git@github.com:a/b.git"],
-    "uri": ["s3://bucket/key", "sqlite:////tmp/a.db", "postgresql://db:5432/runs", "git+https://github.com/a/b.git@v1.0"],
-    "email": ["jane@example.com"],
-    "time": ["10:30:00", "2026-11-20T10:30:00+00:00"],
-    "ratio": ["16:9"],
-    "drive": [r"C:\data\train"],
-    "nothing": [None, "", [], {}],
-}  # fmt: skip
-
-HARMLESS = [
-    "python train.py --num_tokens 5 --max-new-tokens=5 --tokenizer gpt2 --pad-token [PAD]",
-    "python train.py --use-auth-token --lr 0.1 --token-type bpe --key-dim 64",
-    "python train.py --password-file /run/secrets/db --token_file=~/.hf/token",
-    "num_tokens=5, cls_token=[CLS], bos_token=<s>, token_type=bpe, key_dim=64",
-    '{"pad_token": "[PAD]", "pad_token_id": 0, "tokenizer": "gpt2", "author": "Jane"}',
-    '{"token": null, "password": null, "api_key": 5, "auth": false}',
-    "https://host/page?max_tokens=5&key=loss&sort=token",
-    "the token: it is a word",
-    "A token is a piece of text: here, a word.",
-    "Wrong password: please try again.",
-    "She is the secretary: ask her.",
-    "The author: Jane Doe, the key: C major",
-    "loss is 0.5: tokens: 1,000,000, passes: 2",
-    "Bearer of good news",
-    "auth: basic",
-    "basic training for authors",
-    "the cookie: chocolate",
-    "def f(token_ids: list[int], key: str = 'loss') -> None: ...",
-    "Tensor(float32, [3, 224, 224])",
-    "functools.partial(torch.nn.init.normal_, std=0.02)",
-    "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----",
-    "machine learning login to the server and set a password",
-    "export PWD=/home/bob OLDPWD=/home",
-    "password=${DB_PASSWORD} token=${HF_TOKEN}",
-    "--token [redacted] password=[redacted] https://bob:[redacted]@host",
-]
 
 
 @pytest.mark.parametrize("shape", SHAPED)
@@ -395,14 +66,21 @@ def test_a_value_that_only_looks_like_a_secret_stays(name: str, value: Any) -> N
 def test_a_harmless_text_stays(text: str) -> None:
     """Prose, code, URLs and command lines that speak of tokens and passwords without holding one are kept."""
     assert redact_text(text) == text
-    assert redact(text.split(" ")) == text.split(" ")
+    assert "\n" in text or redact(text.split(" ")) == text.split(" ")
+
+
+@pytest.mark.parametrize("secret", list(planted()), ids=lambda secret: secret.label)
+def test_a_planted_secret_is_gone(secret: Planted) -> None:
+    """Each secret of the corpus is gone from a config that holds it, and its absence is shown unless it was bytes."""
+    left = str(redact(plain({"x": secret.value})))
+
+    assert not [piece for piece in secret.pieces if piece in left]
+    assert "[redacted]" in left or "bytes" in secret.label
 
 
 def test_the_corpora_are_large() -> None:
     """At least 200 secrets are planted, and at least 200 look-alikes."""
-    planted = len(SHAPED) * len(ANYWHERE) + len(NAMES) * len(UNDER_A_NAME) + len(ELSEWHERE)
-
-    assert planted >= 200
+    assert len(list(planted())) >= 200
     assert sum(map(len, LOOK_ALIKES.values())) + len(HARMLESS) >= 200
 
 

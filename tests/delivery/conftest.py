@@ -9,6 +9,7 @@ import pytest
 
 import runcast
 from runcast.core.layout import RunDirectory, TrackerChoice
+from runcast.core.seal import seal_of
 
 HERE = str(Path(__file__).parent)
 
@@ -39,6 +40,7 @@ def add_plain(monkeypatch: pytest.MonkeyPatch) -> Callable[[RunDirectory], RunDi
         file.trackers["plain"] = TrackerChoice(
             tracker="plain_trackers:PlainTracker", online=False, reason="given as a class"
         )
+        file.seal = seal_of(file)
         directory.save(file)
         return directory
 

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from runcast.core.errors import FinalError, RetryableError
+from runcast.core.errors import FinalError, GoneError, RetryableError
 from runcast.core.records import Point
 from runcast.integrations.contract import Reading, TrackedRun
 from runcast.testing import MemoryTracker
@@ -128,6 +128,25 @@ class Picky(MemoryTracker):
     def log_metrics(self, points: Sequence[Point]) -> None:
         if any(point.value < 0 for point in points):
             raise FinalError("negative numbers are refused")
+        super().log_metrics(points)
+
+
+class Deletable(MemoryTracker):
+    """Has a page where anybody can delete the run: by a file beside its own."""
+
+    name = "deletable"
+
+    def setup(self, run: TrackedRun) -> None:
+        deleted = run.local / "deleted"
+        if deleted.exists():
+            deleted.unlink()
+            self.path_of(run).unlink()
+            run.remember(id="another")
+        super().setup(run)
+
+    def log_metrics(self, points: Sequence[Point]) -> None:
+        if self._path.with_name("deleted").exists():
+            raise GoneError("there is no such run")
         super().log_metrics(points)
 
 

@@ -1,7 +1,7 @@
 """The loop carries every record to its tracker, exactly once, whatever the tracker does and whenever it dies."""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from runcast.delivery.loop import Delivery
 from runcast.delivery.tracked import tracked_run
 from runcast.integrations.contract import ArtifactFile, MediaFile, Reading, Tracker
 from runcast.testing import MemoryTracker
-from tests.delivery.odd_trackers import Death, HalfThenAway, Moody, Mortal, Picky
+from tests.delivery.odd_trackers import Death, Deletable, HalfThenAway, Moody, Mortal, Picky
 
 
 class Clock:
@@ -64,7 +64,8 @@ def deliver(tmp_path: Path, clock: Clock) -> Callable[..., DeliveryState]:
         directory = RunDirectory(tmp_path / "runs" / "run")
         choice = TrackerChoice(tracker="", online=False, reason="test")
         tracked = tracked_run(directory, directory.load(), tracker.name, choice, {})
-        return Delivery(directory, tracker.name, tracker, tracked, alive=alive, wait=clock.wait, **arguments).run()
+        arguments = {"wait": clock.wait, **arguments}
+        return Delivery(directory, tracker.name, tracker, tracked, alive=alive, **arguments).run()
 
     return carry
 
@@ -576,3 +577,127 @@ def test_points_keep_their_time(start: Begin, deliver: Deliver) -> None:
     deliver(MemoryTracker())
 
     assert MemoryTracker.reading_of(run.dir).points == [Point("loss", 0.5, 0, 1234.5)]
+
+
+def test_a_pause_ends_when_the_run_does(
+    start: Begin, deliver: Deliver, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service that was away and is back when the training ends gets all at once, but not before it wants to be asked."""
+    run = start()
+    run.log({"loss": 0.5}, step=0)
+    monkeypatch.setattr(attempts, "backoff_s", lambda attempt, wished_s=None: 600.0)
+    moody = Moody(setup=[RetryableError("away", retry_after_s=12.0), None])
+
+    def wait(timeout_s: float) -> None:
+        clock.wait(timeout_s)
+        if clock.now > 1010:
+            run.finish()
+
+    deliver(moody, alive=lambda: True, wait=wait)
+
+    assert 1012 <= clock.now < 1020
+    assert Moody.reading_of(run.dir).status == "finished"
+
+
+def test_a_state_that_cannot_be_written_ends_the_delivery_and_loses_nothing(start: Begin, deliver: Deliver) -> None:
+    """On a full disk a delivery stops rather than go on without a memory; the next one delivers each point once."""
+    with start() as run:
+        run.log({"loss": 0.5}, step=0)
+    state_file = run.dir / "trackers" / "memory" / "state.json"
+    state_file.mkdir(parents=True)
+
+    stopped = deliver(MemoryTracker())
+    state_file.rmdir()
+    deliver(MemoryTracker())
+
+    assert (stopped.phase, "directory" in (stopped.error or "")) == ("suspended", True)
+    assert points_of(run, MemoryTracker) == [("loss", 0.5, 0)]
+
+
+def test_a_service_that_goes_away_while_it_is_asked_what_it_has_is_asked_again(start: Begin, deliver: Deliver) -> None:
+    """After an unclean death the tracker is read; an outage then is waited for like any other."""
+    with start() as run:
+        run.log({"loss": 0.5}, step=0)
+    with pytest.raises(Death):
+        deliver(Mortal(2, "after"))
+    (run.dir / "trackers" / "mortal").rename(run.dir / "trackers" / "moody")
+
+    state = deliver(Moody(read=[None, RetryableError("away"), None]))
+
+    assert state.phase == "finished"
+    assert points_of(run, Moody) == [("loss", 0.5, 0)]
+
+
+def test_records_that_a_tracker_does_not_hold_cost_no_write_each(
+    start: Begin, deliver: Deliver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The state is written for what is delivered, and once a batch; a thousand records for others are no thousand files."""
+    run = start()
+    for step in range(1000):
+        run.log({f"key {step}": "no number"}, step=step)
+    run.finish()
+    saved = []
+    monkeypatch.setattr(loop, "save_state", lambda folder, state: saved.append(state.cursor))
+
+    deliver(MemoryTracker())
+
+    assert len(saved) < 10
+
+
+def test_a_last_record_that_was_cut_is_counted_once(start: Begin, deliver: Deliver) -> None:
+    """What a kill left half written is lost, and told; a later delivery has nothing more to do."""
+    run = start()
+    run.log({"loss": 0.5}, step=0)
+    journal = run.dir / "journal.jsonl"
+    with journal.open("ab") as file:
+        file.write(b'{"type":"metrics","time":1.0,"st')
+
+    first = deliver(MemoryTracker())
+    second = deliver(MemoryTracker())
+
+    assert (first.damaged, first.status, first.cursor) == (1, "crashed", journal.stat().st_size)
+    assert (second.damaged, second.attempts) == (1, 1)
+    run.finish()
+
+
+def test_a_run_that_was_deleted_at_the_service_is_begun_anew(start: Begin, deliver: Deliver) -> None:
+    """Somebody deletes a run there while it trains: it gets another one, with everything from the first record on."""
+    run = start(config={"lr": 0.5})
+    run.log({"loss": 0.5}, step=0)
+    steps = iter([lambda: (run.dir / "trackers" / "deletable" / "deleted").touch(), run.finish])
+
+    def wait(timeout_s: float) -> None:
+        run.log({"loss": 0.25}, step=1)
+        next(steps)()
+
+    state = deliver(Deletable(), alive=lambda: True, wait=wait)
+
+    reading = Deletable.reading_of(run.dir)
+    assert [point[:3] for point in reading.points] == [("loss", 0.5, 0), ("loss", 0.25, 1), ("loss", 0.25, 1)]
+    assert (reading.params, reading.artifacts, reading.status) == ({"lr": 0.5}, {"config.json"}, "finished")
+    assert (state.points, state.refused, state.ids) == (3, {}, {"id": "another"})
+
+
+def test_two_equal_points_in_a_refused_batch_stay_two(start: Begin, deliver: Deliver) -> None:
+    """A batch that is refused is sent in halves; a half that has to be sent again does not take the other's points."""
+
+    class Both(MemoryTracker):
+        name = "both"
+        calls = 0
+
+        def log_metrics(self, points: Sequence[Point]) -> None:
+            self.calls += 1
+            if self.calls == 1:
+                raise FinalError("too large a request")
+            super().log_metrics(points)
+            if self.calls == 2:
+                raise RetryableError("the answer was lost")
+
+    with start() as run:
+        run.log({"a": 10}, step=0)
+        run.log({"a": 10, "b": -1}, step=0)
+
+    state = deliver(Both())
+
+    assert points_of(run, Both) == [("a", 10, 0), ("a", 10, 0), ("b", -1, 0)]
+    assert (state.points, state.refused) == (3, {})

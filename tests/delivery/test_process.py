@@ -1,5 +1,6 @@
 """Delivery in processes: training gains no thread and no SDK, and whatever dies, everything arrives once."""
 
+import ctypes
 import json
 import os
 import signal
@@ -15,7 +16,10 @@ import pytest
 
 import runcast
 from runcast.core.errors import OptionError
+from runcast.core.layout import RunDirectory
+from runcast.core.records import Metrics, encode
 from runcast.core.state import DeliveryState, load_state
+from runcast.delivery.liveness import last_status
 from runcast.testing import MemoryTracker
 from tests.delivery.odd_trackers import Dying, Hanging, Optional, Refusing
 
@@ -255,15 +259,82 @@ def test_a_resumed_run_is_flushed_for_real(start: Begin) -> None:
     assert MemoryTracker.reading_of(run.dir).status == "finished"
 
 
+SIGPIPE_DEFAULT = """
+import os, signal, sys, runcast
+from runcast.testing import MemoryTracker
+signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+run = runcast.init(dir=sys.argv[1], id="run", report_to=MemoryTracker)
+run.log({"loss": 0.5}, step=0)
+assert run.flush(60)
+os.kill(int(sys.stdin.readline()), signal.SIGKILL)
+sys.stdin.readline()
+run.log({"loss": 0.25}, step=1)
+run.finish(timeout_s=60)
+"""
+
+
+def test_a_dead_delivery_does_not_kill_a_script_that_lets_sigpipe_do_so(tmp_path: Path) -> None:
+    """Scripts that give SIGPIPE its default back, for `| head`, are not ended by waking a delivery that has died."""
+    with subprocess.Popen(
+        [sys.executable, "-c", SIGPIPE_DEFAULT, str(tmp_path)], stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as training:
+        assert training.stdin is not None
+        wait_for(lambda: state_of(tmp_path / "run").points)
+        killed = state_of(tmp_path / "run").pid
+        training.stdin.write(f"{killed}\n")
+        training.stdin.flush()
+        wait_for(lambda: not psutil.pid_exists(killed) or psutil.Process(killed).status() == psutil.STATUS_ZOMBIE)
+        _, errors = training.communicate("\n")
+
+    assert training.returncode == 0, errors
+    assert points_of(tmp_path / "run") == [("loss", 0.5, 0), ("loss", 0.25, 1)]
+
+
+def test_a_folder_that_cannot_be_made_costs_the_training_nothing(
+    tmp_path: Path, start: Begin, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A delivery that finds no place for its files is not started, and the user gets the command for later."""
+    (tmp_path / "runs" / "run").mkdir(parents=True)
+    (tmp_path / "runs" / "run" / "trackers").write_text("in the way")
+
+    with start(report_to="tensorboard") as run:
+        run.log({"loss": 0.5}, step=0)
+        run.finish(timeout_s=0.1)
+
+    assert "the delivery to tensorboard could not be started" in caplog.text
+    assert f"runcast sync {run.dir}" in caplog.text
+
+
+def test_what_a_tracker_measured_itself_does_not_wait_for_it(start: Begin) -> None:
+    """`statistics` counts as waiting what a tracker has yet to get, and not its own measurements."""
+    run = start()
+    run.log({"loss": 0.5}, step=0)
+    assert run.flush(30)
+    os.kill(state_of(run.dir).pid, signal.SIGSTOP)
+    with (run.dir / "journal.jsonl").open("ab") as journal:
+        journal.write(encode(Metrics(time=1.0, step=0, values={"energy": 7}, by="memory")) + b"\n")
+    run.log({"loss": 0.25}, step=1)
+
+    waiting = run.statistics().trackers["memory"].waiting
+
+    os.kill(state_of(run.dir).pid, signal.SIGCONT)
+    run.finish()
+    assert waiting == 1
+
+
 # How training ends
 
+# Linux 6.15 is the first that says of somebody else's process by which signal it ended.
+KERNEL = tuple(map(int, os.uname().release.replace("-", ".").split(".")[:2])) if sys.platform == "linux" else (0, 0)
+TOLD_TO_GO = "killed" if KERNEL >= (6, 15) else "crashed"
 ENDS = {
     "end": ("pass", 0, "finished"),
     "exception": ("1 / 0", 1, "failed"),
     "interrupt": ("raise KeyboardInterrupt", -2, "killed"),
     "exit 3": ("sys.exit(3)", 3, "failed"),
     "SIGKILL": ("run.flush(30); os.kill(os.getpid(), signal.SIGKILL)", -9, "crashed"),
-    "SIGTERM": ("run.flush(30); os.kill(os.getpid(), signal.SIGTERM)", -15, "crashed"),
+    "SIGTERM": ("run.flush(30); os.kill(os.getpid(), signal.SIGTERM)", -15, TOLD_TO_GO),
+    "exit 143": ("sys.exit(143)", 143, "killed"),
     "os._exit": ("os._exit(7)", 7, "crashed"),
 }
 
@@ -298,6 +369,29 @@ def test_a_run_that_nobody_finished_is_finished_at_the_exit(tmp_path: Path) -> N
     assert done.returncode == 1
     assert points_of(tmp_path / "run") == [("loss", 0.5, 0)]
     assert MemoryTracker.reading_of(tmp_path / "run").status == "failed"
+
+
+LETS_GO = """
+import sys, runcast
+from runcast.testing import MemoryTracker
+def main():
+    run = runcast.init(dir=sys.argv[1], id='run', report_to=MemoryTracker)
+    run.log({'loss': 0.5}, step=0)
+    sys.exit(int(sys.argv[2]))
+main()
+"""
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "on_exit"), reason="the C library does not tell exit codes")
+@pytest.mark.parametrize(("code", "status"), [(0, "finished"), (3, "failed"), (143, "killed")])
+def test_an_exit_code_says_how_a_run_ended_that_nobody_finished(code: int, status: str, tmp_path: Path) -> None:
+    """`sys.exit` outside of `with`, with the run already let go of: the journal and the tracker have the right status."""
+    done = subprocess.run([sys.executable, "-c", LETS_GO, str(tmp_path), str(code)], capture_output=True, check=False)
+
+    assert done.returncode == code
+    wait_for(lambda: MemoryTracker.reading_of(tmp_path / "run").status == status)
+    wait_for(lambda: last_status(RunDirectory(tmp_path / "run")) == status)
+    assert points_of(tmp_path / "run") == [("loss", 0.5, 0)]
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")

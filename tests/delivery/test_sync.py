@@ -13,7 +13,10 @@ import runcast
 from runcast.autodetect import decide
 from runcast.core.errors import OptionError, TrackerUnavailableError
 from runcast.core.layout import RunDirectory, TrackerChoice
+from runcast.core.state import load_state
+from runcast.delivery.liveness import is_training
 from runcast.delivery.once import Outcome
+from runcast.delivery.overview import overview
 from runcast.delivery.sync import close, replay, sync
 from runcast.delivery.verify import verify
 
@@ -172,6 +175,23 @@ def test_a_service_that_refuses_is_asked_again(make_run: MakeRun, add_plain: Add
     assert results(mended) == {"plain": ("complete", 20, 20)}
 
 
+def test_what_a_service_refused_it_is_asked_to_take_again(
+    make_run: MakeRun, add_plain: AddPlain, set_mood: SetMood
+) -> None:
+    """Points that were refused are not given up: when the reason is gone, the next sync delivers them, and only them."""
+    directory = add_plain(make_run())
+    set_mood(directory, "no negative numbers")
+
+    refused = sync(directory, decide=decide)
+    set_mood(directory, "open")
+    mended = sync(directory, decide=decide)
+    again = sync(directory, decide=decide)
+
+    assert results(refused) == {"plain": ("complete", 19, 19)}
+    assert results(mended) == {"plain": ("complete", 1, 20)}
+    assert results(again) == {"plain": ("complete", 0, 20)}
+
+
 def test_two_syncs_at_once_do_not_deliver_twice(make_run: MakeRun, add_plain: AddPlain) -> None:
     """A tracker that another process delivers to is left to it."""
     directory = add_plain(make_run())
@@ -273,3 +293,62 @@ def test_a_meter_cannot_measure_later(make_run: MakeRun) -> None:
     assert (outcome.result, outcome.is_right) == ("absent", True)
     with pytest.raises(TrackerUnavailableError, match="measures a training while it runs"):
         replay(make_run("none"), "codecarbon", decide=decide)
+
+
+CUT = """
+import os, signal, sys, runcast
+run = runcast.init("shapes", id="shot", report_to=["dvclive"], dir="runs", delivery="later")
+run.log({"loss": 0.5}, step=0)
+with open(run.dir / "journal.jsonl", "ab") as journal:
+    journal.write(b'{"type":"metrics","time":1.0,"step":1,"values":{"lo')
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_record_that_was_cut_is_told_and_the_run_is_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The half of a record that a kill left is counted by `status` and `verify`; what was whole arrives, once."""
+    monkeypatch.chdir(tmp_path)
+    assert subprocess.run([sys.executable, "-c", CUT], stderr=subprocess.DEVNULL).returncode == -signal.SIGKILL
+    directory = RunDirectory(Path("runs/shot"))
+
+    first, second = sync(directory, decide=decide), sync(directory, decide=decide)
+
+    assert (results(first), results(second)) == ({"dvclive": ("complete", 1, 1)}, {"dvclive": ("complete", 0, 1)})
+    assert load_state(directory.tracker("dvclive")).attempts == 1  # type: ignore[union-attr]
+    assert overview(directory).damaged == 1
+    assert [(verdict.damaged, verdict.is_right) for verdict in verify(directory)] == [(1, True)]
+
+
+def test_a_tracker_of_an_earlier_session_is_remembered_and_left_alone(make_run: MakeRun) -> None:
+    """A run resumed with other trackers still knows the first ones; they get nothing more unless asked for by name."""
+    directory = make_run(["dvclive"])
+    sync(directory, decide=decide)
+    with runcast.init(
+        id=directory.load().id, resume="must", dir=directory.path.parent, report_to=["tensorboard"], delivery="later"
+    ) as run:
+        run.log({"loss": 7.0}, step=10)
+
+    by_itself = sync(directory, decide=decide)
+    seen, listed = found(directory), {t.name: (t.left, t.waiting) for t in overview(directory).trackers}
+    by_name = sync(directory, ["dvclive"], decide=decide)
+
+    assert results(by_itself) == {"tensorboard": ("complete", 21, 21)}
+    assert seen == {"dvclive": (True, 20, "finished"), "tensorboard": (True, 21, "finished")}
+    assert listed == {"dvclive": (True, 0), "tensorboard": (False, 0)}
+    assert results(by_name) == {"dvclive": ("complete", 1, 21)}
+
+
+def test_a_clock_that_was_put_forward_does_not_end_a_run(tmp_path: Path, add_plain: AddPlain) -> None:
+    """Whether a training lives is told by its process, not by a time that may have been corrected since."""
+    run = runcast.init("shapes", report_to="none", dir=tmp_path)
+    directory = add_plain(RunDirectory(run.dir))
+    file = directory.load()
+    file.started -= 3600
+    directory.save(file)
+
+    outcomes = sync(directory, decide=decide)
+
+    run.finish()
+    assert [outcome.result for outcome in outcomes] == ["open"]
+    file.pid_began -= 1
+    assert not is_training(file)

@@ -78,6 +78,7 @@ def test_what_is_logged_is_read_back(tmp_path: Path) -> None:
         "on": True,
         "a/b": "1e-5",
         "": "é\0\u2028",
+        "long": "".join(f"{'x' * width} \\n" for width in range(90)) + "\n",
     }
 
     *_, seen = drive(

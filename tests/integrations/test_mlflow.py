@@ -206,6 +206,19 @@ def test_a_deleted_run_is_begun_anew(runs: Path) -> None:
     assert seen["status"] == "finished"
 
 
+def test_files_are_found_after_the_folder_of_all_runs_was_moved(tmp_path: Path, runs: Path) -> None:
+    """MLflow stores absolute paths; those of our own store follow it, so that its pages and `verify` show the files."""
+    (tmp_path / "file.txt").write_text("hello")
+    artifact = ["log_artifact", "file.txt", "config", str(tmp_path / "file.txt")]
+    drive(runs / "run", SETUP, artifact)
+
+    moved = Path(shutil.move(runs, tmp_path / "it's elsewhere"))
+    before, _, _, after = drive(moved / "run", READ, SETUP, ["log_artifact", "b", "config", artifact[3]], READ)
+
+    assert (before["artifacts"], after["artifacts"]) == (["file.txt"], ["b", "file.txt"])
+    assert not runs.exists()
+
+
 def test_mlflows_own_variables_keep_their_meaning(tmp_path: Path) -> None:
     """A local URI, the experiment, tags and the cap on params come from the environment; init's argument beats it."""
     environment = {"MLFLOW_TRACKING_URI": "sqlite:///own.db", "MLFLOW_EXPERIMENT_NAME": "theirs"}

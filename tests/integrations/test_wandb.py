@@ -301,16 +301,18 @@ def test_online_rows_and_status_reach_the_server(tmp_path: Path, server: Server)
         ["log_params", {"lr": 0.1}],
         log(("loss", 0.5, 7, 1.6e9), ("loss", "NaN", 3)),
         ["log_summary", {"best": 1}],
+        ["log_artifact", "words", "file", str(DRIVE)],
     ]
 
     answers = drive(tmp_path / "run", ONLINE, *calls, ["finish", "killed"], **server.environment)
     (seen,) = drive(tmp_path / "run", READ)
 
-    assert answers == [answers[0], *[None] * 4]
+    assert answers == [answers[0], *[None] * 5]
     assert answers[0]["url"] == f"{server.url}/e/a%20project/runs/run"
     assert [row[0] for row in server.rows()] == [7, 3]
     assert server.rows()[0] == (7, 0.5)
     assert server.exit_codes() == [255]
+    assert seen["artifacts"] == ["words"]
     assert seen["points"] == [["loss", "NaN", 3], ["loss", 0.5, 7]]
     assert seen["status"] == "killed"
 

@@ -364,3 +364,18 @@ def test_a_training_of_transformers_is_reported_and_finished(tmp_path, monkeypat
     assert "train_loss" in summary
     assert [record["type"] for record in records].count("start") == 2
     assert len(list((tmp_path / "runs").iterdir())) == 1
+
+
+def test_a_resumed_training_of_transformers_goes_on_with_its_run(tmp_path, monkeypatch):
+    """Their checkpoint, too, says which run it is of, also to a trainer that is given nothing but the checkpoint."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RUNCAST_QUIET", "1")
+    first, second = (ReportCallback("none", project="test", dir=str(tmp_path / "runs")) for _ in range(2))
+
+    theirs(tmp_path / "out", [first], max_steps=3, save_strategy="steps", save_steps=3)
+    trainer = theirs(tmp_path / "out", [second], max_steps=3, resume=str(tmp_path / "out" / "checkpoint-3"))
+
+    file = json.loads((first.run.dir / "run.json").read_text())
+    assert trainer.state.global_step == 3
+    assert second.run.id == first.run.id
+    assert [session["session"] for session in file["sessions"]] == [2]

@@ -5,8 +5,10 @@ holds it. It ends by itself when its time is over, also when the training proces
 """
 
 import contextlib
+import importlib.metadata
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -16,12 +18,16 @@ from pathlib import Path
 from typing import Any
 
 from runcast.core.console import say, warn
+from runcast.core.errors import OptionError
 from runcast.core.redaction import redact_text
 
 CHILD = (
     "import json, sys; job = json.load(sys.stdin); sys.path[:] = job['path']; "
-    "from runcast.callbacks.upload import main; main(job)"
+    "from runcast.core.upload import main; main(job)"
 )
+
+
+_REQUEST_ID = re.compile(r"\(Request ID: [^)]*\)")  # another one each time: the trouble would look new each time
 
 
 class Uploads:
@@ -45,6 +51,7 @@ class Uploads:
         self._folder: Path | None = None
         self._deadline = 0.0
         self._next: tuple[Path, str] | None = None
+        self._trouble: tuple[str, Path | None] = ("", None)
 
     def push(self, folder: Path, message: str) -> None:
         """Upload a folder and delete it then; one that waits behind an older upload gives way to a newer one."""
@@ -78,6 +85,8 @@ class Uploads:
                     shutil.rmtree(self._folder or "", ignore_errors=True)
                     self._folder = left[0]
                 self._end(f"{timeout_s:g} s were over")
+        if self._folder is not None and self._trouble[1] != self._folder:
+            self._tell(self._trouble[0])
         return self._folder is None
 
     def _start(self, folder: Path, message: str) -> None:
@@ -122,16 +131,29 @@ class Uploads:
         if "url" in result:
             if not self.url:
                 say(f"the model is at {result['url']}")
-            self.url, self._folder = str(result["url"]), None
+            self.url, self._folder, self._trouble = str(result["url"]), None, ("", None)
+        elif result["error"] == self._trouble[0]:
+            pass  # told already: a hub that is away for a day costs one line, and one at the end
         else:
             self._tell(str(result["error"]))
 
     def _tell(self, what: str) -> None:
+        self._trouble = (what, self._folder)
         hidden = redact_text(what.replace(self._token, "[redacted]") if self._token else what)
         warn(
             f"the model was not pushed to {self.repo}: {hidden}. The training goes on. It is in {self._folder}: push "
             f"it with: hf upload {self.repo} {self._folder}"
         )
+
+
+def require(distribution: str, who: str, extra: str) -> None:
+    """Raise OptionError, with the command that mends it, if a distribution is not installed."""
+    try:
+        importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        raise OptionError(
+            f"{who} needs {distribution}, which is not installed. Install it with: pip install 'runcast[{extra}]'"
+        ) from None
 
 
 def main(job: dict[str, Any]) -> None:
@@ -142,7 +164,7 @@ def main(job: dict[str, Any]) -> None:
     try:
         answer = {"url": upload(job)}
     except Exception as error:  # noqa: BLE001 - huggingface_hub and what it uses may raise anything; it is told
-        text = " ".join(str(error).split())[:300]
+        text = " ".join(_REQUEST_ID.sub("", str(error)).split())[:300]
         answer = {"error": f"{type(error).__name__}: {text}"}
     sys.stdout.write(json.dumps(answer))
 

@@ -1,0 +1,120 @@
+"""Writes runs into one SQLite database beside them, to be compared with SQL.
+
+    sqlite3 runs/runs.sqlite "SELECT run, max(value) FROM points WHERE key = 'eval/accuracy' GROUP BY run"
+
+Needs: Python's own sqlite3. Writes: `runs/runs.sqlite`, or `setup={"sqlite": {"path": …}}`. Drops: media, artifacts.
+"""
+
+import json
+import math
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from runcast import FinalError, Point, Reading, RetryableError, TrackedRun, Tracker
+
+WAIT_S = 5.0  # how long to wait for another run that writes; after that the delivery tries again
+TABLES = """
+CREATE TABLE IF NOT EXISTS runs (run PRIMARY KEY, name, project, status, error);
+CREATE TABLE IF NOT EXISTS points (run, key, step, value, time);
+CREATE INDEX IF NOT EXISTS points_by_key ON points (run, key, step);
+CREATE TABLE IF NOT EXISTS params (run, key, value, PRIMARY KEY (run, key));
+CREATE TABLE IF NOT EXISTS summary (run, key, value, PRIMARY KEY (run, key));
+CREATE TABLE IF NOT EXISTS tags (run, tag, PRIMARY KEY (run, tag));
+"""
+
+
+class SqliteTracker(Tracker):
+    """Keeps every call in one transaction: it is there, or it is not."""
+
+    name = "sqlite"
+    supports = frozenset(("params", "metrics", "summary", "tags", "status"))
+
+    def __init__(self) -> None:
+        self._run = ""
+        self._path: Path | None = None
+
+    def setup(self, run: TrackedRun) -> None:
+        """Make the tables and the run's row, or find them."""
+        self._run, self._path = run.id, database_of(run)
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        run.url = str(self._path)
+        with self._writing() as database:
+            database.executescript(TABLES)
+            database.execute("INSERT OR IGNORE INTO runs (run) VALUES (?)", (run.id,))
+            row = (run.name, run.project, "running", run.id)
+            database.execute("UPDATE runs SET name = ?, project = ?, status = ?, error = NULL WHERE run = ?", row)
+
+    def log_params(self, params: Mapping[str, Any]) -> None:
+        """Store each as JSON, so that 1 and "1" stay two things."""
+        self._replace("params", params)
+
+    def log_metrics(self, points: Sequence[Point]) -> None:
+        """Store points; SQLite would make NULL of NaN, so that is a text."""
+        rows = [(self._run, p.key, p.step, "NaN" if math.isnan(p.value) else p.value, p.time) for p in points]
+        with self._writing() as database:
+            database.executemany("INSERT INTO points VALUES (?, ?, ?, ?, ?)", rows)
+
+    def log_summary(self, values: Mapping[str, Any]) -> None:
+        """Store each as JSON."""
+        self._replace("summary", values)
+
+    def add_tags(self, tags: Sequence[str]) -> None:
+        """Store tags, each once."""
+        with self._writing() as database:
+            database.executemany("INSERT OR IGNORE INTO tags VALUES (?, ?)", [(self._run, tag) for tag in tags])
+
+    def finish(self, status: str, error: str | None = None) -> None:
+        """Write the status, once."""
+        if self._path is not None:
+            with self._writing() as database:
+                database.execute("UPDATE runs SET status = ?, error = ? WHERE run = ?", (status, error, self._run))
+            self._path = None
+
+    def read(self, run: TrackedRun) -> Reading:
+        """Read the run back."""
+        with sqlite3.connect(f"file:{database_of(run)}?mode=ro", uri=True, timeout=WAIT_S) as database:
+
+            def rows(columns: str, table: str) -> list[Any]:
+                return database.execute(f"SELECT {columns} FROM {table} WHERE run = ?", (run.id,)).fetchall()
+
+            name, status = rows("name, status", "runs")[0]
+            points = [
+                Point(k, math.nan if v == "NaN" else v, s, t) for k, v, s, t in rows("key, value, step, time", "points")
+            ]
+            return Reading(
+                points=points,
+                params={key: json.loads(value) for key, value in rows("key, value", "params")},
+                summary={key: json.loads(value) for key, value in rows("key, value", "summary")},
+                tags={tag for (tag,) in rows("tag", "tags")},
+                status=status,
+                name=name,
+            )
+
+    def _replace(self, table: str, values: Mapping[str, Any]) -> None:
+        rows = [(self._run, key, json.dumps(value)) for key, value in values.items()]
+        with self._writing() as database:
+            database.executemany(f"INSERT OR REPLACE INTO {table} VALUES (?, ?, ?)", rows)
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """Open the database for one transaction, and say which errors will pass."""
+        assert self._path is not None
+        try:
+            database = sqlite3.connect(self._path, timeout=WAIT_S)
+            try:
+                with database:
+                    yield database
+            finally:
+                database.close()
+        except sqlite3.OperationalError as error:  # locked, or the disk is full
+            raise RetryableError(f"{self._path}: {error}") from error
+        except sqlite3.DatabaseError as error:
+            raise FinalError(f"{self._path}: {error}") from error
+
+
+def database_of(run: TrackedRun) -> Path:
+    """Return where the database lies."""
+    return Path(run.setting("path") or run.directory.parent / "runs.sqlite")

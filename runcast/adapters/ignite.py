@@ -1,0 +1,203 @@
+"""PyTorch Ignite: a logger like its own ones, with their handlers, for every tracker.
+
+It is attached to any number of engines, on any of their events and event filters. Values go to the run as they are: a
+loss on a GPU is not waited for.
+"""
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+from weakref import WeakSet
+
+import torch
+from ignite.engine import Engine, Events
+from ignite.handlers.base_logger import (
+    BaseLogger,
+    BaseOptimizerParamsHandler,
+    BaseOutputHandler,
+    BaseWeightsScalarHandler,
+)
+from ignite.handlers.checkpoint import BaseSaveHandler
+from ignite.handlers.utils import global_step_from_engine
+
+from runcast.core.lasting import LastingRun
+from runcast.core.ranks import rank
+from runcast.core.run import Run
+from runcast.core.status import status_of
+
+__all__ = [
+    "GradsScalarHandler",
+    "OptimizerParamsHandler",
+    "OutputHandler",
+    "RuncastLogger",
+    "RuncastSaver",
+    "WeightsScalarHandler",
+    "global_step_from_engine",
+]
+
+
+class RuncastLogger(BaseLogger):  # type: ignore[misc]
+    """Reports engines to every tracker, as one run.
+
+    The run is opened by the first value, or by `run`. `close`, or leaving it as a context manager, finishes it: with
+    "failed" and the traceback if an exception is on its way, "killed" after an interrupt, "failed" if an engine that
+    this is attached to has started and neither completed nor was interrupted by a handler. A value logged after that
+    goes on with the same run. It may be saved in a `Checkpoint`, beside the trainer: then a resumed training goes on
+    with its run. In processes of another rank than 0 it does nothing.
+
+    Args:
+        report_to: "all", "none", or trackers by name, class or instance, as for `runcast.init`.
+        run: An open run to report to; it is not finished here.
+        config: What was configured, as for `runcast.init`.
+        options: The other arguments of `runcast.init`.
+    """
+
+    def __init__(self, report_to: Any = ..., *, run: Run | None = None, config: Any = None, **options: Any) -> None:
+        self._lasting = LastingRun(report_to, run, config=config, **options)
+        self._attached: WeakSet[Engine] = WeakSet()
+        self._unfinished: set[Engine] = set()
+
+    @property
+    def run(self) -> Run:
+        """The open run."""
+        return self._lasting.begin()
+
+    def attach(
+        self, engine: Engine, log_handler: Callable[..., Any], event_name: Any, *args: Any, **kwargs: Any
+    ) -> Any:
+        """Attach a handler to an event, an event with a filter or several events, as Ignite's loggers do."""
+        if engine not in self._attached:
+            self._attached.add(engine)
+            engine.add_event_handler(Events.STARTED, self._note_begin)
+            for over in (Events.COMPLETED, Events.TERMINATE, Events.INTERRUPT):
+                engine.add_event_handler(over, self._note_end)
+        return super().attach(engine, log_handler, event_name, *args, **kwargs)
+
+    def close(self) -> None:
+        """Finish the run."""
+        self._lasting.end(failed=bool(self._unfinished))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps: which run a resumed training goes on with."""
+        return {"run_id": self.run.id}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on with the run of a checkpoint; call it before the first value is logged."""
+        self._lasting.id = state_dict["run_id"]
+
+    def _note_begin(self, engine: Engine) -> None:
+        self._unfinished.add(engine)
+
+    def _note_end(self, engine: Engine) -> None:
+        self._unfinished.discard(engine)
+
+    def _create_output_handler(self, *args: Any, **kwargs: Any) -> "OutputHandler":
+        return OutputHandler(*args, **kwargs)
+
+    def _create_opt_params_handler(self, *args: Any, **kwargs: Any) -> "OptimizerParamsHandler":
+        return OptimizerParamsHandler(*args, **kwargs)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.close()
+        else:
+            self._lasting.finish(*status_of(error))
+
+
+class OutputHandler(BaseOutputHandler):  # type: ignore[misc]
+    """Logs the metrics, the output or attributes of an engine's state, under `tag/`.
+
+    The arguments are those of Ignite's own. Without a `global_step_transform` the step is what the event counts: the
+    iteration or the epoch of the engine.
+    """
+
+    def __call__(self, engine: Engine, logger: RuncastLogger, event_name: Any) -> None:
+        """Log the values of now."""
+        if rank() != 0:
+            return
+        values: dict[str, Any] = {}
+        if self.metric_names is not None:
+            names = list(engine.state.metrics) if self.metric_names == "all" else self.metric_names
+            values |= {name: engine.state.metrics.get(name) for name in names}
+        if self.output_transform is not None:
+            output = self.output_transform(engine.state.output)
+            values |= output if isinstance(output, Mapping) else {"output": output}
+        values |= {name: getattr(engine.state, name, None) for name in self.state_attributes or ()}
+        logger.run.log(dict(_spread(values, self.tag)), step=self.global_step_transform(engine, event_name))
+
+
+class OptimizerParamsHandler(BaseOptimizerParamsHandler):  # type: ignore[misc]
+    """Logs a parameter of each group of an optimizer: `lr/group_0` … under `tag/`."""
+
+    def __call__(self, engine: Engine, logger: RuncastLogger, event_name: Any) -> None:
+        """Log the parameters of now."""
+        if rank() == 0:
+            values = {f"group_{n}": group[self.param_name] for n, group in enumerate(self.optimizer.param_groups)}
+            name = f"{self.tag}/{self.param_name}" if self.tag else self.param_name
+            logger.run.log({name: values}, step=engine.state.get_event_attrib_value(event_name))
+
+
+class WeightsScalarHandler(BaseWeightsScalarHandler):  # type: ignore[misc]
+    """Logs one number of each weight, by default its norm: `weights_norm/layer/weight` … under `tag/`."""
+
+    of = "weights"
+
+    def __call__(self, engine: Engine, logger: RuncastLogger, event_name: Any) -> None:
+        """Log the numbers of now."""
+        if rank() == 0:
+            folder = f"{self.of}_{getattr(self.reduction, '__name__', 'reduced')}"
+            values = {name.replace(".", "/"): self._number(weight) for name, weight in self.weights}
+            name = f"{self.tag}/{folder}" if self.tag else folder
+            logger.run.log(
+                {name: {key: value for key, value in values.items() if value is not None}},
+                step=engine.state.get_event_attrib_value(event_name),
+            )
+
+    def _number(self, weight: torch.Tensor) -> Any:
+        return self.reduction(weight.detach())
+
+
+class GradsScalarHandler(WeightsScalarHandler):
+    """Logs one number of each gradient, by default its norm: `grads_norm/layer/weight` … under `tag/`."""
+
+    of = "grads"
+
+    def _number(self, weight: torch.Tensor) -> Any:
+        return None if weight.grad is None else self.reduction(weight.grad)
+
+
+class RuncastSaver(BaseSaveHandler):  # type: ignore[misc]
+    """Keeps what a `Checkpoint` saves as artifacts of the run: `Checkpoint(to_save, RuncastSaver(logger), …)`.
+
+    The artifact has the checkpoint's base name, such as `best_model`; each save is a newer version of it.
+    """
+
+    def __init__(self, logger: RuncastLogger) -> None:
+        self._logger = logger
+
+    def __call__(self, checkpoint: Mapping[str, Any], filename: str, metadata: Mapping[str, Any] | None = None) -> None:
+        """Save a checkpoint."""
+        if rank() == 0:
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / filename
+                torch.save(checkpoint, path)
+                self._logger.run.log_artifact(path, name=(metadata or {}).get("basename") or path.stem, type="model")
+
+    def remove(self, filename: str) -> None:
+        """Keep it: trackers keep every version."""
+
+
+def _spread(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    """Yield the numbers of nested mappings, sequences and 1-d tensors under their joined names."""
+    for key, value in values.items():
+        name = f"{prefix}/{key}" if prefix else str(key)
+        if isinstance(value, Mapping):
+            yield from _spread(value, name)
+        elif isinstance(value, tuple | list) or (isinstance(value, torch.Tensor) and value.ndim == 1):
+            yield from _spread({str(index): item for index, item in enumerate(value)}, name)
+        else:
+            yield name, value

@@ -1,0 +1,206 @@
+"""Lightning: a logger for `Trainer(logger=...)` and `Fabric(loggers=...)` that casts to all trackers.
+
+    trainer = lightning.Trainer(logger=RuncastLogger(report_to="all"))
+
+Works with the packages `lightning` and `pytorch_lightning`: with the one that the script has imported, or that is
+installed.
+"""
+
+import importlib.util
+import sys
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runcast.core.errors import OptionError
+from runcast.core.init import check_report_to, init
+from runcast.core.media import Audio, Image, Table, Video
+from runcast.core.run import Run
+from runcast.core.status import Watch, status_of
+
+_IS_LIGHTNING = "lightning.pytorch" in sys.modules or (
+    "pytorch_lightning" not in sys.modules and importlib.util.find_spec("lightning") is not None
+)
+if TYPE_CHECKING or _IS_LIGHTNING:
+    from lightning.fabric.loggers.logger import rank_zero_experiment
+    from lightning.fabric.utilities.rank_zero import rank_zero_only
+    from lightning.pytorch.loggers import Logger
+else:
+    from lightning_fabric.loggers.logger import rank_zero_experiment
+    from lightning_fabric.utilities.rank_zero import rank_zero_only
+    from pytorch_lightning.loggers import Logger
+
+
+class RuncastLogger(Logger):  # type: ignore[misc]
+    """Opens a run when there is something to log, on rank zero only, and finishes it with its true status.
+
+    Metrics keep the names and the steps that Lightning gives them. What the trainer does after its first `fit`
+    (validate, test, predict, fit again) goes on with the same run. Lightning's checkpoints lie in the run's folder.
+
+    Args:
+        report_to: "all", "none", or trackers by name, class or instance, as for `runcast.init`.
+        run: An open run to log to; it is not finished here.
+        log_model: True keeps the best and the last checkpoint as artifacts when the training ends, "all" every one when
+            it is saved.
+        prefix: Is put before the name of each metric, with a slash.
+        options: The other arguments of `runcast.init`. With an `id`, a run of that id is gone on with.
+
+    Raises:
+        OptionError: A tracker's name or `log_model` is wrong.
+        TrackerUnavailableError: A tracker asked for by name cannot be used here.
+    """
+
+    def __init__(
+        self,
+        report_to: Any = ...,
+        *,
+        run: Run | None = None,
+        log_model: bool | str = False,
+        prefix: str = "",
+        **options: Any,
+    ) -> None:
+        super().__init__()
+        if log_model not in (True, False, "all"):
+            raise OptionError(f"log_model={log_model!r} is unknown. Valid values are: True, False, 'all'.")
+        self._run = run
+        self._run_id: str | None = run.id if run else options.get("id")
+        self._is_mine = run is None
+        self._options = {"report_to": report_to, **options}
+        self._log_model = log_model
+        self._prefix = f"{prefix}/" if prefix else ""
+        self._checkpoints: dict[int, Any] = {}
+        self._kept: dict[str, float] = {}
+        self._watch = Watch()
+        if run is None:
+            check_report_to(report_to, options.get("offline"))
+
+    @property
+    @rank_zero_experiment  # type: ignore[untyped-decorator]
+    def experiment(self) -> Run:
+        """Return the run; on other ranks, something that takes every call and does nothing."""
+        if self._run is None or (self._is_mine and self._run.status is not None):
+            resumed = {} if self._run_id is None else {"id": self._run_id, "resume": "allow"}
+            self._run = init(**{**self._options, **resumed})
+            self._run_id = self._run.id
+            self._watch = Watch()
+        return self._run
+
+    @property
+    def name(self) -> str:
+        """Return the empty word, as Lightning puts checkpoints into save_dir/name/version/checkpoints."""
+        return ""
+
+    @property
+    def version(self) -> str | None:
+        """Return the run's id, which is the name of its folder."""
+        return None if rank_zero_only.rank > 0 else self.experiment.id
+
+    @property
+    def save_dir(self) -> str | None:
+        """Return the folder that holds the runs."""
+        return None if rank_zero_only.rank > 0 else str(self.experiment.dir.parent)
+
+    @property
+    def root_dir(self) -> str | None:
+        """Return the folder that holds the runs."""
+        return self.save_dir
+
+    @property
+    def log_dir(self) -> str | None:
+        """Return the run's folder."""
+        return None if rank_zero_only.rank > 0 else str(self.experiment.dir)
+
+    @rank_zero_only  # type: ignore[untyped-decorator]
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        """Log metrics and media at Lightning's step."""
+        if self._prefix:
+            metrics = {f"{self._prefix}{key}": value for key, value in metrics.items()}
+        self.experiment.log(metrics, step=step)
+
+    @rank_zero_only  # type: ignore[untyped-decorator]
+    def log_hyperparams(
+        self, params: Mapping[str, Any] | Namespace, metrics: Mapping[str, Any] | None = None, **kwargs: Any
+    ) -> None:
+        """Log what was configured, nested and of any type; metrics that belong to it are logged at step 0."""
+        self.experiment.log_params(params)
+        if metrics:
+            self.log_metrics(metrics, 0)
+
+    @rank_zero_only  # type: ignore[untyped-decorator]
+    def log_image(self, key: str, images: Sequence[Any], step: int | None = None, **kwargs: Sequence[Any]) -> None:
+        """Log images: arrays or tensors of [H, W, C] or [C, H, W], PIL images, paths; `caption` is a list of texts."""
+        self._log_media(Image, key, images, step, kwargs)
+
+    @rank_zero_only  # type: ignore[untyped-decorator]
+    def log_audio(self, key: str, audios: Sequence[Any], step: int | None = None, **kwargs: Sequence[Any]) -> None:
+        """Log sounds: arrays or paths; `sample_rate` and `caption` are lists."""
+        self._log_media(Audio, key, audios, step, kwargs)
+
+    @rank_zero_only  # type: ignore[untyped-decorator]
+    def log_video(self, key: str, videos: Sequence[Any], step: int | None = None, **kwargs: Sequence[Any]) -> None:
+        """Log video files by their paths; `caption` is a list of texts."""
+        self._log_media(Video, key, videos, step, kwargs)
+
+    @rank_zero_only  # type: ignore[untyped-decorator]
+    def log_table(
+        self,
+        key: str,
+        columns: Sequence[str] | None = None,
+        data: Sequence[Sequence[Any]] | None = None,
+        dataframe: Any = None,
+        step: int | None = None,
+    ) -> None:
+        """Log a table, given as columns and rows or as a data frame."""
+        table = Table(dataframe) if dataframe is not None else Table(data, columns=columns)
+        self.log_metrics({key: table}, step)
+
+    log_text = log_table
+
+    @rank_zero_only  # type: ignore[untyped-decorator]
+    def after_save_checkpoint(self, checkpoint_callback: Any) -> None:
+        """Keep the new checkpoints as artifacts, or remember where the best and the last one will be."""
+        if self._log_model == "all":
+            paths = [checkpoint_callback.best_model_path, getattr(checkpoint_callback, "last_model_path", "")]
+            for path in (*getattr(checkpoint_callback, "best_k_models", {}), *paths):
+                self._keep(Path(path).name, path)
+        elif self._log_model:
+            self._checkpoints[id(checkpoint_callback)] = checkpoint_callback
+
+    @rank_zero_only  # type: ignore[untyped-decorator]
+    def finalize(self, status: str) -> None:
+        """Finish the run; the exception that Lightning is handling says whether it failed or was interrupted."""
+        if self._run is None or self._run.status is not None:
+            return
+        for callback in self._checkpoints.values():
+            best = callback.best_model_path
+            self._keep("model-best", best)
+            self._keep("model-last", getattr(callback, "last_model_path", "") or best)
+        self._checkpoints.clear()
+        if self._is_mine:
+            told, error = status_of(self._watch.handled())
+            self._run.finish("failed" if told == "finished" and status != "success" else told, error=error)
+
+    def _keep(self, name: str, path: str) -> None:
+        """Keep a checkpoint, once for each time that it was written."""
+        if path and Path(path).exists():
+            written = Path(path).stat().st_mtime
+            if self._kept.get(f"{name}:{path}") != written:
+                self._kept[f"{name}:{path}"] = written
+                self.experiment.log_artifact(path, name=name, type="model")
+
+    def _log_media(
+        self, kind: Any, key: str, values: Sequence[Any], step: int | None, details: Mapping[str, Sequence[Any]]
+    ) -> None:
+        """Log one object under the key, several under key/0, key/1 …; each detail is a list with one for each."""
+        made = [kind(value, **{name: of[i] for name, of in details.items()}) for i, value in enumerate(values)]
+        self.log_metrics({f"{key}/{i}" if len(made) > 1 else key: media for i, media in enumerate(made)}, step)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Hand the run over to the process that Lightning spawns, which goes on with it."""
+        if self._is_mine and self._run is not None:
+            self._run.finish()
+        return {**self.__dict__, "_run": None if self._is_mine else self._run, "_watch": None, "_checkpoints": {}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _watch=Watch())

@@ -1,0 +1,65 @@
+"""Setting right how a run ended that was finished at the exit of the interpreter, where Python tells no exit code.
+
+`sys.exit(3)` leaves no trace that a handler of `atexit` could see, so the run ends as "finished" there. The C library,
+which comes after Python, does tell: it writes the code into a pipe, at whose other end this process waits
+(`python -m runcast.delivery.afterwards RUN_DIRECTORY`). It goes without a word if the code is 0.
+"""
+
+import contextlib
+import ctypes
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from runcast.core.layout import RunDirectory
+from runcast.core.seal import is_own
+from runcast.core.state import load_state
+from runcast.core.status import status_of_code
+from runcast.delivery.liveness import end_run
+from runcast.delivery.once import deliver, wait_for_others
+from runcast.delivery.process import child_environment, module_command
+from runcast.delivery.trust import orders_for
+
+WAIT_S = 60.0  # for deliveries that still have something to do
+
+
+def watch_exit(path: Path) -> None:
+    """Start the process, and let the C library tell it. Where it cannot (musl, macOS), nothing is done."""
+    libc = ctypes.CDLL(None)
+    if not hasattr(libc, "on_exit"):
+        return
+    reader, writer = os.pipe()
+    with contextlib.suppress(OSError):
+        process = subprocess.Popen(
+            module_command("runcast.delivery.afterwards", str(path.resolve())),
+            stdin=reader,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            env=child_environment(),
+        )
+        process.returncode = 0  # it outlives us; no ResourceWarning for that
+    os.close(reader)
+    libc.fdopen.restype = ctypes.c_void_p
+    stream = libc.fdopen(writer, b"w")
+    libc.on_exit(libc.fputc, ctypes.c_void_p(stream))  # fputc takes the exit code first, as on_exit gives it
+
+
+def main(path: str) -> None:
+    """Wait for the exit code; write another end than "finished" if it says so, and bring it to the trackers."""
+    code = sys.stdin.buffer.read(1)
+    if code in (b"", b"\0"):  # the process was killed after all, or all is well
+        return
+    directory = RunDirectory(Path(path))
+    error = f"SystemExit: {code[0]}"
+    if end_run(directory, status_of_code(code[0]), error, instead_of="finished"):
+        file = directory.load()
+        names = [name for name, c in file.trackers.items() if load_state(directory.tracker(name)) and not c.measures]
+        wait_for_others(directory, names, WAIT_S, None)
+        own = is_own(file)
+        deliver(directory, {name: orders_for(directory, file, name, own=own) for name in names}, None)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

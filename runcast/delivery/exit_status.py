@@ -1,0 +1,33 @@
+"""How a process ended that is not our child: what the kernel says of it, where it does (Linux 6.15 or newer)."""
+
+import contextlib
+import fcntl
+import os
+import select
+import struct
+
+_GET_INFO = 0xC040FF0B  # PIDFD_GET_INFO, from linux/pidfd.h: _IOWR(0xFF, 11, struct pidfd_info), which has 64 bytes
+_EXIT = 1 << 3  # PIDFD_INFO_EXIT
+_INFO = struct.Struct("=QQ11Ii")  # mask, cgroup, eleven ids, the status as of waitpid
+GONE_S = 1.0
+
+
+def open_self() -> int | None:
+    """Return a descriptor of this process, by which its children learn how it ended; None where there is no such."""
+    with contextlib.suppress(OSError, AttributeError):
+        return os.pidfd_open(os.getpid())
+    return None
+
+
+def ended_by(descriptor: int | None) -> int | None:
+    """Return the number of the signal that ended a process; None if it lives, none did, or nobody knows."""
+    if descriptor is None:
+        return None
+    with contextlib.suppress(OSError):
+        if select.select([descriptor], [], [], GONE_S)[0]:
+            answer = bytearray(_INFO.pack(_EXIT, *[0] * 13))
+            fcntl.ioctl(descriptor, _GET_INFO, answer)
+            mask, *_, status = _INFO.unpack(answer)
+            if mask & _EXIT and os.WIFSIGNALED(status):
+                return os.WTERMSIG(status)
+    return None

@@ -1,0 +1,27 @@
+"""Read one tracker of a run with its own reader: `python -m tests.faults.reading RUN_DIRECTORY NAME`, JSON on standard output."""
+
+import os
+import sys
+from pathlib import Path
+
+import msgspec
+
+from runcast.core.layout import RunDirectory
+from runcast.delivery.tracked import tracked_run
+from runcast.integrations.loading import load_tracker
+
+
+def main() -> None:
+    """Read, and write what was read and how exactly the tracker keeps numbers."""
+    output = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    directory, name = RunDirectory(Path(sys.argv[1])), sys.argv[2]
+    file = directory.load()
+    choice = file.trackers[name]
+    tracker = load_tracker(choice.tracker, choice.environment)()
+    output.write(msgspec.json.encode((tracker.read(tracked_run(directory, file, name, choice)), tracker.precision)))
+    output.close()
+
+
+if __name__ == "__main__":
+    main()
