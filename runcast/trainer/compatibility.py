@@ -9,7 +9,6 @@ class AskedByCallbacks:
     """Answers as `transformers.TrainingArguments` does."""
 
     trackio_space_id = trackio_bucket_id = trackio_static_space_id = None  # of their TrackioCallback
-    eval_strategy: str
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings by name."""
@@ -27,7 +26,7 @@ class AskedByCallbacks:
     @property
     def do_eval(self) -> bool:
         """Tell whether there are evaluations."""
-        return self.eval_strategy != "no"
+        return bool(self.to_dict()["eval_strategy"] != "no")
 
     @property
     def process_index(self) -> int:

@@ -24,6 +24,8 @@ def pick_device(args: TrainingArguments) -> torch.device:
     asked = "cpu" if args.use_cpu else args.device
     best = torch.accelerator.current_accelerator(check_available=True)
     device = torch.device(asked) if asked is not None else best or torch.device("cpu")
+    if device.index is not None and int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise OptionError(f"device={asked!r}, but each process takes a device of its own. Say device={device.type!r}.")
     if device.type != "cpu" and (best is None or best.type != device.type):
         raise OptionError(_not_there(str(asked), best))
     if device.type in ("cuda", "xpu"):

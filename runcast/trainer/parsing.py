@@ -57,18 +57,23 @@ def from_command_line(kind: type[Settings], arguments: Sequence[str] | None = No
 
     --help lists them all, --config names a file to begin with.
     """
-    parser = argparse.ArgumentParser(formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser = argparse.ArgumentParser(usage="%(prog)s [--config FILE] [--NAME VALUE] [--SWITCH | --no-SWITCH] ...")
     parser.add_argument(
-        "--config", help="A JSON or YAML file of settings; the command line beats it.", default=argparse.SUPPRESS
+        "--config",
+        metavar="FILE",
+        help="A JSON or YAML file of settings; the command line beats it.",
+        default=argparse.SUPPRESS,
     )
+    defaults = {field.name: field.default for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     for name, hint in typing.get_type_hints(kind, include_extras=True).items():
         plain, sentence = typing.get_args(hint)[:2]
         flags = [f"--{name}", *([f"--{name.replace('_', '-')}"] if "_" in name else [])]
-        about = {"help": sentence.replace("%", "%%"), "default": argparse.SUPPRESS, "dest": name}
+        told = sentence if defaults[name] in (None, ...) else f"{sentence} Default: {defaults[name]}."
+        about: Any = {"help": told.replace("%", "%%"), "default": argparse.SUPPRESS, "dest": name}
         if plain is bool:
             parser.add_argument(*flags, action=argparse.BooleanOptionalAction, **about)
         else:
-            parser.add_argument(*flags, type=_reader(plain), **about)
+            parser.add_argument(*flags, type=_reader(plain), metavar="VALUE", **about)
     given = vars(parser.parse_args(arguments))
     file = given.pop("config", None)
     if file is None:
@@ -97,7 +102,7 @@ def _reader(hint: Any) -> Any:
                 return json.loads(text) if text[:1] in "[{" else text.split(",")
         return text
 
-    read.__name__ = str(hint)
+    read.__name__ = getattr(hint, "__name__", str(hint))
     return read
 
 

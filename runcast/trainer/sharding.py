@@ -25,9 +25,10 @@ def shard(model: nn.Module, args: TrainingArguments, device: torch.device, size:
         OptionError: This torch has no FSDP2, or no block has a name that was given.
     """
     try:
+        from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader  # noqa: F401 - what saves need
         from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, OffloadPolicy, fully_shard
     except ImportError as error:
-        raise OptionError(f"fsdp=True needs torch 2.6 or later, and this is {torch.__version__}.") from error
+        raise OptionError(f"fsdp=True needs torch 2.9 or later, and this is {torch.__version__}.") from error
     from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
     from torch.distributed.device_mesh import init_device_mesh
 

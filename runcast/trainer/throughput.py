@@ -13,9 +13,10 @@ from runcast.trainer.arguments import TrainingArguments
 from runcast.trainer.distribution import Ranks
 from runcast.trainer.forward import example_count
 
-# Dense peaks in TFLOP/s: (bfloat16 and float16 with float32 sums, TF32, float32), without sparsity. From the makers'
-# data sheets and, for GeForce, architecture papers, as of 2026-11. The first entry whose words are all in the device's
-# name counts, so that the special comes before the general.
+# Dense peaks in TFLOP/s: (bfloat16 and float16 with float32 sums, TF32, float32), without sparsity. As in the makers'
+# data sheets (NVIDIA's of A100, A10, A30, A40, H100, H200, B200, L4, L40, L40S, T4, V100; AMD's of MI300X) and NVIDIA's
+# architecture papers on Ampere, Ada and Blackwell for GeForce; A10G as AWS gives it. State of 2026-11. The first entry
+# whose words are all in the device's name counts, so that the special comes before the general.
 PEAKS: Mapping[str, tuple[float, float, float]] = {
     "B200": (2250, 1125, 75),
     "H200 NVL": (835, 417, 60),
@@ -55,7 +56,7 @@ class Throughput:
         self, model: nn.Module, args: TrainingArguments, device: torch.device, ranks: Ranks, peak: float | None = None
     ) -> None:
         self._device, self._ranks = device, ranks
-        self._peak = peak if peak is not None else peak_of(device, args)
+        self._peak = peak if peak is not None else peak_of(device, args, model)
         self._input = getattr(model, "main_input_name", "input_ids")
         self._counts_all = args.include_num_input_tokens_seen != "non_padding"
         self._logs_tokens = args.include_num_input_tokens_seen != "no"
@@ -147,19 +148,22 @@ class Throughput:
         return logs
 
 
-def peak_of(device: torch.device, args: TrainingArguments) -> float | None:
+def peak_of(device: torch.device, args: TrainingArguments, model: nn.Module) -> float | None:
     """Look up the peak of a device in FLOP/s, in the precision of the training; None where it is not known."""
     if device.type != "cuda":
         return None
-    return peak_of_name(torch.cuda.get_device_name(device), args, tf32=torch.backends.cuda.matmul.allow_tf32)
+    weights = next((parameter.dtype for parameter in model.parameters()), torch.float32)
+    half = args.bf16 or args.fp16 or weights in (torch.bfloat16, torch.float16)
+    precision = "half" if half else "tf32" if torch.backends.cuda.matmul.allow_tf32 else "single"
+    return peak_of_name(torch.cuda.get_device_name(device), precision)
 
 
-def peak_of_name(name: str, args: TrainingArguments, *, tf32: bool = False) -> float | None:
-    """Look up the peak of a card by its name, in FLOP/s."""
+def peak_of_name(name: str, precision: str) -> float | None:
+    """Look up the peak of a card by its name, in FLOP/s; the precision is half, tf32 or single."""
     words = name.replace("-", " ").split()
-    for card, (half, middle, single) in PEAKS.items():
+    for card, peaks in PEAKS.items():
         if set(card.split()) <= set(words):
-            return 1e12 * (half if args.bf16 or args.fp16 else middle if tf32 else single)
+            return 1e12 * dict(zip(("half", "tf32", "single"), peaks, strict=True))[precision]
     return None
 
 

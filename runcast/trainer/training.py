@@ -136,21 +136,21 @@ class Training:
     def forward_backward(self, batch: Any, share: Share, *, more_to_come: bool) -> None:
         """Add the gradients of a batch to those of the step."""
         if self.throughput.must_measure:
-            with self.throughput.measure(batch):
-                self._compute(batch, share)
+            with self.throughput.measure(batch):  # what compiled code does cannot be counted: this one is not compiled
+                self._compute(getattr(self.model, "_orig_mod", self.model), batch, share)
         elif more_to_come:
             with accumulating(self.model):
-                self._compute(batch, share)
+                self._compute(self.model, batch, share)
         else:
-            self._compute(batch, share)
+            self._compute(self.model, batch, share)
 
-    def _compute(self, batch: Any, share: Share) -> None:
+    def _compute(self, model: torch.nn.Module, batch: Any, share: Share) -> None:
         trainer = self.trainer
         if self._in_plain_precision:
-            loss = trainer.forward(self.model, batch).loss
+            loss = trainer.forward(model, batch).loss
         else:
             with trainer.autocast:
-                loss = trainer.forward(self.model, batch).loss
+                loss = trainer.forward(model, batch).loss
         if loss is None or loss.ndim or not loss.requires_grad:
             raise OptionError(no_loss(loss))
         if share is not None:

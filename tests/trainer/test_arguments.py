@@ -129,9 +129,17 @@ def test_settings_are_read_from_the_command_line(tmp_path):
 
 
 def test_help_tells_every_setting(capsys):
-    """With its sentence."""
+    """With its sentence and its default."""
     with pytest.raises(SystemExit):
         TrainingArguments.from_command_line(["--help"])
 
     told = " ".join(capsys.readouterr().out.split())
-    assert "The peak learning rate." in told
+    assert "The peak learning rate. Default: 5e-05." in told
+
+
+def test_a_wrong_value_on_the_command_line_is_named_with_what_it_should_be(capsys):
+    """As any command does."""
+    with pytest.raises(SystemExit):
+        TrainingArguments.from_command_line(["--learning_rate", "fast"])
+
+    assert "argument --learning_rate/--learning-rate: invalid float value: 'fast'" in capsys.readouterr().err

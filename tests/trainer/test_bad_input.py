@@ -95,6 +95,14 @@ def test_a_gpu_that_was_asked_for_and_is_not_there_is_an_error(make):
         make(use_cpu=False, device="cuda")
 
 
+def test_one_gpu_for_all_processes_is_refused(make, monkeypatch):
+    """Each takes its own."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+
+    with pytest.raises(OptionError, match=r"each process takes a device of its own\. Say device='cuda'"):
+        make(use_cpu=False, device="cuda:1")
+
+
 def test_a_device_that_does_not_exist_is_refused_at_once():
     """The valid ones are listed."""
     with pytest.raises(OptionError, match=r"device='gpu' is unknown\. Valid values are: cpu, cuda, xpu, mps"):

@@ -18,12 +18,6 @@ TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "
         ([], "image_classifier.py", ["--num_train_epochs", "1", "--report_to", "none"], "'eval_accuracy': 0."),
         ([], "language_model.py", ["--max_steps", "4", "--report_to", "none"], "'eval_loss': "),
         (TORCHRUN, "two_processes.py", ["--report_to", "none", "--num_train_epochs", "1"], "'eval_loss': 0."),
-        (
-            TORCHRUN,
-            "two_processes.py",
-            ["--report_to", "none", "--num_train_epochs", "1", "--fsdp", "yes"],
-            "'eval_loss': 0.",
-        ),
         ([], "resume_after_kill.py", [], "the same weights"),
     ],
     ids=lambda value: value if isinstance(value, str) and value.endswith(".py") else "",
