@@ -23,6 +23,7 @@ from ignite.handlers.checkpoint import BaseSaveHandler
 from ignite.handlers.utils import global_step_from_engine
 
 from runcast.core.lasting import LastingRun
+from runcast.core.ranks import rank
 from runcast.core.run import Run
 from runcast.core.status import status_of
 
@@ -117,7 +118,7 @@ class OutputHandler(BaseOutputHandler):  # type: ignore[misc]
     def __call__(self, engine: Engine, logger: RuncastLogger, event_name: Any) -> None:
         """Log the values of now."""
         run = logger.run
-        if not _reports(run):
+        if not rank() == 0:
             return
         values: dict[str, Any] = {}
         if self.metric_names is not None:
@@ -135,7 +136,7 @@ class OptimizerParamsHandler(BaseOptimizerParamsHandler):  # type: ignore[misc]
 
     def __call__(self, engine: Engine, logger: RuncastLogger, event_name: Any) -> None:
         """Log the parameters of now."""
-        if _reports(logger.run):
+        if rank() == 0:
             values = {f"group_{n}": group[self.param_name] for n, group in enumerate(self.optimizer.param_groups)}
             name = f"{self.tag}/{self.param_name}" if self.tag else self.param_name
             logger.run.log({name: values}, step=engine.state.get_event_attrib_value(event_name))
@@ -148,7 +149,7 @@ class WeightsScalarHandler(BaseWeightsScalarHandler):  # type: ignore[misc]
 
     def __call__(self, engine: Engine, logger: RuncastLogger, event_name: Any) -> None:
         """Log the numbers of now."""
-        if _reports(logger.run):
+        if rank() == 0:
             folder = f"{self.of}_{getattr(self.reduction, '__name__', 'reduced')}"
             values = {name.replace(".", "/"): self._number(weight) for name, weight in self.weights}
             name = f"{self.tag}/{folder}" if self.tag else folder
@@ -181,7 +182,7 @@ class RuncastSaver(BaseSaveHandler):  # type: ignore[misc]
 
     def __call__(self, checkpoint: Mapping[str, Any], filename: str, metadata: Mapping[str, Any] | None = None) -> None:
         """Save a checkpoint."""
-        if _reports(self._logger.run):
+        if rank() == 0:
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / filename
                 torch.save(checkpoint, path)
@@ -189,11 +190,6 @@ class RuncastSaver(BaseSaveHandler):  # type: ignore[misc]
 
     def remove(self, filename: str) -> None:
         """Keep it: trackers keep every version."""
-
-
-def _reports(run: Run) -> bool:
-    """Tell whether this is rank 0; a run that has ended counts what comes too late."""
-    return run.is_recording or run.status is not None
 
 
 def _spread(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
