@@ -118,7 +118,7 @@ class OutputHandler(BaseOutputHandler):  # type: ignore[misc]
     def __call__(self, engine: Engine, logger: RuncastLogger, event_name: Any) -> None:
         """Log the values of now."""
         run = logger.run
-        if not rank() == 0:
+        if rank() != 0:
             return
         values: dict[str, Any] = {}
         if self.metric_names is not None:
