@@ -47,6 +47,7 @@ from runcast.integrations.comet_sessions import (
     STATUS,
     STOPPED,
     archive_folder,
+    count_unsent,
     list_sessions,
     read_sessions,
     remember_place,
@@ -181,13 +182,23 @@ class CometTracker(Tracker):
                 experiment.log_other(STOPPED, True)
             elif status != "finished":
                 experiment._report_experiment_error(error or status, has_crashed=True)  # as Comet's exception hook does
-            if self._is_online and not experiment.flush(timeout=FLUSH_S):
+            if self._is_online and not (experiment.flush(timeout=FLUSH_S) and self._is_acknowledged()):
                 raise RetryableError(f"Comet did not take everything within {FLUSH_S} s.")
             self._experiment = None
             if not self._is_joined:
                 experiment.end()
                 assert self._tracked is not None
                 shutil.rmtree(self._tracked.local / OPEN, ignore_errors=True)
+
+    def _is_acknowledged(self) -> bool:
+        """Tell whether the server has everything: the SDK's own `flush` is content when nothing waits to be tried."""
+        assert self._tracked is not None
+        deadline = time.monotonic() + FLUSH_S
+        while unsent := 0 if self._is_joined else count_unsent(self._tracked):
+            if time.monotonic() > deadline or not self._experiment.streamer.has_connection_to_server():
+                break
+            time.sleep(0.1)
+        return not unsent
 
     def read(self, run: TrackedRun) -> Reading:
         if self._experiment is not None:

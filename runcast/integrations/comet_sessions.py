@@ -35,6 +35,8 @@ OWN_PARAMS = frozenset(("curr_step", "curr_epoch"))
 METADATA = "runcast"
 OPEN, CUT, SENT = "open", "cut-", "sent"
 UPLOAD_S = 240
+# The SDK sends a parameter's last value only; what that replaced stays in the database as registered, not failed.
+REPLACED = "message_type = 'parameter_msg' AND status = 1"
 
 
 def remember_place(run: TrackedRun) -> None:
@@ -126,12 +128,24 @@ def _open_archive(path: Path) -> tuple[Mapping[str, Any], Iterator[tuple[str, An
 
 
 def _open_folder(path: Path) -> tuple[Mapping[str, Any], Iterator[tuple[str, Any]]]:
-    unsent: set[int] = set()
-    for database in path.glob(f"*/{UNSENT}"):
-        with contextlib.closing(sqlite3.connect(database)) as connection:
-            unsent.update(row[0] for row in connection.execute("SELECT message_id FROM messages"))
+    unsent = _unsent(path)
     lines = (line for file in path.glob(f"*/{MESSAGES}") for line in file.read_bytes().splitlines())
     return {}, ((kind, payload) for kind, payload in _parse(lines) if payload.get("message_id") not in unsent)
+
+
+def _unsent(path: Path, besides: str = "0") -> set[int]:
+    """Return the numbers of a session's messages that the server has not acknowledged, *besides* some of them."""
+    unsent: set[int] = set()
+    query = f"SELECT message_id FROM messages WHERE status <> 2 AND NOT ({besides})"  # noqa: S608 - a constant
+    for database in path.glob(f"*/{UNSENT}"):
+        with contextlib.closing(sqlite3.connect(database)) as connection:
+            unsent.update(row[0] for row in connection.execute(query))
+    return unsent
+
+
+def count_unsent(run: TrackedRun) -> int:
+    """Count the messages of the open session that the server should have acknowledged by now."""
+    return len(_unsent(run.local / OPEN, besides=REPLACED))
 
 
 def _parse(lines: Iterable[bytes]) -> Iterator[tuple[str, Any]]:

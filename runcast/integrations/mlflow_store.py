@@ -10,6 +10,7 @@ import os
 import re
 import sqlite3
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +29,15 @@ BUSY_S = 3.0
 SERVER = re.compile(r"https?:|databricks|azureml:")
 
 
-class NotingRetry(request_utils.JitteredRetry):  # type: ignore[misc]
+class Noting:
     """Notes how long a server wants to be left alone, for no exception of MLflow or requests tells the header."""
+
+    get_retry_after: Callable[[Any], float | None]  # of the class that it is mixed into
 
     def increment(self, *arguments: Any, response: Any = None, **others: Any) -> Any:
         """Count an answer as urllib3 does."""
         try:
-            return super().increment(*arguments, response=response, **others)
+            return super().increment(*arguments, response=response, **others)  # type: ignore[misc]
         except MaxRetryError as error:
             wish = self.get_retry_after(response) if response is not None else None
             error.retry_after_s = wish  # type: ignore[attr-defined]
@@ -42,12 +45,15 @@ class NotingRetry(request_utils.JitteredRetry):  # type: ignore[misc]
 
 
 def heed_retry_after() -> None:
-    """Let MLflow's sessions note Retry-After (seen in 3.17.2)."""
-    request_utils.JitteredRetry = NotingRetry
+    """Let MLflow's sessions note Retry-After: they use one of these two classes (seen in 3.17.2)."""
+    for name in ("Retry", "JitteredRetry"):
+        used = getattr(request_utils, name)
+        if not issubclass(used, Noting):
+            setattr(request_utils, name, type(name, (Noting, used), {}))
 
 
 def retry_after_s(error: BaseException | None) -> float | None:
-    """Find what `NotingRetry` noted in what an exception came from."""
+    """Find what `Noting` noted in what an exception came from."""
     while error is not None:
         for cause in (error, *error.args):
             if isinstance(wish := getattr(cause, "retry_after_s", None), int | float):

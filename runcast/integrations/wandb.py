@@ -7,12 +7,11 @@ under the run's directory, or where WANDB_DIR, WANDB_DATA_DIR and WANDB_CACHE_DI
 already opened in the same process is joined, and left open. Points are rows with a step metric of their own,
 `global_step`, and never with W&B's step, because W&B drops a step that goes back. Each row has the time at which it
 was logged, also when it is sent later. `read` reads the transaction files, online too: they hold what the SDK was
-given. What was on its way to the server when a process died counts as held, and is sent before the run goes on.
+given; of a process that was cut off online only the rows that the server has count, so that the others come again.
 
 Drops: captions of texts, tables and histograms. W&B has no word of its own for a run that crashed: it shows "Failed",
-and the summary `runcast/status` says which. On a full disk the SDK raises nothing. Rows that were on their way when
-the process was killed may be sent twice, with the same W&B step. Versions up to 0.29 write the file only every 64 KiB,
-so more of the run is delivered again after a kill.
+and the summary `runcast/status` says which. On a full disk the SDK raises nothing. Versions up to 0.29 write the file
+only every 64 KiB, so more of the run is delivered again after a kill.
 
 Limits: the constants below, read in wandb 0.31.0 (wandb_settings.py, artifacts/, data_types/) on 2026-11-20.
 """
@@ -48,6 +47,7 @@ from runcast.integrations.contract import (
     Tracker,
 )
 from runcast.integrations.wandb_file import (
+    CUT,
     ERROR,
     OWN_KEYS,
     STATUS,
@@ -57,6 +57,7 @@ from runcast.integrations.wandb_file import (
     UPLOAD_S,
     folder_of,
     list_files,
+    note_cut,
     read_files,
     synced_mark,
     upload_rest,
@@ -94,7 +95,7 @@ class WandbTracker(Tracker):
     def __init__(self) -> None:
         self._run: Any = None
         self._tracked: TrackedRun | None = None
-        self._is_joined = self._is_online = False
+        self._is_joined = self._is_online = self._is_settled = False
         self._summary: dict[str, Any] = {}
 
     def setup(self, run: TrackedRun) -> None:
@@ -160,8 +161,8 @@ class WandbTracker(Tracker):
     def finish(self, status: Status, error: str | None = None) -> None:
         run, self._run = self._run, None
         if run is None:
-            if self._tracked is not None and self._is_online and not self._is_joined:
-                upload_rest(self._tracked)  # an earlier call ran out of time
+            if self._tracked is not None and self._is_online and not self._is_joined and not self._is_settled:
+                raise SystemExit("W&B did not take everything in time: this delivery ends and another one goes on.")
             return
         with _translated():
             # The summary goes again, as W&B has set it to the last value of a metric of the same name.
@@ -173,6 +174,7 @@ class WandbTracker(Tracker):
     def _settle(self) -> None:
         """Wait until the files are whole, and mark them as being on the server."""
         assert self._tracked is not None
+        self._is_settled = True
         if wandb.run is None:
             wandb.teardown()  # `finish` may return before the file is whole
         if self._is_online:
@@ -182,7 +184,7 @@ class WandbTracker(Tracker):
     def read(self, run: TrackedRun) -> Reading:
         if self._run is not None or "joined" in run.ids:
             time.sleep(2 * FLUSH_S)  # what was logged just now is still on its way to the file
-        reading = read_files(list_files(run))
+        reading = read_files(list_files(run), json.loads(run.ids.get(CUT, "{}")))
         reading.artifacts = {*(reading.artifacts or ()), *json.loads(run.ids.get(SENT_ARTIFACTS, "[]"))}
         return reading
 
@@ -196,7 +198,11 @@ def _open(run: TrackedRun) -> Any:
     try:
         if arguments["mode"] == "online" and run.resumed:
             upload_rest(run)
-        return wandb.init(**arguments)
+        earlier = list_files(run)
+        opened = wandb.init(**arguments)
+        if run.resumed and not opened.offline:
+            note_cut(run, earlier, opened.starting_step)
+        return opened
     except (wandb.errors.CommError, RetryableError) as error:
         if not DELETED.search(str(error)):
             raise

@@ -12,7 +12,7 @@ import struct
 import subprocess
 import sys
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ STEP, TIME, STATUS, ERROR = "global_step", "_timestamp", "runcast/status", "runc
 OWN_KEYS = frozenset((STEP, TIME, "_runtime", "_step", "_wandb", STATUS, ERROR))
 TABLE_TYPE = "run_table"  # of the artifacts that W&B makes for tables
 STATUS_OF_EXIT = {0: "finished", 255: "killed", 137: "crashed"}
+CUT = "cut"  # under this name the run remembers the files of online processes that were cut off
 UPLOAD_S = 240
 
 
@@ -54,13 +55,31 @@ def synced_mark(file: Path) -> Path:
     return file.with_name(f"{file.name}.synced")
 
 
+def is_online(file: Path) -> bool:
+    """Tell whether a file is of a process that sent to the server."""
+    return not file.parent.name.startswith("offline-")
+
+
+def note_cut(run: TrackedRun, files: Sequence[Path], first_step: int) -> None:
+    """Remember how far the server has got with *files* of earlier online processes: to W&B's own *first_step*.
+
+    `wandb sync` would send such a file whole, behind what the server has of it.
+    """
+    cut = json.loads(run.ids.get(CUT, "{}"))
+    for file in files:
+        if is_online(file) and not synced_mark(file).exists():
+            cut.setdefault(file.parent.name, first_step)
+    run.remember(**{CUT: json.dumps(cut)})
+
+
 def upload_rest(run: TrackedRun) -> None:
-    """Send what earlier processes left on disk: they were killed or offline, or W&B was away.
+    """Send what earlier processes left on disk while they were offline.
 
     Raises:
         RetryableError: Not everything is on the server.
     """
-    rest = [file for file in list_files(run) if not synced_mark(file).exists() and any(read_records(file))]
+    offline = [file for file in list_files(run) if not is_online(file)]
+    rest = [file for file in offline if not synced_mark(file).exists() and any(read_records(file))]
     if not rest:
         return
     folders = [str(file.parent.absolute()) for file in rest]
@@ -74,12 +93,18 @@ def upload_rest(run: TrackedRun) -> None:
         raise RetryableError(f"wandb sync failed: {(done.stderr + done.stdout)[-500:]}")
 
 
-def read_files(paths: Sequence[Path]) -> Reading:
-    """Join the transaction files of one run, the oldest first; the status is that of the newest."""
+def read_files(paths: Sequence[Path], cut: Mapping[str, int]) -> Reading:
+    """Join the transaction files of one run, the oldest first; the status is that of the newest.
+
+    Of a file whose folder is in *cut* only rows before that step of W&B's count.
+    """
     reading = Reading(points=[], params={}, summary={}, tags=set(), artifacts=set(), media=set())
     for path in paths:
         reading.status = "running"
+        end = cut.get(path.parent.name, sys.maxsize)
         for record in read_records(path):
+            if record.WhichOneof("record_type") == "history" and record.history.step.num >= end:
+                continue
             _add(record, record.WhichOneof("record_type"), reading)
     return reading
 

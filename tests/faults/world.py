@@ -46,13 +46,7 @@ def trials() -> list[Trial]:
         if tracker != "comet_ml":  # what Comet's server says of a deleted experiment is not known
             add("the run is deleted there", "before it is resumed", tracker, _online(tracker, deleted_before_a_resume))
         add("the delivery is killed 3 times", "while it trains", tracker, _online(tracker, killed_while_it_trains))
-        add(
-            "10,000 calls of log in 10 s",
-            "in the middle",
-            tracker,
-            _online(tracker, many_calls),
-            fast=tracker == "wandb",
-        )
+        add("10,000 calls of log in 10 s", "in the middle", tracker, _online(tracker, many_calls))
     for fault, moment, trackers, play, fast in _of_the_machine():
         for tracker in trackers:
             add(fault, moment, tracker, _local(tracker, play), fast=tracker in fast)
