@@ -44,6 +44,7 @@ class ProgressCallback(TrainerCallback):
         self._latest: dict[str, Any] = {}
         self._shown = self._began = 0.0
         self._first_step = self._batches = 0
+        self._every_s = REFRESH_S if self._draws else LINE_S
 
     def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Begin the bar of the training."""
@@ -58,7 +59,7 @@ class ProgressCallback(TrainerCallback):
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Move the bar, or print a line, if it is time to."""
         now = time.monotonic()
-        if now - self._shown < (REFRESH_S if self._draws else LINE_S):
+        if now - self._shown < self._every_s:
             return
         self._shown = now
         self._show(state, now)
@@ -73,7 +74,7 @@ class ProgressCallback(TrainerCallback):
         if self._draws and self._eval is None:
             self._eval = self._open().add_task("eval", total=_length(eval_dataloader), text="")
         now = time.monotonic()
-        if now - self._shown < (REFRESH_S if self._draws else LINE_S):
+        if now - self._shown < self._every_s:
             return
         self._shown = now
         if self._bars is not None and self._eval is not None:

@@ -25,7 +25,15 @@ from runcast.core.status import Watch, status_of
 
 # What a training says once, at its end.
 SUMMARY = frozenset(
-    ("train_runtime", "train_samples_per_second", "train_steps_per_second", "train_loss", "train_mfu", "total_flos")
+    (
+        "train_runtime",
+        "train_samples_per_second",
+        "train_steps_per_second",
+        "train_tokens_per_second",
+        "train_loss",
+        "train_mfu",
+        "total_flos",
+    )
 )
 _OFF = ("", "none", "no", "off", "false")
 _STATE = "runcast"  # in the state file of transformers, where a name of a class would make it construct a new callback
