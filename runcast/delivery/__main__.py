@@ -82,7 +82,12 @@ def main() -> int:
             warn(f"another process is delivering this run to {arguments.tracker}.")
             return EXIT_BUSY
         pid, began, deliveries = os.getpid(), time.monotonic(), list[Delivery]()
-        start_watchdog(folder, lambda: deliveries[0].attempt.busy_since if deliveries else began, EXIT_SUSPENDED)
+        start_watchdog(
+            folder,
+            lambda: deliveries[0].attempt.busy_since if deliveries else began,
+            EXIT_SUSPENDED,
+            each_time=lambda: None if os.getppid() == arguments.training else _hurry(),
+        )
         try:
             tracker = load_tracker(orders.tracker, orders.environment)()
         except RuncastError as error:

@@ -19,21 +19,30 @@ CALL_S = 300.0
 GRACE_S = 5.0
 
 
-def start_watchdog(folder: Path, busy_since: Callable[[], float | None], exit_code: int) -> None:
+def start_watchdog(
+    folder: Path, busy_since: Callable[[], float | None], exit_code: int, each_time: Callable[[], None]
+) -> None:
     """Watch the main thread of this process from another one.
 
     Args:
         folder: The tracker's folder, for its state.
         busy_since: Says when the call of the SDK began that is under way; None if there is none.
         exit_code: What to end with.
+        each_time: Called about once a second, also while the SDK is busy.
     """
     limit = seconds("RUNCAST_CALL_TIMEOUT_S", CALL_S)
     threading.Thread(
-        target=_watch, args=(folder, busy_since, exit_code, limit), daemon=True, name="runcast-watch"
+        target=_watch, args=(folder, busy_since, exit_code, each_time, limit), daemon=True, name="runcast-watch"
     ).start()
 
 
-def _watch(folder: Path, busy_since: Callable[[], float | None], exit_code: int, limit_s: float) -> None:
+def _watch(
+    folder: Path,
+    busy_since: Callable[[], float | None],
+    exit_code: int,
+    each_time: Callable[[], None],
+    limit_s: float,
+) -> None:
     tick_s = min(1.0, limit_s / 4)
     call, spent_s = busy_since(), 0.0
     while spent_s <= limit_s:
@@ -41,6 +50,7 @@ def _watch(folder: Path, busy_since: Callable[[], float | None], exit_code: int,
         faulthandler.dump_traceback_later(limit_s + GRACE_S, exit=True, file=2)
         before = time.monotonic() - _waited_s()
         time.sleep(tick_s)
+        each_time()
         now = busy_since()
         spent_s += min(time.monotonic() - _waited_s() - before, 2 * tick_s)
         if now is None or now != call:

@@ -55,9 +55,11 @@ def page(cells: Sequence[Cell], total: int) -> str:
     text = HEAD.format(command=command, date=time.strftime("%Y-%m-%d"), versions=about, summary=told)
     if theirs:
         text += SIDE + "".join(_pair(_find(ours, cell), cell) for cell in theirs)
-    return (
-        text + ALL + "".join(_line(cell.part, cell.fault, cell.moment, cell.tracker, *verdicts(cell)) for cell in ours)
-    )
+    short = [f"* {cell.title}: {' '.join(cell.note.split())[:200]}\n" for cell in ours if not cell.holds]
+    if short:
+        text += "\n## What fell short\n\n" + "".join(short)
+    lines = (_line(cell.part, cell.fault, cell.moment, cell.tracker, *verdicts(cell)) for cell in ours)
+    return text + ALL + "".join(lines)
 
 
 def _find(ours: Sequence[Cell], theirs: Cell) -> Cell | None:

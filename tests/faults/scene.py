@@ -31,7 +31,7 @@ PLUGINS = HERE / "plugins"
 FILES = ("memory", "faulty")  # the trackers that keep a run in a plain file
 FINISH_S = 3.0
 SLACK_S = 30.0  # how much longer leaving may take on a machine that has other things to do; one that waits for a tracker takes for ever
-FREE_S = 240.0  # how long a delivery that hangs, or is slow, may take to end by itself
+FREE_S = 600.0  # how long a delivery may take to end by itself: it has the lowest priority, and the machine may be busy
 HANG_S = (
     "20"  # how long a call may take where one hangs; a delivery has the lowest priority, and other work may be urgent
 )
