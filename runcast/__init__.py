@@ -48,6 +48,7 @@ if TYPE_CHECKING:
         CallbackError as CallbackError,
         CheckpointError as CheckpointError,
         FinalError as FinalError,
+        GoneError as GoneError,
         JournalError as JournalError,
         OptionError as OptionError,
         RetryableError as RetryableError,
@@ -137,6 +138,7 @@ _HOMES = {
     "TrackerError": "runcast.core.errors",
     "RetryableError": "runcast.core.errors",
     "FinalError": "runcast.core.errors",
+    "GoneError": "runcast.core.errors",
 }
 
 __all__ = ["__version__", *_HOMES]  # noqa: PLE0604 - a literal list would have to be kept twice

@@ -20,6 +20,7 @@ PUBLIC = [
     "EvalPrediction",
     "Figure",
     "FinalError",
+    "GoneError",
     "Histogram",
     "Image",
     "JSONLLoggerCallback",
