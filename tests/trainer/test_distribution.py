@@ -145,6 +145,7 @@ def test_a_sharded_training_is_resumed_bit_identically_and_its_weights_are_writt
         "optimizer-shards",
         "rank-0.pt",
         "rank-1.pt",
+        "runcast.json",
         "scheduler.pt",
         "trainer_state.json",
         "training_args.json",
