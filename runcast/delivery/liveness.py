@@ -7,7 +7,6 @@ import time
 from typing import Literal, TypeAlias
 
 import msgspec
-import psutil
 
 from runcast.core.journal import Journal
 from runcast.core.layout import RunDirectory, RunFile, process_began
@@ -32,6 +31,8 @@ def is_training(file: RunFile) -> bool:
         return False
     if file.pid_began:
         return process_began(file.pid) == file.pid_began
+    import psutil  # a run of an older version, or where there is no /proc; it takes 8 ms of every start
+
     try:
         process = psutil.Process(file.pid)
         return bool(process.create_time() <= file.started + 1.0 and process.status() != psutil.STATUS_ZOMBIE)
