@@ -16,7 +16,7 @@ from runcast.core.events import TrainerCallback, TrainerControl, TrainerState
 from runcast.core.identity import checkpoint_folder, continuation, write_identity
 from runcast.core.init import check_report_to, init
 from runcast.core.layout import RunDirectory
-from runcast.core.options import FALSE, TRUE
+from runcast.core.options import FALSE, NOTHING, TRUE, reports_nothing
 from runcast.core.params import plain
 from runcast.core.random_name import random_name
 from runcast.core.records import Status
@@ -35,7 +35,6 @@ SUMMARY = frozenset(
         "total_flos",
     )
 )
-_OFF = ("", "none", "no", "off", "false")
 _STATE = "runcast"  # in the state file of transformers, where a name of a class would make it construct a new callback
 # The variables with which users of transformers ask a tracker for checkpoints, and what a plain "true" means there.
 _ASKED_FOR_BY = {
@@ -112,10 +111,7 @@ class ReportCallback(TrainerCallback):
     @property
     def is_on(self) -> bool:
         """Tell whether anything is to be reported at all."""
-        chosen = self._report_to
-        if isinstance(chosen, list | tuple | set | frozenset) and len(chosen) == 1:
-            (chosen,) = chosen
-        return self.run is not None or chosen is ... or (bool(chosen) and str(chosen).lower() not in _OFF)
+        return self.run is not None or not reports_nothing(self._report_to)
 
     def on_init_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Warn of everything arriving twice, where transformers reports by itself too."""
@@ -354,7 +350,7 @@ def which_checkpoints(option: str, word: str, plain_true: str) -> str | None:
         return "all" if word == "checkpoint" else word
     if word in TRUE:
         return plain_true
-    if word in _OFF or word in FALSE:
+    if word in NOTHING or word in FALSE:
         return None
     raise OptionError(f"{option}={word!r} is unknown. Valid values are: end, all, false.")
 

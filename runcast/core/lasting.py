@@ -4,11 +4,10 @@ from types import TracebackType
 from typing import Any
 
 from runcast.core.init import check_report_to, init
+from runcast.core.options import reports_nothing
 from runcast.core.records import Status
 from runcast.core.run import Run
 from runcast.core.status import Watch, status_of
-
-_OFF = ("", "none", "no", "off", "false")
 
 
 class LastingRun:
@@ -34,8 +33,7 @@ class LastingRun:
         self._resume = options.pop("resume", None)
         self._is_mine, self._is_held = run is None, False
         self._watch: Watch | None = None
-        off = report_to is not ... and (not report_to or str(report_to).lower() in _OFF)
-        if run is None and not off:
+        if run is None and not reports_nothing(report_to):
             check_report_to(report_to, options.get("offline"))
 
     @property

@@ -13,6 +13,7 @@ from runcast.core.layout import valid_id
 
 TRUE = ("1", "on", "yes", "true")
 FALSE = ("0", "off", "no", "false", "")
+NOTHING = ("", "none", "no", "off", "false")  # as a choice of trackers
 RESUMES = ("never", "allow", "must")
 FINISH_VARIABLE = "RUNCAST_FINISH_TIMEOUT_S"
 DELIVERIES = ("process", "thread", "later")
@@ -115,6 +116,13 @@ def seconds(name: str, default: float, environ: Mapping[str, str] = os.environ) 
         return float(text)
     except ValueError:
         raise OptionError(f"{name}={text!r} is not a number of seconds.") from None
+
+
+def reports_nothing(report_to: Any) -> bool:
+    """Tell whether a choice of trackers is none; `...`, which stands for the default, is not."""
+    if isinstance(report_to, list | tuple | set | frozenset) and len(report_to) == 1:
+        (report_to,) = report_to
+    return report_to is not ... and (not report_to or str(report_to).lower() in NOTHING)
 
 
 def _iterable(value: Any) -> Iterable[Any]:
