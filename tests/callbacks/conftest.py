@@ -1,4 +1,4 @@
-"""A training without torch, for callbacks that need none: events with values of one's own."""
+"""Trainings for callbacks: events with values of one's own, without torch, and a Trainer that reports."""
 
 from types import SimpleNamespace
 
@@ -46,3 +46,41 @@ class Stage:
 def stage():
     """Return the class."""
     return Stage
+
+
+@pytest.fixture
+def make(tmp_path, monkeypatch):
+    """Return a function that makes a Trainer that reports to the journal alone."""
+    import torch
+    from rich.console import Console
+    from torch import nn
+
+    from runcast.callbacks.progress import ProgressCallback
+    from runcast.callbacks.reporting import ReportCallback
+    from runcast.trainer.arguments import TrainingArguments
+    from runcast.trainer.trainer import Trainer
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RUNCAST_QUIET", "1")
+
+    def make(report=None, **settings):
+        data = [(torch.randn(4), torch.tensor(index % 2)) for index in range(32)]
+        settings = {
+            "report_to": "none",
+            "use_cpu": True,
+            "output_dir": str(tmp_path / "out"),
+            "save_strategy": "no",
+            "max_steps": 4,
+            "logging_steps": 2,
+        } | settings
+        report = report or ReportCallback("none", dir=str(tmp_path / "runs"))
+        trainer = Trainer(
+            nn.Linear(4, 2),
+            TrainingArguments(**settings),
+            data,
+            data,
+            callbacks=[report, ProgressCallback(Console(quiet=True))],
+        )
+        return trainer, report
+
+    return make

@@ -5,44 +5,20 @@ import shutil
 from pathlib import Path
 
 import pytest
-import torch
-from rich.console import Console
-from torch import nn
 
 import runcast
-from runcast.callbacks.progress import ProgressCallback
 from runcast.callbacks.reporting import ReportCallback
 from runcast.core.identity import read_identity, write_identity
 from runcast.core.journal import JournalReader
 from runcast.core.records import Params, Start
 from runcast.testing import MemoryTracker
-from runcast.trainer.arguments import TrainingArguments
 from runcast.trainer.checkpoint import verify
-from runcast.trainer.trainer import Trainer
 
 
 @pytest.fixture
-def make(tmp_path, monkeypatch):
-    """Return a function that makes a Trainer which saves at every second step."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("RUNCAST_QUIET", "1")
-
-    def make(report=None, **settings):
-        data = [(torch.randn(4), torch.tensor(index % 2)) for index in range(32)]
-        settings = {
-            "report_to": "none",
-            "use_cpu": True,
-            "output_dir": str(tmp_path / "out"),
-            "save_steps": 2,
-        } | settings
-        report = report or ReportCallback("none", dir=str(tmp_path / "runs"))
-        arguments = TrainingArguments(**{"save_strategy": "steps", "max_steps": 4, "logging_steps": 2} | settings)
-        trainer = Trainer(
-            nn.Linear(4, 2), arguments, data, data, callbacks=[report, ProgressCallback(Console(quiet=True))]
-        )
-        return trainer, report
-
-    return make
+def make(make):
+    """Let the Trainer save at every second step."""
+    return lambda report=None, **settings: make(report, **({"save_strategy": "steps", "save_steps": 2} | settings))
 
 
 def records(run, kind):

@@ -3,45 +3,9 @@
 import json
 
 import pytest
-from rich.console import Console
-from torch import nn
 
-from runcast.callbacks.progress import ProgressCallback
 from runcast.callbacks.reporting import ReportCallback, metric_name
 from runcast.core.init import init
-from runcast.trainer.arguments import TrainingArguments
-from runcast.trainer.trainer import Trainer
-
-
-@pytest.fixture
-def make(tmp_path, monkeypatch):
-    """Return a function that makes a Trainer that reports to the journal alone."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("RUNCAST_QUIET", "1")
-
-    def make(report=None, **settings):
-        import torch
-
-        data = [(torch.randn(4), torch.tensor(index % 2)) for index in range(32)]
-        settings = {
-            "report_to": "none",
-            "use_cpu": True,
-            "output_dir": str(tmp_path / "out"),
-            "save_strategy": "no",
-            "max_steps": 4,
-            "logging_steps": 2,
-        } | settings
-        report = report or ReportCallback("none", dir=str(tmp_path / "runs"))
-        trainer = Trainer(
-            nn.Linear(4, 2),
-            TrainingArguments(**settings),
-            data,
-            data,
-            callbacks=[report, ProgressCallback(Console(quiet=True))],
-        )
-        return trainer, report
-
-    return make
 
 
 def journal(run):
