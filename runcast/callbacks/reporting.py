@@ -54,6 +54,9 @@ class ReportCallback(TrainerCallback):
     run's folder is gone, or with `resume="never"`, it is a new run, with the param `resumed_from`. Each trial of a
     hyper-parameter search is a run of its own, and all of them are one group.
 
+    With `per_rank=True`, what a callback of another rank logs to `trainer.run` is kept under that rank's name; what
+    the trainer itself logs is of the whole job, and is there once.
+
     transformers has no event for an exception. One that nobody catches ends the run as "failed" (an interrupt:
     "killed") when the interpreter exits. One that the script catches is known only if it happens in a `with` block of
     this callback, or if something is reported while it is handled; else the run ends as "failed" without a traceback.
@@ -147,6 +150,8 @@ class ReportCallback(TrainerCallback):
     ) -> None:
         """Log the values at the optimizer step; those that a training has once go to the summary."""
         run = self._open(args)
+        if not state.is_world_process_zero:  # they are of the whole job; what is of one rank alone, it logs to the run
+            return
         values = dict(logs or {})
         summary = {key: values.pop(key) for key in SUMMARY & values.keys()}
         if summary:
@@ -163,7 +168,9 @@ class ReportCallback(TrainerCallback):
         self, args: Any, state: TrainerState, control: TrainerControl, metrics: Mapping[str, Any], **kwargs: Any
     ) -> None:
         """Log the metrics of a prediction."""
-        self._open(args).log(named(metrics), step=state.global_step)
+        run = self._open(args)
+        if state.is_world_process_zero:
+            run.log(named(metrics), step=state.global_step)
 
     def on_checkpoint_load(
         self, args: Any, state: TrainerState, control: TrainerControl, checkpoint: Path, **kwargs: Any

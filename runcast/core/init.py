@@ -8,9 +8,9 @@ import os
 import sys
 import time
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -18,17 +18,19 @@ from runcast.core.config import plain, plain_value, without_surrogates
 from runcast.core.console import say, warn
 from runcast.core.errors import OptionError
 from runcast.core.journal import Journal
-from runcast.core.layout import RunDirectory, RunFile, Session, TrackerChoice, process_began
+from runcast.core.layout import RunDirectory, RunFile, Session, TrackerChoice, make_private, process_began
 from runcast.core.options import Options, settle
 from runcast.core.params import flatten
 from runcast.core.random_name import random_name
-from runcast.core.ranks import rank
+from runcast.core.ranks import next_job_folder, rank, world_size
 from runcast.core.records import VERSION, Start, encode_line
 from runcast.core.redaction import redact, redact_text
 from runcast.core.run import Run
 from runcast.core.seal import is_own, seal_of
 from runcast.core.state import Carrier
 from runcast.core.status import status_of
+
+Made = TypeVar("Made")
 
 
 def init(
@@ -47,6 +49,7 @@ def init(
     strict: bool | None = None,
     delivery: str | None = None,
     setup: Mapping[str, Mapping[str, Any]] | None = None,
+    per_rank: bool | None = None,
 ) -> Run:
     """Start a run and cast it to every selected tracker; `log` may be called at once.
 
@@ -71,6 +74,8 @@ def init(
         delivery: "process" (the default): a child process per tracker. "thread": a thread per tracker in this process.
             "later": nothing until `runcast sync`.
         setup: For each tracker, what a user would pass to it by hand: {"wandb": {"entity": "team"}}.
+        per_rank: Whether the metrics of every rank of a job are kept: those of the first rank under their names, those
+            of rank 3 under "rank3/" and their names. Default: False, the other ranks log nothing.
 
     Raises:
         OptionError: An argument or variable is wrong.
@@ -83,11 +88,11 @@ def init(
     from runcast.delivery.start import open_carrier
 
     selection = select(report_to, offline=options.offline, setup=options.setup)
-    if rank() != 0:
-        file = _new_file(options, config)
-        return Run(file, RunDirectory(options.dir / file.id), None, None)
+    job = next_job_folder() if options.per_rank and world_size() > 1 else None
+    if (number := rank()) != 0:
+        return _open_beside(options, config, job, number)
     chosen = {n: _with_options(choice, options.setup.get(n, {})) for n, choice in selection.chosen.items()}
-    directory, file, journal = _open(options, config, chosen, selection.skipped)
+    directory, file, journal = _open(options, config, job, chosen, selection.skipped)
     journal.append(
         encode_line(Start(time=file.started, version=VERSION, session=file.session, host=file.host, pid=file.pid))
     )
@@ -112,29 +117,55 @@ def check_report_to(report_to: Any = ..., offline: bool | None = None) -> None:
     select(report_to, offline=offline)
 
 
+def _open_beside(options: Options, config: Any, job: str | None, number: int) -> Run:
+    """Make what another rank than the first holds: a run that writes nothing, or only its metrics."""
+    file = _new_file(options, config)
+    if job is None:
+        return Run(file, RunDirectory(options.dir / file.id), None, None)
+    from runcast.core.rank_run import RankRun, id_of_rank, is_id_of_rank
+
+    if options.id is None or is_id_of_rank(options.id):  # a run that is gone on with: the first rank knows which
+        file.id, folder = id_of_rank(job, number), Path(job)
+    else:
+        folder = Path(options.id, "ranks")
+    run: RankRun = _in_folder(options.dir, lambda root: RankRun(file, root / folder, number))
+    _look_after(run, watch=False)
+    return run
+
+
 def _open(
-    options: Options, config: Any, chosen: dict[str, TrackerChoice], skipped: dict[str, str]
+    options: Options, config: Any, job: str | None, chosen: dict[str, TrackerChoice], skipped: dict[str, str]
 ) -> tuple[RunDirectory, RunFile, Journal]:
     """Make or reopen the run's folder.
 
     One that cannot be written is replaced by a temporary one, and the user is told.
     """
+    return _in_folder(options.dir, lambda root: _open_in(options, root, config, job, chosen, skipped))
+
+
+def _in_folder(root: Path, work: Callable[[Path], Made]) -> Made:
+    """Make something in the folder of the runs; where that cannot be written, in a temporary one, and tell the user."""
     try:
-        return _open_in(options, options.dir, config, chosen, skipped)
+        return work(root)
     except OSError as error:
         import tempfile  # rarely needed, and start-up counts
 
         fallback = Path(tempfile.gettempdir()) / f"runcast-{os.getuid()}"
         warn(
-            f"the folder {options.dir} cannot be written ({error.strerror}). Training goes on, and the run is kept in "
+            f"the folder {root} cannot be written ({error.strerror}). Training goes on, and the run is kept in "
             f"{fallback}: "
             "move it from there, or choose another folder with dir= or RUNCAST_DIR."
         )
-        return _open_in(options, fallback, config, chosen, skipped)
+        return work(fallback)
 
 
 def _open_in(
-    options: Options, root: Path, config: Any, chosen: dict[str, TrackerChoice], skipped: dict[str, str]
+    options: Options,
+    root: Path,
+    config: Any,
+    job: str | None,
+    chosen: dict[str, TrackerChoice],
+    skipped: dict[str, str],
 ) -> tuple[RunDirectory, RunFile, Journal]:
     file = _new_file(options, config)
     directory = RunDirectory(root / file.id)
@@ -153,6 +184,9 @@ def _open_in(
     file.trackers, file.skipped = {**file.trackers, **chosen}, skipped
     file.seal = seal_of(file)
     directory.create()
+    if job is not None:
+        file.jobs[job] = _began()
+        make_private(directory.ranks)
     directory.save(file)
     return directory, file, Journal(directory.journal)
 
@@ -170,7 +204,8 @@ def _continue(old: RunFile, new: RunFile) -> RunFile:
     )
     new.config = new.config or old.config
     new.given = sorted({*old.given, *new.given})
-    if is_own(old):  # who began the run elsewhere does not choose what is imported here
+    if is_own(old):  # who began the run elsewhere does not choose what is imported, or moved, here
+        new.jobs = old.jobs
         new.trackers = {name: msgspec.structs.replace(choice, left=True) for name, choice in old.trackers.items()}
     return new
 
@@ -225,8 +260,11 @@ def _greet(run: Run, file: RunFile, options: Options) -> None:
         say(f"  without {name}: it {reason}" if not reason.startswith("switched") else f"  without {name}: {reason}")
 
 
-def _look_after(run: Run) -> None:
-    """Finish the run when the interpreter exits, as what it is; and keep forked children from doing so."""
+def _look_after(run: Run, *, watch: bool = True) -> None:
+    """Finish the run when the interpreter exits, as what it is; and keep forked children from doing so.
+
+    With *watch*, set its end right if that process turns out to have failed.
+    """
     reference, pid = weakref.ref(run), os.getpid()
 
     def at_exit(run: Run) -> None:  # it holds the run: one that a function has opened and left must be finished, too
@@ -234,7 +272,7 @@ def _look_after(run: Run) -> None:
         error = None if interactive else getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
         status, text = run.ending() if error is None and run.ending is not None else status_of(error)
         run.finish(status, error=text)
-        if status == "finished" and not interactive and os.getpid() == pid:
+        if watch and status == "finished" and not interactive and os.getpid() == pid:
             from runcast.delivery.afterwards import watch_exit
 
             watch_exit(run.dir)
@@ -247,6 +285,13 @@ def _look_after(run: Run) -> None:
     run.on_finish = lambda: atexit.unregister(at_exit)
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=after_fork)
+
+
+def _began() -> float:
+    """Return when this process began, in seconds since the epoch; the other ranks began at about the same time."""
+    import psutil  # rarely needed, and start-up counts
+
+    return float(psutil.Process().create_time())
 
 
 def _version() -> str:

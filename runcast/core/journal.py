@@ -5,6 +5,7 @@ Writing is one `write` to a file opened for appending: when it returns, the reco
 tolerates a last line that is cut and garbage in between, and counts them.
 """
 
+import fcntl
 import os
 import shlex
 import threading
@@ -20,6 +21,7 @@ from runcast.core.records import AnyRecord, decode
 
 BACKLOG_BYTES = 64 * 2**20
 RETRY_S = 1.0
+HOLD_TRIES, HOLD_WAIT_S = 20, 0.001
 _END = b"\n"
 CHUNK_BYTES = 4 * 2**20
 
@@ -51,6 +53,7 @@ class Journal:
         try:
             written = os.write(self._fd, line)
         except OSError as error:
+            self._is_torn = True  # another process may have met the same full disk in the middle of a line
             self._keep(line, error)
             return
         if written != len(line):
@@ -110,6 +113,16 @@ class Journal:
                 self._drain()
         return not self._backlog
 
+    def hold(self) -> None:
+        """Show others that this process may write (`is_held`), until it closes the file or dies."""
+        for _ in range(HOLD_TRIES):  # somebody may be looking just now
+            try:
+                fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                time.sleep(HOLD_WAIT_S)
+            else:
+                break
+
     def size(self) -> int:
         """Return the length of the file in bytes."""
         return os.fstat(self._fd).st_size
@@ -137,6 +150,18 @@ class Journal:
         except OSError:
             return None
         return path
+
+
+def is_held(path: Path) -> bool:
+    """Tell whether another process holds this journal; False where the file system knows no locks."""
+    with open(path, "rb") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+    return False
 
 
 class JournalReader:
@@ -170,6 +195,16 @@ class JournalReader:
         with open(self.path, "rb") as file:
             file.seek(self.offset)
             return any(not line.endswith(b"\n") for line in file)
+
+    def rest(self) -> list[AnyRecord]:
+        """Return the record, if it is one, that stands at the end without its newline, as on a disk that is full."""
+        with open(self.path, "rb") as file:
+            file.seek(self.offset)
+            line = file.read(CHUNK_BYTES)
+        try:
+            return [] if b"\n" in line else [decode(line)]
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return []
 
     def skip(self) -> None:
         """Give up a last line that was cut off, and count it."""

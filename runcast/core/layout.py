@@ -2,12 +2,15 @@
 
 runs/<run id>/run.json              identity, redacted config, versions, which trackers and why
 runs/<run id>/journal.jsonl         every record, in order
+runs/<run id>/ranks/                what other ranks of the job logged, before it is copied into the journal
 runs/<run id>/media|artifacts/      files that records refer to
 runs/<run id>/trackers/<name>/      state of the delivery, its log, and that tracker's own local files
 """
 
+import itertools
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +51,8 @@ class RunFile(msgspec.Struct, kw_only=True):
     """Is the content of run.json.
 
     `pid_began` tells the training process from a later one of the same number, whatever was done to the clock since.
+    `jobs` maps the name of each folder beside the run's in which other ranks leave what they log to the moment before
+    which none of them can have begun.
     """
 
     version: int = VERSION
@@ -72,6 +77,7 @@ class RunFile(msgspec.Struct, kw_only=True):
     skipped: dict[str, str] = {}
     config: dict[str, Any] = {}
     sessions: list[Session] = []
+    jobs: dict[str, float] = {}
     seal: str = ""
 
 
@@ -82,6 +88,7 @@ class RunDirectory:
         self.path = path
         self.journal = path / "journal.jsonl"
         self.run_json = path / "run.json"
+        self.ranks = path / "ranks"
 
     def tracker(self, name: str) -> Path:
         """Return the folder of one tracker, which may not exist yet."""
@@ -97,8 +104,9 @@ class RunDirectory:
         Raises:
             JournalError: There is no such file, it is damaged, it is of a newer version, or it leads out of the folder.
         """
-        for path in (self.run_json, self.journal, self.path / "trackers"):
-            if path.is_symlink() or (path.exists() and not (path.is_file() or path == self.path / "trackers")):
+        folders = (self.path / "trackers", self.ranks)
+        for path in (self.run_json, self.journal, *folders):
+            if path.is_symlink() or (path.exists() and not (path.is_file() or path in folders)):
                 raise JournalError(f"{path} is not a file of its own, so this is no run that runcast made.")
         try:
             run = msgspec.json.decode(self.run_json.read_bytes(), type=RunFile)
@@ -116,7 +124,7 @@ class RunDirectory:
                 f"{self.run_json} is of version {run.version}, this runcast reads up to {VERSION}. Upgrade it: pip "
                 "install -U runcast"
             )
-        if not valid_id(run.id) or not all(map(valid_tracker, run.trackers)):
+        if not valid_id(run.id) or not all(map(valid_tracker, run.trackers)) or not all(map(valid_job, run.jobs)):
             raise JournalError(f"{self.run_json} was not written by runcast: its names lead out of the run's folder.")
         if any(self.tracker(name).is_symlink() for name in run.trackers):
             raise JournalError(f"A folder in {self.path / 'trackers'} is a link, so this is no run that runcast made.")
@@ -197,6 +205,18 @@ def _name(run: RunDirectory) -> str | None:
 def valid_tracker(name: str) -> bool:
     """Tell whether a text can name a tracker: it names a folder, too."""
     return re.fullmatch(r"\w[\w.-]{0,63}", name) is not None
+
+
+def valid_job(name: str) -> bool:
+    """Tell whether a text can name the folder of a job's ranks."""
+    return re.fullmatch(r"\.job-[0-9a-f]{16}", name) is not None
+
+
+def rank_journals(folder: Path, rank: str | int) -> Iterator[Path]:
+    """Yield the paths that the journals of one rank may have, as a job may have several processes of one rank."""
+    yield folder / f"{rank}.jsonl"
+    for number in itertools.count(2):
+        yield folder / f"{rank}-{number}.jsonl"
 
 
 def stray_link(folder: Path, root: Path) -> Path | None:

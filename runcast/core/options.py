@@ -39,6 +39,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     notes: str | None
     offline: bool | None
     strict: bool
+    per_rank: bool
     delivery: str
     setup: Mapping[str, Mapping[str, Any]]
     given: frozenset[str]
@@ -86,6 +87,7 @@ def settle(arguments: Mapping[str, Any], environ: Mapping[str, str] = os.environ
         notes=_text(chosen.get("notes")),
         offline=_flag("offline", chosen.get("offline")),
         strict=bool(_flag("strict", chosen.get("strict"))),
+        per_rank=bool(_flag("per_rank", chosen.get("per_rank"))),
         delivery=_one_of("delivery", chosen.get("delivery", "process"), DELIVERIES),
         setup=setup,
         given=given,
@@ -103,6 +105,7 @@ _VARIABLES = {
     "notes": "RUNCAST_NOTES",
     "offline": "RUNCAST_OFFLINE",
     "strict": "RUNCAST_STRICT",
+    "per_rank": "RUNCAST_PER_RANK",
     "delivery": "RUNCAST_DELIVERY",
 }
 

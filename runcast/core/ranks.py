@@ -1,5 +1,7 @@
-"""Which of a job's processes this is, read when it is asked, never at import."""
+"""Which of a job's processes this is, and which job, read when it is asked, never at import."""
 
+import hashlib
+import itertools
 import os
 import sys
 
@@ -7,6 +9,14 @@ import sys
 # that set only a local rank.
 RANK_VARIABLES = ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "JSM_NAMESPACE_RANK")
 SIZE_VARIABLES = ("WORLD_SIZE", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "JSM_NAMESPACE_SIZE")
+# What all ranks of a job have alike, and another job hardly ever: torchrun and most launchers; SLURM; PMIx, Open MPI;
+# LSF; PBS; Kubernetes' training operators set those of torchrun.
+JOB_VARIABLES = (
+    *("TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT", "MASTER_ADDR", "MASTER_PORT"),
+    *("SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_RESTART_COUNT", "PMIX_NAMESPACE", "OMPI_MCA_ess_base_jobid"),
+    *("LSB_JOBID", "PBS_JOBID"),
+)
+_RUNS = itertools.count(1)  # of this process: its first run belongs to the first of every other rank
 
 
 def rank() -> int:
@@ -23,6 +33,16 @@ def world_size() -> int:
     if distributed is not None and distributed.is_available() and distributed.is_initialized():
         return int(distributed.get_world_size())
     return _first_number(SIZE_VARIABLES, 1)
+
+
+def next_job_folder() -> str:
+    """Name the folder in which the ranks of this job meet, without a word between them.
+
+    Each call names another one: every rank opens its first run, then its second.
+    """
+    named = [f"{name}={os.environ.get(name, '')}" for name in JOB_VARIABLES]
+    text = "\n".join([*named, str(world_size()), str(next(_RUNS))])
+    return f".job-{hashlib.sha256(text.encode('utf-8', 'surrogateescape')).hexdigest()[:16]}"
 
 
 def _first_number(variables: tuple[str, ...], default: int) -> int:

@@ -56,6 +56,16 @@ class Metrics(Record, frozen=True, tag="metrics"):
     by: str | None = None
 
 
+class RankMetrics(Metrics, frozen=True, tag="rank", kw_only=True):
+    """Holds numbers that another rank of the job logged, under that rank's prefix.
+
+    `source` names the file in the run's folder `ranks` that they were copied from, `end` the offset behind them there.
+    """
+
+    source: str
+    end: int
+
+
 class Params(Record, frozen=True, tag="params"):
     """Holds configured values, flat: nested keys are joined with '/'."""
 
@@ -107,7 +117,7 @@ class Finish(Record, frozen=True, tag="finish"):
     error: str | None = None
 
 
-AnyRecord: TypeAlias = Start | Metrics | Params | Summary | Tags | Media | Artifact | Dropped | Finish
+AnyRecord: TypeAlias = Start | Metrics | RankMetrics | Params | Summary | Tags | Media | Artifact | Dropped | Finish
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(AnyRecord)

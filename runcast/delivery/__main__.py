@@ -35,6 +35,7 @@ from runcast.delivery.liveness import end_run, is_training, is_visible
 from runcast.delivery.lock import EXIT_BUSY, exclusive
 from runcast.delivery.loop import Delivery
 from runcast.delivery.priority import set_group_niceness, step_back
+from runcast.delivery.ranks import RankFiles, has_ranks
 from runcast.delivery.tracked import tracked_run
 from runcast.delivery.trust import Orders
 from runcast.delivery.watchdog import start_watchdog
@@ -104,6 +105,7 @@ def main() -> int:
             follow=bool(arguments.training),
             patience_s=seconds("RUNCAST_LINGER_S", LINGER_S),
             when_over=_hurry,
+            ranks=RankFiles(directory, file) if arguments.training and has_ranks(directory) else None,
         )
         delivery.state.pid, delivery.state.version = os.getpid(), choice.version
         gc.set_threshold(100_000, 50, 100)  # batches of small objects: the default costs MLflow a third of its time

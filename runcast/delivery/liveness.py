@@ -12,7 +12,7 @@ from runcast.core.journal import Journal
 from runcast.core.layout import RunDirectory, RunFile, process_began
 from runcast.core.records import Finish, Start, Status, decode, encode
 
-TAIL_BYTES = 256 * 1024  # the end of a run is in its journal's last records; only a meter may write behind it
+TAIL_BYTES = 256 * 1024  # the end of a run is in its last records; only a meter or another rank may write behind it
 
 RunStatus: TypeAlias = Status | Literal["running", "unknown"]
 
@@ -55,6 +55,12 @@ def run_status(directory: RunDirectory, file: RunFile) -> RunStatus:
 
 def last_status(directory: RunDirectory) -> Status | None:
     """Return the status with which the journal ends, or None if its last session has no end."""
+    end = last_end(directory)
+    return None if end is None else end.status
+
+
+def last_end(directory: RunDirectory) -> Finish | None:
+    """Return the record with which the journal ends, or None if its last session has no end."""
     try:
         with open(directory.journal, "rb") as journal:
             journal.seek(max(0, os.fstat(journal.fileno()).st_size - TAIL_BYTES))
@@ -67,7 +73,7 @@ def last_status(directory: RunDirectory) -> Status | None:
         except (msgspec.DecodeError, UnicodeDecodeError):
             continue
         if isinstance(record, Finish):
-            return record.status
+            return record
         if isinstance(record, Start):
             return None
     return None

@@ -36,6 +36,7 @@ from runcast.delivery.attempts import Attempts, GaveUp
 from runcast.delivery.liveness import last_status
 from runcast.delivery.lock import is_held
 from runcast.delivery.naming import ServiceNames
+from runcast.delivery.ranks import RankFiles
 from runcast.delivery.recovery import journal_points
 from runcast.delivery.sending import BATCH_POINTS, PointSender
 from runcast.integrations.contract import ArtifactFile, MediaFile, Reading, TrackedRun, Tracker
@@ -45,6 +46,7 @@ SAID = frozenset(("error", "traceback", "url"))  # by an SDK, which may repeat w
 LIVES = 3  # how often a run is begun anew that somebody keeps deleting
 METERS_S = 60.0  # how long a finished run waits at most for the last measurements of its meters
 IDENTITIES = ("id", "key", "run_id", "task")  # of the service's own: another one is a new, empty run
+RANKS_S = 10.0  # how long for other ranks of the job that log nothing, and have not ended either
 METER_RESTART_S = 10.0  # how long for one that has no process: it may be about to get one
 
 log = logging.getLogger("runcast.delivery")
@@ -63,6 +65,7 @@ class Delivery:
         follow: Whether to wait for more records while the training lives.
         patience_s: How long to go on with failing attempts once the run is over.
         when_over: Called once when the run has ended, before the tracker is closed.
+        ranks: What other ranks of the job log, if they do.
     """
 
     def __init__(
@@ -77,9 +80,11 @@ class Delivery:
         follow: bool = True,
         patience_s: float = 120.0,
         when_over: Callable[[], None] = lambda: None,
+        ranks: RankFiles | None = None,
     ) -> None:
         self.directory, self.name, self.tracker, self.tracked = directory, name, tracker, tracked
         self.alive, self.wait, self.follow, self.when_over = alive, wait, follow, when_over
+        self.ranks = ranks
         self.folder = directory.tracker(name)
         self.state = load_state(self.folder) or DeliveryState()
         self.reader = JournalReader(directory.journal, self.state.cursor)
@@ -148,6 +153,8 @@ class Delivery:
     def _follow(self) -> bool:
         """Deliver what comes; return whether the run has ended."""
         while True:
+            if self.ranks is not None:
+                self.ranks.gather()
             moved = self._deliver_available()
             self._measure(final=False)
             if self.state.ending is None and not self.alive():
@@ -169,6 +176,8 @@ class Delivery:
             self._measure(final=True)
         elif self.follow:
             self._wait_for_meters()
+        if self.ranks is not None:
+            self._wait_for_ranks(self.ranks)
         self._deliver_available()
         status, error = self.state.ending, self.state.ending_error
         assert status is not None
@@ -336,6 +345,15 @@ class Delivery:
         while meters and (waited_s := time.monotonic() - since) < METERS_S:
             meters = [folder for folder in meters if _still_measures(folder, waited_s)]
             self.wait(POLL_S)
+
+    def _wait_for_ranks(self, ranks: RankFiles) -> None:
+        """Let the other ranks of the job end first; one that is silent for a while is not waited for."""
+        since = time.monotonic()
+        while ranks.are_written() and time.monotonic() - since < RANKS_S:
+            if ranks.gather():
+                since = time.monotonic()
+            self.wait(POLL_S)
+        ranks.gather()
 
     # State
 

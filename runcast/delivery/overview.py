@@ -11,6 +11,7 @@ from runcast.core.layout import RunDirectory, RunFile
 from runcast.core.records import Metrics
 from runcast.core.state import DeliveryState, Phase, load_state
 from runcast.delivery.liveness import RunStatus, run_status
+from runcast.delivery.ranks import gather_ranks
 from runcast.integrations.table import TABLE
 
 
@@ -58,12 +59,13 @@ class RunOverview(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def overview(directory: RunDirectory) -> RunOverview:
-    """Look at a run; nothing is written, no tracker is asked.
+    """Look at a run; no tracker is asked, and nothing written but what other ranks have logged, to the journal.
 
     Raises:
         JournalError: The folder is no run, or is damaged.
     """
     file = directory.load()
+    gather_ranks(directory, file)
     trackers = [_tracker(directory, file, name) for name in file.trackers]
     counted = [t.delivered + t.waiting for t in trackers if not (t.measures or t.left)]
     return RunOverview(

@@ -13,6 +13,7 @@ from runcast.delivery.liveness import end_run, is_training, last_status
 from runcast.delivery.lock import exclusive, is_held
 from runcast.delivery.once import Outcome, Progress, Result, deliver, outcome
 from runcast.delivery.overview import shown, waiting_points
+from runcast.delivery.ranks import gather_ranks
 from runcast.delivery.trust import Decide, orders_for
 
 
@@ -48,6 +49,7 @@ def sync(
         OptionError: A tracker has no part in the run.
     """
     file = directory.load()
+    gather_ranks(directory, file)
     chosen = [name for name, c in file.trackers.items() if not c.left] if names is None else list(names)
     for name in chosen:
         if name not in file.trackers:
@@ -97,6 +99,7 @@ def replay(
         TrackerUnavailableError: It cannot be used here, or cannot take this run.
     """
     file = directory.load()
+    gather_ranks(directory, file)
     own = trust or is_own(file)
     wary = _wary_of(directory, file, decide, None, own=own)
     if name in wary:

@@ -15,6 +15,7 @@ from runcast.core.layout import RunDirectory, RunFile, TrackerChoice
 from runcast.core.state import DeliveryState, load_state, save_state
 from runcast.delivery.lock import exclusive
 from runcast.delivery.loop import Delivery
+from runcast.delivery.ranks import RankFiles, has_ranks
 from runcast.delivery.tracked import tracked_run
 from runcast.integrations.contract import Tracker
 from runcast.integrations.loading import load_tracker
@@ -41,6 +42,7 @@ class TrackerThread(threading.Thread):
             else TrackerChoice(tracker="", online=False, reason="given as an object")
         )
         self.tracked = tracked_run(directory, file, name, choice, options)
+        self.ranks = RankFiles(directory, file) if has_ranks(directory) else None
         self.news, self.ended, self.told = threading.Event(), threading.Event(), False
 
     def run(self) -> None:
@@ -66,6 +68,7 @@ class TrackerThread(threading.Thread):
                 self.tracked,
                 alive=lambda: not self.ended.is_set(),
                 wait=self._wait,
+                ranks=self.ranks,
             ).run()
 
     def _wait(self, timeout_s: float) -> None:

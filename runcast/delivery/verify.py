@@ -20,6 +20,7 @@ from runcast.delivery.comparison import LEFT, Verdict
 from runcast.delivery.once import start_with
 from runcast.delivery.overview import open_command, place, shown, waiting_points
 from runcast.delivery.process import delivery_command
+from runcast.delivery.ranks import gather_ranks
 from runcast.delivery.trust import Decide, Orders, orders_for
 
 READ_S = 300.0
@@ -46,6 +47,7 @@ def verify(
         classes: The user's own tracker classes, as "module:Class" by name.
     """
     file = directory.load()
+    gather_ranks(directory, file)
     own = trust or is_own(file)
     verdicts: dict[str, Verdict] = {}
     readers: dict[str, _Reader] = {}

@@ -33,6 +33,7 @@ def test_the_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("notes", "a", "RUNCAST_NOTES", "b", ("a", "b")),
         ("offline", False, "RUNCAST_OFFLINE", "1", (False, True)),
         ("strict", False, "RUNCAST_STRICT", "yes", (False, True)),
+        ("per_rank", False, "RUNCAST_PER_RANK", "1", (False, True)),
         ("delivery", "later", "RUNCAST_DELIVERY", "thread", ("later", "thread")),
     ],
 )

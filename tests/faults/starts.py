@@ -31,6 +31,8 @@ def trials() -> list[Trial]:
         make_trial("resumed with another learning rate", "an older checkpoint", SDKS, functools.partial(resume, SDKS)),
         make_trial("torchrun, 4 ranks", "2 simulated nodes", FILE, functools.partial(ranks, FILE)),
         make_trial("torchrun, 4 ranks", "2 simulated nodes", SDKS, functools.partial(ranks, SDKS)),
+        make_trial("torchrun, 4 ranks, per_rank", "2 simulated nodes", FILE, functools.partial(every_rank, FILE)),
+        make_trial("torchrun, 4 ranks, per_rank", "2 simulated nodes", SDKS, functools.partial(every_rank, SDKS)),
         make_trial("strict=True", "a tracker raises at setup", FILE, strict),
         make_trial("is synced while it trains", "mid-run", FILE, sync_meanwhile),
     ]
@@ -91,20 +93,20 @@ def _sessions(folder: Path, report_to: Any) -> tuple[scene.Trained, scene.Traine
     return first, second
 
 
-def ranks(names: tuple[str, ...], trial: Trial, folder: Path) -> Cell:
+def ranks(names: tuple[str, ...], trial: Trial, folder: Path, *, per_rank: bool = False) -> Cell:
     """Start four ranks on two nodes: there is one run, and each of its points is there once."""
     without = folder / "without"
     without.mkdir()
     try:
-        _, base = _torchrun(without, "none")
-        codes, results = _torchrun(folder, list(names))
+        _, base = _torchrun(without, "none", per_rank=False)
+        codes, results = _torchrun(folder, list(names), per_rank=per_rank)
         problems = [] if codes == [0, 0] else [f"exit codes {codes}: {(folder / 'output.txt').read_text()[-600:]}"]
         if [result["weights"] for result in results] != [result["weights"] for result in base]:
             problems.append("other weights")
         runs = list_runs(folder / "runs")
         if len(runs) != 1:
             problems.append(f"{len(runs)} runs instead of one")
-        wrong, lost, twice = look(runs[0], folder, names, results[0]["points"], "finished")
+        wrong, lost, twice = look(runs[0], folder, names, _of_all(results if per_rank else results[:1]), "finished")
         exit_s = max(result["left"] - result["done"] for result in results)
         if exit_s > scene.FINISH_S + scene.SLACK_S:
             problems.append(f"leaving took {exit_s:.1f} s")
@@ -113,8 +115,21 @@ def ranks(names: tuple[str, ...], trial: Trial, folder: Path) -> Cell:
     return _fill(trial, problems, wrong, lost, twice, exit_s)
 
 
-def _torchrun(folder: Path, report_to: Any) -> tuple[list[int], list[dict[str, Any]]]:
-    (folder / "plan.json").write_text(json.dumps({"init": {"report_to": report_to}}))
+def every_rank(names: tuple[str, ...], trial: Trial, folder: Path) -> Cell:
+    """Start four ranks on two nodes that are all kept: each point of each rank is in the one run once."""
+    return ranks(names, trial, folder, per_rank=True)
+
+
+def _of_all(results: list[dict[str, Any]]) -> list[tuple[str, float, int]]:
+    return [
+        (f"rank{rank}/{key}" if rank else key, value, step)
+        for rank, result in enumerate(results)
+        for key, value, step in result["points"]
+    ]
+
+
+def _torchrun(folder: Path, report_to: Any, *, per_rank: bool) -> tuple[list[int], list[dict[str, Any]]]:
+    (folder / "plan.json").write_text(json.dumps({"init": {"report_to": report_to, "per_rank": per_rank}}))
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         port = server.getsockname()[1]

@@ -26,10 +26,11 @@ def main() -> None:
     with runcast.init(config={"lr": 0.1}, **plan["init"]) as run:
         for step in range(STEPS):
             gradient = weight + torch.randn(16, generator=generator)
+            own = float(gradient.norm())
             dist.all_reduce(gradient)
             weight -= 0.1 * gradient / dist.get_world_size()
-            points.append(("loss", float(weight.norm()), step))
-            run.log({"loss": float(weight.norm())}, step=step)
+            points += [("loss", float(weight.norm()), step), ("own", own, step)]
+            run.log({"loss": float(weight.norm()), "own": own}, step=step)
         done = time.monotonic()
     rank = dist.get_rank()
     dist.barrier()

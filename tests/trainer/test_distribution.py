@@ -9,6 +9,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from runcast.core.layout import list_runs
+from runcast.delivery.contents import contents
+from runcast.delivery.overview import overview
+
 SCRIPT = """
 import json, os, resource, sys
 import torch
@@ -61,8 +65,11 @@ def run(mode, folder):
         learning_rate=0.01 if sharded else 0.1, optim="adamw_torch_fused" if sharded else "sgd", fsdp=sharded,
         logging_steps=2, save_strategy="steps", save_steps=3, use_cpu=True, disable_tqdm=True, report_to="none", eval_strategy="epoch",
     )
-    report = ReportCallback("none", dir=folder + "/runs")
-    callbacks = [report, Interrupt] if mode == "interrupt" else [report]
+    report = ReportCallback("none", dir=folder + "/runs", per_rank=True)
+    class Own(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            report.run.log({"own": state.global_step + rank / 2}, step=state.global_step)
+    callbacks = [report, Own(), Interrupt] if mode == "interrupt" else [report, Own()]
     trainer = Trainer(DeepNet() if sharded else Net(), args, Data(48), Data(13), compute_metrics=metrics, callbacks=callbacks)
     try:
         trainer.train(resume_from_checkpoint="last" if mode == "resume" else None)
@@ -104,6 +111,13 @@ def train(folder, processes, modes, *more):
     return lambda mode: [json.loads(path.read_text()) for path in sorted(folder.glob(f"*/{mode}-*.json"))]
 
 
+def only_run(folder):
+    """Return the curves of the one run that a training left."""
+    (directory,) = list_runs(folder / "runs")
+    overview(directory)
+    return contents(directory).curves
+
+
 def numbers(count):
     """Return what the script trains on."""
     return torch.randn(count, 4, generator=torch.Generator().manual_seed(1))
@@ -118,11 +132,16 @@ def test_two_ranks_have_the_same_weights_metrics_and_one_run(tmp_path):
     assert first == second
     assert first["count"] == 13
     assert first["labels"] == (numbers(13).sum(1) > 0).long().tolist()
-    assert len(list((tmp_path / "whole" / "runs").iterdir())) == 1
+    curves = only_run(tmp_path / "whole")
+    steps = range(1, 7)
+    assert curves["own"] == [(step, float(step)) for step in steps]
+    assert curves["rank1/own"] == [(step, step + 0.5) for step in steps]
+    assert not [name for name in curves if name.startswith("rank1/") and name != "rank1/own"]
 
     assert (tmp_path / "parts" / "checkpoint-3" / "rank-1.pt").exists()
     assert [rank["weights"] for rank in ended("resume")] == [first["weights"]] * 2
     assert ended("resume")[0]["losses"] == first["losses"]
+    assert sorted(only_run(tmp_path / "parts")["rank1/own"]) == curves["rank1/own"]  # one run of two sessions
 
     with pytest.raises(AssertionError, match="was written by 2 processes"):
         train(tmp_path, 3, "resume")

@@ -1,0 +1,201 @@
+"""Copies what other ranks of the job logged into the journal, each record once.
+
+Every rank writes to a file of its own (`core/rank_run.py`), which lies in the run's folder `ranks`, or in a folder
+beside the run's that the job's ranks find without a word between them; from there it is taken over. Whichever delivery
+comes by copies what is new, under a lock. Each copied record says which file it came from and where in it it ended,
+so that after the death of whoever copied, the journal itself tells how far that was.
+"""
+
+import contextlib
+import logging
+import os
+import re
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from runcast.core.journal import JournalReader, is_held
+from runcast.core.layout import RunDirectory, RunFile, rank_journals, write_atomically
+from runcast.core.records import Metrics, RankMetrics, Start, decode, encode
+from runcast.core.seal import is_own
+from runcast.delivery.liveness import is_visible, last_end
+from runcast.delivery.lock import exclusive
+
+# Of one write, and so of what stands behind the end of a run, which is looked for in the journal's last 256 KiB.
+CHUNK_BYTES = 32 * 1024
+CLOCKS_S = 60.0  # by how much the clocks of two machines may differ, or the starts of two ranks
+
+_NAME = re.compile(r"(\d{1,9})(-\d{1,9})?\.jsonl")
+_IN_THIS_PROCESS = threading.Lock()  # the lock of a file is that of a process, and deliveries may be its threads
+
+log = logging.getLogger("runcast.delivery")
+
+
+class _Progress(msgspec.Struct):
+    """Says how far each file was copied, as far as it was known when the journal was `seen` up to an offset."""
+
+    seen: int = 0
+    ends: dict[str, int] = {}
+
+
+def gather_ranks(directory: RunDirectory, file: RunFile) -> None:
+    """Copy what other ranks logged, if that is due here: beside the training, or once it is over.
+
+    Two machines that append to one journal would lose lines.
+    """
+    if has_ranks(directory) and (is_visible(file) or last_end(directory) is not None):
+        RankFiles(directory, file).gather()
+
+
+def has_ranks(directory: RunDirectory) -> bool:
+    """Tell whether other ranks log for a run, or did in an earlier session."""
+    return directory.ranks.is_dir()
+
+
+class RankFiles:
+    """Are the files of the other ranks of a run's job.
+
+    Args:
+        directory: The run's folder.
+        file: Its run.json. Only for a run that this user began is anything moved from beside its folder.
+    """
+
+    def __init__(self, directory: RunDirectory, file: RunFile) -> None:
+        self._directory = directory
+        self._folder = directory.ranks
+        root = directory.path.parent
+        self._inboxes = {root / name: began for name, began in file.jobs.items()} if is_own(file) else {}
+        self._seen: dict[Path, tuple[int, bool]] = {}
+
+    def gather(self) -> bool:
+        """Copy what is new; return whether there was any. A full disk or a lost folder is for the next time."""
+        try:
+            there = {path: (path.stat().st_size, is_held(path)) for path in self._files()}
+            if there == self._seen:
+                return False
+            moved = self._gather()
+            if moved is not None:
+                self._seen = there
+            return bool(moved)
+        except OSError as error:
+            log.warning("what other ranks logged could not be copied now: %s", error)
+            return False
+
+    def are_written(self) -> bool:
+        """Tell whether a rank may still log."""
+        with contextlib.suppress(OSError):
+            return any(is_held(path) for path in self._files())
+        return False
+
+    def _gather(self) -> bool | None:
+        with _IN_THIS_PROCESS, exclusive(self._folder) as mine:
+            if not mine:
+                return None
+            self._take_over()
+            progress = self._progress()
+            moved = False
+            for path in _journals_in(self._folder):
+                moved = self._copy(path, progress) or moved
+            write_atomically(self._folder / "progress.json", msgspec.json.encode(progress))
+            return moved
+
+    # The files
+
+    def _files(self) -> list[Path]:
+        return [path for folder in (self._folder, *self._inboxes) for path in _journals_in(folder)]
+
+    def _take_over(self) -> None:
+        """Move the files of this job into the run's folder; their writers do not notice."""
+        for folder, began in self._inboxes.items():
+            for path in _journals_in(folder):
+                if _began(path) > began - CLOCKS_S:
+                    os.rename(path, next(new for new in rank_journals(self._folder, _rank(path)) if not new.exists()))
+            with contextlib.suppress(OSError):  # there are more, or it is gone already
+                folder.rmdir()
+
+    # The records
+
+    def _progress(self) -> _Progress:
+        """Read how far each file was copied, and look in the journal whether it was further."""
+        try:
+            progress = msgspec.json.decode((self._folder / "progress.json").read_bytes(), type=_Progress)
+        except (OSError, msgspec.DecodeError):
+            progress = _Progress()
+        reader = JournalReader(self._directory.journal, progress.seen)
+        for record in (*reader, *reader.rest()):
+            if isinstance(record, RankMetrics):
+                progress.ends[record.source] = max(record.end, progress.ends.get(record.source, 0))
+        progress.seen = reader.offset
+        return progress
+
+    def _copy(self, path: Path, progress: _Progress) -> bool:
+        is_over = not is_held(path)
+        moved = False
+        for lines, end in _new_lines(path, progress.ends.get(path.name, 0), is_over=is_over):
+            if lines and not self._append(lines):
+                break
+            progress.ends[path.name] = end
+            moved = moved or bool(lines)
+        return moved
+
+    def _append(self, lines: list[bytes]) -> bool:
+        """Write lines to the journal, and behind its end, if it has one, that end again: it is looked for there."""
+        end = last_end(self._directory)
+        data = b"\n".join([b"", *lines, *([encode(end)] if end else []), b""])  # first a newline: see Delivery._measure
+        with open(self._directory.journal, "ab", buffering=0) as journal:
+            return journal.write(data) == len(data)
+
+
+def _journals_in(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    found = [path for path in folder.iterdir() if _NAME.fullmatch(path.name)]
+    return sorted(path for path in found if path.is_file() and not path.is_symlink())
+
+
+def _began(path: Path) -> float:
+    """Return when a rank began; a job of the same name, whose first rank never came, may have left a file, too."""
+    for record, _ in JournalReader(path).read(4096):
+        return record.time if isinstance(record, Start) else 0.0
+    return 0.0
+
+
+def _rank(path: Path) -> str:
+    return path.stem.partition("-")[0]
+
+
+def _new_lines(path: Path, offset: int, *, is_over: bool) -> Iterator[tuple[list[bytes], int]]:
+    """Yield a file's complete lines from an offset on, as the journal gets them, some at a time with the offset behind.
+
+    Of a file that nobody writes any more, the rest that is no line, too.
+    """
+    rank = _rank(path)
+    with open(path, "rb") as file:
+        file.seek(offset)
+        rest = b""
+        while chunk := file.read(CHUNK_BYTES):
+            whole, newline, rest = (rest + chunk).rpartition(b"\n")
+            lines = []
+            for line in whole.split(b"\n") if newline else ():
+                offset += len(line) + 1
+                lines.append(_line(line, rank, path.name, offset))
+            if newline:
+                yield [line for line in lines if line], offset
+        if rest and is_over:
+            yield [rest], offset + len(rest)
+
+
+def _line(line: bytes, rank: str, source: str, end: int) -> bytes:
+    """Write a rank's line as the journal gets it; what is no record, as it is, so that it is counted there."""
+    if not line or line.isspace():
+        return b""
+    try:
+        record = decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return line
+    if type(record) is not Metrics or record.by is not None:
+        return b""
+    values = {f"rank{rank}/{key}": value for key, value in record.values.items()}
+    return encode(RankMetrics(time=record.time, step=record.step, values=values, source=source, end=end))
