@@ -5,11 +5,12 @@ import fcntl
 import os
 import select
 import struct
+import time
 
 _GET_INFO = 0xC040FF0B  # PIDFD_GET_INFO, from linux/pidfd.h: _IOWR(0xFF, 11, struct pidfd_info), which has 64 bytes
 _EXIT = 1 << 3  # PIDFD_INFO_EXIT
 _INFO = struct.Struct("=QQ11Ii")  # mask, cgroup, eleven ids, the status as of waitpid
-GONE_S = 1.0
+GONE_S, PAUSE_S = 5.0, 0.01
 
 
 def open_self() -> int | None:
@@ -23,11 +24,15 @@ def ended_by(descriptor: int | None) -> int | None:
     """Return the number of the signal that ended a process; None if it lives, none did, or nobody knows."""
     if descriptor is None:
         return None
+    deadline = time.monotonic() + GONE_S
     with contextlib.suppress(OSError):
-        if select.select([descriptor], [], [], GONE_S)[0]:
+        while select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))[0]:
             answer = bytearray(_INFO.pack(_EXIT, *[0] * 13))
             fcntl.ioctl(descriptor, _GET_INFO, answer)
             mask, *_, status = _INFO.unpack(answer)
-            if mask & _EXIT and os.WIFSIGNALED(status):
-                return os.WTERMSIG(status)
+            if mask & _EXIT:
+                return os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
+            if time.monotonic() > deadline:
+                break
+            time.sleep(PAUSE_S)  # it has ended, but nobody has waited for it yet: until then nothing is said
     return None
