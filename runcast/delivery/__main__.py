@@ -9,6 +9,7 @@ tracker has, compared with the journal, as JSON.
 
 import argparse
 import contextlib
+import functools
 import gc
 import logging
 import os
@@ -69,6 +70,7 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt at the keyboard is for who started this process
     if arguments.training:
         step_back()
+    hurry = functools.partial(_hurry, arguments)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     file = directory.load()
     choice = file.trackers[arguments.tracker]
@@ -87,7 +89,7 @@ def main() -> int:
             folder,
             lambda: deliveries[0].attempt.busy_since if deliveries else began,
             EXIT_SUSPENDED,
-            each_time=lambda: None if os.getppid() == arguments.training else _hurry(),
+            each_time=lambda: None if os.getppid() == arguments.training else hurry(),
         )
         try:
             tracker = load_tracker(orders.tracker, orders.environment)()
@@ -104,7 +106,7 @@ def main() -> int:
             wait=_Inbox().wait if arguments.training else time.sleep,
             follow=bool(arguments.training),
             patience_s=seconds("RUNCAST_LINGER_S", LINGER_S),
-            when_over=_hurry,
+            when_over=hurry,
             ranks=RankFiles(directory, file) if arguments.training and has_ranks(directory) else None,
         )
         delivery.state.pid, delivery.state.version = os.getpid(), choice.version
@@ -162,9 +164,9 @@ class _Parent:
         return False
 
 
-def _hurry() -> None:
-    """Stop stepping back: the training is over, and somebody waits."""
-    if os.getsid(0) == os.getpid():
+def _hurry(arguments: argparse.Namespace) -> None:
+    """Stop stepping back: the training is over, and somebody waits. Who was started by hand has never stepped back."""
+    if arguments.training:
         set_group_niceness(os.getpid(), 0)
 
 

@@ -1,7 +1,8 @@
 """Leaving the processors to the training while it lasts, and taking them when somebody waits.
 
 On Linux each session is a scheduling group of its own ("autogroup"), and between groups only the niceness of the group
-counts. A delivery leads its session, so that nobody else is slowed with it. Elsewhere the niceness of the process does.
+counts. The deliveries of a run have a session to themselves (`launcher.py`), so that nobody else is slowed with them.
+Elsewhere the niceness of the process does.
 """
 
 import contextlib
@@ -23,7 +24,7 @@ def step_back() -> None:
     if hasattr(os, "SCHED_BATCH"):
         with contextlib.suppress(OSError):
             os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
-    if os.getsid(0) == os.getpid():
+    if os.getsid(0) != os.getsid(os.getppid()):
         threading.Thread(target=_step_group_back, daemon=True, name="runcast-priority").start()
 
 

@@ -6,12 +6,11 @@ Nothing here waits unless asked to.
 import contextlib
 import os
 import socket
-import subprocess
 import sys
 import sysconfig
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -21,21 +20,19 @@ from runcast.core.errors import RuncastError, TrackerUnavailableError
 from runcast.core.layout import RunDirectory, make_private
 from runcast.core.state import DeliveryState, load_state
 from runcast.delivery.exit_status import open_self
+from runcast.delivery.launcher import can_launch
 from runcast.delivery.priority import set_group_niceness
 from runcast.delivery.retry import backoff_s
+from runcast.delivery.starting import NO_SIGNAL, Launch, Launched, Plan, Process, start_alone
 from runcast.delivery.trust import Orders
 
 POLL_S = 0.02
 TELL_S = 3.0
 HAND_OVER_S = 5.0  # for a first message that is larger than the line holds
 DONE = ("finished", "refused")
-_NO_SIGNAL = getattr(socket, "MSG_NOSIGNAL", 0)  # a script may let SIGPIPE end it; a dead delivery must not
 # The working directory may hold modules named like ours or an SDK's; the path comes with the orders. Python 3.10 has
 # no -P, so this does the same for every version.
 _BEGIN = "import sys; sys.path[:1] = []; import runpy; runpy.run_module(sys.argv.pop(1), None, '__main__', True)"
-# A starting interpreter takes the processor from `init`, which has yet to start the others. A shell takes little; it
-# steps back (see `priority.py`) and becomes the interpreter at the first line of its input, when all are there.
-_WAITING = ("/bin/sh", "-c", '{ echo 19 >/proc/$$/autogroup; } 2>/dev/null; read -r _ && exec "$0" "$@"')
 
 
 class ChildProcess:
@@ -48,59 +45,63 @@ class ChildProcess:
         self.directory, self.name, self.environment = directory, name, environment
         self.folder = directory.tracker(name)
         self._message = msgspec.json.encode(orders) + b"\n"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Process | None = None
         self._line: socket.socket | None = None
         self._deaths = 0
         self._restart_at = 0.0
         self._seen_ns = 0
         self._state = DeliveryState()
         self.told = False
-        self.start()
 
     def start(self) -> None:
-        """Start the process, waiting for `go`: in a session of its own, which no interrupt at the keyboard reaches."""
-        self._process = None
-        training = open_self()
-        mode = ("--training", str(os.getpid()), *(() if training is None else ("--descriptor", str(training))))
+        """Start the process, waiting for `go`."""
         try:
-            make_private(self.folder)
-            errors = os.open(self.folder / "delivery.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-            with open(errors, "ab") as log:
-                self._line, theirs = socket.socketpair()
-                with theirs:
-                    self._process = subprocess.Popen(
-                        [*_WAITING, *delivery_command(self.directory, self.name, *mode)],
-                        pass_fds=() if training is None else (training,),
-                        stdin=theirs.fileno(),
-                        stdout=log,
-                        stderr=log,
-                        start_new_session=True,
-                        env=self.environment,
-                    )
+            with training_itself() as training, self.plan(training) as plan:
+                self._process = start_alone(plan, self.environment, training)
         except OSError as error:
-            self._close_line()
-            self._restart_at = time.monotonic() + backoff_s(self._deaths + 1)
-            warn(
-                f"the delivery to {self.name} could not be started ({error}). Its records wait in the journal: "
-                f"runcast sync {self.directory.path}"
-            )
-        finally:
-            if training is not None:
-                os.close(training)
+            self.failed(error)
+
+    @contextlib.contextmanager
+    def plan(self, training: Sequence[int]) -> Iterator[Plan]:
+        """Say what is to be started, with a fresh line to it; *training* is a descriptor of this process, or none.
+
+        Raises:
+            OSError: Its folder cannot be made.
+        """
+        self._process = None
+        self._close_line()
+        make_private(self.folder)
+        mode = ["--training", str(os.getpid()), *(part for each in training for part in ("--descriptor", str(each)))]
+        self._line, theirs = socket.socketpair()
+        with theirs:
+            yield Plan(delivery_command(self.directory, self.name, *mode), self.folder / "delivery.log", theirs)
+
+    def began(self, process: Process) -> None:
+        """Take over a process that was started otherwise."""
+        self._process = process
+
+    def failed(self, error: OSError) -> None:
+        """Say that the process could not be started; it is tried again."""
+        self._close_line()
+        self._restart_at = time.monotonic() + backoff_s(self._deaths + 1)
+        warn(
+            f"the delivery to {self.name} could not be started ({error}). Its records wait in the journal: "
+            f"runcast sync {self.directory.path}"
+        )
 
     def go(self) -> None:
         """Let the process begin, with the orders that it needs."""
         if self._line is not None:
             with contextlib.suppress(OSError):  # it is dead: `check` will see that
                 self._line.settimeout(HAND_OVER_S)
-                self._line.sendall(b"\n" + self._message, _NO_SIGNAL)
+                self._line.sendall(b"\n" + self._message, NO_SIGNAL)
                 self._line.setblocking(False)
 
     def wake(self) -> None:
         """Tell the process that there is news."""
         if self._line is not None:
             with contextlib.suppress(OSError):  # it is dead, or has more news waiting than it needs
-                self._line.send(b"\n", _NO_SIGNAL)
+                self._line.send(b"\n", NO_SIGNAL)
 
     def state(self) -> DeliveryState:
         """Return what the process last said; the file is read only when it has changed."""
@@ -116,6 +117,8 @@ class ChildProcess:
             return
         if self.state().phase in DONE:
             return
+        if isinstance(self._process, Launched) and self._process.never_began:
+            self._process = None
         if self._process is not None:
             self._deaths += 1
             self._restart_at = time.monotonic() + backoff_s(self._deaths)
@@ -164,9 +167,35 @@ class ProcessCarrier:
     def __init__(self, directory: RunDirectory, orders: Mapping[str, Orders]) -> None:
         self._lock = threading.Lock()
         environment = child_environment()
+        self._launch: Launch | None = None
         self._children = [ChildProcess(directory, name, own, environment) for name, own in orders.items()]
+        if len(self._children) > 1 and can_launch():
+            self._start_together(environment)
+        else:
+            for child in self._children:
+                child.start()
         for child in self._children:
             child.go()
+
+    def _start_together(self, environment: Mapping[str, str]) -> None:
+        """Start all in one session; one that cannot be started so is started alone by the next `check`."""
+        with contextlib.ExitStack() as stack:
+            training = stack.enter_context(training_itself())
+            plans = {}
+            for child in self._children:
+                try:
+                    plans[child] = stack.enter_context(child.plan(training))
+                except OSError as error:
+                    child.failed(error)
+            try:
+                self._launch = Launch(list(plans.values()), environment, training)
+            except OSError as error:
+                for child in plans:
+                    child.failed(error)
+                return
+            for child, process in zip(plans, self._launch.processes, strict=True):
+                child.began(process)
+        self._launch.go()
 
     def check(self) -> RuncastError | None:
         """Restart what died; tell of each tracker that failed for good, once; return the newest such failure."""
@@ -206,6 +235,7 @@ class ProcessCarrier:
         finally:
             for child in self._children:
                 child.release()
+            self._forget_launch()
         return done and all(child.state().phase == "finished" for child in self._children)
 
     def _wait(self, is_done: Callable[[ChildProcess], bool], timeout_s: float, *, is_last: bool = False) -> bool:
@@ -231,6 +261,23 @@ class ProcessCarrier:
         """Forget the processes: this is a fork."""
         for child in self._children:
             child.abandon()
+        self._forget_launch()
+
+    def _forget_launch(self) -> None:
+        if self._launch is not None:
+            self._launch.forget()
+            self._launch = None
+
+
+@contextlib.contextmanager
+def training_itself() -> Iterator[tuple[int, ...]]:
+    """Open a descriptor of this process, by which its children learn how it ended; none where there is no such."""
+    descriptor = open_self()
+    try:
+        yield () if descriptor is None else (descriptor,)
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
 
 
 def delivery_command(directory: RunDirectory, name: str, *mode: str) -> list[str]:

@@ -19,6 +19,8 @@ from runcast.core.errors import OptionError
 from runcast.core.layout import RunDirectory
 from runcast.core.records import Metrics, encode
 from runcast.core.state import DeliveryState, load_state
+from runcast.delivery import launcher, starting
+from runcast.delivery.launcher import can_launch
 from runcast.delivery.liveness import last_status
 from runcast.testing import MemoryTracker
 from tests.delivery.odd_trackers import Dying, Hanging, Optional, Refusing
@@ -427,10 +429,81 @@ def test_a_folder_named_like_our_dependencies_does_no_harm(tmp_path: Path, monke
     assert points_of(run.dir) == [("loss", 0.5, 0)]
 
 
+TWO = [MemoryTracker, Optional]
+
+
+@pytest.mark.skipif(not can_launch(), reason="sessions are scheduling groups on Linux only")
+def test_the_deliveries_of_a_run_share_one_session(start: Begin) -> None:
+    """Together they take one small share of the processors from the training; each is a child of the training."""
+    before = set(psutil.Process().children())
+    with start(TWO) as run:
+        wait_for(lambda: all(state_of(run.dir, name).pid for name in ("memory", "optional")))
+        pids = [state_of(run.dir, name).pid for name in ("memory", "optional")]
+        groups = {Path(f"/proc/{pid}/autogroup").read_text() for pid in pids}
+        assert {psutil.Process(pid).ppid() for pid in pids} == {os.getpid()}
+        assert len(groups) == 1
+        assert groups != {Path("/proc/self/autogroup").read_text()}
+        assert len({os.getsid(pid) for pid in pids} - {os.getsid(0)}) == 1
+        assert len({os.getpgid(pid) for pid in pids}) == 2
+        wait_for(lambda: all(Path(f"/proc/{pid}/autogroup").read_text().endswith(" nice 19\n") for pid in pids))
+        run.log({"loss": 0.5}, step=0)
+
+    for tracker in TWO:
+        assert points_of(run.dir, tracker) == [("loss", 0.5, 0)]
+    assert set(psutil.Process().children()) <= before
+
+
+def test_one_of_several_that_dies_is_started_again(start: Begin, caplog: pytest.LogCaptureFixture) -> None:
+    """The others do not notice; the user is told which, and how it ended."""
+    with start(TWO) as run:
+        wait_for(lambda: state_of(run.dir).pid and state_of(run.dir, "optional").pid)
+        first, other = state_of(run.dir).pid, state_of(run.dir, "optional").pid
+        os.kill(first, signal.SIGKILL)
+        step = 0
+        while state_of(run.dir).pid in (0, first):
+            run.log({"loss": 0.5}, step=step)
+            step += 1
+            time.sleep(0.05)
+        assert state_of(run.dir, "optional").pid == other
+
+    for tracker in TWO:
+        assert points_of(run.dir, tracker) == [("loss", 0.5, each) for each in range(step)]
+    assert "the delivery to memory died (exit status -9) and is started again" in caplog.text
+
+
+@pytest.mark.parametrize("broken", ["import os; os.write(0, b'-1\\n-1\\n')", "", "raise SystemExit(1)"])
+def test_where_deliveries_cannot_be_started_together_each_is_started_alone(
+    start: Begin, tmp_path: Path, broken: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A system that forbids it costs a moment, and no word."""
+    script = tmp_path / "launcher.py"
+    script.write_text(broken)
+    monkeypatch.setattr(launcher, "__file__", str(script))
+    with start(TWO) as run:
+        run.log({"loss": 0.5}, step=0)
+
+    for tracker in TWO:
+        assert points_of(run.dir, tracker) == [("loss", 0.5, 0)]
+    assert "died" not in caplog.text
+
+
+def test_without_a_shell_deliveries_wait_for_sync(
+    start: Begin, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What cannot be started is told, and hurts nothing."""
+    monkeypatch.setattr(starting, "WAITING", ("/no/such/shell",))
+    with start(TWO) as run:
+        run.log({"loss": 0.5}, step=0)
+        run.finish(timeout_s=0.1)
+
+    assert "the delivery to memory could not be started" in caplog.text
+
+
 @pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="sessions are scheduling groups on Linux only")
-def test_a_delivery_steps_back_while_training_lasts_and_no_longer(start: Begin) -> None:
+@pytest.mark.parametrize("trackers", [[Hanging], [Hanging, MemoryTracker]])
+def test_a_delivery_steps_back_while_training_lasts_and_no_longer(start: Begin, trackers: list[Any]) -> None:
     """On a busy machine the training comes first; once it waits for the trackers, they get their share."""
-    run = start(Hanging)
+    run = start(trackers)
     wait_for(lambda: state_of(run.dir, "hanging").pid)
     process = psutil.Process(state_of(run.dir, "hanging").pid)
     group = Path(f"/proc/{process.pid}/autogroup")

@@ -1,0 +1,146 @@
+"""How delivery processes are started: one by itself, or several in one session."""
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import msgspec
+
+from runcast.delivery import launcher
+
+# A starting interpreter takes the processor from `init`, which has yet to start the others. A shell takes little; it
+# steps back (see `priority.py`) and becomes the interpreter at the first line of its input, when all are there.
+WAITING = ("/bin/sh", "-c", '{ echo 19 >/proc/$$/autogroup; } 2>/dev/null; read -r _ && exec "$0" "$@"')
+NO_SIGNAL = getattr(socket, "MSG_NOSIGNAL", 0)  # a script may let SIGPIPE end it; a dead delivery must not
+
+
+END_S = 1.0
+
+
+class Plan(NamedTuple):
+    """Says what is to be started; `line` becomes its standard input, `log` is where it writes."""
+
+    command: list[str]
+    log: Path
+    line: socket.socket
+
+
+class Process(Protocol):
+    """Is what is asked of a process that was started."""
+
+    returncode: Any
+
+    @property
+    def pid(self) -> int:
+        """Return its id, or that of a process in its session."""
+
+    def poll(self) -> int | None:
+        """Return how it ended, or None."""
+
+
+def start_alone(plan: Plan, environment: Mapping[str, str], keep: Sequence[int]) -> "subprocess.Popen[bytes]":
+    """Start a process in a session of its own, which no interrupt at the keyboard reaches.
+
+    It waits for a line of input.
+
+    Raises:
+        OSError: It could not be started.
+    """
+    with open(os.open(plan.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as log:
+        return subprocess.Popen(
+            [*WAITING, *plan.command],
+            pass_fds=keep,
+            stdin=plan.line.fileno(),
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            env=environment,
+        )
+
+
+class Launch:
+    """Starts several processes in one session. Each waits for a line of input, and all for `go`.
+
+    Raises:
+        OSError: They could not be started.
+    """
+
+    def __init__(self, plans: Sequence[Plan], environment: Mapping[str, str], keep: Sequence[int]) -> None:
+        self._line, theirs = socket.socketpair()
+        with theirs, contextlib.ExitStack() as stack:
+            stack.callback(self._line.close)
+            self.launcher = subprocess.Popen(
+                [*WAITING, sys.executable, "-I", "-S", launcher.__file__],
+                pass_fds=[*keep, *(plan.line.fileno() for plan in plans)],
+                stdin=theirs.fileno(),
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+                env=environment,
+            )
+            stack.pop_all()
+        # Each begins as a shell, too, so that it takes its line of input as one that was started alone does.
+        self._plans = [(str(plan.log.resolve()), plan.line.fileno(), [*WAITING, *plan.command]) for plan in plans]
+        self._answer = b""
+        self.processes = [Launched(self, index) for index in range(len(plans))]
+
+    def go(self) -> None:
+        """Let them begin."""
+        with contextlib.suppress(OSError):  # it is dead: that will be seen
+            self._line.sendall(b"\n" + msgspec.json.encode(self._plans) + b"\n", NO_SIGNAL)
+            self._line.setblocking(False)
+
+    def pids(self) -> list[int]:
+        """Return the ids of the processes that are there by now; -1 for one that could not be made."""
+        is_over = self.launcher.poll() is not None
+        with contextlib.suppress(OSError):
+            while part := self._line.recv(4096):
+                self._answer += part
+        found = [int(line) for line in self._answer.split(b"\n")[:-1]]
+        return found + [-1] * (len(self._plans) - len(found)) if is_over else found
+
+    def forget(self) -> None:
+        """Let go of the launcher, in a fork or at the end."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.launcher.wait(END_S)  # it has ended, or is about to
+        self.launcher.returncode = self.launcher.returncode or 0
+        self._line.close()
+
+
+class Launched:
+    """Is a process that was started by a launcher, and is a child of this process."""
+
+    def __init__(self, launch: Launch, index: int) -> None:
+        self._launch, self._index = launch, index
+        self._pid: int | None = None
+        self.returncode: int | None = None
+
+    @property
+    def pid(self) -> int:
+        """Return its id; before it is known, that of the launcher, whose session it is in."""
+        if self._pid is None:
+            known = self._launch.pids()
+            if len(known) > self._index:
+                self._pid = known[self._index]
+        return self._launch.launcher.pid if self._pid is None else self._pid
+
+    @property
+    def never_began(self) -> bool:
+        """Tell whether this system would not have it made so."""
+        return self.pid == -1
+
+    def poll(self) -> int | None:
+        """Return how it ended, or None."""
+        if self.returncode is None and self.pid != self._launch.launcher.pid:
+            try:
+                ended, status = os.waitpid(self.pid, os.WNOHANG) if self.pid > 0 else (-1, 0)
+            except ChildProcessError:  # somebody else has waited for it
+                ended, status = self.pid, 0
+            if ended:
+                self.returncode = os.waitstatus_to_exitcode(status)
+        return self.returncode
