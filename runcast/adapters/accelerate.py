@@ -12,10 +12,9 @@ from typing import Any
 
 from accelerate.tracking import GeneralTracker, on_main_process
 
-from runcast.core.init import check_report_to, init
+from runcast.core.lasting import LastingRun
 from runcast.core.media import Image, Table
 from runcast.core.run import Run
-from runcast.core.status import Watch, status_of
 
 
 class RuncastTracker(GeneralTracker):  # type: ignore[misc]
@@ -24,7 +23,8 @@ class RuncastTracker(GeneralTracker):  # type: ignore[misc]
     The name and the options that `init_trackers(project_name, config, init_kwargs={"runcast": {...}})` is given hold
     where the constructor was given none. `accelerator.log` costs no synchronisation: device tensors may be given as
     they are. `end_training` in an `except` or `finally` block ends the run as "failed" (an interrupt: "killed"), and so
-    does an exception that ends the script. After that, `init_trackers` goes on with the same run.
+    does an exception that ends the script. After that, `init_trackers` goes on with the same run. With an `id`, a
+    run of that id is gone on with.
 
     It can also be registered, where Accelerate has `register_tracker_class`, and chosen as `log_with="runcast"`.
 
@@ -47,29 +47,17 @@ class RuncastTracker(GeneralTracker):  # type: ignore[misc]
         self, project: str | None = None, *, report_to: Any = ..., run: Run | None = None, **options: Any
     ) -> None:
         super().__init__()
-        self._run = run
-        self._is_mine = run is None
-        self._options = {name: value for name, value in {"project": project, **options}.items() if value is not None}
-        self._options |= {} if report_to is ... else {"report_to": report_to}
-        self._watch = Watch()
-        if run is None:
-            check_report_to(report_to, options.get("offline"))
+        self._lasting = LastingRun(report_to, run, project=project, **options)
 
     @property
     def tracker(self) -> Run | None:
         """Return the run: what `accelerator.get_tracker("runcast", unwrap=True)` returns."""
-        return self._run
+        return self._lasting.run
 
     @on_main_process  # type: ignore[untyped-decorator]
     def start(self) -> None:
         """Open the run, or go on with it."""
-        if self._run is not None and (not self._is_mine or self._run.status is None):
-            return
-        options = {**_arguments_of_init_trackers(), **self._options}
-        if self._run is not None:
-            options |= {"id": self._run.id, "resume": "allow"}
-        self._run = init(**options)
-        self._watch = Watch()
+        self._lasting.open(**_arguments_of_init_trackers())
 
     @on_main_process  # type: ignore[untyped-decorator]
     def store_init_configuration(self, values: Mapping[str, Any]) -> None:
@@ -117,15 +105,10 @@ class RuncastTracker(GeneralTracker):  # type: ignore[misc]
     @on_main_process  # type: ignore[untyped-decorator]
     def finish(self) -> None:
         """Finish the run as what the script is leaving with: an exception that is being handled, or none."""
-        if self._is_mine and self._run is not None:
-            status, error = status_of(self._watch.handled())
-            self._run.finish(status, error=error)
+        self._lasting.end()
 
     def _opened(self) -> Run:
-        if self._run is None:
-            self.start()
-        assert self._run is not None
-        return self._run
+        return self._lasting.run or self._lasting.open()
 
 
 def as_image(value: Any) -> Image:

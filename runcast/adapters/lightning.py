@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runcast.core.errors import OptionError
-from runcast.core.init import check_report_to, init
+from runcast.core.lasting import LastingRun
 from runcast.core.media import Audio, Image, Table, Video
 from runcast.core.run import Run
-from runcast.core.status import Watch, status_of
 
 _IS_LIGHTNING = "lightning.pytorch" in sys.modules or (
     "pytorch_lightning" not in sys.modules and importlib.util.find_spec("lightning") is not None
@@ -63,28 +62,17 @@ class RuncastLogger(Logger):  # type: ignore[misc]
         super().__init__()
         if log_model not in (True, False, "all"):
             raise OptionError(f"log_model={log_model!r} is unknown. Valid values are: True, False, 'all'.")
-        self._run = run
-        self._run_id: str | None = run.id if run else options.get("id")
-        self._is_mine = run is None
-        self._options = {"report_to": report_to, **options}
+        self._lasting = LastingRun(report_to, run, **options)
         self._log_model = log_model
         self._prefix = f"{prefix}/" if prefix else ""
         self._checkpoints: dict[int, Any] = {}
         self._kept: dict[str, float] = {}
-        self._watch = Watch()
-        if run is None:
-            check_report_to(report_to, options.get("offline"))
 
     @property
     @rank_zero_experiment  # type: ignore[untyped-decorator]
     def experiment(self) -> Run:
         """Return the run; on other ranks, something that takes every call and does nothing."""
-        if self._run is None or (self._is_mine and self._run.status is not None):
-            resumed = {} if self._run_id is None else {"id": self._run_id, "resume": "allow"}
-            self._run = init(**{**self._options, **resumed})
-            self._run_id = self._run.id
-            self._watch = Watch()
-        return self._run
+        return self._lasting.open()
 
     @property
     def name(self) -> str:
@@ -170,16 +158,14 @@ class RuncastLogger(Logger):  # type: ignore[misc]
     @rank_zero_only  # type: ignore[untyped-decorator]
     def finalize(self, status: str) -> None:
         """Finish the run; the exception that Lightning is handling says whether it failed or was interrupted."""
-        if self._run is None or self._run.status is not None:
+        if not self._lasting.is_open:
             return
         for callback in self._checkpoints.values():
             best = callback.best_model_path
             self._keep("model-best", best)
             self._keep("model-last", getattr(callback, "last_model_path", "") or best)
         self._checkpoints.clear()
-        if self._is_mine:
-            told, error = status_of(self._watch.handled())
-            self._run.finish("failed" if told == "finished" and status != "success" else told, error=error)
+        self._lasting.end(failed=status != "success")
 
     def _keep(self, name: str, path: str) -> None:
         """Keep a checkpoint, once for each time that it was written."""
@@ -198,9 +184,5 @@ class RuncastLogger(Logger):  # type: ignore[misc]
 
     def __getstate__(self) -> dict[str, Any]:
         """Hand the run over to the process that Lightning spawns, which goes on with it."""
-        if self._is_mine and self._run is not None:
-            self._run.finish()
-        return {**self.__dict__, "_run": None if self._is_mine else self._run, "_watch": None, "_checkpoints": {}}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _watch=Watch())
+        self._lasting.finish()
+        return {**self.__dict__, "_checkpoints": {}}

@@ -33,6 +33,7 @@ class LastingRun:
         self._resume = options.pop("resume", None)
         self._is_mine, self._is_held = run is None, False
         self._watch: Watch | None = None
+        self._opened = Watch()
         if run is None and not reports_nothing(report_to):
             check_report_to(report_to, options.get("offline"))
 
@@ -48,9 +49,12 @@ class LastingRun:
             defaults: Arguments of `runcast.init` that the user's own beat.
         """
         if self.run is None or (self._is_mine and self.run.status is not None):
-            options = {**defaults, **{name: value for name, value in self._options.items() if value is not None}}
+            own = {name: value for name, value in self._options.items() if value is not None}
+            own |= {} if self._report_to is ... else {"report_to": self._report_to}
+            options = {**defaults, **own}
             resume = self._resume or (None if self.id is None else "allow")
-            self.run = init(report_to=self._report_to, id=self.id, resume=resume, **options)
+            self.run = init(id=self.id, resume=resume, **options)
+            self._opened = Watch()
             self.id, self._resume = self.run.id, "allow"
             self._options.pop("config", None)  # it is with the run now
         return self.run
@@ -64,12 +68,12 @@ class LastingRun:
         return run
 
     def end(self, *, failed: bool = False) -> None:
-        """Finish the run as what it is here: if an exception is passing that was not there at `begin`, it failed.
+        """Finish the run as what it is here: it failed, if an exception passes that was not there when it began.
 
         Args:
             failed: Whether it has failed in any case.
         """
-        status, error = status_of((self._watch or Watch()).handled())
+        status, error = status_of((self._watch or self._opened).handled())
         self.finish("failed" if failed and status == "finished" else status, error)
 
     def finish(self, status: Status = "finished", error: str | None = None) -> None:
@@ -98,4 +102,7 @@ class LastingRun:
     def __getstate__(self) -> dict[str, Any]:
         """Travel to another process, which opens the run for itself."""
         own = {"run": None} if self._is_mine else {}
-        return {**self.__dict__, "_watch": None, **own}
+        return {**self.__dict__, "_watch": None, "_opened": None, **own}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _opened=Watch())
