@@ -64,6 +64,9 @@ from runcast.integrations.contract import (
 
 KEY_CHARS = 8000  # a term of the server's index has at most 32,766 bytes
 EVENTS_PER_REQUEST = 1000
+# A server knows an event by its task, step, title, series and this field, and replaces one by another that has them all
+# (event_id_fields in apiserver/bll/event/event_bll.py of clearml-server, 2026-11-27).
+KEPT_APART_BY = "key"
 FILE_NAMES = NameRule(r"[^A-Za-z0-9_.\- ]", 100)
 
 
@@ -77,6 +80,7 @@ class ClearmlTracker(Tracker):
     _run: TrackedRun
     _task: Any = None
     _session: Any = None
+    _highest: dict[str, float]  # step of each series, to know a value that may be a second one of its step
 
     def setup(self, run: TrackedRun) -> None:
         """Begin a task, go on with it, or join the one around us."""
@@ -91,6 +95,8 @@ class ClearmlTracker(Tracker):
                 self._task = self._task or open_session(run)
                 run.url = str(session_folder(run))
             self._run = run
+            self._highest, self._repeats = {}, 0
+            self._highest_unknown = math.inf if run.resumed or "guest" in run.ids else -math.inf
             if known != self._task.id and "guest" not in run.ids:
                 self._task.set_comment(run.notes or "")
                 self._task.set_user_properties(runcast_run_id=run.id, **({"group": run.group} if run.group else {}))
@@ -102,7 +108,11 @@ class ClearmlTracker(Tracker):
 
     def log_metrics(self, points: Sequence[Point]) -> None:
         """Store points as scalars of a title and a series."""
-        self._send([new_scalar(self._task.id, point) for point in points])
+        events = [new_scalar(self._task.id, point) for point in points]
+        if self._session is not None:
+            for event, point in zip(events, points, strict=True):
+                self._set_apart(event, point)
+        self._send(events)
 
     def log_summary(self, values: Mapping[str, Number | str | bool]) -> None:
         """Store values in the section "Summary", exactly, and finite numbers as single values, too."""
@@ -182,6 +192,14 @@ class ClearmlTracker(Tracker):
                 batch = events[start : start + EVENTS_PER_REQUEST]
                 for answer in self._session.send_request_batch("events", "add_batch", json=batch):
                     check(answer)
+
+    def _set_apart(self, event: dict[str, Any], point: Point) -> None:
+        """Let a server keep a value beside an earlier one of the same step, which it would replace (KEPT_APART_BY)."""
+        highest = self._highest.get(point.key, self._highest_unknown)
+        if point.step <= highest:
+            self._repeats += 1
+            event[KEPT_APART_BY] = f"{point.time!r} {self._repeats}"
+        self._highest[point.key] = point.step if highest == self._highest_unknown else max(highest, point.step)
 
     def _update(self, parameters: Mapping[str, Any]) -> None:
         with translated():

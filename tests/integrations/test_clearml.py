@@ -272,6 +272,23 @@ def test_a_server_holds_the_same_as_a_session(tmp_path: Path, server: Server) ->
     assert "NaN" not in "".join(server.requests("events.add_batch"))
 
 
+def test_a_server_keeps_several_values_of_a_step(tmp_path: Path, server: Server) -> None:
+    """It knows a point by its series and step, so whatever may be a second one is told apart; the others are as ever."""
+    first, again = (
+        [["n", 1, 1, 1.7e9], ["m", 0, 1, 1.7e9], *REPEATS, ["n", 5, 4, 1.7e9]],
+        [["n", 6, 4, 1.8e9], ["n", 7, 2, 1.8e9]],
+    )
+    run = tmp_path / "run"
+    drive(run, ["setup", ONLINE], ["log_metrics", first], **server.environment)
+    *_, seen = drive(
+        run, ["setup", ONLINE], ["log_metrics", again], ["finish", "finished"], ["read", ONLINE], **server.environment
+    )
+
+    assert seen["points"] == sorted(([key, value, step] for key, value, step, _ in (*first, *again)), key=str)
+    sent = [json.loads(line) for body in server.requests("events.add_batch") for line in body.splitlines()]
+    assert sum("key" in event for event in sent) == len(REPEATS) - 1 + len(again)
+
+
 def test_a_task_that_is_open_already_is_joined_and_stays_open(tmp_path: Path, server: Server) -> None:
     """The task of clearml-agent, or one that the script opened itself, gets the points, and its owner ends it."""
     log = ["log_metrics", [["a", 1, 1, 1.0]]]
