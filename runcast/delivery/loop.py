@@ -353,7 +353,7 @@ class Delivery:
             if ranks.gather():
                 since = time.monotonic()
             self.wait(POLL_S)
-        ranks.gather()
+        ranks.gather(closing=True)
 
     # State
 

@@ -11,6 +11,7 @@ import logging
 import os
 import re
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +26,8 @@ from runcast.delivery.lock import exclusive
 
 # Of one write, and so of what stands behind the end of a run, which is looked for in the journal's last 256 KiB.
 CHUNK_BYTES = 32 * 1024
+LOOK_S = 1.0
+BUSY_S, PAUSE_S = 30.0, 0.02
 CLOCKS_S = 60.0  # by how much the clocks of two machines may differ, or the starts of two ranks
 
 _NAME = re.compile(r"(\d{1,9})(-\d{1,9})?\.jsonl")
@@ -46,7 +49,7 @@ def gather_ranks(directory: RunDirectory, file: RunFile) -> None:
     Two machines that append to one journal would lose lines.
     """
     if has_ranks(directory) and (is_visible(file) or last_end(directory) is not None):
-        RankFiles(directory, file).gather()
+        RankFiles(directory, file).gather(closing=True)
 
 
 def has_ranks(directory: RunDirectory) -> bool:
@@ -67,17 +70,27 @@ class RankFiles:
         self._folder = directory.ranks
         root = directory.path.parent
         self._inboxes = {root / name: began for name, began in file.jobs.items()} if is_own(file) else {}
-        self._seen: dict[Path, tuple[int, bool]] = {}
+        self._seen: dict[Path, int] = {}
 
-    def gather(self) -> bool:
-        """Copy what is new; return whether there was any. A full disk or a lost folder is for the next time."""
+    def gather(self, *, closing: bool = False) -> bool:
+        """Copy what is new; return whether there was any. A full disk or a lost folder is for the next time.
+
+        However many deliveries there are, the files of all ranks are looked at once a second.
+
+        Args:
+            closing: Look now, and give up the last line of a file that nobody writes any more, if it was cut.
+        """
         try:
-            there = {path: (path.stat().st_size, is_held(path)) for path in self._files()}
-            if there == self._seen:
+            if not closing and self._was_just_looked_at():
                 return False
-            moved = self._gather()
+            sizes = {path: path.stat().st_size for path in self._files()}
+            if sizes == self._seen and not closing:
+                return False
+            deadline = time.monotonic() + (BUSY_S if closing else 0.0)
+            while (moved := self._gather(closing=closing)) is None and time.monotonic() < deadline:
+                time.sleep(PAUSE_S)  # somebody else copies what this one needs before it closes
             if moved is not None:
-                self._seen = there
+                self._seen = sizes
             return bool(moved)
         except OSError as error:
             log.warning("what other ranks logged could not be copied now: %s", error)
@@ -89,7 +102,15 @@ class RankFiles:
             return any(is_held(path) for path in self._files())
         return False
 
-    def _gather(self) -> bool | None:
+    def _was_just_looked_at(self) -> bool:
+        lock = self._folder / "lock"
+        with contextlib.suppress(FileNotFoundError):
+            if abs(time.time() - lock.stat().st_mtime) < LOOK_S:
+                return True
+            os.utime(lock)
+        return False
+
+    def _gather(self, *, closing: bool) -> bool | None:
         with _IN_THIS_PROCESS, exclusive(self._folder) as mine:
             if not mine:
                 return None
@@ -97,7 +118,7 @@ class RankFiles:
             progress = self._progress()
             moved = False
             for path in _journals_in(self._folder):
-                moved = self._copy(path, progress) or moved
+                moved = self._copy(path, progress, is_over=closing and not is_held(path)) or moved
             write_atomically(self._folder / "progress.json", msgspec.json.encode(progress))
             return moved
 
@@ -130,8 +151,7 @@ class RankFiles:
         progress.seen = reader.offset
         return progress
 
-    def _copy(self, path: Path, progress: _Progress) -> bool:
-        is_over = not is_held(path)
+    def _copy(self, path: Path, progress: _Progress, *, is_over: bool) -> bool:
         moved = False
         for lines, end in _new_lines(path, progress.ends.get(path.name, 0), is_over=is_over):
             if lines and not self._append(lines):

@@ -362,9 +362,22 @@ def test_a_folder_that_cannot_be_written_is_for_the_next_time(train: Callable[..
     directory = train(0, 1)
     (directory.ranks / "lock").unlink(missing_ok=True)
     (directory.ranks / "lock").mkdir()
-    assert RankFiles(directory, directory.load()).gather() is False
+    assert RankFiles(directory, directory.load()).gather(closing=True) is False
     (directory.ranks / "lock").rmdir()
     assert RankFiles(directory, directory.load()).gather() is True
+
+
+def test_many_deliveries_look_at_the_files_once_a_second(train: Callable[..., RunDirectory]) -> None:
+    """A job of hundreds of ranks, whose files lie on a network share, is not asked for all of them by everybody."""
+    directory = train(0, 1)
+    first, second = (RankFiles(directory, directory.load()) for _ in range(2))
+    assert first.gather()
+    with (directory.ranks / "1.jsonl").open("ab") as file:
+        file.write(encode(Metrics(time=1.0, step=10, values={"loss": 10.125})) + b"\n")
+
+    assert not second.gather()
+    assert second.gather(closing=True)
+    assert logged(directory)["rank1/loss", 10, 10.125] == 1
 
 
 def test_without_per_rank_other_ranks_write_nothing(

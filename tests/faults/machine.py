@@ -324,6 +324,7 @@ def _cut_and_recover(stage: Stage, chance: random.Random) -> Cell:
 
 def suspended(stage: Stage) -> Cell:
     """Everything is suspended for a while and resumed, with calls under way."""
+    usual_s = stage.environment["RUNCAST_CALL_TIMEOUT_S"]
     stage.environment |= {"RUNCAST_FINISH_TIMEOUT_S": "60", "RUNCAST_CALL_TIMEOUT_S": "2"}
     training = stage.train(HALF, steps_per_s=200)
     training.reach()
@@ -335,6 +336,7 @@ def suspended(stage: Stage) -> Cell:
     suspend(everybody, signal.SIGCONT)
     training.at = None
     code = training.end()
+    stage.environment["RUNCAST_CALL_TIMEOUT_S"] = usual_s  # whoever reads the tracker back may take longer
     stage.settle()
     return stage.cell(training, code, exit_within_s=60)
 
