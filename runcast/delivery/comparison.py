@@ -4,7 +4,6 @@ Runs in the process that reads the tracker (`python -m runcast.delivery RUN NAME
 its SDK.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -21,19 +20,17 @@ from runcast.core.records import (
     Number,
     Params,
     ParamValue,
-    Point,
     Summary,
     Tags,
-    points,
 )
 from runcast.core.state import DeliveryState, load_state
 from runcast.delivery.liveness import RunStatus, run_status
 from runcast.delivery.naming import ServiceNames
 from runcast.delivery.overview import open_command, place
-from runcast.delivery.recovery import Identity, canonical, identity
+from runcast.delivery.point_comparison import EXAMPLES, compare_points
+from runcast.delivery.recovery import canonical
 from runcast.integrations.contract import Reading, TrackedRun, Tracker
 
-EXAMPLES = 5
 LEFT = "it had no part in the run's last session"
 
 
@@ -135,50 +132,27 @@ def compare(directory: RunDirectory, file: RunFile, name: str, tracker: Tracker,
         note=LEFT if choice.left else None,
     )
 
-    def identify(point: Point) -> Identity:
-        # A meter counts its measurements; the step at which each reached the journal is not its own.
-        return identity(point._replace(step=0) if tracker.measures else point, tracker.precision)
-
-    have = Counter(identify(point) for point in reading.points)
-    foreign = set(have)
-    lacking: list[Identity] = []
     names = ServiceNames(tracker, {})
     expected = _Expected(tracker, names)
     reader = JournalReader(directory.journal)
     for record, offset in _records(reader):
-        if choice.left and offset > state.cursor:
-            break
-        is_waiting = offset > state.cursor and not tracker.measures
-        if isinstance(record, Metrics):
-            for point in points(record) if _concerns(record, name, tracker) else ():
-                verdict.logged += 1
-                key = identify(point._replace(key=names.metric(point.key)))
-                foreign.discard(key)
-                if have[key] > 0:
-                    have[key] -= 1
-                    verdict.found += 1
-                elif is_waiting:
-                    verdict.waiting += 1
-                else:
-                    lacking.append(key)
-        elif is_waiting:
+        if isinstance(record, Metrics) or (choice.left and offset > state.cursor):
+            continue
+        if offset > state.cursor and not tracker.measures:
             verdict.waiting_records += 1
         else:
             expected.add(record)
-    extra = +have
-    verdict.refused = min(len(lacking), _refused(state, "point"))
-    verdict.missing = len(lacking) - verdict.refused
-    verdict.extra, verdict.twice = extra.total(), sum(count for key, count in extra.items() if key not in foreign)
-    examples = [*(lacking if verdict.missing else ()), *extra][:EXAMPLES]
-    verdict.examples = [f"{key[:60]} = {value} at step {step}" for key, step, value in examples]
+    counts = compare_points(
+        directory.journal, reading.points, tracker, names.metric, cursor=state.cursor, up_to_cursor=choice.left
+    )
+    verdict.logged, verdict.found, verdict.waiting = counts.logged, counts.found, counts.waiting
+    verdict.refused = min(counts.lacking, _refused(state, "point"))
+    verdict.missing = counts.lacking - verdict.refused
+    verdict.extra, verdict.twice = counts.extra, counts.twice
+    verdict.examples = [*(counts.examples_lacking if verdict.missing else ()), *counts.examples_extra][:EXAMPLES]
     verdict.others = expected.tallies(reading, state)
     verdict.damaged = reader.damaged + int(reader.is_cut and verdict.status_logged != "running")
     return verdict
-
-
-def _concerns(record: Metrics, name: str, tracker: Tracker) -> bool:
-    """Tell whether a tracker should have a record: a meter its own, another one all but its own."""
-    return record.by == name if tracker.measures else record.by != name and "metrics" in tracker.supports
 
 
 def _records(reader: JournalReader) -> Iterable[tuple[AnyRecord, int]]:

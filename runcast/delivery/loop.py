@@ -298,7 +298,7 @@ class Delivery:
 
     def _recover_others(self, end: int) -> None:
         """Send params, summary and tags again (the last value holds), and the files that the tracker does not have."""
-        reading = Reading(points=[])
+        reading = Reading()
 
         def look() -> None:
             nonlocal reading

@@ -6,12 +6,13 @@ memory. Comparing with what the service really has settles both: each point ends
 
 import math
 import struct
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from runcast.core.journal import JournalReader
+from runcast.core.points import PointList
 from runcast.core.records import Metrics, Number, Point, points
+from runcast.delivery.marks import MarkCounter
 
 Identity = tuple[str, int, float | str]
 
@@ -19,6 +20,14 @@ Identity = tuple[str, int, float | str]
 def identity(point: Point, precision: str = "float64") -> Identity:
     """Return what makes two points the same: name, step and value, as far as the service keeps it."""
     return (point.key, point.step, canonical(point.value, precision))
+
+
+def mark(point: Point, precision: str = "float64") -> int:
+    """Return the 64 bits that stand for a point's name, step and value in this process.
+
+    Of ten million points, two that differ have the same ones with a probability of 3e-6.
+    """
+    return hash(identity(point, precision))
 
 
 def canonical(value: Number, precision: str = "float64") -> float | str:
@@ -46,16 +55,13 @@ def journal_points(journal: Path, end: int | None = None, *, without: str | None
 
 
 def missing(
-    expected: Iterable[Point], seen: Iterable[Point], rename: Callable[[str], str], precision: str = "float64"
-) -> list[Point]:
-    """List the expected points (renamed as the service has them) that were not seen, each as often as it lacks."""
-    have = Counter(identity(point, precision) for point in seen)
-    lacking = []
+    expected: Iterable[Point], seen: Iterable[int], rename: Callable[[str], str], precision: str = "float64"
+) -> PointList:
+    """List the expected points (renamed as the service has them) whose marks were not seen, as often as they lack."""
+    have = MarkCounter(seen)
+    lacking = PointList()
     for point in expected:
         renamed = point._replace(key=rename(point.key))
-        key = identity(renamed, precision)
-        if have[key] > 0:
-            have[key] -= 1
-        else:
+        if not have.take(mark(renamed, precision)):
             lacking.append(renamed)
     return lacking

@@ -1,15 +1,16 @@
 """Sending points so that each arrives exactly once: also when a call fails half-way, or the last process was killed."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from itertools import chain
 from pathlib import Path
 
 from runcast.core.errors import FinalError, GoneError
+from runcast.core.points import PointList
 from runcast.core.records import Point
 from runcast.delivery.attempts import Attempts
 from runcast.delivery.naming import ServiceNames
-from runcast.delivery.recovery import Identity, identity, journal_points, missing
+from runcast.delivery.recovery import journal_points, mark, missing
 from runcast.integrations.contract import TrackedRun, Tracker
 
 BATCH_POINTS = 5000
@@ -32,8 +33,8 @@ class PointSender:
     ) -> None:
         self._tracker, self._tracked, self._journal = tracker, tracked, journal
         self._names, self._attempts, self._refuse = names, attempts, refuse
-        self._refused: Counter[Identity] = Counter()
-        self._later: Counter[Identity] = Counter()  # that were set aside, to be sent after the batch under way
+        self._refused: Counter[int] = Counter()
+        self._later: Counter[int] = Counter()  # that were set aside, to be sent after the batch under way
 
     @property
     def refused(self) -> int:
@@ -48,21 +49,22 @@ class PointSender:
 
     def send_missing(self, end: int) -> int:
         """Send again what the tracker lacks of the journal up to an offset; return how many points that were."""
-        lacking: list[Point] = []
+        lacking = PointList()
 
         def look() -> None:
-            lacking[:] = self._missing(end)
+            nonlocal lacking
+            lacking = self._missing(end)
 
         self._attempts("read", look)
-        self._send_in_turn([lacking[at : at + BATCH_POINTS] for at in range(0, len(lacking), BATCH_POINTS)], end)
+        self._send_in_turn(lacking, BATCH_POINTS, end)
         return len(lacking)
 
-    def _send_in_turn(self, batches: list[list[Point]], end: int) -> None:
-        """Send several batches that reach up to the same offset; none is taken for a lack of one before it."""
-        for batch in batches:
-            self._later.update(self._identities(batch))
-        for batch in batches:
-            self._later.subtract(self._identities(batch))
+    def _send_in_turn(self, points: Sequence[Point], size: int, end: int) -> None:
+        """Send points in batches that reach up to the same offset; none is taken for a lack of one before it."""
+        self._later.update(map(self._mark, points))
+        for at in range(0, len(points), size):
+            batch = list(points[at : at + size])
+            self._later.subtract(map(self._mark, batch))
             self._send(batch, end)
 
     def _send(self, batch: list[Point], end: int) -> None:
@@ -74,10 +76,9 @@ class PointSender:
         except FinalError as error:
             self._attempts("read", lambda: self._keep_unseen(batch, end))
             if len(batch) > 1:
-                middle = len(batch) // 2
-                self._send_in_turn([batch[:middle], batch[middle:]], end)
+                self._send_in_turn(batch, (len(batch) + 1) // 2, end)
             elif batch:
-                self._refused[identity(batch[0], self._tracker.precision)] += 1
+                self._refused[self._mark(batch[0])] += 1
                 self._refuse(f"point: {error}")
 
     def _log(self, batch: list[Point]) -> None:
@@ -87,23 +88,19 @@ class PointSender:
 
     def _keep_unseen(self, batch: list[Point], end: int) -> None:
         """Shrink a batch whose sending failed to what the tracker really lacks of it."""
-        lacking = self._identities(self._missing(end)) - self._later
+        lacking = Counter(map(self._mark, self._missing(end))) - self._later
         kept = []
         for point in batch:
-            key = identity(point, self._tracker.precision)
-            if lacking[key] > 0:
-                lacking[key] -= 1
+            one = self._mark(point)
+            if lacking[one] > 0:
+                lacking[one] -= 1
                 kept.append(point)
         batch[:] = kept
 
-    def _identities(self, points: Iterable[Point]) -> "Counter[Identity]":
-        return Counter(identity(point, self._tracker.precision) for point in points)
+    def _mark(self, point: Point) -> int:
+        return mark(point, self._tracker.precision)
 
-    def _missing(self, end: int) -> list[Point]:
+    def _missing(self, end: int) -> PointList:
         expected = journal_points(self._journal, end, without=self._tracker.name)
-        refused = (
-            Point(key, float("nan") if isinstance(value, str) else value, step)
-            for key, step, value in self._refused.elements()
-        )
-        seen = chain(self._tracker.read(self._tracked).points, refused)
+        seen = chain(map(self._mark, self._tracker.read(self._tracked).points), self._refused.elements())
         return missing(expected, seen, self._names.metric, self._tracker.precision)

@@ -173,7 +173,7 @@ class ClearmlTracker(Tracker):
     def read(self, run: TrackedRun) -> Reading:
         """Read the session's own files, or ask the server for the task and all of its events."""
         if "task" not in run.ids:
-            return Reading(points=[])
+            return Reading()
         if not configure(run):
             folder = session_folder(run)
             return to_reading(load(folder / "task.json") or {}, stored_events(folder / "metrics.jsonl"), trust=True)

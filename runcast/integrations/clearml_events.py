@@ -15,6 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from runcast.core.points import PointList
 from runcast.integrations.contract import Number, Point, Reading, Status
 
 SCALAR, FILE, PLOT = "training_stats_scalar", "training_debug_image", "plot"
@@ -130,7 +131,7 @@ def to_reading(task: Mapping[str, Any], events: Iterable[Mapping[str, Any]], *, 
     actual = task.get("status", "")
     words = {word: status for status, word in list(STATUSES.items())[::-1]}
     agrees = trust or STATUSES.get(noted, "in_progress") == actual
-    points, media = [], set()
+    points, media = PointList(), set()
     for event in events:
         series, step = event.get("variant") or "", event.get("iter", 0)
         odd = ODD.search(series)

@@ -110,7 +110,7 @@ def _upload(archive: Path) -> None:
 
 def read_sessions(paths: Sequence[Path]) -> Reading:
     """Join the sessions of one run, the oldest first; the status is that of the newest."""
-    reading = Reading(points=[], params={}, summary={}, tags=set(), artifacts=set(), media=set())
+    reading = Reading(params={}, summary={}, tags=set(), artifacts=set(), media=set())
     for path in paths:
         reading.status = "running"
         description, messages = _open_folder(path) if path.is_dir() else _open_archive(path)

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Literal
 import msgspec
 
 from runcast.core.names import NameRule
+from runcast.core.points import PointList
 from runcast.core.records import MediaKind, Number, ParamValue, Point, Status
 
 Kind = Literal["params", "metrics", "summary", "tags", "media", "artifacts", "status"]
@@ -96,7 +97,7 @@ class Reading(msgspec.Struct, kw_only=True):
     may be texts. `artifacts` holds the names given to `log_artifact`, `media` the keys and steps given to `log_media`.
     """
 
-    points: list[Point]
+    points: PointList | list[Point] = msgspec.field(default_factory=PointList)
     params: dict[str, Any] | None = None
     summary: dict[str, Any] | None = None
     tags: set[str] | None = None

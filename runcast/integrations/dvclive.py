@@ -34,6 +34,7 @@ from dvclive.plots import Image, Metric
 from dvclive.serialize import dump_json, get_yaml, load_yaml
 
 from runcast.core.errors import FinalError, RetryableError
+from runcast.core.points import PointList
 from runcast.integrations.contract import (
     ArtifactFile,
     MediaFile,
@@ -168,7 +169,7 @@ class DvcliveTracker(Tracker):
             if path.is_file()
         ]
         return Reading(
-            points=[point for path in _tables(folder) for point in _read_table(path)],
+            points=PointList(point for path in _tables(folder) for point in _read_table(path)),
             params=load_yaml(params) if params.exists() else {},
             summary={
                 key.removeprefix("summary/"): value for key, value in values.items() if key.startswith("summary/")

@@ -29,6 +29,7 @@ from mlflow.exceptions import MlflowException
 
 from runcast.core.errors import FinalError, GoneError, RetryableError
 from runcast.core.names import NameRule, decode
+from runcast.core.points import PointList
 from runcast.integrations.contract import (
     ArtifactFile,
     MediaFile,
@@ -186,7 +187,7 @@ class MlflowTracker(Tracker):
         """Read the run with MlflowClient, metric by metric."""
         uri = choose_store(run)
         if "run_id" not in run.ids:
-            return Reading(points=[])
+            return Reading()
         if uri == own_store(run) and not (run.directory.parent / "mlflow.db").exists():
             again = f"runcast replay {run.directory} --to mlflow"
             raise FinalError(f"There is no mlflow.db beside {run.directory}. Deliver the run again with: {again}")
@@ -197,7 +198,7 @@ class MlflowTracker(Tracker):
             found = client.get_run(run.ids["run_id"])
             run_id, tags = found.info.run_id, found.data.tags
             keys = [key for key in found.data.metrics if not key.startswith("summary/")]
-            points = [_point(metric) for key in keys for metric in client.get_metric_history(run_id, key)]
+            points = PointList(_point(metric) for key in keys for metric in client.get_metric_history(run_id, key))
             artifacts = set(_strip(tags, ARTIFACT))
             folders = {posixpath.dirname(name) for name in artifacts}
             files = {file.path for folder in folders for file in client.list_artifacts(run_id, folder or None)}

@@ -38,6 +38,7 @@ from tensorboard.plugins.text.summary_v2 import text_pb
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from runcast.core.errors import FinalError, RetryableError
+from runcast.core.points import PointList
 from runcast.integrations.contract import (
     ALL_KINDS,
     MediaFile,
@@ -177,11 +178,11 @@ class TensorboardTracker(Tracker):
         if not state:
             raise FinalError(f"TensorBoard has nothing of run {run.id} in {folder}. Deliver the run with: runcast sync")
         events = _load(folder)
-        points = [
+        points = PointList(
             Point(key, event.value, event.step, event.wall_time)
             for key in events.scalars.Keys()
             for event in events.Scalars(key)
-        ]
+        )
         stores = (events.images, events.audios, events.histograms, events.tensors)
         media = {
             (key, event.step)

@@ -98,7 +98,7 @@ def read_files(paths: Sequence[Path], cut: Mapping[str, int]) -> Reading:
 
     Of a file whose folder is in *cut* only rows before that step of W&B's count.
     """
-    reading = Reading(points=[], params={}, summary={}, tags=set(), artifacts=set(), media=set())
+    reading = Reading(params={}, summary={}, tags=set(), artifacts=set(), media=set())
     for path in paths:
         reading.status = "running"
         end = cut.get(path.parent.name, sys.maxsize)

@@ -62,7 +62,7 @@ class MemoryTracker(Tracker):
 
     def read(self, run: TrackedRun) -> Reading:
         """Read the lines back; one that a killed process left half written is none."""
-        reading = Reading(points=[], params={}, summary={}, tags=set(), artifacts=set(), media=set())
+        reading = Reading(params={}, summary={}, tags=set(), artifacts=set(), media=set())
         path = self.path_of(run)
         for line in path.read_text(encoding="utf-8").split("\n") if path.exists() else ():
             try:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from runcast.core.records import Metrics, Point, Tags, encode
-from runcast.delivery.recovery import canonical, identity, journal_points, missing
+from runcast.delivery.recovery import canonical, identity, journal_points, mark, missing
 
 A, B, NAN = Point("a", 0.5, 0, 1.0), Point("b", 2, 3, 1.0), Point("a", math.nan, 1, 1.0)
 
@@ -29,12 +29,12 @@ def test_points_are_compared_by_key_step_and_value(
     expected: list[Point], seen: list[Point], lacking: list[Point]
 ) -> None:
     """Times and the type of a number do not matter, repeated points count, NaN equals NaN."""
-    assert list(map(identity, missing(expected, seen, str))) == list(map(identity, lacking))
+    assert list(map(identity, missing(expected, map(mark, seen), str))) == list(map(identity, lacking))
 
 
 def test_points_are_compared_under_the_services_names() -> None:
     """What is sent again has the name that the service knows."""
-    assert missing([A, B], [Point("A", 0.5, 0)], str.upper) == [Point("B", 2, 3, 1.0)]
+    assert missing([A, B], [mark(Point("A", 0.5, 0))], str.upper) == [Point("B", 2, 3, 1.0)]
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_what_is_missing_and_what_is_seen_make_the_whole(
     kept = data.draw(st.lists(st.booleans(), min_size=len(expected), max_size=len(expected)))
     seen = [point for point, keep in zip(expected, kept, strict=True) if keep]
 
-    found = [*seen, *missing(expected, seen, str)]
+    found = [*seen, *missing(expected, map(mark, seen), str)]
 
     assert sorted(map(identity, found), key=str) == sorted(map(identity, expected), key=str)
 

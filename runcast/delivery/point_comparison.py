@@ -1,0 +1,108 @@
+"""The points that a tracker has, beside those that the journal holds, in little memory."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import msgspec
+
+from runcast.core.journal import JournalReader
+from runcast.core.records import Metrics, Point, points
+from runcast.delivery.marks import MarkCounter
+from runcast.delivery.recovery import Identity, identity
+from runcast.integrations.contract import Tracker
+
+EXAMPLES = 5
+
+
+class PointComparison(msgspec.Struct, kw_only=True):
+    """Counts points: those `logged`, `found`, `waiting` for delivery, `lacking`, and there though they should not be.
+
+    Of the `extra` ones those `twice` are too many of a point that was logged. A few that lack and that are extra are
+    named.
+    """
+
+    logged: int = 0
+    found: int = 0
+    waiting: int = 0
+    lacking: int = 0
+    extra: int = 0
+    twice: int = 0
+    examples_lacking: list[str] = []
+    examples_extra: list[str] = []
+
+
+def compare_points(
+    journal: Path,
+    seen: Iterable[Point],
+    tracker: Tracker,
+    rename: Callable[[str], str],
+    *,
+    cursor: int,
+    up_to_cursor: bool,
+) -> PointComparison:
+    """Compare what a tracker's reader sees with what the journal holds for it.
+
+    Args:
+        journal: The file.
+        seen: What the reader sees; iterated twice.
+        tracker: Which tracker it is. A meter should have its own measurements, any other all but its own.
+        rename: Gives a metric's name as the service has it.
+        cursor: The offset in the journal up to which it was delivered.
+        up_to_cursor: Whether only that part concerns the tracker.
+    """
+
+    def identify(point: Point) -> Identity:
+        # A meter counts its measurements; the step at which each reached the journal is not its own.
+        return identity(point._replace(step=0) if tracker.measures else point, tracker.precision)
+
+    def wanted() -> Iterator[tuple[Identity, int]]:
+        reader = JournalReader(journal)
+        while batch := reader.read():
+            for record, offset in batch:
+                if up_to_cursor and offset > cursor:
+                    return
+                if isinstance(record, Metrics) and _concerns(record, tracker):
+                    for point in points(record):
+                        yield identify(point._replace(key=rename(point.key))), offset
+
+    counts = PointComparison()
+    have = MarkCounter(hash(identify(point)) for point in seen)
+    for one, offset in wanted():
+        counts.logged += 1
+        if have.take(hash(one)):
+            counts.found += 1
+        elif offset > cursor and not tracker.measures:
+            counts.waiting += 1
+        else:
+            counts.lacking += 1
+            if counts.lacking <= EXAMPLES:
+                counts.examples_lacking.append(_named(one))
+    extra = Counter(have.left())
+    if extra:
+        logged = {hash(one) for one, _ in wanted() if hash(one) in extra}
+        counts.extra, counts.twice = extra.total(), sum(extra[each] for each in logged)
+        counts.examples_extra = _examples(map(identify, seen), extra)
+    return counts
+
+
+def _concerns(record: Metrics, tracker: Tracker) -> bool:
+    if tracker.measures:
+        return record.by == tracker.name
+    return record.by != tracker.name and "metrics" in tracker.supports
+
+
+def _examples(identities: Iterable[Identity], marks: "Counter[int]") -> list[str]:
+    """Name a few different ones that have these marks."""
+    found: dict[str, None] = {}
+    for one in identities:
+        if hash(one) in marks:
+            found[_named(one)] = None
+            if len(found) == EXAMPLES:
+                break
+    return list(found)
+
+
+def _named(one: Identity) -> str:
+    key, step, value = one
+    return f"{key[:60]} = {value} at step {step}"
