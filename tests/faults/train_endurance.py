@@ -3,6 +3,7 @@
 RATE is in points a second, 0 is full speed. Ten metrics are logged in each call.
 """
 
+import contextlib
 import json
 import os
 import statistics
@@ -23,7 +24,6 @@ def main() -> None:
     folder, trackers, points, rate, finish_s = Path(sys.argv[1]), sys.argv[2], *map(float, sys.argv[3:6])
     process = psutil.Process()
     run = runcast.init("endurance", report_to=trackers, dir=folder / "runs", id="endurance", config={"lr": 0.1})
-    children = process.children()
     calls = int(points) // METRICS
     slices = []
     step, began = 0, time.monotonic()
@@ -44,24 +44,35 @@ def main() -> None:
                 "p99_us": costs[int(len(costs) * 0.99)] / 1000,
                 "rss_mib": process.memory_info().rss / 2**20,
                 "deliveries_mib": {
-                    child.cmdline()[-3]: child.memory_info().rss / 2**20
-                    for child in children
-                    if child.is_running() and child.status() != psutil.STATUS_ZOMBIE
+                    name: child.memory_info().rss / 2**20 for name, child in deliveries(process).items()
                 },
             }
         )
     logging_s = time.monotonic() - began
     run.finish(timeout_s=finish_s)
+    left = deliveries(process)
     told = {
         "points": step * METRICS,
         "logging_s": logging_s,
         "exit_s": time.monotonic() - began - logging_s,
         "slices": slices,
         "threads": process.num_threads(),
-        "deliveries": [child.pid for child in children if child.is_running()],
+        "deliveries": [child.pid for child in left.values()],
         "pid": os.getpid(),
     }
     print(json.dumps(told))
 
 
-main()
+def deliveries(process: psutil.Process) -> dict[str, psutil.Process]:
+    """Map the trackers to their delivery processes that live."""
+    found = {}
+    for child in process.children():
+        with contextlib.suppress(psutil.Error):
+            words = child.cmdline()
+            if "--training" in words:
+                found[words[words.index("--training") - 1]] = child
+    return found
+
+
+if __name__ == "__main__":
+    main()
