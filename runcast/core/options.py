@@ -1,7 +1,7 @@
 """What `init` was asked for: argument over environment over default, checked once."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sized
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,7 @@ def settle(arguments: Mapping[str, Any], environ: Mapping[str, str] = os.environ
     chosen = {}
     for name, variable in _VARIABLES.items():
         value = arguments.get(name)
-        if value is None or (name == "tags" and not value):
+        if value is None or (name == "tags" and isinstance(value, Sized) and not len(value)):
             value = environ.get(variable) or None
         if value is not None:
             chosen[name] = value
@@ -67,7 +67,7 @@ def settle(arguments: Mapping[str, Any], environ: Mapping[str, str] = os.environ
             f"id={run_id!r} cannot name a run: use 1 to 64 letters, digits, '-' and '_', as every tracker and file "
             "system takes those."
         )
-    setup = arguments.get("setup") or {}
+    setup = {} if arguments.get("setup") is None else arguments["setup"]
     if not isinstance(setup, Mapping) or not all(isinstance(value, Mapping) for value in setup.values()):
         raise OptionError('setup must map a tracker to its options, such as setup={"wandb": {"entity": "team"}}.')
     return Options(

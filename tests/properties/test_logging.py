@@ -269,7 +269,7 @@ def test_a_run_may_be_called_anything(
 @examples(0.2)
 @given(
     st.dictionaries(
-        st.sampled_from(["resume", "delivery", "offline", "strict", "id", "setup", "report_to"]),
+        st.sampled_from(["resume", "delivery", "offline", "strict", "per_rank", "tags", "id", "setup", "report_to"]),
         ODD | NUMBERS,
         min_size=1,
     )
