@@ -23,7 +23,7 @@ from runcast.delivery.exit_status import open_self
 from runcast.delivery.launcher import can_launch
 from runcast.delivery.priority import set_group_niceness
 from runcast.delivery.retry import backoff_s
-from runcast.delivery.starting import NO_SIGNAL, Launch, Launched, Plan, Process, start_alone
+from runcast.delivery.starting import NO_SIGNAL, Launch, Launched, Plan, Process, above_standard, start_alone
 from runcast.delivery.trust import Orders
 
 POLL_S = 0.02
@@ -272,12 +272,16 @@ class ProcessCarrier:
 @contextlib.contextmanager
 def training_itself() -> Iterator[tuple[int, ...]]:
     """Open a descriptor of this process, by which its children learn how it ended; none where there is no such."""
-    descriptor = open_self()
+    own = open_self()
+    if own is None:
+        yield ()
+        return
+    kept = above_standard(own)
+    os.close(own)
     try:
-        yield () if descriptor is None else (descriptor,)
+        yield (kept,)
     finally:
-        if descriptor is not None:
-            os.close(descriptor)
+        os.close(kept)
 
 
 def delivery_command(directory: RunDirectory, name: str, *mode: str) -> list[str]:

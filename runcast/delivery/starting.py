@@ -1,6 +1,7 @@
 """How delivery processes are started: one by itself, or several in one session."""
 
 import contextlib
+import fcntl
 import os
 import socket
 import subprocess
@@ -72,20 +73,26 @@ class Launch:
 
     def __init__(self, plans: Sequence[Plan], environment: Mapping[str, str], keep: Sequence[int]) -> None:
         self._line, theirs = socket.socketpair()
+        lines = [above_standard(plan.line.fileno()) for plan in plans]
         with theirs, contextlib.ExitStack() as stack:
-            stack.callback(self._line.close)
+            for line in lines:
+                stack.callback(os.close, line)
+            failed = stack.enter_context(contextlib.ExitStack())
+            failed.callback(self._line.close)
             self.launcher = subprocess.Popen(
                 [*WAITING, sys.executable, "-I", "-S", launcher.__file__],
-                pass_fds=[*keep, *(plan.line.fileno() for plan in plans)],
+                pass_fds=[*keep, *lines],
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
                 env=environment,
             )
-            stack.pop_all()
+            failed.pop_all()
         # Each begins as a shell, too, so that it takes its line of input as one that was started alone does.
-        self._plans = [(str(plan.log.resolve()), plan.line.fileno(), [*WAITING, *plan.command]) for plan in plans]
+        self._plans = [
+            (str(plan.log.resolve()), line, [*WAITING, *plan.command]) for plan, line in zip(plans, lines, strict=True)
+        ]
         self._answer = b""
         self.processes = [Launched(self, index) for index in range(len(plans))]
 
@@ -110,6 +117,11 @@ class Launch:
             self.launcher.wait(END_S)  # it has ended, or is about to
         self.launcher.returncode = self.launcher.returncode or 0
         self._line.close()
+
+
+def above_standard(descriptor: int) -> int:
+    """Copy a descriptor to a number that no standard stream has: a script may have closed those, as daemons do."""
+    return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3)
 
 
 class Launched:

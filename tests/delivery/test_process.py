@@ -487,6 +487,31 @@ def test_where_deliveries_cannot_be_started_together_each_is_started_alone(
     assert "died" not in caplog.text
 
 
+@pytest.mark.skipif(not can_launch(), reason="sessions are scheduling groups on Linux only")
+def test_a_script_without_standard_streams_starts_deliveries(tmp_path: Path) -> None:
+    """A daemon has closed them, so that whatever is opened gets their numbers."""
+    script = """
+import os, socket, sys, time
+from pathlib import Path
+from runcast.delivery.starting import Launch, Plan
+for descriptor in (0, 1, 2):
+    os.close(descriptor)
+log = Path(sys.argv[1])
+ours, theirs = socket.socketpair()
+assert theirs.fileno() < 3
+launch = Launch([Plan([sys.executable, "-c", "print(input())"], log, theirs)], os.environ, ())
+launch.go()
+ours.sendall(b"\\nhello\\n")
+while launch.processes[0].poll() is None:
+    time.sleep(0.01)
+launch.forget()
+"""
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path / "log")], check=False, timeout=60)
+
+    assert done.returncode == 0
+    assert (tmp_path / "log").read_text() == "hello\n"
+
+
 def test_without_a_shell_deliveries_wait_for_sync(
     start: Begin, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
