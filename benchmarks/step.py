@@ -16,8 +16,11 @@ STEADY = 1.25
 SUBJECTS: dict[str, tuple[float, Sequence[str]]] = {
     f"runcast, seven trackers, {SMALL} ms": (SMALL, SEVEN),
     f"runcast, seven trackers, {BIG} ms": (BIG, SEVEN),
-    f"runcast, a tracker that hangs, {SMALL} ms": (SMALL, ["benchmarks.dead:HangingTracker"]),
-    f"runcast, a tracker that raises, {SMALL} ms": (SMALL, ["benchmarks.dead:RaisingTracker"]),
+    **{
+        f"runcast, a tracker that {fault}s, {size} ms": (size, [f"benchmarks.dead:{tracker}"])
+        for fault, tracker in (("hang", "HangingTracker"), ("raise", "RaisingTracker"))
+        for size in STEPS_MS
+    },
 }
 Blocks = Sequence[dict[str, list[float]]]
 
@@ -26,7 +29,7 @@ def measure(quick: bool) -> Answer:
     """Time training steps with and without logging, in alternating blocks of one process."""
 
     def runcast(size: float, report_to: Sequence[str]) -> Any:
-        pairs, block_s = (1, 0.5) if quick else (6, 2.0) if len(report_to) > 1 else (4, 1.0)
+        pairs, block_s = (1, 0.5) if quick else (6, 2.0) if len(report_to) > 1 or size == BIG else (4, 1.0)
         startup_s = 0.0 if len(report_to) == 1 else 1.0 if quick else 30.0
         times: dict[str, Any] = {"pairs": pairs, "block_s": block_s, "startup_s": startup_s}
         return run_child("benchmarks.step:train", timeout_s=300, size=size, report_to=report_to, **times)
