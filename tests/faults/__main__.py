@@ -7,6 +7,7 @@ import argparse
 import dataclasses
 import json
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -86,10 +87,11 @@ def load(files: Sequence[Path]) -> dict[str, Cell]:
 
 
 def isolate(folder: Path) -> None:
-    """Let the trials see nothing of the user's: no tracker's variables, an empty home."""
+    """Let the trials see nothing of the user's: no tracker's variables, an empty home, no signal that is ignored."""
     for name in list(os.environ):
         if name.startswith(PREFIXES) or name in ALONE:
             del os.environ[name]
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and so do theirs
     home = folder / "home"
     home.mkdir()
     os.environ["HOME"] = str(home)

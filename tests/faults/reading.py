@@ -19,7 +19,9 @@ def main() -> None:
     file = directory.load()
     choice = file.trackers[name]
     tracker = load_tracker(choice.tracker, choice.environment)()
-    output.write(msgspec.json.encode((tracker.read(tracked_run(directory, file, name, choice)), tracker.precision)))
+    reading = tracker.read(tracked_run(directory, file, name, choice))
+    reading.points = list(reading.points)
+    output.write(msgspec.json.encode((reading, tracker.precision)))
     output.close()
 
 
