@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from runcast.core.errors import RetryableError
+from runcast.core.points import PointList
 from runcast.core.records import NON_FINITE, Point
 from runcast.integrations.command import run_command
 from runcast.integrations.contract import Reading, TrackedRun
@@ -171,6 +172,7 @@ def _add(kind: str, payload: Any, reading: Reading) -> None:
 def _add_point(payload: Any, reading: Reading) -> None:
     name, value, step = (payload["metric"][field] for field in ("metricName", "metricValue", "step"))
     if name not in OWN_METRICS:
+        assert isinstance(reading.points, PointList)
         reading.points.append(Point(name, NON_FINITE.get(value, value), step, payload["local_timestamp"] / 1000))
 
 

@@ -97,7 +97,7 @@ class Reading(msgspec.Struct, kw_only=True):
     may be texts. `artifacts` holds the names given to `log_artifact`, `media` the keys and steps given to `log_media`.
     """
 
-    points: PointList | list[Point] = msgspec.field(default_factory=PointList)
+    points: Sequence[Point] = msgspec.field(default_factory=PointList)
     params: dict[str, Any] | None = None
     summary: dict[str, Any] | None = None
     tags: set[str] | None = None

@@ -19,6 +19,7 @@ from typing import Any
 from wandb.proto import wandb_internal_pb2 as protobuf
 
 from runcast.core.errors import RetryableError
+from runcast.core.points import PointList
 from runcast.core.records import NON_FINITE, Point
 from runcast.integrations.command import run_command
 from runcast.integrations.contract import Reading, TrackedRun
@@ -165,6 +166,7 @@ def _add_summary(summary: Any, reading: Reading) -> None:
 
 
 def _add_row(items: Any, reading: Reading) -> None:
+    assert isinstance(reading.points, PointList)
     assert reading.media is not None
     entries = {tuple(item.nested_key) or (item.key,): item.value_json for item in items}
     if (STEP,) not in entries:  # a row of the user's, in a run that we joined

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from runcast.core.points import PointList
 from runcast.core.records import Number, ParamValue, Point, Status
 from runcast.integrations.contract import ArtifactFile, MediaFile, Reading, TrackedRun, Tracker
 
@@ -101,6 +102,7 @@ class MemoryTracker(Tracker):
 
 def _take(reading: Reading, kind: str, values: list[Any]) -> None:
     if kind == "point":
+        assert isinstance(reading.points, PointList)
         reading.points.append(Point(*values))
     elif kind in ("params", "summary"):
         getattr(reading, kind).update(values[0])
