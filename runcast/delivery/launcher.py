@@ -8,6 +8,7 @@ made with CLONE_PARENT, which makes them children of the training process, not o
 it end, and this script can leave.
 """
 
+import contextlib
 import ctypes
 import json
 import os
@@ -40,7 +41,8 @@ def main() -> None:
         child = library.syscall(number, CLONE_PARENT | signal.SIGCHLD, 0, 0, 0, 0)
         if child == 0:
             _become(log, descriptor, command)
-        os.write(0, b"%d\n" % child)
+        with contextlib.suppress(BrokenPipeError):  # the training is gone already: its run is closed all the same
+            os.write(0, b"%d\n" % child)
     os._exit(0)  # sooner than an interpreter that tidies up
 
 

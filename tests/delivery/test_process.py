@@ -512,6 +512,26 @@ launch.forget()
     assert (tmp_path / "log").read_text() == "hello\n"
 
 
+@pytest.mark.parametrize("trackers", ["MemoryTracker", "[MemoryTracker, Optional]"])
+def test_a_training_that_is_killed_at_once_is_closed_by_all_deliveries(tmp_path: Path, trackers: str) -> None:
+    """They come up when it is gone already, and deliver what it logged."""
+    script = f"""
+import os, signal, runcast
+from runcast.testing import MemoryTracker
+from tests.delivery.odd_trackers import Optional
+run = runcast.init(dir={str(tmp_path)!r}, id="run", report_to={trackers})
+run.log({{"loss": 0.5}}, step=0)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
+
+    assert done.returncode == -signal.SIGKILL
+    for tracker in TWO if "Optional" in trackers else TWO[:1]:
+        wait_for(lambda name=tracker.name: state_of(tmp_path / "run", name).phase == "finished")
+        assert points_of(tmp_path / "run", tracker) == [("loss", 0.5, 0)]
+        assert tracker.reading_of(tmp_path / "run").status == "crashed"
+
+
 def test_without_a_shell_deliveries_wait_for_sync(
     start: Begin, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
