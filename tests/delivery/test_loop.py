@@ -599,6 +599,25 @@ def test_a_pause_ends_when_the_run_does(
     assert Moody.reading_of(run.dir).status == "finished"
 
 
+@pytest.mark.parametrize("moment", ["setup", "finish"])
+def test_a_refusal_does_not_hide_that_points_may_be_missing(start: Begin, deliver: Deliver, moment: str) -> None:
+    """A delivery dies in mid-send and the next one is refused: the one after it asks the tracker, and sends what it lacks."""
+    with start() as run:
+        for step in range(9):
+            run.log({"loss": step / 2}, step=step)
+    with pytest.raises(Death):
+        deliver(Mortal(2, "part"))
+    (run.dir / "trackers" / "mortal").rename(run.dir / "trackers" / "moody")
+    before = points_of(run, Moody)
+
+    refused = deliver(Moody(**{moment: [FinalError("the key is wrong")]}))
+    state = deliver(Moody())
+
+    assert (len(before) < 9, refused.phase, refused.clean) == (True, "refused", False)
+    assert (state.phase, state.clean) == ("finished", True)
+    assert sorted(points_of(run, Moody)) == [("loss", step / 2, step) for step in range(9)]
+
+
 def test_a_state_that_cannot_be_written_ends_the_delivery_and_loses_nothing(start: Begin, deliver: Deliver) -> None:
     """On a full disk a delivery stops rather than go on without a memory; the next one delivers each point once."""
     with start() as run:
