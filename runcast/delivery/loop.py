@@ -117,6 +117,7 @@ class Delivery:
         unclean = not clean
         self._save(phase="starting", clean=False, attempts=state.attempts + 1, error=None, traceback=None, status=None)
         try:
+            self.attempt.heed(state.not_before)
             for _ in range(LIVES):
                 with contextlib.suppress(GoneError):
                     self._carry(known, unclean=unclean)
