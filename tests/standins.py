@@ -5,8 +5,9 @@
 Port 0 takes a free one; the first line on stdout is the server's URL. Each request becomes one JSON line in LOG:
 `[method, path, body]`, the body as text (unzipped, undecodable bytes replaced). They keep only what a client asks for
 again, such as how many rows a run has: tests look at LOG. For faults, stop or end the process. GET /standin/held lists
-the [key, value, step] of every point they have; GET /standin/delete deletes every run, as a person would. The clients'
-settings:
+the [key, value, step] of every point they have; GET /standin/delete deletes every run, as a person would. What they
+answer then is what is known of the services (the docstrings say from where), else a guess that is called one. After
+GET /standin/refuse?403 every request is refused so, after /standin/refuse none. The clients' settings:
 
     WANDB_BASE_URL=URL, WANDB_API_KEY=(40 characters)
     COMET_URL_OVERRIDE=URL/clientlib/, COMET_API_KEY=(25 characters)
@@ -24,6 +25,7 @@ import uuid
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 
 class Refusal(Exception):
@@ -35,7 +37,11 @@ class Refusal(Exception):
 
 
 class Wandb:
-    """Answers GraphQL queries by operation name, and takes history rows at the offset that the client gives."""
+    """Answers GraphQL queries by operation name, and takes history rows at the offset that the client gives.
+
+    Of a deleted run: its name is never given again (409 and the message below: wandb/wandb issues 1192, 6395); queries
+    find no such run (issue 1443), and so says the answer to its rows (404: issues 2673, 2928; why is a guess).
+    """
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -62,22 +68,19 @@ class Wandb:
             handler = getattr(self, query.get("operationName") or (named[1] if named else "Viewer"), None)
             return {"data": handler(query.get("variables") or {}) if handler else {}}
         if path.endswith("/file_stream"):
-            self.refuse_deleted(path.split("/")[-2])
+            if path.split("/")[-2] in self.deleted:
+                raise Refusal(404, {"error": "run not found"})
             rows = self.rows.setdefault(path.split("/")[-2], {})
             history = json.loads(body or b"{}").get("files", {}).get("wandb-history.jsonl", {})
             rows.update(enumerate(history.get("content", []), history.get("offset", 0)))
             return {"exitcode": None, "limits": {}}
         return {}
 
-    def refuse_deleted(self, run: str) -> None:
-        """Say what W&B says, which never gives a deleted run's name to another one."""
+    def UpsertBucket(self, given: dict[str, Any]) -> Any:
+        run = given.get("name") or "unnamed"
         if run in self.deleted:
             message = f"run {run} was previously created and deleted; try a new run name"
             raise Refusal(409, {"errors": [{"message": message}], "data": {"upsertBucket": None}})
-
-    def UpsertBucket(self, given: dict[str, Any]) -> Any:
-        run = given.get("name") or "unnamed"
-        self.refuse_deleted(run)
         inserted = run not in self.rows
         project = {
             "id": "UDox",
@@ -118,6 +121,20 @@ class Wandb:
             }
         return {"model": {"id": "m", "name": given["project"], "entity": {"id": "E", "name": "e"}, "bucket": bucket}}
 
+    def Run(self, given: dict[str, Any]) -> Any:
+        """Tell of a run what the public API asks for."""
+        if given["name"] not in self.rows:
+            return {"project": {"run": None}}
+        run = {"projectId": "1", "id": "b", "name": given["name"], "displayName": given["name"], "state": "running"}
+        run |= {
+            "config": "{}",
+            "summaryMetrics": "{}",
+            "systemMetrics": "{}",
+            "tags": [],
+            "user": {"name": "u", "username": "u"},
+        }
+        return {"project": {"run": run}}
+
     def Viewer(self, given: dict[str, Any]) -> Any:
         return {
             "viewer": {
@@ -130,6 +147,11 @@ class Wandb:
                 "teams": {"edges": []},
             }
         }
+
+    GetDefaultEntity = Viewer
+
+    def ProbeRunInput(self, given: dict[str, Any]) -> Any:
+        return {"RunType": {"fields": [{"name": "projectId"}]}}
 
     def ServerFeaturesQuery(self, given: dict[str, Any]) -> Any:
         return {"serverInfo": {"features": []}}
@@ -196,27 +218,36 @@ class Wandb:
 
 
 class Comet:
-    """Answers the handshake, the heartbeat and artifacts with content, and everything else with an empty object."""
+    """Answers the handshake, the heartbeat and artifacts with content, and everything else with an empty object.
+
+    Of a deleted experiment: there are no metadata (404, as the SDK says in API.get_experiment_by_key), and it cannot be
+    gone on with (400 and the code that the SDK turns into ExperimentNotFound). That its points and its key are refused
+    is a guess; in /standin/delete?silently its points are taken, as if it were there, and are nowhere.
+    """
+
+    NO_WRITE_ACCESS, ALREADY_EXISTS = 90210, 90999
 
     def __init__(self, url: str) -> None:
         self.url = url
         self.points: dict[str, list[Any]] = {}
         self.deleted: set[str] = set()
+        self.is_silent = False
 
     def held(self) -> list[Any]:
         return [point for points in self.points.values() for point in points]
 
-    def delete(self) -> None:
+    def delete(self, how: str = "") -> None:
         self.deleted.update(self.points)
         self.points.clear()
+        self.is_silent = how == "silently"
 
     def answer(self, path: str, body: bytes) -> Any:
         endpoint = path.rsplit("/clientlib/", 1)[-1].rsplit("/v2/", 1)[-1].lstrip("/")
         handler = {
             "isAlive/ver": self.version,
-            "logger/add/run": self.experiment,
+            "logger/add/run": self.add,
             "batch/logger/experiment/metric": self.metric,
-            "logger/get/run": self.experiment,
+            "logger/get/run": self.get,
             "status-report/update": self.heartbeat,
             "experiment/metadata": self.metadata,
             "write/artifacts/upsert": self.upsert_artifact,
@@ -226,7 +257,10 @@ class Comet:
 
     def metric(self, body: bytes) -> Any:
         given = json.loads(body)
-        self.refuse_deleted(given["experimentKey"])
+        if given["experimentKey"] in self.deleted:
+            if self.is_silent:
+                return {}
+            self.refuse(given["experimentKey"])
         self.points.setdefault(given["experimentKey"], []).extend(
             [point["metricName"], point["metricValue"], point["step"]]
             for point in given["values"]
@@ -234,16 +268,29 @@ class Comet:
         )
         return {}
 
-    def refuse_deleted(self, key: str) -> None:
-        if key in self.deleted:
-            raise Refusal(400, {"msg": f"no such experiment {key}", "code": 400, "data": None, "sdk_error_code": 0})
+    def refuse(self, key: str, code: int = NO_WRITE_ACCESS, status: int = 400) -> None:
+        raise Refusal(status, {"msg": f"experiment {key}", "code": status, "data": None, "sdk_error_code": code})
 
     def version(self, body: bytes) -> Any:
         return {"version": "99.0.0"}
 
-    def experiment(self, body: bytes) -> Any:
-        key = json.loads(body)["experimentKey"]
-        self.refuse_deleted(key)
+    def add(self, body: bytes) -> Any:
+        given = json.loads(body)
+        key = given["experimentKey"]
+        if key in self.deleted:
+            self.refuse(key)
+        if key in self.points and not given.get("getOrCreateEnabled"):
+            self.refuse(key, self.ALREADY_EXISTS)
+        self.points.setdefault(key, [])
+        return self.experiment(key)
+
+    def get(self, body: bytes) -> Any:
+        key = json.loads(body)["previousExperiment"]
+        if key not in self.points:
+            self.refuse(key)
+        return self.experiment(key)
+
+    def experiment(self, key: str) -> Any:
         answer = {"runId": key, "project_id": "proj", "focusUrl": f"{self.url}/", "lastOffset": 0}
         return answer | {"featureToggles": [], "msg": None, "name": "n"}
 
@@ -252,7 +299,10 @@ class Comet:
         return {"is_alive_beat_duration_millis": 10000, "pending_rpcs": False} | intervals
 
     def metadata(self, body: bytes) -> Any:
-        return {"experimentKey": "k", "workspaceName": "w", "projectName": "p", "throttle": False}
+        key = parse_qs(body.decode()).get("experimentKey", ["k"])[0]
+        if key not in self.points:
+            self.refuse(key, status=404)
+        return {"experimentKey": key, "workspaceName": "w", "projectName": "p", "throttle": False, "archived": False}
 
     def upsert_artifact(self, body: bytes) -> Any:
         return {"artifactId": "A", "artifactVersionId": "V", "currentVersion": "1.0.0", "previousVersion": None}
@@ -364,6 +414,7 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", port), Handler)
         self.url = f"http://127.0.0.1:{self.server_port}"
         self.service = service(self.url)
+        self.refuses = 0
         self.log = log.open("a", buffering=1)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -380,15 +431,20 @@ class Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         if self.headers.get("Content-Encoding") == "gzip":
             body = gzip.decompress(body)
-        path = self.path.split("?")[0]
+        path, _, query = self.path.partition("?")
         if path == "/standin/delete":
-            self.server.service.delete()
+            self.server.service.delete(*filter(None, [query]))
+            return self.send(200, {})
+        if path == "/standin/refuse":
+            self.server.refuses = int(query or 0)
             return self.send(200, {})
         if path == "/standin/held":
             return self.send(200, self.server.service.held())
+        if self.server.refuses:
+            return self.send(self.server.refuses, {"msg": "refused"})
         self.server.log.write(json.dumps([self.command, path, body.decode("utf-8", "replace")]) + "\n")
         try:
-            return self.send(200, self.server.service.answer(path, body))
+            return self.send(200, self.server.service.answer(path, body or query.encode()))
         except Refusal as refusal:
             return self.send(refusal.status, refusal.answer)
 

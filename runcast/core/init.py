@@ -70,7 +70,7 @@ def init(
         tags: Words to find the run by.
         notes: A longer text about the run.
         offline: True: local modes only. False: online only. Default: online where the user has configured credentials.
-        strict: Whether a tracker that fails for good raises at the next `log`. Default: False.
+        strict: Whether a tracker that fails for good raises in a `log`, within about a second. Default: False.
         delivery: "process" (the default): a child process per tracker. "thread": a thread per tracker in this process.
             "later": nothing until `runcast sync`.
         setup: For each tracker, what a user would pass to it by hand: {"wandb": {"entity": "team"}}.

@@ -48,8 +48,9 @@ class Run:
     """One training, written to its journal and from there cast to every selected tracker.
 
     Make one with `runcast.init`. It may be used from any thread. Nothing that a tracker does reaches it, unless
-    `strict` was asked for: then a tracker that failed for good raises at the next `log`. Leaving it as a context
-    manager finishes it: with "failed" and the traceback after an exception, "killed" after an interrupt.
+    `strict` was asked for: then a tracker that failed for good raises in a `log`, once it was looked for, which is once
+    a second. Leaving it as a context manager finishes it: with "failed" and the traceback after an exception, "killed"
+    after an interrupt.
     """
 
     def __init__(

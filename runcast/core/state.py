@@ -19,7 +19,8 @@ class DeliveryState(msgspec.Struct, kw_only=True):
     `cursor` is the offset in the journal up to which everything was delivered; `sending` the offset up to which the
     batch goes that was under way when the state was written; `clean` is false while a process has the tracker open, so
     that its sudden death is noticed. `points` counts delivered points, `refused` lost ones by reason. `ending` is the
-    status that the journal announced, `status` the one that the tracker was told.
+    status that the journal announced, `status` the one that the tracker was told. `not_before` is the time until which
+    the service has asked to be left alone.
     """
 
     phase: Phase = "starting"
@@ -39,6 +40,7 @@ class DeliveryState(msgspec.Struct, kw_only=True):
     error: str | None = None
     traceback: str | None = None
     attempts: int = 0
+    not_before: float = 0.0
     pid: int = 0
     version: str | None = None
     updated: float = 0.0

@@ -62,6 +62,17 @@ class Attempts:
         """Start the clock of the patience."""
         self._over_since = self._over_since or time.monotonic()
 
+    def heed(self, not_before: float) -> None:
+        """Wait for what is left of the time that a process before this one was asked to leave the service alone.
+
+        Not without `follow`: somebody asks now, and one call tells whether the service still wants it.
+        """
+        left = min(not_before - time.time(), LONGEST_WISH_S)
+        if self._follow and left > 0:
+            log.warning("%s has asked to be left alone: the first call comes in %.1f s", self._name, left)
+            self._save(phase="retrying", error=f"it has asked to be left alone for another {left:.0f} s")
+            self._sleep(left, left)
+
     def __call__(self, what: str, call: Callable[[], object], again: Callable[[], object] | None = None) -> None:
         """Call until it succeeds; `again` runs before every attempt but the first.
 
@@ -93,24 +104,28 @@ class Attempts:
             attempt += 1
             self._pause(what, failure, attempt)
         if attempt:
-            self._save(phase="delivering", error=None, traceback=None)
+            self._save(phase="delivering", error=None, traceback=None, not_before=0.0)
 
     def _pause(self, what: str, failure: Exception, attempt: int) -> None:
         said = f"{what}: {failure}"
         trace = "".join(traceback.format_exception(failure))
-        if self._no_time_left(attempt):
-            self._save(error=said, traceback=trace)
-            raise GaveUp from failure
         wish = min(getattr(failure, "retry_after_s", None) or 0.0, LONGEST_WISH_S)
+        if self._no_time_left(attempt):
+            self._save(error=said, traceback=trace, not_before=time.time() + wish)
+            raise GaveUp from failure
         pause = backoff_s(attempt, wish) if self._follow else max(ONCE_PAUSE_S, wish)
         log.warning("%s: %s failed (%s); trying again in %.1f s", self._name, what, failure, pause)
-        self._save(phase="retrying", error=said, traceback=trace)
+        self._save(phase="retrying", error=said, traceback=trace, not_before=time.time() + wish)
+        self._sleep(pause, wish)
+
+    def _sleep(self, pause_s: float, wish_s: float) -> None:
+        """Wait; the end of a run cuts our own pause short, but not the one that was asked for."""
         began, is_over = time.monotonic(), False
-        while (waited := time.monotonic() - began) < pause:
+        while (waited := time.monotonic() - began) < pause_s:
             is_over = self._ends_now() or is_over
-            if is_over and waited >= wish:  # the end of a run cuts our own pause short, not the one that was asked for
+            if is_over and waited >= wish_s:
                 break
-            self._wait(min(pause - waited, 1.0))
+            self._wait(min(pause_s - waited, 1.0))
 
     def _no_time_left(self, attempt: int) -> bool:
         self._ends_now()

@@ -85,6 +85,7 @@ class Delivery:
         self.directory, self.name, self.tracker, self.tracked = directory, name, tracker, tracked
         self.alive, self.wait, self.follow, self.when_over = alive, wait, follow, when_over
         self.ranks = ranks
+        self._is_open = False
         self.folder = directory.tracker(name)
         self.state = load_state(self.folder) or DeliveryState()
         self.reader = JournalReader(directory.journal, self.state.cursor)
@@ -112,9 +113,11 @@ class Delivery:
         if state.phase == "finished" and self.directory.journal.stat().st_size <= state.cursor:
             return
         self.tracked.resumed = state.attempts > 0 and bool(state.ids or state.url or state.cursor)
-        unclean, known = not state.clean, dict(state.ids)
+        clean, known = state.clean, dict(state.ids)
+        unclean = not clean
         self._save(phase="starting", clean=False, attempts=state.attempts + 1, error=None, traceback=None, status=None)
         try:
+            self.attempt.heed(state.not_before)
             for _ in range(LIVES):
                 with contextlib.suppress(GoneError):
                     self._carry(known, unclean=unclean)
@@ -126,7 +129,9 @@ class Delivery:
         except GaveUp:
             self._save(phase="suspended")
         except (FinalError, TrackerUnavailableError) as error:
-            self._save(phase="refused", clean=True, error=str(error), traceback=traceback.format_exc())
+            # What was sent may not have arrived. If nothing was, it is as the process before this one has left it.
+            clean = clean and not self._is_open
+            self._save(phase="refused", clean=clean, error=str(error), traceback=traceback.format_exc())
 
     def _still_trains(self) -> bool:
         return self.alive() and last_status(self.directory) is None
@@ -134,6 +139,7 @@ class Delivery:
     def _carry(self, known: dict[str, str], *, unclean: bool) -> None:
         """Open the run, send what an earlier process may have lost, and deliver what there is and comes."""
         self.attempt("setup", lambda: self.tracker.setup(self.tracked))
+        self._is_open = True
         self._save(phase="delivering", url=self.tracked.url, ids=dict(self.tracked.ids), error=None)
         if unclean or any(name in known and self.state.ids.get(name) != known[name] for name in IDENTITIES):
             self._recover()

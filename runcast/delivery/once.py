@@ -9,6 +9,7 @@ from typing import IO, Literal, TypeAlias
 
 import msgspec
 
+from runcast.core.console import say
 from runcast.core.layout import RunDirectory, make_private
 from runcast.core.state import DeliveryState, load_state
 from runcast.delivery.lock import EXIT_BUSY, is_held
@@ -18,6 +19,7 @@ from runcast.delivery.trust import Orders
 
 POLL_S = 0.1
 END_S = 3.0
+TELL_S = 2.0  # a pause of more than this is told
 
 Result: TypeAlias = Literal["complete", "open", "waiting", "refused", "busy", "unavailable", "absent"]
 Progress: TypeAlias = Callable[[str, int, int], None]
@@ -65,11 +67,13 @@ def deliver(directory: RunDirectory, orders: Mapping[str, Orders], progress: Pro
     before = {name: load_state(directory.tracker(name)) or DeliveryState() for name in names}
     totals = _totals(directory, names)
     processes: dict[str, subprocess.Popen[bytes]] = {}
+    told: set[str] = set()
     try:
         for name in names:
             processes[name] = _start(directory, name, orders[name])
         while [process for process in processes.values() if process.poll() is None]:
             _tell(directory, totals, progress)
+            _tell_of_pauses(directory, names, told)
             time.sleep(POLL_S)
         _tell(directory, totals, progress)
     finally:
@@ -119,6 +123,16 @@ def _tell(directory: RunDirectory, totals: dict[str, int], progress: Progress | 
         for name, total in totals.items():
             state = load_state(directory.tracker(name))
             progress(name, state.points if state else 0, total)
+
+
+def _tell_of_pauses(directory: RunDirectory, names: Collection[str], told: set[str]) -> None:
+    """Say of each tracker, once, that its service has asked to be left alone for a while."""
+    for name in names:
+        state = load_state(directory.tracker(name))
+        left = state.not_before - time.time() if state is not None and state.phase == "retrying" else 0.0
+        if left > TELL_S and name not in told:
+            told.add(name)
+            say(f"{name} has asked to be left alone: the next attempt is in {left:.0f} s")
 
 
 def _ended(directory: RunDirectory, name: str, before: DeliveryState, code: int) -> Outcome:

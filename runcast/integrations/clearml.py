@@ -5,6 +5,7 @@ Writes: online a task; one that is open around the training already (clearml-age
     left open. Else a session folder, which `clearml-task --import-offline-session` takes. `train/loss` is the series
     "loss" of the title "train". Events are sent by the calling thread (events.add_batch, or the session's file
     metrics.jsonl): a ClearML Logger queues them, does not tell when they are lost, and stamps them when it sends them.
+    A task that somebody deleted is made anew, with the user property `runcast_replaces`; an archived one goes on.
 Drops: captions of media. Of several values with one key and step, a server keeps the last. An imported session is
     always "completed"; the user property `runcast_status` tells how the run ended.
 Limits: the constants below and: a server's index refuses NaN and ±inf, so such a point is a 0.0 in the series
@@ -99,7 +100,8 @@ class ClearmlTracker(Tracker):
             self._highest_unknown = math.inf if run.resumed or "guest" in run.ids else -math.inf
             if known != self._task.id and "guest" not in run.ids:
                 self._task.set_comment(run.notes or "")
-                self._task.set_user_properties(runcast_run_id=run.id, **({"group": run.group} if run.group else {}))
+                own = {"runcast_run_id": run.id, "runcast_replaces": run.ids.get("replaces"), "group": run.group}
+                self._task.set_user_properties(**{key: value for key, value in own.items() if value})
             self._task.set_user_properties(runcast_status="running")
 
     def log_params(self, params: Mapping[str, ParamValue]) -> None:

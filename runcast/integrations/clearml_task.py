@@ -55,7 +55,8 @@ def open_task(session: Session, run: TrackedRun) -> Any:
     if "task" not in run.ids and around:
         run.remember(task=around, guest="yes")
     if "task" not in run.ids or not ("guest" in run.ids or _exists(session, run.ids["task"])):
-        run.remember(task=clearml.Task.create(**_names(run), task_type="training").id)
+        replaced = {"replaces": run.ids["task"]} if "task" in run.ids else {}
+        run.remember(task=clearml.Task.create(**_names(run), task_type="training").id, **replaced)
     if "guest" not in run.ids:
         ask(session, "tasks.started", task=run.ids["task"], force=True)
     task = clearml.Task.get_task(task_id=run.ids["task"])
@@ -171,7 +172,7 @@ def check(answer: requests.Response) -> dict[str, Any]:
 def _exists(session: Session, task: str) -> bool:
     try:
         ask(session, "tasks.get_by_id", task=task)
-    except FinalError:
+    except GoneError:
         return False
     return True
 

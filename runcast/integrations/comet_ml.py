@@ -8,6 +8,8 @@ already opened in the same process is joined, and left open. Online the SDK keep
 archives in both modes. Each point has the time at which it was logged, also when it is sent later. A summary value is
 an "other"; an artifact is an Artifact online, and assets in a folder of its name offline. A process that is killed
 offline leaves no archive, so all of its session is delivered again; online, what the server has not acknowledged is.
+An experiment that somebody deleted is made anew, under another key, with the other `runcast/replaces`: Comet is asked
+for it when it is opened and finished, and while messages stay unacknowledged. An archived one goes on.
 
 Drops: the bins of a histogram, which Comet replaces by its own; folders without files. Comet knows experiments that
 crashed or that the user stopped; which of our words is meant stands in the other `runcast/status`. On a full disk the
@@ -33,7 +35,8 @@ from comet_ml.data_structure import Histogram
 from comet_ml.exceptions import CometException, CometRestApiException, LogArtifactException
 from comet_ml.messages import MetricMessage
 
-from runcast.core.errors import FinalError, RetryableError
+from runcast.core.errors import FinalError, GoneError, RetryableError
+from runcast.integrations.comet_gone import REPLACED, Stuck, begin_anew, is_gone
 from runcast.integrations.comet_sessions import (
     ERROR,
     GROUP,
@@ -43,6 +46,7 @@ from runcast.integrations.comet_sessions import (
     OWN_METRICS,
     OWN_OTHERS,
     OWN_PARAMS,
+    REPLACES,
     SENT,
     STATUS,
     STOPPED,
@@ -101,6 +105,7 @@ class CometTracker(Tracker):
         self._experiment: Any = None
         self._tracked: TrackedRun | None = None
         self._is_joined = self._is_online = False
+        self._stuck: Stuck | None = None
 
     def setup(self, run: TrackedRun) -> None:
         self._tracked, running = run, comet_ml.get_running_experiment()
@@ -113,9 +118,13 @@ class CometTracker(Tracker):
             elif self._experiment is None:
                 self._is_online = run.options.get("online", run.online)
                 remember_place(run)
+                if self._is_online and run.resumed and is_gone(run):
+                    begin_anew(run)
                 settle_earlier_sessions(run, upload=self._is_online)
                 self._experiment = _start(run, online=self._is_online)
-            for key, value in ((GROUP, run.group), (NOTES, run.notes)):
+                self._stuck = Stuck(run) if self._is_online else None
+                self._leave_if_gone()
+            for key, value in ((GROUP, run.group), (NOTES, run.notes), (REPLACES, run.ids.get(REPLACED))):
                 if value:
                     self._experiment.log_other(key, value[:VALUE_CHARS])
         run.url = self._experiment.url if self._is_online else str(archive_folder(run))
@@ -169,6 +178,8 @@ class CometTracker(Tracker):
         streamer = self._experiment.streamer
         while streamer.messages.qsize() and streamer.is_alive():
             time.sleep(0.002)
+        if self._stuck is not None and self._stuck.look():
+            self._leave_if_gone()
 
     def finish(self, status: Status, error: str | None = None) -> None:
         experiment = self._experiment
@@ -182,13 +193,31 @@ class CometTracker(Tracker):
                 experiment.log_other(STOPPED, True)
             elif status != "finished":
                 experiment._report_experiment_error(error or status, has_crashed=True)  # as Comet's exception hook does
-            if self._is_online and not (experiment.flush(timeout=FLUSH_S) and self._is_acknowledged()):
-                raise RetryableError(f"Comet did not take everything within {FLUSH_S} s.")
+            if self._is_online:
+                is_flushed = experiment.flush(timeout=FLUSH_S)
+                self._leave_if_gone()
+                if not (is_flushed and self._is_acknowledged()):
+                    raise RetryableError(f"Comet did not take everything within {FLUSH_S} s.")
             self._experiment = None
             if not self._is_joined:
                 experiment.end()
                 assert self._tracked is not None
                 shutil.rmtree(self._tracked.local / OPEN, ignore_errors=True)
+
+    def _leave_if_gone(self) -> None:
+        """Leave an experiment that somebody deleted, unless it is the script's own.
+
+        Raises:
+            GoneError: Somebody did.
+        """
+        assert self._tracked is not None
+        if self._stuck is None or not is_gone(self._tracked):
+            return
+        experiment, self._experiment = self._experiment, None
+        experiment.end()  # or the next one would be this one
+        key = self._tracked.ids["key"]
+        begin_anew(self._tracked)
+        raise GoneError(f"Comet no longer has the experiment {key}")
 
     def _is_acknowledged(self) -> bool:
         """Tell whether the server has everything: the SDK's own `flush` is content when nothing waits to be tried."""

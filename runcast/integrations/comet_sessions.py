@@ -27,9 +27,9 @@ from runcast.integrations.contract import Reading, TrackedRun
 
 MESSAGES, UNSENT, DESCRIPTION = "messages.json", "comet_messages.db", "experiment.json"
 NAME, GROUP, NOTES, STATUS, ERROR = "Name", "group", "notes", "runcast/status", "runcast/error"
-STOPPED = "experiment_stopped_by_user"
+STOPPED, REPLACES = "experiment_stopped_by_user", "runcast/replaces"
 OWN_OTHERS = frozenset(
-    (NAME, GROUP, NOTES, STATUS, ERROR, STOPPED, "Created from", "hasNestedParams", "offline_experiment")
+    (NAME, GROUP, NOTES, STATUS, ERROR, STOPPED, REPLACES, "Created from", "hasNestedParams", "offline_experiment")
 )
 OWN_METRICS = frozenset(("process duration",))
 OWN_PARAMS = frozenset(("curr_step", "curr_epoch"))
@@ -37,7 +37,7 @@ METADATA = "runcast"
 OPEN, CUT, SENT = "open", "cut-", "sent"
 UPLOAD_S = 240
 # The SDK sends a parameter's last value only; what that replaced stays in the database as registered, not failed.
-REPLACED = "message_type = 'parameter_msg' AND status = 1"
+SUPERSEDED = "message_type = 'parameter_msg' AND status = 1"
 
 
 def remember_place(run: TrackedRun) -> None:
@@ -146,7 +146,12 @@ def _unsent(path: Path, besides: str = "0") -> set[int]:
 
 def count_unsent(run: TrackedRun) -> int:
     """Count the messages of the open session that the server should have acknowledged by now."""
-    return len(_unsent(run.local / OPEN, besides=REPLACED))
+    return len(_unsent(run.local / OPEN, besides=SUPERSEDED))
+
+
+def oldest_unsent(run: TrackedRun) -> int | None:
+    """Return the number of the first such message, if there is one."""
+    return min(_unsent(run.local / OPEN, besides=SUPERSEDED), default=None)
 
 
 def _parse(lines: Iterable[bytes]) -> Iterator[tuple[str, Any]]:

@@ -2,7 +2,8 @@
 
 Needs: mlflow 2.14 or newer, tested with 3.17.2; for a server mlflow-skinny is enough.
 Writes: where the option `tracking_uri` or MLFLOW_TRACKING_URI says, else to mlflow.db beside the run directories, with
-    files in mlartifacts: one store for all runs, because people open MLflow to compare them.
+    files in mlartifacts: one store for all runs, because people open MLflow to compare them. A run that somebody
+    deleted is made anew, with the tag `runcast.replaces`.
 Drops: captions of media; empty folders; parameters beyond MLFLOW_MAX_LOG_PARAMS. MLflow keeps absolute paths of files:
     when the folder of all runs is moved, they are put right by the next `runcast sync` or `runcast verify`.
 Limits: the constants below, from mlflow/utils/validation.py and MlflowClient.log_image of 3.17.2, read on 2026-11-20.

@@ -137,6 +137,7 @@ def begin_run(client: MlflowClient, run: TrackedRun, tags: dict[str, str]) -> Ru
     experiment, created = _choose_experiment(client, run), int(run.created * 1000)
     same = f"tags.`runcast.run_id` = '{run.id}' and attributes.start_time = {created}"
     found = client.search_runs([experiment], same, max_results=1)
+    tags = {**tags, "runcast.replaces": run.ids["run_id"]} if "run_id" in run.ids else tags
     return found[0] if found else client.create_run(experiment, created, tags, run.options.get("run_name", run.name))
 
 
@@ -171,6 +172,5 @@ def own_tags(run: TrackedRun) -> dict[str, str]:
     with contextlib.suppress(ImportError, KeyError, OSError):
         tags["mlflow.user"] = getpass.getuser()
     parent = run.options.get("parent_run_id")
-    tags |= {"runcast.replaces": run.ids.get("run_id", "")}
     tags |= {"runcast.run_id": run.id, "runcast.group": run.group or "", "mlflow.note.content": run.notes or ""}
     return {key: value[:TAG_CHARS] for key, value in {**tags, "mlflow.parentRunId": parent or ""}.items() if value}

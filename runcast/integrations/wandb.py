@@ -8,6 +8,10 @@ already opened in the same process is joined, and left open. Points are rows wit
 `global_step`, and never with W&B's step, because W&B drops a step that goes back. Each row has the time at which it
 was logged, also when it is sent later. `read` reads the transaction files, online too: they hold what the SDK was
 given; of a process that was cut off online only the rows that the server has count, so that the others come again.
+A run that somebody deleted is made anew, under another id, with the config `runcast/replaces`. W&B is asked for it
+when it is resumed, and after it has refused rows, which the SDK sends every 15 s: it is missed soon, or when it is
+finished. Versions before 0.27 know no limit of time for closing the deleted one; there the delivery process is ended
+after RUNCAST_CALL_TIMEOUT_S, and the next one begins the run anew.
 
 Drops: captions of texts, tables and histograms. W&B has no word of its own for a run that crashed: it shows "Failed",
 and the summary `runcast/status` says which. On a full disk the SDK raises nothing. Versions up to 0.29 write the file
@@ -33,7 +37,7 @@ from typing import Any
 
 import wandb
 
-from runcast.core.errors import FinalError, RetryableError
+from runcast.core.errors import FinalError, GoneError, RetryableError
 from runcast.integrations.contract import (
     ArtifactFile,
     MediaFile,
@@ -50,6 +54,7 @@ from runcast.integrations.wandb_file import (
     CUT,
     ERROR,
     OWN_KEYS,
+    REPLACES,
     STATUS,
     STEP,
     TABLE_TYPE,
@@ -62,14 +67,14 @@ from runcast.integrations.wandb_file import (
     synced_mark,
     upload_rest,
 )
+from runcast.integrations.wandb_gone import ANSWERED, PATH, REPLACED, SENT_ARTIFACTS, CoreLog, begin_anew, is_gone
 
 PROJECT = NameRule(r"[/\\#?%:]", max_length=128)
 ARTIFACT_TYPE = NameRule(r"^wandb-", reserved=frozenset(("job", TABLE_TYPE)))
 MAX_TABLE_ROWS = 10_000
 EXIT_CODES: Mapping[Status, int] = {"finished": 0, "failed": 1, "killed": 255, "crashed": 137}
 FLUSH_S = 0.2
-DELETED, ANEW = re.compile("previously created and deleted"), "-anew-"
-SENT_ARTIFACTS = "artifacts"  # under this name the run remembers those that are on the server
+DELETED = re.compile("previously created and deleted")
 SETTINGS: Mapping[str, Any] = {
     "console": "off",
     "disable_code": True,
@@ -97,6 +102,7 @@ class WandbTracker(Tracker):
         self._tracked: TrackedRun | None = None
         self._is_joined = self._is_online = self._is_settled = False
         self._summary: dict[str, Any] = {}
+        self._core_log: CoreLog | None = None
 
     def setup(self, run: TrackedRun) -> None:
         self._tracked = run
@@ -108,9 +114,14 @@ class WandbTracker(Tracker):
                 self._is_joined = wandb.run is not None
                 self._run = wandb.run or _open(run)
             self._run.define_metric("*", step_metric=STEP)
+            if REPLACED in run.ids and not self._is_joined:
+                self._run.config.update({REPLACES: run.ids[REPLACED]}, allow_val_change=True)
         self._is_online = not self._run.offline
         if self._is_joined:
             run.remember(joined="yes")
+        elif self._is_online:
+            self._core_log = CoreLog(Path(self._run.settings.log_internal))
+            run.remember(**{PATH: f"{self._run.entity}/{self._run.project}/{self._run.id}"})
         run.remember(id=self._run.id, folder=folder_of(self._run, run), tags=json.dumps(self._run.tags or []))
         run.url = self._run.url or str(Path(self._run.dir).parent)
 
@@ -158,6 +169,9 @@ class WandbTracker(Tracker):
                 sent = {*json.loads(self._tracked.ids.get(SENT_ARTIFACTS, "[]")), artifact.name}
                 self._tracked.remember(**{SENT_ARTIFACTS: json.dumps(sorted(sent))})
 
+    def flush(self) -> None:
+        self._stop_if_refused(self._run)
+
     def finish(self, status: Status, error: str | None = None) -> None:
         run, self._run = self._run, None
         if run is None:
@@ -168,8 +182,34 @@ class WandbTracker(Tracker):
             # The summary goes again, as W&B has set it to the last value of a metric of the same name.
             run.summary.update({**self._summary, STATUS: status, **({ERROR: error} if error else {})})
             if not self._is_joined:
-                run.finish(exit_code=EXIT_CODES[status])
+                try:
+                    run.finish(exit_code=EXIT_CODES[status])
+                except OSError:  # it takes too long
+                    self._leave_if_gone(run)
+                    raise
+                self._stop_if_refused(run)
                 self._settle()
+
+    def _stop_if_refused(self, opened: Any) -> None:
+        """End this process if W&B takes nothing more of the run, as the SDK sends nothing more then."""
+        self._leave_if_gone(opened)
+        if self._core_log is not None and (said := self._core_log.fatal_error()):
+            raise SystemExit(f"W&B takes nothing more ({said}): this delivery ends and another one goes on.")
+
+    def _leave_if_gone(self, opened: Any) -> None:
+        """Leave the run if W&B takes nothing more of it because somebody deleted it.
+
+        Raises:
+            GoneError: Somebody did.
+        """
+        said = self._core_log.fatal_error() if self._core_log is not None else None
+        assert self._tracked is not None
+        if said is None or ANSWERED not in said or not is_gone(self._tracked.ids[PATH], opened.settings):
+            return
+        begin_anew(self._tracked)
+        with contextlib.suppress(OSError, wandb.errors.Error):
+            opened.finish()  # or it would be waited for at the end
+        raise GoneError(f"W&B no longer has the run: {said}")
 
     def _settle(self) -> None:
         """Wait until the files are whole, and mark them as being on the server."""
@@ -197,19 +237,19 @@ def _open(run: TrackedRun) -> Any:
     arguments = _arguments(run)
     try:
         if arguments["mode"] == "online" and run.resumed:
+            if PATH in run.ids and is_gone(run.ids[PATH], arguments["settings"]):
+                raise GoneError("W&B no longer has the run")
             upload_rest(run)
         earlier = list_files(run)
         opened = wandb.init(**arguments)
         if run.resumed and not opened.offline:
             note_cut(run, earlier, opened.starting_step)
         return opened
-    except (wandb.errors.CommError, RetryableError) as error:
-        if not DELETED.search(str(error)):
+    except (wandb.errors.CommError, GoneError, RetryableError) as error:
+        if not isinstance(error, GoneError) and not DELETED.search(str(error)):
             raise
-        # W&B never gives the id of a deleted run again. The next one has files of its own, so that all is sent to it.
-        first, _, count = run.ids["id"].partition(ANEW)
-        run.remember(id=f"{first}{ANEW}{int(count or 1) + 1}", **{SENT_ARTIFACTS: "[]"})
-        return wandb.init(**{**arguments, "id": run.ids["id"], "resume": None})
+        begin_anew(run)
+        return wandb.init(**{**_arguments(run), "resume": None})
 
 
 def _arguments(run: TrackedRun) -> dict[str, Any]:

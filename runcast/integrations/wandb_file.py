@@ -30,7 +30,8 @@ BLOCK_BYTES = 32 * 1024
 FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4
 
 STEP, TIME, STATUS, ERROR = "global_step", "_timestamp", "runcast/status", "runcast/error"
-OWN_KEYS = frozenset((STEP, TIME, "_runtime", "_step", "_wandb", STATUS, ERROR))
+REPLACES = "runcast/replaces"
+OWN_KEYS = frozenset((STEP, TIME, "_runtime", "_step", "_wandb", STATUS, ERROR, REPLACES))
 TABLE_TYPE = "run_table"  # of the artifacts that W&B makes for tables
 STATUS_OF_EXIT = {0: "finished", 255: "killed", 137: "crashed"}
 CUT = "cut"  # under this name the run remembers the files of online processes that were cut off

@@ -21,6 +21,9 @@ class PlainTracker(Tracker):
         self._file = run.local / "lines.jsonl"
         if mood(run) == "away":
             raise RetryableError("the service is away")
+        if mood(run) == "busy once":
+            Path(run.directory, "mood.json").unlink()
+            raise RetryableError("too many requests", retry_after_s=5.0)
         if mood(run) == "locked":
             raise FinalError("the key is wrong")
         self._refuses = mood(run) == "no negative numbers"

@@ -14,11 +14,11 @@ from runcast.core.journal import JournalReader
 from runcast.core.layout import RunDirectory, TrackerChoice
 from runcast.core.names import NameRule
 from runcast.core.records import Media, Metrics, Point, encode
-from runcast.core.state import DeliveryState, load_state
+from runcast.core.state import DeliveryState, load_state, save_state
 from runcast.delivery import attempts, loop
 from runcast.delivery.loop import Delivery
 from runcast.delivery.tracked import tracked_run
-from runcast.integrations.contract import ArtifactFile, MediaFile, Reading, Tracker
+from runcast.integrations.contract import ArtifactFile, MediaFile, Reading, TrackedRun, Tracker
 from runcast.testing import MemoryTracker
 from tests.delivery.odd_trackers import Death, Deletable, HalfThenAway, Moody, Mortal, Picky
 
@@ -30,6 +30,9 @@ class Clock:
         self.now, self.waits = 1000.0, list[float]()
 
     def monotonic(self) -> float:
+        return self.now
+
+    def time(self) -> float:
         return self.now
 
     def wait(self, timeout_s: float) -> None:
@@ -597,6 +600,85 @@ def test_a_pause_ends_when_the_run_does(
 
     assert 1012 <= clock.now < 1020
     assert Moody.reading_of(run.dir).status == "finished"
+
+
+@pytest.mark.parametrize("moment", ["setup", "log_metrics"])
+def test_what_a_service_wished_is_remembered_by_the_next_process(
+    start: Begin, deliver: Deliver, clock: Clock, moment: str
+) -> None:
+    """A delivery that dies while it waits for Retry-After is followed by one that waits for what is left of it."""
+    run = start()
+    run.log({"loss": 0.5}, step=0)
+
+    def die(timeout_s: float) -> None:
+        clock.wait(20.0)
+        raise Death
+
+    with pytest.raises(Death):
+        deliver(Moody(**{moment: [RetryableError("busy", retry_after_s=60.0)]}), alive=lambda: True, wait=die)
+    run.finish()
+    asked = []
+
+    class Asked(Moody):
+        def setup(self, run: TrackedRun) -> None:
+            asked.append(clock.now)
+            super().setup(run)
+
+    state = deliver(Asked())
+
+    assert asked == [pytest.approx(1060.0)]
+    assert (state.phase, state.not_before <= clock.now) == ("finished", True)
+    assert points_of(run, Moody) == [("loss", 0.5, 0)]
+
+
+def test_who_syncs_by_hand_does_not_wait_for_what_a_service_wished_before(
+    start: Begin, deliver: Deliver, clock: Clock
+) -> None:
+    """One call tells whether the service still wants to be left alone; if it does, that is obeyed, three times."""
+    with start() as run:
+        run.log({"loss": 0.5}, step=0)
+    gave_up = deliver(Moody(setup=[RetryableError("busy", retry_after_s=60.0)] * 9), patience_s=0.0)
+    began, busy = clock.now, RetryableError("still busy", retry_after_s=30.0)
+
+    again = deliver(Moody(setup=[busy] * 9), follow=False)
+
+    assert (gave_up.phase, gave_up.not_before > began) == ("suspended", True)
+    assert (again.phase, clock.now - began) == ("suspended", pytest.approx(60.0))
+    assert deliver(Moody(), follow=False).phase == "finished"
+
+
+def test_an_absurd_wish_of_an_earlier_process_costs_ten_minutes_at_most(
+    start: Begin, deliver: Deliver, clock: Clock
+) -> None:
+    """As when a clock was put back meanwhile."""
+    with start() as run:
+        run.log({"loss": 0.5}, step=0)
+    folder = run.dir / "trackers" / "moody"
+    folder.mkdir(parents=True)
+    save_state(folder, DeliveryState(not_before=clock.now + 10**6))
+
+    assert deliver(Moody()).phase == "finished"
+
+    assert clock.now == pytest.approx(1600.0)
+
+
+@pytest.mark.parametrize("moment", ["setup", "finish"])
+def test_a_refusal_does_not_hide_that_points_may_be_missing(start: Begin, deliver: Deliver, moment: str) -> None:
+    """A delivery dies in mid-send and the next one is refused: the one after it asks the tracker, and sends what it lacks."""
+    with start() as run:
+        for step in range(9):
+            run.log({"loss": step / 2}, step=step)
+    with pytest.raises(Death):
+        deliver(Mortal(2, "part"))
+    (run.dir / "trackers" / "mortal").rename(run.dir / "trackers" / "moody")
+    before = points_of(run, Moody)
+
+    refused = deliver(Moody(**{moment: [FinalError("the key is wrong")]}))
+    state = deliver(Moody())
+
+    assert (len(before) < 9, refused.phase, refused.clean) == (True, "refused", False)
+    assert (state.phase, state.clean) == ("finished", True)
+    assert sorted(points_of(run, Moody)) == [("loss", step / 2, step) for step in range(9)]
 
 
 def test_a_state_that_cannot_be_written_ends_the_delivery_and_loses_nothing(start: Begin, deliver: Deliver) -> None:

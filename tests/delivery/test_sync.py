@@ -1,9 +1,11 @@
 """`sync` and `replay`: later, elsewhere, again, and each point once."""
 
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -160,6 +162,28 @@ def test_a_service_that_is_away_gets_it_next_time(make_run: MakeRun, add_plain: 
     assert away.note is not None
     assert "the service is away" in away.note
     assert results(back) == {"plain": ("complete", 20, 20)}
+
+
+def test_a_service_that_wants_to_be_left_alone_is_waited_for_and_that_is_said(
+    make_run: MakeRun,
+    add_plain: AddPlain,
+    set_mood: SetMood,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Who syncs by hand sees why nothing moves."""
+    directory = add_plain(make_run())
+    monkeypatch.delenv("RUNCAST_QUIET")
+    set_mood(directory, "busy once")
+
+    began = time.monotonic()
+    outcomes = sync(directory, decide=decide)
+
+    assert time.monotonic() - began >= 5.0
+    assert results(outcomes) == {"plain": ("complete", 20, 20)}
+    assert re.fullmatch(
+        r"runcast: plain has asked to be left alone: the next attempt is in [3-5] s\n", capsys.readouterr().err
+    )
 
 
 def test_a_service_that_refuses_is_asked_again(make_run: MakeRun, add_plain: AddPlain, set_mood: SetMood) -> None:

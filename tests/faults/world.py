@@ -41,10 +41,9 @@ def trials() -> list[Trial]:
         add("the server dies and comes back", "in the middle", tracker, _online(tracker, dies_and_comes_back))
         for mood, words in MOODS.items():
             add(f"the server {words}", "in the middle", tracker, _online(tracker, moody(mood)))
-        if tracker in ("mlflow", "clearml"):  # the other two SDKs send in the background, and never say that it is gone
-            add("the run is deleted there", "in the middle", tracker, _online(tracker, deleted_in_the_middle))
-        if tracker != "comet_ml":  # what Comet's server says of a deleted experiment is not known
-            add("the run is deleted there", "before it is resumed", tracker, _online(tracker, deleted_before_a_resume))
+        add("the run is deleted there", "in the middle", tracker, _online(tracker, deleted_in_the_middle))
+        add("the run is deleted there", "before it is resumed", tracker, _online(tracker, deleted_before_a_resume))
+        add("the run is deleted there", "after the end", tracker, _online(tracker, deleted_after_the_end))
         add("the delivery is killed 3 times", "while it trains", tracker, _online(tracker, killed_while_it_trains))
         add("10,000 calls of log in 10 s", "in the middle", tracker, _online(tracker, many_calls))
     for fault, moment, trackers, play, fast in _of_the_machine():
@@ -195,6 +194,19 @@ def deleted_before_a_resume(stage: Stage) -> Cell:
     losses = [*first.facts["losses"], *second.facts["losses"]]
     points = [p for step, loss in enumerate(losses) for p in (("train/loss", loss, step), ("train/index", step, step))]
     return stage.cell(None, None, points)
+
+
+def deleted_after_the_end(stage: Stage) -> Cell:
+    """Somebody deletes the run on the server when all was delivered, and somebody else wants it back."""
+    stage.serve()
+    stage.environment["RUNCAST_FINISH_TIMEOUT_S"] = "60"
+    training = stage.train()
+    code = training.end()
+    assert stage.server is not None
+    stage.server.delete()
+    stage.runcast("sync", "run", "--dir", str(stage.root), "--mend")
+    stage.settle()
+    return stage.cell(training, code, exit_within_s=60)
 
 
 def killed_while_it_trains(stage: Stage) -> Cell:

@@ -5,7 +5,8 @@
 CALLS is a JSON list of [method, argument …]; `setup` and `read` take the fields of a TrackedRun, points are [key,
 value, step, time], NaN and ±inf are the words of the journal, keys are the user's. ANSWERS has an entry for each call:
 null, what `read` saw (with the user's keys), or the name and message of the error. `kill` ends the process (or another
-one) with SIGKILL, `network` lists the addresses that it has asked for. What the tracker remembers is kept in the run
+one) with SIGKILL, `network` lists the addresses that it has asked for, `fetch` gets a page, `sleep` waits some seconds,
+`fresh` takes another Tracker, as a delivery does whose run is gone. What the tracker remembers is kept in the run
 directory.
 """
 
@@ -13,6 +14,8 @@ import json
 import os
 import signal
 import sys
+import time
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -48,13 +51,17 @@ def call(tracker: Tracker, method: str, *arguments: Any) -> Any:
     if method == "setup":
         run = tracked(**arguments[0])
         tracker.setup(run)
-        return {"url": run.url, "ids": run.ids}
+        return {"url": run.url, "ids": dict(run.ids)}
     if method == "read":
         return seen(tracker.read(tracked(**arguments[0])))
     if method == "network":
         return ADDRESSES
     if method == "kill":
         return os.kill(arguments[0] if arguments else os.getpid(), signal.SIGKILL)
+    if method == "fetch":
+        return urllib.request.urlopen(arguments[0], timeout=10).close()
+    if method == "sleep":
+        return time.sleep(arguments[0])
     if method == "log_params":
         tracker.log_params({tracker.param_names.encode(key): value for key, value in arguments[0].items()})
     elif method == "log_metrics":
@@ -112,6 +119,9 @@ def main() -> None:
     online = any(arguments and isinstance(arguments[0], dict) and arguments[0].get("online") for _, *arguments in calls)
     tracker = load_tracker(row.tracker, {**row.environment, **({} if online else row.offline_environment)})()
     for method, *arguments in calls:
+        if method == "fresh":
+            tracker = type(tracker)()
+            continue
         try:
             answers.append(call(tracker, method, *arguments))
         except TrackerError as error:

@@ -336,6 +336,24 @@ def test_a_server_that_goes_and_comes_back_is_retried(tmp_path: Path, server: Se
     assert (back[-1]["points"], back[-1]["status"]) == ([["a", 1, 1]], "finished")
 
 
+def test_a_task_that_was_deleted_is_begun_anew(tmp_path: Path, server: Server) -> None:
+    """While it is written every call says so; the next task says which one it replaces."""
+    run, log = tmp_path / "run", ["log_metrics", [["a", 1, 1, 1.0]]]
+    delete = ["fetch", f"{server.url}/standin/delete"]
+
+    began, _, _, *gone, again, _, _, seen = drive(
+        run, ["setup", ONLINE], log, delete, log, ["log_params", {"a": 1}], ["finish", "finished"], ["fresh"],
+        ["setup", ONLINE], log, ["finish", "finished"], ["read", ONLINE], **server.environment,
+    )  # fmt: skip
+
+    task = began["ids"]["task"]
+    assert [answer[0] for answer in gone] == ["GoneError"] * 3
+    assert (again["ids"]["replaces"], again["ids"]["task"] != task) == (task, True)
+    assert (seen["points"], seen["status"]) == ([["a", 1, 1]], "finished")
+    properties = [item for body in server.requests("edit_hyper_params") for item in json.loads(body)["hyperparams"]]
+    assert [item["value"] for item in properties if item["name"] == "runcast_replaces"] == [task]
+
+
 @pytest.mark.parametrize(("status", "error"), [(401, "FinalError"), (500, "RetryableError")])
 def test_a_refused_login_is_final_and_a_broken_server_is_not(tmp_path: Path, status: int, error: str) -> None:
     """A wrong key is told at once; a login that a broken server could not answer is tried again by the delivery."""

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import urllib.request
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -309,6 +310,50 @@ def test_an_offline_session_goes_up_before_the_run_goes_on_online(tmp_path: Path
     assert seen["points"] == [["loss", 1, 1], ["loss", 2, 2]]
     assert seen["status"] == "finished"
     assert not archives(run)
+
+
+@pytest.mark.parametrize(
+    ("delete", "moment"),
+    [("delete", "while it is written"), ("delete", "when it is finished"), ("delete?silently", "when it is finished")],
+)
+def test_an_experiment_that_is_deleted_meanwhile_is_begun_anew(
+    tmp_path: Path, server: Server, delete: str, moment: str
+) -> None:
+    """Whether Comet refuses what is sent then or lets it vanish, it is asked for the experiment, and has none."""
+    run, points = tmp_path / "run", [("loss", float(step), step) for step in range(3)]
+    noticed = [log(points[2]), ["sleep", 6], ["flush"], ["sleep", 6], ["flush"]]
+    if moment == "when it is finished":
+        noticed = [["finish", "finished"]]
+
+    answers = drive(
+        run, ONLINE, log(points[0]), ["sleep", 2], ["fetch", f"{server.url}/standin/{delete}"], log(points[1]), *noticed,
+        ["fresh"], ONLINE, READ, log(*points), ["finish", "finished"], READ, **server.environment,
+    )  # fmt: skip
+
+    began, *before, gone, again, lacking, _, _, seen = answers
+    assert before == [None] * len(before)
+    assert gone == ["GoneError", f"Comet no longer has the experiment {began['ids']['key']}"]
+    assert again["ids"]["key"] != began["ids"]["key"]
+    assert lacking["points"] == []
+    assert (seen["points"], seen["status"], seen["summary"]) == ([["loss", s, s] for s in range(3)], "finished", {})
+    assert json.load(urllib.request.urlopen(f"{server.url}/standin/held")) == [["loss", s, s] for s in range(3)]
+    assert server.others()["runcast/replaces"] == began["ids"]["key"]
+
+
+def test_an_experiment_that_was_deleted_before_it_is_resumed_is_begun_anew(tmp_path: Path, server: Server) -> None:
+    """Its key is not used again; what was sent under it counts for nothing, after a kill too."""
+    run = tmp_path / "run"
+    drive(run, ONLINE, log(("loss", 1, 1)), ["finish", "failed"], **server.environment)
+    drive(run, ONLINE, log(("loss", 2, 2)), ["sleep", 2], KILL, **server.environment)
+    urllib.request.urlopen(f"{server.url}/standin/delete").close()
+
+    again, lacking, *_, seen = drive(
+        run, ONLINE, READ, log(("loss", 1, 1), ("loss", 2, 2)), ["finish", "finished"], READ, **server.environment
+    )
+
+    assert lacking["points"] == []
+    assert (seen["points"], seen["status"]) == ([["loss", 1, 1], ["loss", 2, 2]], "finished")
+    assert server.others()["runcast/replaces"] == again["ids"]["replaces"] != again["ids"]["key"]
 
 
 @pytest.mark.parametrize(("status", "error"), [(403, "FinalError"), (500, "RetryableError")])

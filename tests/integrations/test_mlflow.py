@@ -194,9 +194,11 @@ def test_a_killed_process_loses_nothing_and_makes_no_second_run(runs: Path) -> N
 
 
 def test_a_deleted_run_is_begun_anew(runs: Path) -> None:
-    """A run that somebody deleted does not stop the delivery: it gets another one."""
-    run = runs / "run"
+    """A run that somebody deleted does not stop the delivery: it gets another one, which says what it replaces."""
+    run, replaces = runs / "run", "select run_uuid, value from tags where key = 'runcast.replaces'"
+    drive(run, SETUP, ["finish", "killed"])
     began, _ = drive(run, SETUP, ["finish", "killed"])
+    resumed = select(runs, replaces)
     with contextlib.closing(sqlite3.connect(runs / "mlflow.db")) as database, database:
         database.execute("update runs set lifecycle_stage = 'deleted'")
 
@@ -204,6 +206,7 @@ def test_a_deleted_run_is_begun_anew(runs: Path) -> None:
 
     assert again["ids"]["run_id"] != began["ids"]["run_id"]
     assert seen["status"] == "finished"
+    assert (resumed, select(runs, replaces)) == ([], [(again["ids"]["run_id"], began["ids"]["run_id"])])
 
 
 def test_files_are_found_after_the_folder_of_all_runs_was_moved(tmp_path: Path, runs: Path) -> None:

@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 import threading
+import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ DRIVE = Path(__file__).with_name("drive.py")
 STANDINS = Path(__file__).parents[1] / "standins.py"
 SETUP, READ, KILL = ["setup", {}], ["read", {}], ["kill"]
 ONLINE = ["setup", {"online": True}]
+EAGER = ["setup", {"online": True, "options": {"settings": {"x_file_stream_transmit_interval": 1}}}]
 
 
 def drive(run: Path, *calls: list[Any], **environment: str) -> list[Any]:
@@ -78,6 +81,12 @@ class Server:
         files = [body.get("files", {}).get("wandb-history.jsonl", {}) for body in self.bodies("/file_stream")]
         rows = [json.loads(row) for file in files for row in file.get("content", [])]
         return [(row["global_step"], row["loss"]) for row in rows if "loss" in row]
+
+    def replaced(self) -> set[str]:
+        """List the runs that the runs say they replace."""
+        sent = [(body.get("variables") or {}).get("config") for body in self.bodies("/graphql")]
+        configs = [json.loads(config) for config in sent if config]
+        return {config["runcast/replaces"]["value"] for config in configs if "runcast/replaces" in config}
 
     def exit_codes(self) -> list[int]:
         """List how the run ended, each time."""
@@ -345,6 +354,69 @@ def test_a_run_cannot_be_finished_while_the_server_is_away(tmp_path: Path, serve
     assert first[3][0] == "RetryableError"
     assert second[1]["points"] == []
     assert later.rows() == [(1, 1)]
+
+
+@pytest.mark.parametrize("moment", ["while it is written", "when it is finished"])
+def test_a_run_that_is_deleted_meanwhile_is_begun_anew(tmp_path: Path, server: Server, moment: str) -> None:
+    """The SDK sends in the background and tells nobody that nothing arrives: the delivery finds it out, and why."""
+    run, delete = tmp_path / "run", ["fetch", f"{server.url}/standin/delete"]
+    points = [("loss", float(step), step) for step in range(3)]
+    noticed = log(points[2]) if moment == "while it is written" else ["finish", "finished"]
+
+    answers = drive(
+        run, EAGER, log(points[0]), ["sleep", 4], delete, log(points[1]), ["sleep", 4], noticed, ["fresh"],
+        EAGER, READ, log(*points), ["finish", "finished"], READ, WANDB_FINISH_TIMEOUT="2", **server.environment,
+    )  # fmt: skip
+
+    began, *before, gone, again, lacking, _, _, seen = answers
+    assert before == [None] * 5
+    assert (gone[0], "404" in gone[1]) == ("GoneError", True)
+    assert (began["ids"]["id"], again["ids"]["id"]) == ("run", "run-anew-2")
+    assert lacking["points"] == []
+    assert (seen["points"], seen["status"], seen["params"]) == ([["loss", s, s] for s in range(3)], "finished", {})
+    held = json.load(urllib.request.urlopen(f"{server.url}/standin/held"))
+    assert [point for point in held if point[0] == "loss"] == [["loss", s, s] for s in range(3)]
+    assert server.replaced() == {"run"}
+
+
+def test_a_run_that_was_deleted_before_it_is_resumed_is_begun_anew(tmp_path: Path, server: Server) -> None:
+    """W&B is asked first: it would refuse the id again and again, until the time to begin is over."""
+    run = tmp_path / "run"
+    drive(run, ONLINE, log(("loss", 1, 1)), ["finish", "failed"], **server.environment)
+    urllib.request.urlopen(f"{server.url}/standin/delete").close()
+
+    began = time.monotonic()
+    again, lacking, *_, seen = drive(
+        run, ONLINE, READ, log(("loss", 1, 1)), ["finish", "finished"], READ, **server.environment
+    )
+
+    assert time.monotonic() - began < 20
+    assert again["ids"]["id"] == "run-anew-2"
+    assert (lacking["points"], seen["points"]) == ([], [["loss", 1, 1]])
+    assert server.replaced() == {"run"}
+
+
+def test_rows_that_are_refused_for_another_reason_end_the_delivery_process(tmp_path: Path, server: Server) -> None:
+    """After such an answer the SDK sends nothing more, even if it would be taken: the next process does."""
+    run, calls = (
+        tmp_path / "run",
+        [EAGER, log(("loss", 1, 1)), ["sleep", 4], ["fetch", f"{server.url}/standin/refuse?403"]],
+    )
+    calls += [log(("loss", 2, 2)), ["sleep", 4], ["fetch", f"{server.url}/standin/refuse"], log(("loss", 3, 3))]
+
+    done = subprocess.run(
+        [sys.executable, str(DRIVE), "wandb", str(run)], input=json.dumps(calls), capture_output=True, text=True,
+        env={**os.environ, **server.environment}, timeout=90, check=False,
+    )  # fmt: skip
+    again, survived, *_ = drive(
+        run, EAGER, READ, log(("loss", 2, 2), ("loss", 3, 3)), ["finish", "finished"], **server.environment
+    )
+
+    assert done.returncode == 1
+    assert "W&B takes nothing more" in done.stderr
+    assert again["ids"]["id"] == "run"
+    assert survived["points"] == [["loss", 1, 1]]
+    assert server.rows() == [(1, 1), (2, 2), (3, 3)]
 
 
 @pytest.mark.parametrize(("status", "error"), [(401, "FinalError"), (404, "FinalError"), (500, "RetryableError")])

@@ -1,0 +1,58 @@
+"""Finds out that somebody deleted an experiment at Comet.
+
+It is apart from `comet_ml.py` because no call of the SDK tells: it sends in the background, and what Comet answers to
+messages for a deleted experiment is documented nowhere. What the SDK does say is that Comet answers 400 or 404 when it
+is asked for the metadata of an experiment that does not exist (`API.get_experiment_by_key`). One that Comet had, by
+that question, and does not have any more is gone; one that is only archived is there. Whether the key of a deleted one
+can be used again is not known: the new experiment has another. Seen in comet_ml 3.43.2 and 3.58.8, 2026-11-27.
+"""
+
+import hashlib
+import shutil
+import time
+
+import comet_ml
+import requests
+from comet_ml.exceptions import CometException
+
+from runcast.integrations.comet_sessions import CUT, OPEN, oldest_unsent
+from runcast.integrations.contract import TrackedRun
+
+LOOK_S = 5.0
+SEEN, REPLACED = "seen", "replaces"  # the run remembers the key that Comet has found, and the one that it replaces
+
+
+class Stuck:
+    """Notices that Comet does not acknowledge a message."""
+
+    def __init__(self, run: TrackedRun) -> None:
+        self._run, self._looked_at = run, time.monotonic()
+        self._waiting: int | None = None
+
+    def look(self) -> bool:
+        """Tell whether a message waits that waited at the last look, too, a while ago."""
+        now = time.monotonic()
+        if now - self._looked_at < LOOK_S:
+            return False
+        before, self._looked_at, self._waiting = self._waiting, now, oldest_unsent(self._run)
+        return before is not None and before == self._waiting
+
+
+def is_gone(run: TrackedRun) -> bool:
+    """Ask Comet whether it no longer has the experiment; that it has it is remembered. No answer is no."""
+    try:
+        api = comet_ml.API(run.options.get("api_key"), cache=False)
+        is_there = api.get_experiment_by_key(run.ids["key"]) is not None
+    except (CometException, requests.RequestException, ConnectionError):
+        return False
+    if is_there:
+        run.remember(**{SEEN: run.ids["key"]})
+    return not is_there and run.ids.get(SEEN) == run.ids["key"]
+
+
+def begin_anew(run: TrackedRun) -> None:
+    """Choose another key, and forget what was sent under the old one."""
+    key = run.ids["key"]
+    run.remember(**{"key": hashlib.sha256(key.encode()).hexdigest()[:32], REPLACED: key})
+    for folder in (run.local / OPEN, *run.local.glob(f"{CUT}*")):
+        shutil.rmtree(folder, ignore_errors=True)

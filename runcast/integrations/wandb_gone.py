@@ -1,0 +1,63 @@
+"""Finds out that W&B takes nothing more of a run, and whether that is because somebody deleted it.
+
+It is apart from `wandb.py` because no call of the SDK tells: wandb-core sends in the background, does not repeat a
+request that was answered with 404 or 409, sends nothing after that one, says so in its log alone, and closes the run as
+if all were well. W&B never gives the id of a deleted run again, so that the new run has another one. Read in wandb-core
+(internal/filestream, internal/clients/retry_policy.go), seen in wandb 0.22.0 and 0.31.0, 2026-11-27.
+"""
+
+import contextlib
+import json
+from pathlib import Path
+
+import wandb
+
+from runcast.integrations.contract import TrackedRun
+
+FATAL, ANSWERED = b"filestream: fatal error", "failed to upload"
+NOT_FOUND = "Could not find run"
+ANEW = "-anew-"
+PATH, REPLACED = "path", "replaces"  # the run remembers where it is, and which one it replaces
+SENT_ARTIFACTS = "artifacts"  # … and the artifacts that are on the server
+
+
+class CoreLog:
+    """Follows the log of wandb-core for the error after which it sends nothing more of a run."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._offset = path, 0
+        self._said: str | None = None
+
+    def fatal_error(self) -> str | None:
+        """Return what it says of the error; None if there was none so far."""
+        with contextlib.suppress(FileNotFoundError), self._path.open("rb") as file:
+            file.seek(self._offset)
+            for line in file:
+                if self._said is not None or not line.endswith(b"\n"):
+                    break
+                self._offset += len(line)
+                if FATAL in line:
+                    self._said = str(json.loads(line)["msg"])
+        return self._said
+
+
+def is_gone(path: str, settings: wandb.Settings) -> bool:
+    """Ask W&B whether it no longer has a run that it had, by its "entity/project/id". No answer is no.
+
+    *settings* are those of the run: they say which W&B to ask.
+    """
+    given = settings.model_fields_set
+    overrides = {"base_url": settings.base_url} if "base_url" in given else None
+    try:
+        wandb.Api(overrides, api_key=settings.api_key if "api_key" in given else None).run(path)
+    except (OSError, ValueError, wandb.errors.Error) as error:
+        return NOT_FOUND in str(error)
+    return False
+
+
+def begin_anew(run: TrackedRun) -> None:
+    """Choose another id. The next run has transaction files of its own, so that all is sent to it."""
+    first, _, count = run.ids["id"].partition(ANEW)
+    run.ids.pop(PATH, None)
+    anew = f"{first}{ANEW}{int(count or 1) + 1}"
+    run.remember(**{"id": anew, REPLACED: run.ids["id"], SENT_ARTIFACTS: "[]"})
