@@ -6,8 +6,10 @@ Writes: online a task; one that is open around the training already (clearml-age
     "loss" of the title "train". Events are sent by the calling thread (events.add_batch, or the session's file
     metrics.jsonl): a ClearML Logger queues them, does not tell when they are lost, and stamps them when it sends them.
     A task that somebody deleted is made anew, with the user property `runcast_replaces`; an archived one goes on.
-Drops: captions of media. Of several values with one key and step, a server keeps the last. An imported session is
-    always "completed"; the user property `runcast_status` tells how the run ended.
+    A server replaces an event by one of the same step and series, so what may be a second value of its step has one
+    field more, which tells them apart.
+Drops: captions of media. An imported session is always "completed", and has the last of several values of a step; the
+    user property `runcast_status` tells how the run ended.
 Limits: the constants below and: a server's index refuses NaN and ±inf, so such a point is a 0.0 in the series
     "<series>=nan". Read in EventBLL.add_events of clearml-server and in clearml 2.1.12, 2026-11-20.
 """
