@@ -33,8 +33,8 @@ from runcast.core.records import (
 from runcast.core.redaction import redact_text
 from runcast.core.state import DeliveryState, load_state, save_state
 from runcast.delivery.attempts import Attempts, GaveUp
+from runcast.delivery.latecomers import wait_for_meters, wait_for_ranks
 from runcast.delivery.liveness import last_status
-from runcast.delivery.lock import is_held
 from runcast.delivery.naming import ServiceNames
 from runcast.delivery.ranks import RankFiles
 from runcast.delivery.recovery import journal_points
@@ -44,10 +44,7 @@ from runcast.integrations.contract import ArtifactFile, MediaFile, Reading, Trac
 POLL_S = 0.25
 SAID = frozenset(("error", "traceback", "url"))  # by an SDK, which may repeat what it was told
 LIVES = 3  # how often a run is begun anew that somebody keeps deleting
-METERS_S = 60.0  # how long a finished run waits at most for the last measurements of its meters
 IDENTITIES = ("id", "key", "run_id", "task")  # of the service's own: another one is a new, empty run
-RANKS_S = 10.0  # how long for other ranks of the job that log nothing, and have not ended either
-METER_RESTART_S = 10.0  # how long for one that has no process: it may be about to get one
 
 log = logging.getLogger("runcast.delivery")
 
@@ -181,9 +178,9 @@ class Delivery:
         if self.tracker.measures:
             self._measure(final=True)
         elif self.follow:
-            self._wait_for_meters()
+            wait_for_meters(self.directory, self.wait)
         if self.ranks is not None:
-            self._wait_for_ranks(self.ranks)
+            wait_for_ranks(self.ranks, self.wait)
         self._deliver_available()
         status, error = self.state.ending, self.state.ending_error
         assert status is not None
@@ -343,24 +340,6 @@ class Delivery:
                 journal.write(b"\n" + encode(record) + b"\n")  # first a newline: the last line may have been cut
             self._save(points=self.state.points + len(measured))
 
-    def _wait_for_meters(self) -> None:
-        """Let the meters close first, so that their last measurements arrive before this tracker closes."""
-        since = time.monotonic()
-        trackers = self.directory.load().trackers
-        meters = [self.directory.tracker(n) for n, choice in trackers.items() if choice.measures and not choice.left]
-        while meters and (waited_s := time.monotonic() - since) < METERS_S:
-            meters = [folder for folder in meters if _still_measures(folder, waited_s)]
-            self.wait(POLL_S)
-
-    def _wait_for_ranks(self, ranks: RankFiles) -> None:
-        """Let the other ranks of the job end first; one that is silent for a while is not waited for."""
-        since = time.monotonic()
-        while ranks.are_written() and time.monotonic() - since < RANKS_S:
-            if ranks.gather():
-                since = time.monotonic()
-            self.wait(POLL_S)
-        ranks.gather(closing=True)
-
     # State
 
     def _save(self, **changes: object) -> None:
@@ -368,10 +347,3 @@ class Delivery:
             setattr(self.state, name, redact_text(value) if isinstance(value, str) and name in SAID else value)
         self.state.updated = time.time()
         save_state(self.folder, self.state)
-
-
-def _still_measures(folder: Path, waited_s: float) -> bool:
-    state = load_state(folder)
-    if state is not None and state.phase in ("finished", "refused", "suspended"):
-        return False
-    return is_held(folder) or waited_s < METER_RESTART_S

@@ -36,7 +36,7 @@ from comet_ml.exceptions import CometException, CometRestApiException, LogArtifa
 from comet_ml.messages import MetricMessage
 
 from runcast.core.errors import FinalError, GoneError, RetryableError
-from runcast.integrations.comet_gone import REPLACED, Stuck, begin_anew, is_gone
+from runcast.integrations.comet_ml_gone import REPLACED, Stuck, begin_anew, is_gone
 from runcast.integrations.comet_sessions import (
     ERROR,
     GROUP,

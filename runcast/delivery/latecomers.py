@@ -1,0 +1,44 @@
+"""What may still come when a run has ended, and is waited for before a tracker closes it: meters and other ranks."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from runcast.core.layout import RunDirectory
+from runcast.core.state import load_state
+from runcast.delivery.lock import is_held
+from runcast.delivery.ranks import RankFiles
+
+POLL_S = 0.25
+METERS_S = 60.0  # how long for the last measurements of meters
+METER_RESTART_S = 10.0  # how long for a meter that has no process: it may be about to get one
+RANKS_S = 10.0  # how long for other ranks of the job that log nothing, and have not ended either
+
+Wait = Callable[[float], None]
+
+
+def wait_for_meters(directory: RunDirectory, wait: Wait) -> None:
+    """Let the meters close first, so that their last measurements arrive before another tracker closes."""
+    since = time.monotonic()
+    trackers = directory.load().trackers
+    meters = [directory.tracker(name) for name, choice in trackers.items() if choice.measures and not choice.left]
+    while meters and (waited_s := time.monotonic() - since) < METERS_S:
+        meters = [folder for folder in meters if _still_measures(folder, waited_s)]
+        wait(POLL_S)
+
+
+def wait_for_ranks(ranks: RankFiles, wait: Wait) -> None:
+    """Let the other ranks of the job end first; one that is silent for a while is not waited for."""
+    since = time.monotonic()
+    while ranks.are_written() and time.monotonic() - since < RANKS_S:
+        if ranks.gather():
+            since = time.monotonic()
+        wait(POLL_S)
+    ranks.gather(closing=True)
+
+
+def _still_measures(folder: Path, waited_s: float) -> bool:
+    state = load_state(folder)
+    if state is not None and state.phase in ("finished", "refused", "suspended"):
+        return False
+    return is_held(folder) or waited_s < METER_RESTART_S
