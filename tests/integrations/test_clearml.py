@@ -14,26 +14,13 @@ from typing import Any
 
 import pytest
 
-DRIVE = Path(__file__).with_name("drive.py")
-STANDINS = Path(__file__).parents[1] / "standins.py"
+from tests.integrations.driving import StandIn, driver
+
 SETUP, READ = ["setup", {}], ["read", {}]
 ONLINE = {"online": True}
 
 
-def drive(run: Path, *calls: list[Any], **environment: str) -> list[Any]:
-    """Make the calls to a fresh tracker; return an answer for each, or none if the process was killed."""
-    done = subprocess.run(
-        [sys.executable, str(DRIVE), "clearml", str(run)],
-        input=json.dumps(calls),
-        capture_output=True,
-        text=True,
-        cwd=run.parent,
-        env={**os.environ, **environment},
-        timeout=90,
-        check=False,
-    )
-    assert done.returncode in (0, -9), done.stderr
-    return json.loads(done.stdout) if done.stdout else []
+drive = driver("clearml")
 
 
 def python(code: str, *arguments: Path, **environment: str) -> str:
@@ -215,30 +202,16 @@ def test_clearmls_own_variables_keep_their_meaning(tmp_path: Path) -> None:
     assert (task["project_name"], task["name"]) == ("their/project", "ours")
 
 
-class Server:
+class Server(StandIn):
     """A stand-in for a ClearML server, which logs every request."""
 
+    service = "clearml"
+
     def __init__(self, folder: Path, port: int = 0) -> None:
-        self.log = folder / "requests.jsonl"
-        command = [sys.executable, str(STANDINS), "clearml", str(port), str(self.log)]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert self.process.stdout is not None
-        self.url = self.process.stdout.readline().strip()
+        super().__init__(folder, port)
         keys = {"CLEARML_API_ACCESS_KEY": "key", "CLEARML_API_SECRET_KEY": "secret"}
         hosts = {"CLEARML_API_HOST": self.url, "CLEARML_WEB_HOST": self.url, "CLEARML_FILES_HOST": f"{self.url}/files"}
         self.environment = {**keys, **hosts}
-
-    def requests(self, endpoint: str) -> list[str]:
-        """List the bodies that were sent to an endpoint."""
-        lines = [json.loads(line) for line in self.log.read_text().splitlines()]
-        return [body for _, path, body in lines if path.endswith(endpoint)]
-
-    def stop(self) -> None:
-        """End it."""
-        self.process.kill()
-        self.process.wait()
-        assert self.process.stdout is not None
-        self.process.stdout.close()
 
 
 @pytest.fixture

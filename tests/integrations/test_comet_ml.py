@@ -14,27 +14,14 @@ from typing import Any
 
 import pytest
 
-DRIVE = Path(__file__).with_name("drive.py")
-STANDINS = Path(__file__).parents[1] / "standins.py"
+from tests.integrations.driving import StandIn, driver
+
 SETUP, READ, KILL = ["setup", {}], ["read", {}], ["kill"]
 ONLINE = ["setup", {"online": True}]
 KEY = "0123456789" * 2 + "01234"
 
 
-def drive(run: Path, *calls: list[Any], **environment: str) -> list[Any]:
-    """Make the calls to a fresh tracker; return an answer for each, or none if the process was killed."""
-    done = subprocess.run(
-        [sys.executable, str(DRIVE), "comet_ml", str(run)],
-        input=json.dumps(calls),
-        capture_output=True,
-        text=True,
-        cwd=run.parent,
-        env={**os.environ, **environment},
-        timeout=90,
-        check=False,
-    )
-    assert done.returncode in (0, -9), done.stderr
-    return json.loads(done.stdout) if done.stdout else []
+drive = driver("comet_ml")
 
 
 def upload(*archives: Path, **environment: str) -> None:
@@ -53,21 +40,14 @@ def archives(run: Path) -> list[Path]:
     return sorted((run / "trackers" / "comet_ml").glob("*.zip"), key=lambda archive: archive.stat().st_mtime)
 
 
-class Server:
+class Server(StandIn):
     """The stand-in for Comet's server."""
 
-    def __init__(self, folder: Path, port: int = 0) -> None:
-        self.log = folder / "requests.jsonl"
-        command = [sys.executable, str(STANDINS), "comet", str(port), str(self.log)]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert self.process.stdout is not None
-        self.url = self.process.stdout.readline().strip()
-        self.environment = {"COMET_URL_OVERRIDE": f"{self.url}/clientlib/", "COMET_API_KEY": KEY}
+    service = "comet"
 
-    def bodies(self, end: str) -> list[Any]:
-        """List what was sent to the paths that end so."""
-        lines = [json.loads(line) for line in self.log.read_text().splitlines()]
-        return [json.loads(body) for _, path, body in lines if path.endswith(end) and body]
+    def __init__(self, folder: Path, port: int = 0) -> None:
+        super().__init__(folder, port)
+        self.environment = {"COMET_URL_OVERRIDE": f"{self.url}/clientlib/", "COMET_API_KEY": KEY}
 
     def points(self) -> list[list[Any]]:
         """List the name, value, step and milliseconds of each point that was sent."""
@@ -78,13 +58,6 @@ class Server:
     def others(self) -> dict[str, Any]:
         """Map the names of the "others" that were sent to their last values."""
         return {body["key"]: body["value"] for body in self.bodies("/log-other")}
-
-    def stop(self) -> None:
-        """End it."""
-        self.process.kill()
-        self.process.wait()
-        assert self.process.stdout is not None
-        self.process.stdout.close()
 
 
 @pytest.fixture

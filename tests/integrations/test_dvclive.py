@@ -6,29 +6,16 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-DRIVE = Path(__file__).with_name("drive.py")
+from tests.integrations.driving import DRIVE, driver
+
 DVC = str(Path(sys.executable).with_name("dvc"))
 SETUP, READ = ["setup", {}], ["read", {}]
 
 
-def drive(run: Path, *calls: list[Any], cwd: Path | None = None, **environment: str) -> list[Any]:
-    """Make the calls to a fresh tracker; return an answer for each, or none if the process was killed."""
-    done = subprocess.run(
-        [sys.executable, str(DRIVE), "dvclive", str(run)],
-        input=json.dumps(calls),
-        capture_output=True,
-        text=True,
-        cwd=cwd or run.parent,
-        env={**os.environ, **environment},
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode in (0, -9), done.stderr
-    return json.loads(done.stdout) if done.stdout else []
+drive = driver("dvclive")
 
 
 def shell(folder: Path, *command: str) -> str:

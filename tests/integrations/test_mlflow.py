@@ -1,7 +1,6 @@
 """MLflow, written by the tracker in a process of its own and read back by it, from a database, from a real server."""
 
 import contextlib
-import json
 import os
 import shutil
 import signal
@@ -20,26 +19,13 @@ from typing import Any
 
 import pytest
 
-DRIVE = Path(__file__).with_name("drive.py")
+from tests.integrations.driving import driver
+
 SETUP, READ = ["setup", {}], ["read", {}]
 ONLINE = {"online": True}
 
 
-def drive(run: Path, *calls: list[Any], **environment: str) -> list[Any]:
-    """Make the calls to a fresh tracker; return an answer for each, or none if the process was killed."""
-    run.parent.mkdir(exist_ok=True)
-    done = subprocess.run(
-        [sys.executable, str(DRIVE), "mlflow", str(run)],
-        input=json.dumps(calls),
-        capture_output=True,
-        text=True,
-        cwd=run.parent,
-        env={**{k: v for k, v in os.environ.items() if k != "PYTEST_CURRENT_TEST"}, **environment},
-        timeout=90,
-        check=False,
-    )
-    assert done.returncode in (0, -9), done.stderr
-    return json.loads(done.stdout) if done.stdout else []
+drive = driver("mlflow")
 
 
 def select(folder: Path, query: str) -> list[tuple[Any, ...]]:

@@ -6,27 +6,15 @@ import struct
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-DRIVE = Path(__file__).with_name("drive.py")
+from tests.integrations.driving import driver
+
 SETUP, READ = ["setup", {}], ["read", {}]
 
 
-def drive(run: Path, *calls: list[Any], **environment: str) -> list[Any]:
-    """Make the calls to a fresh tracker; return an answer for each, or none if the process was killed."""
-    done = subprocess.run(
-        [sys.executable, str(DRIVE), "tensorboard", str(run)],
-        input=json.dumps(calls),
-        capture_output=True,
-        text=True,
-        env={**os.environ, **environment},
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode in (0, -9), done.stderr
-    return json.loads(done.stdout) if done.stdout else []
+drive = driver("tensorboard")
 
 
 def run_python(script: str, *arguments: object, **environment: str) -> str:

@@ -14,27 +14,14 @@ from typing import Any
 
 import pytest
 
-DRIVE = Path(__file__).with_name("drive.py")
-STANDINS = Path(__file__).parents[1] / "standins.py"
+from tests.integrations.driving import DRIVE, StandIn, driver
+
 SETUP, READ, KILL = ["setup", {}], ["read", {}], ["kill"]
 ONLINE = ["setup", {"online": True}]
 EAGER = ["setup", {"online": True, "options": {"settings": {"x_file_stream_transmit_interval": 1}}}]
 
 
-def drive(run: Path, *calls: list[Any], **environment: str) -> list[Any]:
-    """Make the calls to a fresh tracker; return an answer for each, or none if the process was killed."""
-    done = subprocess.run(
-        [sys.executable, str(DRIVE), "wandb", str(run)],
-        input=json.dumps(calls),
-        capture_output=True,
-        text=True,
-        cwd=run.parent,
-        env={**os.environ, **environment},
-        timeout=90,
-        check=False,
-    )
-    assert done.returncode in (0, -9), done.stderr
-    return json.loads(done.stdout) if done.stdout else []
+drive = driver("wandb")
 
 
 def python(code: str, *arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -60,21 +47,14 @@ def history(run: Path) -> list[dict[str, Any]]:
     return [{key: value for key, value in row.items() if key not in ("_step", "_runtime")} for row in rows]
 
 
-class Server:
+class Server(StandIn):
     """The stand-in for W&B's server."""
 
-    def __init__(self, folder: Path, port: int = 0) -> None:
-        self.log = folder / "requests.jsonl"
-        command = [sys.executable, str(STANDINS), "wandb", str(port), str(self.log)]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert self.process.stdout is not None
-        self.url = self.process.stdout.readline().strip()
-        self.environment = {"WANDB_BASE_URL": self.url, "WANDB_API_KEY": "0123456789" * 4}
+    service = "wandb"
 
-    def bodies(self, end: str) -> list[Any]:
-        """List what was sent to the paths that end so."""
-        lines = [json.loads(line) for line in self.log.read_text().splitlines()]
-        return [json.loads(body) for _, path, body in lines if path.endswith(end) and body]
+    def __init__(self, folder: Path, port: int = 0) -> None:
+        super().__init__(folder, port)
+        self.environment = {"WANDB_BASE_URL": self.url, "WANDB_API_KEY": "0123456789" * 4}
 
     def rows(self) -> list[tuple[int, float]]:
         """List the step and the loss of each row that was sent."""
@@ -91,13 +71,6 @@ class Server:
     def exit_codes(self) -> list[int]:
         """List how the run ended, each time."""
         return [body["exitcode"] for body in self.bodies("/file_stream") if body.get("complete")]
-
-    def stop(self) -> None:
-        """End it."""
-        self.process.kill()
-        self.process.wait()
-        assert self.process.stdout is not None
-        self.process.stdout.close()
 
 
 @pytest.fixture
