@@ -6,8 +6,8 @@ CALLS is a JSON list of [method, argument …]; `setup` and `read` take the fiel
 value, step, time], NaN and ±inf are the words of the journal, keys are the user's. ANSWERS has an entry for each call:
 null, what `read` saw (with the user's keys), or the name and message of the error. `kill` ends the process (or another
 one) with SIGKILL, `network` lists the addresses that it has asked for, `fetch` gets a page, `sleep` waits some seconds,
-`fresh` takes another Tracker, as a delivery does whose run is gone. What the tracker remembers is kept in the run
-directory.
+`fresh` takes another Tracker, as a delivery does whose run is gone: until then nothing more is called. What the tracker
+remembers is kept in the run directory.
 """
 
 import json
@@ -19,7 +19,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from runcast.core.errors import TrackerError
+from runcast.core.errors import GoneError, TrackerError
 from runcast.core.names import decode
 from runcast.core.records import NON_FINITE, Point
 from runcast.integrations.contract import ArtifactFile, MediaFile, Reading, TrackedRun, Tracker
@@ -118,13 +118,15 @@ def main() -> None:
     row, calls = TABLE[NAME], json.load(sys.stdin)
     online = any(arguments and isinstance(arguments[0], dict) and arguments[0].get("online") for _, *arguments in calls)
     tracker = load_tracker(row.tracker, {**row.environment, **({} if online else row.offline_environment)})()
+    is_gone = False
     for method, *arguments in calls:
         if method == "fresh":
-            tracker = type(tracker)()
+            tracker, is_gone = type(tracker)(), False
             continue
         try:
-            answers.append(call(tracker, method, *arguments))
+            answers.append(None if is_gone else call(tracker, method, *arguments))
         except TrackerError as error:
+            is_gone = isinstance(error, GoneError)
             answers.append([type(error).__name__, str(error)])
     json.dump(answers, out)
 

@@ -341,8 +341,8 @@ def test_a_run_that_is_deleted_meanwhile_is_begun_anew(tmp_path: Path, server: S
         EAGER, READ, log(*points), ["finish", "finished"], READ, WANDB_FINISH_TIMEOUT="2", **server.environment,
     )  # fmt: skip
 
-    began, *before, gone, again, lacking, _, _, seen = answers
-    assert before == [None] * 5
+    began, *before, again, lacking, _, _, seen = answers
+    (gone,) = filter(None, before)  # at the latest by then
     assert (gone[0], "404" in gone[1]) == ("GoneError", True)
     assert (began["ids"]["id"], again["ids"]["id"]) == ("run", "run-anew-2")
     assert lacking["points"] == []
