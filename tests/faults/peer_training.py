@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import Counter
@@ -28,6 +29,7 @@ class Zygote:
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self._folder = tempfile.TemporaryDirectory(prefix="runcast-zygote-")
         self._lock = threading.Lock()
         self._process: subprocess.Popen[str] | None = None
 
@@ -50,28 +52,35 @@ class Zygote:
         file.write_text(json.dumps(plan))
         with self._lock:
             if self._process is None:
-                self._process = self._start(folder)
+                self._process = self._start()
                 atexit.register(self._stop)
             assert self._process.stdin is not None
             assert self._process.stdout is not None
             self._process.stdin.write(f"{file}\n")
             self._process.stdin.flush()
-            return dict(json.loads(self._process.stdout.readline()))
+            answer = self._process.stdout.readline()
+        if not answer:
+            raise RuntimeError(
+                f"the zygote of {self.name} has died: {(Path(self._folder.name) / 'stderr.txt').read_text()[-600:]}"
+            )
+        return dict(json.loads(answer))
 
     def _stop(self) -> None:
         if self._process is not None and self._process.stdin is not None:
             self._process.stdin.close()
             self._process.wait()
+            self._folder.cleanup()
 
-    def _start(self, folder: Path) -> "subprocess.Popen[str]":
+    def _start(self) -> "subprocess.Popen[str]":
+        folder = Path(self._folder.name)
         variables = TABLE[self.name].environment if self.name in TABLE else {}
-        own = {name: value.format(folder=folder.parent) for name, value in variables.items()}
+        own = {name: value.format(folder=folder) for name, value in variables.items()}
         return subprocess.Popen(
             [sys.executable, str(scene.HERE / "train_peer.py"), self.name],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=open(folder.parent / f"zygote-{self.name}.txt", "wb"),
-            env=scene.environment(folder.parent, **own),
+            stderr=open(folder / "stderr.txt", "wb"),
+            env=scene.environment(folder, **own),
             text=True,
         )
 
@@ -120,9 +129,10 @@ def judge(
     logged = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
     expected = Counter(TABLE[name].expects(logged))
     have = Counter(found)
-    has_status = TABLE[name].has_status and trained["code"] is not None
-    right = ("finished",) if trained["code"] == 0 else ("failed", "killed", "crashed")
-    wrong = [f"its status is {status}"] if has_status and status not in right else []
+    is_over = trained["code"] is not None or "done" in trained
+    has_status = TABLE[name].has_status and is_over
+    right = ("finished",) if trained["code"] in (0, None) else ("failed", "killed", "crashed")
+    wrong = [f"its status is {status}" if status else "it has no status"] if has_status and status not in right else []
     return trial.fill(
         unharmed=not problems,
         lost=len(expected.keys() - have.keys()),
