@@ -27,11 +27,30 @@ Written on {date} by {versions}. {summary}.
 SIDE = """
 ## Side by side
 
-Left: runcast. Right: transformers, that is its `Trainer` with its own `MLflowCallback` and MLflow itself; the fault is made within
-the function of the SDK that the callback calls at that moment. *stuck* stands for a training that had not ended after 60 s.
+The same faults, where they apply, were done to transformers: its `Trainer` with its own callback for a tracker and that tracker's SDK, each tracker
+alone. How often each promise was kept there, and by runcast under the same faults:
 
-| fault | moment | runcast: unharmed | lost | twice | status | exit | transformers: unharmed | lost | twice | status | exit | what happened |
-|---|---|---|---|---|---|---|---|---|---|---|---|---|
+| | faults | training unharmed | no point lost | no point twice | status right |
+|---|---|---|---|---|---|
+{totals}
+In the table below, runcast is on the left, with the same tracker where the matrix has that cell. Else the fault was done to a tracker that writes a file:
+runcast's trackers live in processes of their own, and what an SDK does there is the same whichever it is. transformers is on the right:
+
+* The fault is done within the function of the real SDK that the callback calls at that moment; where that function is guarded against exceptions,
+  behind the guard. W&B and Comet finish when the interpreter exits, so their *finish* is there. CodeCarbon's callback calls nothing in mid-run.
+* *unharmed* asks less of transformers: exit code, weights, step count and random numbers. *stuck* stands for a training that had not ended after 60 s,
+  or 60 s after its server had changed, and was killed then.
+* *lost* counts what was logged until the training ended: one that died at its start has lost nothing. The trainings take
+  about a second; of a longer one MLflow, which stores in the background, would lose its last moments, and Comet, which archives at the end, all.
+* W&B, Comet and ClearML are in their offline mode, and what counts is what their own `sync`, `upload` or import would take: an archive that Comet has not
+  made, or a file that W&B has not written, is lost. A fault of a server is one of MLflow's real server, as on the left.
+* *status* is right if a run that came to its end is finished, and one that died is failed, killed or crashed. It is - for a training that was stuck, and for
+  TensorBoard, DVCLive, CodeCarbon and an offline session of ClearML, which keep no status of transformers' runs.
+* ClearML seeds every generator of random numbers when it starts, so the weights are others there without any fault. It also catches SIGSEGV, after which
+  the process spins for ever. Now and then its start hangs by itself; such a training was made again, and *what happened* says so.
+
+| fault | moment | runcast, with | unharmed | lost | twice | status | exit | transformers, with | unharmed | lost | twice | status | exit | what happened |
+|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|
 """
 ALL = """
 ## Every cell
@@ -46,7 +65,7 @@ def page(cells: Sequence[Cell], total: int) -> str:
     """Write the page; *total* is how many cells of ours there would be if every trial had been run."""
     ours = [cell for cell in cells if cell.part != THEIRS]
     theirs = [cell for cell in cells if cell.part == THEIRS]
-    names = ("torch", "transformers", "mlflow", "wandb", "tensorboard")
+    names = ("torch", "transformers", "mlflow", "wandb", "tensorboard", "comet-ml", "clearml", "dvclive", "codecarbon")
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in names)
     kernel = ".".join(platform.release().split(".")[:2])
     about = f"Python {platform.python_version()} on {platform.system()} {kernel} with {versions}"
@@ -54,7 +73,10 @@ def page(cells: Sequence[Cell], total: int) -> str:
     command = "`python -m tests.faults --peers --markdown docs/faults.md`"
     text = HEAD.format(command=command, date=time.strftime("%Y-%m-%d"), versions=about, summary=told)
     if theirs:
-        text += SIDE + "".join(_pair(_find(ours, cell), cell) for cell in theirs)
+        moments = list(dict.fromkeys((cell.fault, cell.moment) for cell in theirs))
+        theirs.sort(key=lambda cell: moments.index((cell.fault, cell.moment)))
+        pairs = [(_find(ours, cell), cell) for cell in theirs]
+        text += SIDE.format(totals=_totals(pairs)) + "".join(_pair(*pair) for pair in pairs)
     short = [f"* {cell.title}: {' '.join(cell.note.split())[:200]}\n" for cell in ours if not cell.holds]
     if short:
         text += "\n## What fell short\n\n" + "".join(short)
@@ -63,17 +85,35 @@ def page(cells: Sequence[Cell], total: int) -> str:
 
 
 def _find(ours: Sequence[Cell], theirs: Cell) -> Cell | None:
-    """Find our cell of the same fault: that with the SDK, or with a process, where there are several."""
+    """Find our cell of the same fault and moment: that with the same tracker, or with a process, where there are several."""
     same = [cell for cell in ours if (cell.fault, cell.moment) == (theirs.fault, theirs.moment)]
     best = sorted(same, key=lambda cell: (theirs.tracker not in cell.tracker, "process" not in cell.tracker))
     return best[0] if best else None
 
 
+def _totals(pairs: Sequence[tuple[Cell | None, Cell]]) -> str:
+    """Count for each tracker of transformers, and for what stands beside it, how many of the cells to which a promise applies keep it."""
+    names = dict.fromkeys(theirs.tracker for _, theirs in pairs)
+    groups = {f"transformers, {name}": [theirs for _, theirs in pairs if theirs.tracker == name] for name in names}
+    beside = {mine.title: mine for mine, _ in pairs if mine is not None}
+    return "".join(_total(name, cells) for name, cells in (*groups.items(), ("runcast", [*beside.values()])))
+
+
+def _total(name: str, cells: Sequence[Cell]) -> str:
+    kept = (
+        [cell.unharmed for cell in cells],
+        [cell.lost == 0 for cell in cells if cell.lost is not None],
+        [cell.twice == 0 for cell in cells if cell.twice is not None],
+        [cell.status_right for cell in cells if cell.status_right is not None],
+    )
+    return _line(name, str(len(cells)), *(f"{sum(map(bool, each))} of {len(each)}" if each else "-" for each in kept))
+
+
 def _pair(ours: Cell | None, theirs: Cell) -> str:
-    mine = verdicts(ours) if ours is not None else ("",) * 5
+    mine = (ours.tracker, *verdicts(ours)) if ours is not None else ("",) * 6
     stuck = theirs.note.startswith("it never ended")
     yours = ("**stuck**", *verdicts(theirs)[1:]) if stuck else verdicts(theirs)
-    return _line(theirs.fault, theirs.moment, *mine, *yours, theirs.note)
+    return _line(theirs.fault, theirs.moment, *mine, theirs.tracker, *yours, theirs.note)
 
 
 def _line(*columns: str) -> str:

@@ -1,11 +1,16 @@
-"""Trainings with transformers' own Trainer and its own MLflow callback, each in a fork of this process, which has imported both.
+"""Trainings with transformers' own Trainer and its own callback for one tracker, each in a fork of this process, which has imported that tracker's SDK alone.
 
-Reads paths of plans from standard input, and answers each with a line of JSON: the exit code of the training and how long it took. The fault is done within
-a function of MLflow's SDK that the callback calls, as a bug of the SDK would be.
+    python tests/faults/train_peer.py NAME
+
+Reads paths of plans from standard input, and answers each with a line of JSON. It trains, and tells the exit code and how long it took; or it reads what the
+tracker has of an earlier training. The fault is done within a function of the SDK that the callback calls, as a bug of the SDK would be.
 """
 
 import atexit
+import functools
 import hashlib
+import importlib
+import inspect
 import json
 import os
 import shutil
@@ -13,20 +18,26 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import mlflow
-import torch
-import transformers
-from runcast_faulty import FAULTS, MIDDLE
-from torch import nn
+from tests.faults.peer_trackers import TABLE, Peer
+
+answers = os.fdopen(os.dup(1), "w")
+os.dup2(2, 1)  # some SDKs talk while they are imported
+NAME = sys.argv[1]
+PEER: Peer | None = TABLE.get(NAME)
+if PEER is not None:
+    importlib.import_module(PEER.imports)
+
+import torch  # noqa: E402
+import transformers  # noqa: E402
+from runcast_faulty import FAULTS, MIDDLE  # noqa: E402
+from torch import nn  # noqa: E402
 
 STEPS = 40
 FAR_ENOUGH = 3  # so often a call is slow: each stops the training for five seconds
 LIMIT_S = 60.0
-WHERE = {"setup": "start_run", "first log": "log_metrics", "mid-run": "log_metrics", "finish": "end_run"}
 
 
 class Net(nn.Module):
@@ -46,37 +57,54 @@ class Recording(transformers.Trainer):
     """Writes down what it logs, before any tracker sees it."""
 
     folder: Path
+    pid: int  # of the training, and not of a copy that a fault has made
+    at = 0  # the step of the last log
 
     def log(self, logs: dict[str, float], *arguments: Any, **named: Any) -> None:
         """Write, then log, which adds the epoch."""
-        with open(self.folder / "logged", "a") as file:
-            file.write(json.dumps([self.state.global_step, sorted({*logs, "epoch"})]) + "\n")
+        Recording.at = self.state.global_step
+        if os.getpid() == self.pid:
+            with open(self.folder / "logged", "a") as file:
+                file.write(json.dumps([self.state.global_step, sorted({*logs, "epoch"})]) + "\n")
         super().log(logs, *arguments, **named)
 
 
-def do_harm(plan: dict[str, Any]) -> None:
+def do_harm(plan: dict[str, Any], folder: Path) -> None:
     """Put a fault into the SDK."""
-    fault, moment = FAULTS[plan["fault"]], plan["moment"]
+    name, moment = plan["fault"], plan["moment"]
+    calls = 0
+
+    def fault() -> None:
+        (folder / "met").touch()
+        FAULTS[name]()
+
     if moment == "interpreter exit":
         atexit.register(fault)
         return
-    name = WHERE[moment]
-    original: Callable[..., Any] = getattr(mlflow, name)
-    calls = 0
+    assert PEER is not None
+    owner, attribute, original = find(PEER.places[moment])
+    begins = {"mid-run": MIDDLE, "finish": STEPS}.get(moment, 0)
 
+    @functools.wraps(original)
     def broken(*arguments: Any, **named: Any) -> Any:
         nonlocal calls
-        if moment != "mid-run" or named.get("step", 0) >= MIDDLE:
+        if Recording.at >= begins:
             calls += 1
-            if (
-                calls == 1
-                or plan["fault"] in ("raises", "raises no Exception")
-                or (plan["fault"] == "takes 5 s" and calls <= FAR_ENOUGH)
-            ):
+            if calls == 1 or name.startswith("raises") or (name == "takes 5 s" and calls <= FAR_ENOUGH):
                 fault()
         return original(*arguments, **named)
 
-    setattr(mlflow, name, broken)
+    setattr(owner, attribute, staticmethod(broken) if inspect.ismethod(original) else broken)
+
+
+def find(place: str) -> tuple[Any, str, Any]:
+    """Find a function by module:path: what holds it, its name there, and itself."""
+    module, _, path = place.partition(":")
+    owner = importlib.import_module(module)
+    *holders, attribute = path.split(".")
+    for holder in holders:
+        owner = getattr(owner, holder)
+    return owner, attribute, getattr(owner, attribute)
 
 
 class Ending(transformers.TrainerCallback):
@@ -101,26 +129,42 @@ class Ending(transformers.TrainerCallback):
             os._exit(3)
 
 
+class Stopping(transformers.TrainerCallback):
+    """Waits after some steps, until the trial lets it go on."""
+
+    def __init__(self, stops: list[int], folder: Path) -> None:
+        self.stops, self.folder = stops, folder
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Wait for a file."""
+        if state.global_step in self.stops:
+            (self.folder / f"at-{state.global_step}").touch()
+            while not (self.folder / f"go-{state.global_step}").exists():
+                time.sleep(0.02)
+
+
 def train(plan: dict[str, Any], folder: Path) -> None:
     """Train as planned."""
     transformers.set_seed(0)
     data = [{"x": torch.randn(16), "labels": torch.tensor(index % 2)} for index in range(8 * STEPS)]
+    if "fault" in plan:
+        do_harm(plan, folder)
     args = transformers.TrainingArguments(
         output_dir="out",
         num_train_epochs=1,
         per_device_train_batch_size=8,
         logging_steps=1,
         save_strategy="no",
-        report_to=plan["report_to"],
+        report_to=NAME,
         use_cpu=True,
         disable_tqdm=True,
     )
-    Recording.folder = folder
+    Recording.folder, Recording.pid = folder, os.getpid()
     trainer = Recording(Net(), args, train_dataset=data)
-    if "fault" in plan:
-        do_harm(plan)
     if "ending" in plan:
         trainer.add_callback(Ending(plan["ending"]))
+    if "stops" in plan:
+        trainer.add_callback(Stopping(plan["stops"], folder))
     trainer.train()
     weights = b"".join(parameter.detach().numpy().tobytes() for parameter in trainer.model.parameters())
     digest = hashlib.sha256(weights).hexdigest()
@@ -130,47 +174,71 @@ def train(plan: dict[str, Any], folder: Path) -> None:
         "random": float(torch.rand(())),
         "done": time.monotonic(),
     }
-    (folder / "result.json").write_text(json.dumps(result))
+    if os.getpid() == Recording.pid:
+        (folder / "result.json").write_text(json.dumps(result))
 
 
-def answer(child: int, began: float) -> dict[str, Any]:
-    """Wait for a training, and end one that does not end."""
-    while time.monotonic() - began < LIMIT_S:
+def read(folder: Path) -> None:
+    """Read what the tracker has."""
+    assert PEER is not None
+    (folder / "found.json").write_text(json.dumps(PEER.read(folder)))
+
+
+def answer(child: int, folder: Path) -> dict[str, Any]:
+    """Wait for a child, and end one that does not end; a training that has waited for its trial has its time from then on."""
+    began = time.time()
+    released = began
+    while time.time() - released < LIMIT_S:
         found, status = os.waitpid(child, os.WNOHANG)
         if found:
-            return {
-                "code": os.waitstatus_to_exitcode(status),
-                "seconds": time.monotonic() - began,
-                "left": time.monotonic(),
-            }
+            code = os.waitstatus_to_exitcode(status)
+            break
         time.sleep(0.05)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    return {"code": None, "seconds": time.monotonic() - began, "left": time.monotonic()}
+        released = max(began, *(file.stat().st_mtime for file in folder.glob("go-*")), began)
+    else:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        code = None
+    return {"code": code, "seconds": time.time() - began, "left": time.monotonic(), "group": child}
+
+
+def move_in(folder: Path) -> None:
+    """Make a trial's folder the world of this process."""
+    os.setpgid(0, 0)  # so that what it leaves can be found
+    os.chdir(folder)
+    sys.argv = [shutil.copy(__file__, f"{folder}/train.py")]  # ClearML scans the repository in which a script lies
+    output = os.open("output.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    (folder / "tmp").mkdir(exist_ok=True)
+    tempfile.tempdir = None
+    os.environ |= {"FAULT_TRIAL": str(folder), "TMPDIR": str(folder / "tmp")}
+    if PEER is not None:
+        os.environ |= {name: value.format(folder=folder) for name, value in PEER.environment.items()}
 
 
 def main() -> None:
-    """Take plans; a fork trains, and leaves as any script does."""
-    template = Path(tempfile.mkdtemp()) / "mlflow.db"  # making the tables takes seconds
-    mlflow.MlflowClient(f"sqlite:///{template}").search_experiments()
+    """Take plans; a fork does what each says, and leaves as any script does."""
+    template = Path(tempfile.mkdtemp())
+    if PEER is not None:
+        PEER.prepare(template)
     for line in sys.stdin:
+        plan = json.loads(Path(line.strip()).read_text())
         folder = Path(line.strip()).parent
-        plan = json.loads((folder / "plan.json").read_text())
-        began = time.monotonic()
         child = os.fork()
         if not child:
-            os.chdir(folder)
-            output = os.open("output.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-            os.dup2(output, 1)
-            os.dup2(output, 2)
-            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-            os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"
-            os.environ["FAULT_TRIAL"] = str(folder)
-            shutil.copy(template, "mlflow.db")
-            train(plan, folder)
+            move_in(folder)
+            os.environ |= plan.get("environment", {})
+            if plan["do"] == "read":
+                read(folder)
+            else:
+                shutil.copytree(template, folder, dirs_exist_ok=True)
+                train(plan, folder)
             return
-        print(json.dumps(answer(child, began)), flush=True)
-    shutil.rmtree(template.parent)
+        answers.write(json.dumps(answer(child, folder)) + "\n")
+        answers.flush()
+    shutil.rmtree(template)
 
 
 if __name__ == "__main__":
