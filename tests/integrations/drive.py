@@ -6,8 +6,8 @@ CALLS is a JSON list of [method, argument …]; `setup` and `read` take the fiel
 value, step, time], NaN and ±inf are the words of the journal, keys are the user's. ANSWERS has an entry for each call:
 null, what `read` saw (with the user's keys), or the name and message of the error. `kill` ends the process (or another
 one) with SIGKILL, `network` lists the addresses that it has asked for, `fetch` gets a page, `sleep` waits some seconds,
-`fresh` takes another Tracker, as a delivery does whose run is gone: until then nothing more is called. What the tracker
-remembers is kept in the run directory.
+`fresh` takes another Tracker, as a delivery does whose run is gone, and `unless_gone` makes the call behind it only if
+no call since has said that it is. What the tracker remembers is kept in the run directory.
 """
 
 import json
@@ -123,10 +123,15 @@ def main() -> None:
         if method == "fresh":
             tracker, is_gone = type(tracker)(), False
             continue
+        if method == "unless_gone":
+            method, *arguments = arguments
+            if is_gone:
+                answers.append(None)
+                continue
         try:
-            answers.append(None if is_gone else call(tracker, method, *arguments))
+            answers.append(call(tracker, method, *arguments))
         except TrackerError as error:
-            is_gone = isinstance(error, GoneError)
+            is_gone = is_gone or isinstance(error, GoneError)
             answers.append([type(error).__name__, str(error)])
     json.dump(answers, out)
 
