@@ -4,6 +4,7 @@ A clean environment and a home of its own, so that nothing of the user's or anot
 """
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,8 @@ PREFIXES = (
     "PMI",
     "HF_",
 )
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and so would theirs
 
 
 @pytest.fixture(autouse=True)
