@@ -55,7 +55,7 @@ def main() -> int:
         if not cell.holds and cell.part != THEIRS:
             console.print(f"[red]{' · '.join(row(cell))}[/]\n  {cell.note}", highlight=False, soft_wrap=True)
     if arguments.markdown:
-        arguments.markdown.write_text(page(cells, len(collect())))
+        arguments.markdown.write_text(page(cells, len(collect()), joined=bool(known)))
     falls_short = not all(cell.holds for cell in cells if cell.part != THEIRS)
     if falls_short:
         console.print(f"What those trials left is in {folder}.")

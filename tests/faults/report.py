@@ -24,6 +24,8 @@ Written on {date} by {versions}. {summary}.
 * *exit*: from the end of the work to the end of the process. runcast's time to finish was set to 3 s. The machine had
   other work, so a second here is not one of an idle machine.
 """
+JOINED = """. They come from several runs (`--cells`), between which the code was still
+changing; what a change concerned was run again"""
 SIDE = """
 ## Side by side
 
@@ -61,8 +63,14 @@ ALL = """
 THEIRS = "transformers"
 
 
-def page(cells: Sequence[Cell], total: int) -> str:
-    """Write the page; *total* is how many cells of ours there would be if every trial had been run."""
+def page(cells: Sequence[Cell], total: int, *, joined: bool = False) -> str:
+    """Write the page.
+
+    Args:
+        cells: Those of ours and of transformers.
+        total: How many cells of ours there would be if every trial had been run.
+        joined: Whether they come from several runs.
+    """
     ours = [cell for cell in cells if cell.part != THEIRS]
     theirs = [cell for cell in cells if cell.part == THEIRS]
     names = ("torch", "transformers", "mlflow", "wandb", "tensorboard", "comet-ml", "clearml", "dvclive", "codecarbon")
@@ -70,6 +78,7 @@ def page(cells: Sequence[Cell], total: int) -> str:
     kernel = ".".join(platform.release().split(".")[:2])
     about = f"Python {platform.python_version()} on {platform.system()} {kernel} with {versions}"
     told = summary(ours) + ("" if len(ours) == total else f", of the {total} that there are")
+    told += JOINED if joined else ""
     command = "`python -m tests.faults --peers --markdown docs/faults.md`"
     text = HEAD.format(command=command, date=time.strftime("%Y-%m-%d"), versions=about, summary=told)
     if theirs:
