@@ -33,7 +33,7 @@ from runcast.core.records import (
 from runcast.core.redaction import redact_text
 from runcast.core.state import DeliveryState, load_state, save_state
 from runcast.delivery.attempts import Attempts, GaveUp
-from runcast.delivery.latecomers import wait_for_meters, wait_for_ranks
+from runcast.delivery.latecomers import POLL_S, wait_for_meters, wait_for_ranks
 from runcast.delivery.liveness import last_status
 from runcast.delivery.naming import ServiceNames
 from runcast.delivery.ranks import RankFiles
@@ -41,7 +41,6 @@ from runcast.delivery.recovery import journal_points
 from runcast.delivery.sending import BATCH_POINTS, PointSender
 from runcast.integrations.contract import ArtifactFile, MediaFile, Reading, TrackedRun, Tracker
 
-POLL_S = 0.25
 SAID = frozenset(("error", "traceback", "url"))  # by an SDK, which may repeat what it was told
 LIVES = 3  # how often a run is begun anew that somebody keeps deleting
 IDENTITIES = ("id", "key", "run_id", "task")  # of the service's own: another one is a new, empty run

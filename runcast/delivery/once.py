@@ -57,14 +57,14 @@ def wait_for_others(
     totals = _totals(directory, names)
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline and any(is_held(directory.tracker(name)) for name in names):
-        _tell(directory, totals, progress)
+        _tell(_states(directory, names), totals, progress)
         time.sleep(POLL_S)
 
 
 def deliver(directory: RunDirectory, orders: Mapping[str, Orders], progress: Progress | None) -> dict[str, Outcome]:
     """Run one delivery process per tracker, all at the same time, until each has ended."""
     names = list(orders)
-    before = {name: load_state(directory.tracker(name)) or DeliveryState() for name in names}
+    before = _states(directory, names)
     totals = _totals(directory, names)
     processes: dict[str, subprocess.Popen[bytes]] = {}
     told: set[str] = set()
@@ -72,10 +72,11 @@ def deliver(directory: RunDirectory, orders: Mapping[str, Orders], progress: Pro
         for name in names:
             processes[name] = _start(directory, name, orders[name])
         while [process for process in processes.values() if process.poll() is None]:
-            _tell(directory, totals, progress)
-            _tell_of_pauses(directory, names, told)
+            states = _states(directory, names)
+            _tell(states, totals, progress)
+            _tell_of_pauses(states, told)
             time.sleep(POLL_S)
-        _tell(directory, totals, progress)
+        _tell(_states(directory, names), totals, progress)
     finally:
         for process in processes.values():
             _end(process)
@@ -83,10 +84,14 @@ def deliver(directory: RunDirectory, orders: Mapping[str, Orders], progress: Pro
 
 
 def _totals(directory: RunDirectory, names: Collection[str]) -> dict[str, int]:
-    states = {name: load_state(directory.tracker(name)) or DeliveryState() for name in names}
     return {
-        name: state.points + waiting_points(directory.journal, state.cursor, name) for name, state in states.items()
+        name: state.points + waiting_points(directory.journal, state.cursor, name)
+        for name, state in _states(directory, names).items()
     }
+
+
+def _states(directory: RunDirectory, names: Collection[str]) -> dict[str, DeliveryState]:
+    return {name: load_state(directory.tracker(name)) or DeliveryState() for name in names}
 
 
 def _start(directory: RunDirectory, name: str, orders: Orders) -> "subprocess.Popen[bytes]":
@@ -118,18 +123,16 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
         process.wait()
 
 
-def _tell(directory: RunDirectory, totals: dict[str, int], progress: Progress | None) -> None:
+def _tell(states: Mapping[str, DeliveryState], totals: dict[str, int], progress: Progress | None) -> None:
     if progress is not None:
         for name, total in totals.items():
-            state = load_state(directory.tracker(name))
-            progress(name, state.points if state else 0, total)
+            progress(name, states[name].points, total)
 
 
-def _tell_of_pauses(directory: RunDirectory, names: Collection[str], told: set[str]) -> None:
+def _tell_of_pauses(states: Mapping[str, DeliveryState], told: set[str]) -> None:
     """Say of each tracker, once, that its service has asked to be left alone for a while."""
-    for name in names:
-        state = load_state(directory.tracker(name))
-        left = state.not_before - time.time() if state is not None and state.phase == "retrying" else 0.0
+    for name, state in states.items():
+        left = state.not_before - time.time() if state.phase == "retrying" else 0.0
         if left > TELL_S and name not in told:
             told.add(name)
             say(f"{name} has asked to be left alone: the next attempt is in {left:.0f} s")

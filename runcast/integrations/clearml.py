@@ -83,7 +83,7 @@ class ClearmlTracker(Tracker):
     _run: TrackedRun
     _task: Any = None
     _session: Any = None
-    _highest: dict[str, float]  # step of each series, to know a value that may be a second one of its step
+    _highest: dict[str, int]  # step of each series, to know a value that may be a second one of its step
 
     def setup(self, run: TrackedRun) -> None:
         """Begin a task, go on with it, or join the one around us."""
@@ -99,7 +99,7 @@ class ClearmlTracker(Tracker):
                 run.url = str(session_folder(run))
             self._run = run
             self._highest, self._repeats = {}, 0
-            self._highest_unknown = math.inf if run.resumed or "guest" in run.ids else -math.inf
+            self._goes_on = run.resumed or "guest" in run.ids
             if known != self._task.id and "guest" not in run.ids:
                 self._task.set_comment(run.notes or "")
                 own = {"runcast_run_id": run.id, "runcast_replaces": run.ids.get("replaces"), "group": run.group}
@@ -199,11 +199,11 @@ class ClearmlTracker(Tracker):
 
     def _set_apart(self, event: dict[str, Any], point: Point) -> None:
         """Let a server keep a value beside an earlier one of the same step, which it would replace (KEPT_APART_BY)."""
-        highest = self._highest.get(point.key, self._highest_unknown)
-        if point.step <= highest:
+        highest = self._highest.get(point.key)
+        if self._goes_on if highest is None else point.step <= highest:
             self._repeats += 1
             event[KEPT_APART_BY] = f"{point.time!r} {self._repeats}"
-        self._highest[point.key] = point.step if highest == self._highest_unknown else max(highest, point.step)
+        self._highest[point.key] = point.step if highest is None else max(highest, point.step)
 
     def _update(self, parameters: Mapping[str, Any]) -> None:
         with translated():

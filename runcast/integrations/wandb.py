@@ -192,12 +192,11 @@ class WandbTracker(Tracker):
 
     def _stop_if_refused(self, opened: Any) -> None:
         """End this process if W&B takes nothing more of the run, as the SDK sends nothing more then."""
-        self._leave_if_gone(opened)
-        if self._core_log is not None and (said := self._core_log.fatal_error()):
+        if said := self._leave_if_gone(opened):
             raise SystemExit(f"W&B takes nothing more ({said}): this delivery ends and another one goes on.")
 
-    def _leave_if_gone(self, opened: Any) -> None:
-        """Leave the run if W&B takes nothing more of it because somebody deleted it.
+    def _leave_if_gone(self, opened: Any) -> str | None:
+        """Leave the run if W&B takes nothing more of it because somebody deleted it; return why it takes nothing more.
 
         Raises:
             GoneError: Somebody did.
@@ -205,7 +204,7 @@ class WandbTracker(Tracker):
         said = self._core_log.fatal_error() if self._core_log is not None else None
         assert self._tracked is not None
         if said is None or ANSWERED not in said or not is_gone(self._tracked.ids[PATH], opened.settings):
-            return
+            return said
         begin_anew(self._tracked)
         with contextlib.suppress(OSError, wandb.errors.Error):
             opened.finish()  # or it would be waited for at the end

@@ -24,6 +24,7 @@ from runcast.delivery.launcher import can_launch
 from runcast.delivery.liveness import last_status
 from runcast.testing import MemoryTracker
 from tests.delivery.odd_trackers import Dying, Hanging, Optional, Refusing
+from tests.delivery.waiting import wait_for
 
 Begin = Callable[..., runcast.Run]
 
@@ -41,14 +42,6 @@ def start(tmp_path: Path) -> Begin:
 def state_of(run_directory: Path, name: str = "memory") -> DeliveryState:
     """Read what a delivery last said."""
     return load_state(run_directory / "trackers" / name) or DeliveryState()
-
-
-def wait_for(condition: Callable[[], object], timeout_s: float = 30.0) -> None:
-    """Wait for another process; a condition that never comes true fails the test."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come true in time"
-        time.sleep(0.02)
 
 
 def points_of(run_directory: Path, tracker: type[MemoryTracker] = MemoryTracker) -> list[tuple[Any, ...]]:

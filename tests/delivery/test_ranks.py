@@ -22,6 +22,7 @@ from runcast.delivery.liveness import last_status
 from runcast.delivery.overview import overview
 from runcast.delivery.ranks import RankFiles, gather_ranks
 from runcast.delivery.verify import verify
+from tests.delivery.waiting import wait_for
 
 Go = Callable[..., "subprocess.Popen[str]"]
 
@@ -112,7 +113,7 @@ def test_trackers_get_every_rank_while_the_job_trains(go: Go, tmp_path: Path) ->
         assert job.stdout is not None
         assert job.stdout.readline() == "logged\n"
     (directory,) = list_runs(tmp_path / "runs")
-    until(lambda: logged(directory) == expected(1, 2, 3))
+    wait_for(lambda: logged(directory) == expected(1, 2, 3))
     assert jobs[0].poll() is None  # it waits for its tracker, which waits for rank 3
 
     jobs[3].communicate("\n", timeout=60)
@@ -123,10 +124,10 @@ def test_trackers_get_every_rank_while_the_job_trains(go: Go, tmp_path: Path) ->
     assert verdict.status == "finished"
 
 
-def test_a_silent_rank_does_not_hold_the_run_open(go: Go, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_silent_rank_does_not_hold_the_run_open(go: Go, tmp_path: Path) -> None:
     """A first rank that finishes while another waits for it in a barrier is not kept until its timeout."""
     stuck = go(1, LOGS.replace("with", "run = ").replace(" as run:", "\nif True:") + "\ninput()")
-    until(lambda: any((tmp_path / "runs").glob(".job-*/1.jsonl")))
+    wait_for(lambda: any((tmp_path / "runs").glob(".job-*/1.jsonl")))
     began = time.monotonic()
     first = go(0, report_to="tensorboard")
     _, errors = first.communicate(timeout=60)
@@ -390,11 +391,3 @@ def test_without_per_rank_other_ranks_write_nothing(
     directory = train(0, 1, per_rank=None)
     gather_ranks(directory, directory.load())
     assert logged(directory) == expected(1)
-
-
-def until(holds: Callable[[], bool], limit_s: float = 40.0) -> None:
-    """Wait for something to become true."""
-    deadline = time.monotonic() + limit_s
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import psutil
 
@@ -57,9 +58,9 @@ def _trial(fault: str, trackers: str, points: int, rate: int, *, waits: bool) ->
         )
         is_flat = flat(told["slices"])
         names = None if waits else FAST
-        os.environ["RUNCAST_CALL_TIMEOUT_S"] = str(TIMEOUT_S)  # reading ten million points takes minutes
-        sync(directory, names, decide=decide)
-        verdicts = verify(directory, names)
+        with mock.patch.dict(os.environ, RUNCAST_CALL_TIMEOUT_S=str(TIMEOUT_S)):  # reading ten million takes minutes
+            sync(directory, names, decide=decide)
+            verdicts = verify(directory, names)
         problems = "; ".join(f"{each.name}: {', '.join(each.problems())}" for each in verdicts if each.problems())
         return trial.fill(
             unharmed=is_flat,
