@@ -91,6 +91,8 @@ def init(
     job = next_job_folder() if options.per_rank and world_size() > 1 else None
     if (number := rank()) != 0:
         return _open_beside(options, config, job, number)
+    if _is_imported_by_a_child():
+        return _open_beside(options, config, None, number)
     chosen = {n: _with_options(choice, options.setup.get(n, {})) for n, choice in selection.chosen.items()}
     directory, file, journal = _open(options, config, job, chosen, selection.skipped)
     journal.append(
@@ -118,7 +120,7 @@ def check_report_to(report_to: Any = ..., offline: bool | None = None) -> None:
 
 
 def _open_beside(options: Options, config: Any, job: str | None, number: int) -> Run:
-    """Make what another rank than the first holds: a run that writes nothing, or only its metrics."""
+    """Make what another rank than the first, or a child, holds: a run that writes nothing, or only its metrics."""
     file = _new_file(options, config)
     if job is None:
         return Run(file, RunDirectory(options.dir / file.id), None, None)
@@ -131,6 +133,15 @@ def _open_beside(options: Options, config: Any, job: str | None, number: int) ->
     run: RankRun = _in_folder(options.dir, lambda root: RankRun(file, root / folder, number))
     _look_after(run, watch=False)
     return run
+
+
+def _is_imported_by_a_child() -> bool:
+    """Tell whether multiprocessing is importing the script for the second time, in a child that it has spawned.
+
+    So it does in each worker of a DataLoader, and the lines of the script that nothing guards run again.
+    """
+    multiprocessing = sys.modules.get("multiprocessing.process")
+    return multiprocessing is not None and getattr(multiprocessing.current_process(), "_inheriting", False)
 
 
 def _open(

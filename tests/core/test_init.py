@@ -332,6 +332,36 @@ SCRIPTS = {
 }
 
 
+SPAWNS = """
+import multiprocessing, sys
+import runcast
+run = runcast.init(dir=sys.argv[1], project="test", report_to=None)
+def square(number):
+    run.log({"number": number})
+    return number * number
+if __name__ == "__main__":
+    run.log({"loss": 0.5}, step=0)
+    with multiprocessing.get_context(sys.argv[2]).Pool(2) as pool:
+        print(pool.map(square, [1, 2, 3]))
+"""
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_a_child_that_imports_the_script_again_starts_no_run(tmp_path: Path, method: str) -> None:
+    """A line of the script that nothing guards runs in each worker, too; the training has one run all the same."""
+    script = tmp_path / "script.py"
+    script.write_text(SPAWNS)
+
+    done = subprocess.run(
+        [sys.executable, script, tmp_path / "runs", method], check=True, timeout=60, capture_output=True, text=True
+    )
+
+    assert done.stdout == "[1, 4, 9]\n"
+    assert done.stderr.count("runcast: run ") == 1
+    (run,) = (tmp_path / "runs").iterdir()
+    assert len([line for line in (run / "journal.jsonl").read_text().splitlines() if '"metrics"' in line]) == 1
+
+
 @pytest.mark.parametrize(("script", "code", "status"), SCRIPTS.values(), ids=SCRIPTS)
 def test_a_script_ends_with_its_own_exit_code_and_the_right_status(
     script: str, code: int, status: str, tmp_path: Path, start: Start
