@@ -117,7 +117,7 @@ def main() -> int:
 
 
 def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m runcast.delivery", description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m runcast.delivery", description="Deliver a run to one tracker.")
     parser.add_argument("run", type=Path)
     parser.add_argument("tracker")
     parser.add_argument(

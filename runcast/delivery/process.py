@@ -30,6 +30,9 @@ POLL_S = 0.02
 TELL_S = 3.0
 HAND_OVER_S = 5.0  # for a first message that is larger than the line holds
 DONE = ("finished", "refused")
+OF_THE_SCRIPT = frozenset(
+    f"PYTHON{name}" for name in ("OPTIMIZE", "WARNINGS", "INSPECT", "DEVMODE", "VERBOSE", "PROFILEIMPORTTIME")
+)
 # The working directory may hold modules named like ours or an SDK's; the path comes with the orders. Python 3.10 has
 # no -P, so this does the same for every version.
 _BEGIN = "import sys; sys.path[:1] = []; import runpy; runpy.run_module(sys.argv.pop(1), None, '__main__', True)"
@@ -295,8 +298,13 @@ def module_command(module: str, *arguments: str) -> list[str]:
 
 
 def child_environment() -> dict[str, str]:
-    """Return this environment, with the place where this runcast lies if a fresh interpreter would not find it."""
+    """Return the environment of a process that runs our modules.
+
+    It can import this runcast where a fresh interpreter would not find it, and lacks the variables that tell an
+    interpreter how to treat the training script's code: an SDK need not work under them.
+    """
+    environment = {name: value for name, value in os.environ.items() if name not in OF_THE_SCRIPT}
     root = str(Path(__file__).resolve().parents[2])
-    if root in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib")):
-        return dict(os.environ)
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))}
+    if root not in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib")):
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
+    return environment

@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import warnings
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -28,6 +29,17 @@ class Exploding(MemoryTracker):
 
     def log_metrics(self, points: Sequence[Point]) -> None:
         raise ZeroDivisionError("in the SDK")
+
+
+class Deprecated(MemoryTracker):
+    """Uses something deprecated, and needs its own docstring."""
+
+    name = "deprecated"
+
+    def setup(self, run: TrackedRun) -> None:
+        warnings.warn("use another", DeprecationWarning, stacklevel=1)
+        assert type(self).__doc__.startswith("Uses")
+        super().setup(run)
 
 
 class Hanging(MemoryTracker):

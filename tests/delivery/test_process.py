@@ -23,7 +23,7 @@ from runcast.delivery import launcher, starting
 from runcast.delivery.launcher import can_launch
 from runcast.delivery.liveness import last_status
 from runcast.testing import MemoryTracker
-from tests.delivery.odd_trackers import Dying, Hanging, Optional, Refusing
+from tests.delivery.odd_trackers import Deprecated, Dying, Hanging, Optional, Refusing
 from tests.delivery.waiting import wait_for
 
 Begin = Callable[..., runcast.Run]
@@ -423,6 +423,20 @@ def test_a_folder_named_like_our_dependencies_does_no_harm(tmp_path: Path, monke
 
 
 TWO = [MemoryTracker, Optional]
+
+
+@pytest.mark.parametrize(("variable", "value"), [("PYTHONOPTIMIZE", "2"), ("PYTHONWARNINGS", "error")])
+def test_how_the_script_wants_its_code_treated_is_not_for_the_sdks(
+    variable: str, value: str, start: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without docstrings, or with warnings as errors, many an SDK does not work."""
+    monkeypatch.setenv(variable, value)
+
+    with start(Deprecated) as run:
+        run.log({"loss": 0.5}, step=0)
+
+    assert state_of(run.dir, "deprecated").phase == "finished"
+    assert points_of(run.dir, Deprecated) == [("loss", 0.5, 0)]
 
 
 @pytest.mark.skipif(not can_launch(), reason="sessions are scheduling groups on Linux only")
