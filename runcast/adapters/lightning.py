@@ -7,6 +7,7 @@ installed.
 """
 
 import importlib.util
+import os
 import sys
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from runcast.core.errors import OptionError
 from runcast.core.lasting import LastingRun
-from runcast.core.media import Audio, Image, Table, Video
+from runcast.core.media import Audio, Image, Table, Text, Video
+from runcast.core.options import RunOptions, Unpack
 from runcast.core.run import Run
 
 _IS_LIGHTNING = "lightning.pytorch" in sys.modules or (
@@ -24,49 +26,62 @@ _IS_LIGHTNING = "lightning.pytorch" in sys.modules or (
 if TYPE_CHECKING or _IS_LIGHTNING:
     from lightning.fabric.loggers.logger import rank_zero_experiment
     from lightning.fabric.utilities.rank_zero import rank_zero_only
-    from lightning.pytorch.loggers import Logger
+    from lightning.pytorch.loggers import CSVLogger, Logger
 else:
     from lightning_fabric.loggers.logger import rank_zero_experiment
     from lightning_fabric.utilities.rank_zero import rank_zero_only
-    from pytorch_lightning.loggers import Logger
+    from pytorch_lightning.loggers import CSVLogger, Logger
+
+_END_OF_TUNING = "_TunerExitException"  # with which Tuner.lr_find and scale_batch_size leave `fit` when they succeed
 
 
 class RuncastLogger(Logger):  # type: ignore[misc]
     """Opens a run when there is something to log, on rank zero only, and finishes it with its true status.
 
     Metrics keep the names and the steps that Lightning gives them. What the trainer does after its first `fit`
-    (validate, test, predict, fit again) goes on with the same run. Lightning's checkpoints lie in the run's folder.
+    (validate, test, predict, fit again) goes on with the same run, and so does a copy of the logger. `trainer.log_dir`
+    is the run's own folder, where Lightning's checkpoints and the configuration of a LightningCLI lie.
 
     Args:
-        report_to: "all", "none", or trackers by name, class or instance, as for `runcast.init`.
+        report_to: "all", "none", or trackers by name, class or instance, as for `runcast.init`; "default" stands for
+            RUNCAST_REPORT_TO, else "all".
         run: An open run to log to; it is not finished here.
         log_model: True keeps the best and the last checkpoint as artifacts when the training ends, "all" every one when
             it is saved.
         prefix: Is put before the name of each metric, with a slash.
-        options: The other arguments of `runcast.init`. With an `id`, a run of that id is gone on with.
+        save_dir: The folder that holds the runs, as other loggers call `dir`.
+        version: The run's id, as other loggers call `id`; 3 means "version_3".
+        options: The other arguments of `runcast.init`. With an `id`, a run of that id is resumed.
 
     Raises:
-        OptionError: A tracker's name or `log_model` is wrong.
+        OptionError: An option is wrong or unknown, or a tracker's name is wrong.
         TrackerUnavailableError: A tracker asked for by name cannot be used here.
     """
 
     def __init__(
         self,
-        report_to: Any = ...,
+        report_to: Any = "default",
         *,
         run: Run | None = None,
         log_model: bool | str = False,
         prefix: str = "",
-        **options: Any,
+        save_dir: str | os.PathLike[str] | None = None,
+        version: int | str | None = None,
+        **options: Unpack[RunOptions],
     ) -> None:
         super().__init__()
         if log_model not in (True, False, "all"):
             raise OptionError(f"log_model={log_model!r} is unknown. Valid values are: True, False, 'all'.")
+        if save_dir is not None:
+            options.setdefault("dir", save_dir)
+        if version is not None:
+            options.setdefault("id", version if isinstance(version, str) else f"version_{version}")
         self._lasting = LastingRun(report_to, run, **options)
         self._log_model = log_model
         self._prefix = f"{prefix}/" if prefix else ""
         self._checkpoints: dict[int, Any] = {}
         self._kept: dict[str, float] = {}
+        self._graph_of = 0
 
     @property
     @rank_zero_experiment  # type: ignore[untyped-decorator]
@@ -82,12 +97,12 @@ class RuncastLogger(Logger):  # type: ignore[misc]
     @property
     def version(self) -> str | None:
         """Return the run's id, which is the name of its folder."""
-        return None if rank_zero_only.rank > 0 else self.experiment.id
+        return None if rank_zero_only.rank > 0 else self._lasting.dir.name
 
     @property
     def save_dir(self) -> str | None:
         """Return the folder that holds the runs."""
-        return None if rank_zero_only.rank > 0 else str(self.experiment.dir.parent)
+        return None if rank_zero_only.rank > 0 else str(self._lasting.dir.parent)
 
     @property
     def root_dir(self) -> str | None:
@@ -97,7 +112,7 @@ class RuncastLogger(Logger):  # type: ignore[misc]
     @property
     def log_dir(self) -> str | None:
         """Return the run's folder."""
-        return None if rank_zero_only.rank > 0 else str(self.experiment.dir)
+        return None if rank_zero_only.rank > 0 else str(self._lasting.dir)
 
     @rank_zero_only  # type: ignore[untyped-decorator]
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
@@ -143,7 +158,27 @@ class RuncastLogger(Logger):  # type: ignore[misc]
         table = Table(dataframe) if dataframe is not None else Table(data, columns=columns)
         self.log_metrics({key: table}, step)
 
-    log_text = log_table
+    @rank_zero_only  # type: ignore[untyped-decorator]
+    def log_text(
+        self,
+        key: str,
+        columns: Sequence[str] | None = None,
+        data: Sequence[Sequence[Any]] | str | None = None,
+        dataframe: Any = None,
+        step: int | None = None,
+    ) -> None:
+        """Log texts as a table, as W&B's logger does, or one text: `log_text("sample", data="…")`."""
+        if isinstance(data, str):
+            self.log_metrics({key: Text(data)}, step)
+        else:
+            self.log_table(key, columns, data, dataframe, step)
+
+    @rank_zero_only  # type: ignore[untyped-decorator]
+    def log_graph(self, model: Any, input_array: Any = None) -> None:
+        """Keep the model's layers, as PyTorch prints them, as the artifact `model.txt`; each `fit` asks for it."""
+        if self._graph_of != id(model):
+            self._graph_of = id(model)
+            self.experiment._keep(str(model).encode(), "model.txt", "config")
 
     @rank_zero_only  # type: ignore[untyped-decorator]
     def after_save_checkpoint(self, checkpoint_callback: Any) -> None:
@@ -159,6 +194,9 @@ class RuncastLogger(Logger):  # type: ignore[misc]
     def finalize(self, status: str) -> None:
         """Finish the run; the exception that Lightning is handling says whether it failed or was interrupted."""
         if not self._lasting.is_open:
+            return
+        if type(sys.exc_info()[1]).__name__ == _END_OF_TUNING:
+            self._lasting.finish()
             return
         for callback in self._checkpoints.values():
             best = callback.best_model_path
@@ -183,6 +221,8 @@ class RuncastLogger(Logger):  # type: ignore[misc]
         self.log_metrics({f"{key}/{i}" if len(made) > 1 else key: media for i, media in enumerate(made)}, step)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Hand the run over to the process that Lightning spawns, which goes on with it."""
-        self._lasting.finish()
-        return {**self.__dict__, "_checkpoints": {}}
+        return {**self.__dict__, "_checkpoints": {}}  # they hold the trainer
+
+
+# Lightning takes `trainer.log_dir` from a logger's `log_dir` only if it is one of its own loggers of files.
+CSVLogger.register(RuncastLogger)

@@ -62,8 +62,8 @@ def select(
 
     Args:
         report_to: None, "", "none", False or an empty collection: none. "all": every tracker that is installed and
-            usable. A name, a comma list, a Tracker instance or class, or a collection of them. Not given:
-            RUNCAST_REPORT_TO, else "all".
+            usable. A name, a comma list, a Tracker instance or class, or a collection of them. Not given, or
+            "default" (which a configuration file can hold): RUNCAST_REPORT_TO, else "all".
         offline: True: local modes only. False: online only. None: online where credentials are configured.
         setup: The options of `init`; its keys must be known names.
         environ: The environment to read.
@@ -72,6 +72,8 @@ def select(
         UnknownTrackerError: A name is wrong.
         TrackerUnavailableError: A tracker asked for by name cannot be used.
     """
+    if isinstance(report_to, str) and report_to.strip().lower() == "default":
+        report_to = ...
     words, objects = _split(environ.get("RUNCAST_REPORT_TO") or "all" if report_to is ... else report_to)
     selection = Selection()
     if words or setup:

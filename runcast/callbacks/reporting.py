@@ -10,13 +10,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from runcast.callbacks.kept_checkpoints import asked_for_by_variables, checkpoint_of, which_checkpoints
+from runcast.core.borrowed import Loan, borrow, lend
 from runcast.core.console import warn
 from runcast.core.errors import OptionError
 from runcast.core.events import TrainerCallback, TrainerControl, TrainerState
 from runcast.core.identity import checkpoint_folder, continuation, write_identity
-from runcast.core.init import check_report_to, init
-from runcast.core.layout import RunDirectory
-from runcast.core.options import FALSE, NOTHING, TRUE, reports_nothing
+from runcast.core.init import check, init
+from runcast.core.lasting import fresh_id
+from runcast.core.options import RunOptions, Unpack, reports_nothing
 from runcast.core.params import plain
 from runcast.core.random_name import random_name
 from runcast.core.records import Status
@@ -36,14 +38,6 @@ SUMMARY = frozenset(
     )
 )
 _STATE = "runcast"  # in the state file of transformers, where a name of a class would make it construct a new callback
-# The variables with which users of transformers ask a tracker for checkpoints, and what a plain "true" means there.
-_ASKED_FOR_BY = {
-    "wandb": ("WANDB_LOG_MODEL", "end"),
-    "mlflow": ("HF_MLFLOW_LOG_ARTIFACTS", "all"),
-    "comet_ml": ("COMET_LOG_ASSETS", "end"),
-    "clearml": ("CLEARML_LOG_MODEL", "all"),
-    "dvclive": ("HF_DVCLIVE_LOG_MODEL", "end"),
-}
 
 
 class ReportCallback(TrainerCallback):
@@ -85,14 +79,17 @@ class ReportCallback(TrainerCallback):
         run: Run | None = None,
         log_model: bool | str | None = None,
         again: str = "same",
-        **options: Any,
+        **options: Unpack[RunOptions],
     ) -> None:
         if again not in ("same", "new"):
             raise OptionError(f"again={again!r} is unknown. Valid values are: same, new.")
+        check("none" if run is not None else report_to, **_resumable(options))
         self._again = again
         self._came_from: Path | None = None
         self.run = run
         self.run_id: str | None = options.get("id")
+        self._fresh_id = fresh_id()  # of the next run that nothing else names, also in spawned processes
+        self._loan: Loan | None = None
         self._report_to = report_to
         self._options = options
         self._is_mine = run is None
@@ -108,8 +105,6 @@ class ReportCallback(TrainerCallback):
         self._search: str | None = None
         self._watched: Watch | None = None
         self._left: weakref.finalize[..., Any] | None = None  # there while a training of transformers goes on
-        if run is None and self.is_on:
-            check_report_to(report_to, options.get("offline"))
 
     @property
     def is_on(self) -> bool:
@@ -135,7 +130,7 @@ class ReportCallback(TrainerCallback):
             self._open(args).log_params(params)
         run = self._open(args, config=params)
         if self._log_model is None:
-            self._kept = _asked_for(run)
+            self._kept = asked_for_by_variables(run)
         if type(state) is not TrainerState:
             state.stateful_callbacks[_STATE] = self.state()
             self._watch(run)
@@ -217,6 +212,13 @@ class ReportCallback(TrainerCallback):
         """Return what a checkpoint keeps: which run a resumed training goes on with."""
         return {"args": {}, "attributes": {"run_id": self.run_id}}
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Travel to another process, which shares an open run and opens another one for itself."""
+        loan = lend(self.run) if self.run is not None and self.run.status is None else self._loan
+        own = {"run": None} if self._is_mine else {}
+        options = self._options if self._options.get("id") is None else {**self._options, "resume": "allow"}
+        return {**self.__dict__, "_options": options, "_loan": loan, "_watched": None, "_left": None, **own}
+
     def __enter__(self) -> "ReportCallback":
         return self
 
@@ -259,21 +261,27 @@ class ReportCallback(TrainerCallback):
     def _forget(self) -> None:
         """Let the next run be another one."""
         self.run = self.run_id = None
+        self._fresh_id = fresh_id()
 
     @property
     def _has_run(self) -> bool:
         return self.run is not None and not (self._is_mine and self.run.status is not None)
 
     def _open(self, args: Any, config: Any = None) -> Run:
+        if self._loan is not None:
+            loan, self._loan = self._loan, None
+            self.run = borrow(loan) or self.run
         if self.run is None or not self._has_run:
             project = getattr(args, "project", None)
-            options = {
+            options: dict[str, Any] = {
                 "project": None
                 if project == "huggingface"
                 else project,  # the default of transformers says nothing about this project
                 "name": getattr(args, "run_name", None),
                 **{name: value for name, value in self._options.items() if value is not None},
             }
+            if (own := options.pop("config", None)) is not None:
+                config = {**(config or {}), **plain(own)}
             if self._trial is not None:
                 self._search = options.get("group") or self._search or options["name"] or random_name()
                 numbered = options["name"] and f"{options['name']}-{self._trials}"
@@ -285,6 +293,8 @@ class ReportCallback(TrainerCallback):
                 linked = None
             else:
                 how, linked = continuation(self.run_id, self._came_from, options)
+            if how.get("id") is None and not options.get("id") and not os.environ.get("RUNCAST_RUN_ID"):
+                how |= {"id": self._fresh_id, "resume": "allow" if self._fresh_id else None}
             self.run = init(report_to=self._report_to, config=config, **options | how)
             if linked is not None:
                 self.run.log_params({"resumed_from": linked})
@@ -312,6 +322,12 @@ class ReportCallback(TrainerCallback):
         if self._is_mine and self.run is not None:
             self.run.ending = None
             self.run.finish(self._status, error=self._error)
+
+
+def _resumable(options: RunOptions) -> RunOptions:
+    """Let an id that the user gives be that of a run to resume, unless they say otherwise."""
+    is_free = options.get("id") is None or options.get("resume") is not None
+    return options if is_free else {**options, "resume": "allow"}
 
 
 def named(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -344,43 +360,6 @@ def params_of(args: Any, model: Any) -> dict[str, Any]:
         }
     peft = plain(getattr(model, "peft_config", None))
     return params | ({"model": about} if about else {}) | ({"peft": peft} if peft else {})
-
-
-def which_checkpoints(option: str, word: str, plain_true: str) -> str | None:
-    """Return "end", "all" or None for what an option or variable says.
-
-    Raises:
-        OptionError: It says something else.
-    """
-    word = word.lower()
-    if word in ("end", "all", "checkpoint"):
-        return "all" if word == "checkpoint" else word
-    if word in TRUE:
-        return plain_true
-    if word in NOTHING or word in FALSE:
-        return None
-    raise OptionError(f"{option}={word!r} is unknown. Valid values are: end, all, false.")
-
-
-def checkpoint_of(args: Any, state: TrainerState) -> Path | None:
-    """Find the folder of the checkpoint that was just saved; that of a trial lies in a folder of the trial's own."""
-    root, name = Path(args.output_dir), f"checkpoint-{state.global_step}"
-    found = [path for path in (root / name, *root.glob(f"*/{name}")) if path.is_dir()]
-    return max(found, key=lambda path: path.stat().st_mtime_ns, default=None)
-
-
-def _asked_for(run: Run) -> str | None:
-    """Return what the variables of the run's trackers ask for; the run has one answer, and "all" is the strongest."""
-    if not (run.dir / "run.json").is_file():  # not the process that reports
-        return None
-    found = set()
-    for tracker in RunDirectory(run.dir).load().trackers:
-        variable, plain_true = _ASKED_FOR_BY.get(tracker, ("", ""))
-        try:
-            found.add(which_checkpoints(variable, os.environ.get(variable, ""), plain_true))
-        except OptionError as error:  # it is not ours, and was no error before
-            warn(f"{error} No checkpoint is kept for it.")
-    return "all" if "all" in found else "end" if "end" in found else None
 
 
 def _run_id_in(state: TrainerState) -> str | None:

@@ -19,9 +19,9 @@ from runcast.core.console import say, warn
 from runcast.core.errors import OptionError
 from runcast.core.journal import Journal
 from runcast.core.layout import RunDirectory, RunFile, Session, TrackerChoice, make_private, process_began
-from runcast.core.options import Options, settle
+from runcast.core.options import Options, check_names, settle
 from runcast.core.params import flatten
-from runcast.core.random_name import random_name
+from runcast.core.random_name import random_id, random_name
 from runcast.core.ranks import next_job_folder, rank, world_size
 from runcast.core.records import VERSION, Start, encode_line
 from runcast.core.redaction import redact, redact_text
@@ -112,11 +112,28 @@ def init(
     return run
 
 
-def check_report_to(report_to: Any = ..., offline: bool | None = None) -> None:
-    """Raise what `init` would raise for this choice of trackers, without starting a run."""
+def check(report_to: Any = ..., **options: Any) -> Options:
+    """Raise what `init` would raise for these arguments, without starting a run; return them settled.
+
+    Raises:
+        OptionError: A name or a value is wrong.
+        TrackerUnavailableError: A tracker asked for by name cannot be used.
+    """
     from runcast.autodetect import select
 
-    select(report_to, offline=offline)
+    check_names(options)
+    settled = settle(options)
+    select(report_to, offline=settled.offline, setup=settled.setup)
+    if settled.id is not None and rank() == 0:
+        _check_resume(settled, settled.dir)
+    return settled
+
+
+def is_running(directory: RunDirectory, file: RunFile) -> bool:
+    """Tell whether the process that opened the run's last session lives and has not finished it."""
+    from runcast.delivery.liveness import run_status
+
+    return run_status(directory, file) == "running"
 
 
 def _open_beside(options: Options, config: Any, job: str | None, number: int) -> Run:
@@ -180,17 +197,8 @@ def _open_in(
 ) -> tuple[RunDirectory, RunFile, Journal]:
     file = _new_file(options, config)
     directory = RunDirectory(root / file.id)
-    if options.resume == "must" and not directory.run_json.exists():
-        raise OptionError(
-            f"resume='must', but there is no run {options.id!r} in {root}. Name an id that exists, or use "
-            "resume='allow'."
-        )
+    _check_resume(options, root)
     if directory.run_json.exists():
-        if options.resume == "never":
-            raise OptionError(
-                f"the run {options.id!r} exists in {root}. Go on with it with resume='allow', or leave id out for a "
-                "new one."
-            )
         file = _continue(directory.load(), file)
     file.trackers, file.skipped = {**file.trackers, **chosen}, skipped
     file.seal = seal_of(file)
@@ -200,6 +208,20 @@ def _open_in(
         make_private(directory.ranks)
     directory.save(file)
     return directory, file, Journal(directory.journal)
+
+
+def _check_resume(options: Options, root: Path) -> None:
+    exists = options.id is not None and RunDirectory(root / options.id).run_json.exists()
+    if options.resume == "must" and not exists:
+        raise OptionError(
+            f"resume='must', but there is no run {options.id!r} in {root}. Name an id that exists, or use "
+            "resume='allow'."
+        )
+    if options.resume == "never" and exists:
+        raise OptionError(
+            f"the run {options.id!r} exists in {root}. Go on with it with resume='allow', or leave id out for a new "
+            "one."
+        )
 
 
 def _continue(old: RunFile, new: RunFile) -> RunFile:
@@ -224,7 +246,7 @@ def _continue(old: RunFile, new: RunFile) -> RunFile:
 def _new_file(options: Options, config: Any) -> RunFile:
     now = time.time()
     return RunFile(
-        id=options.id or f"{time.strftime('%Y%m%d-%H%M%S', time.localtime(now))}-{os.urandom(3).hex()}",
+        id=options.id or random_id(),
         name=redact_text(options.name) if options.name else random_name(),
         project=redact_text(options.project),
         created=now,
@@ -311,4 +333,4 @@ def _version() -> str:
     return __version__
 
 
-__all__ = ["check_report_to", "init"]
+__all__ = ["check", "init", "is_running"]

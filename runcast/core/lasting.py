@@ -1,20 +1,28 @@
 """One run for as long as a trainer lives, whatever is trained, evaluated or tested with it."""
 
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from runcast.core.init import check_report_to, init
-from runcast.core.options import reports_nothing
+from runcast.core.borrowed import Loan, borrow, find_open, lend, share
+from runcast.core.init import check, init
+from runcast.core.options import RunOptions, Unpack
+from runcast.core.random_name import random_id
+from runcast.core.ranks import rank
 from runcast.core.records import Status
 from runcast.core.run import Run
 from runcast.core.status import Watch, status_of
 
 
 class LastingRun:
-    """Holds the run of an adapter: opened when there is something to report, and again for what comes after its end.
+    """The run of an adapter: opened when there is something to report, and again for what comes after its end.
 
     Inside a `with` the run stays open until the block is left, and gets the status with which that happens. A run that
     was open before stays open: whoever opened it finishes it.
+
+    The run's id is settled here, so that copies of an adapter, in this process or in those that it spawns, report to
+    one run. A copy shares a run that is open; in a spawned process it writes to that run and leaves its end to the
+    owner.
 
     Args:
         report_to: "all", "none", or trackers by name, class or instance, as for `runcast.init`.
@@ -22,42 +30,60 @@ class LastingRun:
         options: The other arguments of `runcast.init`.
 
     Raises:
-        OptionError: A tracker's name is wrong.
+        OptionError: An option is wrong or unknown, or a tracker's name is wrong.
         TrackerUnavailableError: A tracker asked for by name cannot be used here.
     """
 
-    def __init__(self, report_to: Any = ..., run: Run | None = None, **options: Any) -> None:
+    def __init__(self, report_to: Any = ..., run: Run | None = None, **options: Unpack[RunOptions]) -> None:
+        if options.get("id") is not None and options.get("resume") is None:
+            options["resume"] = "allow"
+        self._settled = check("none" if run is not None else report_to, **options)
         self.run = run
-        self.id: str | None = options.pop("id", None)
-        self._report_to, self._options = report_to, options
-        self._resume = options.pop("resume", None)
+        self.id: str | None = self._settled.id or fresh_id()
+        self._report_to = report_to
+        self._options = {name: value for name, value in options.items() if name not in ("id", "resume")}
         self._is_mine, self._is_held = run is None, False
+        self._loan: Loan | None = None
         self._watch: Watch | None = None
         self._opened = Watch()
-        if run is None and not reports_nothing(report_to):
-            check_report_to(report_to, options.get("offline"))
+        if run is not None:
+            share(run)
 
     @property
     def is_open(self) -> bool:
         """Tell whether there is a run that takes records now."""
         return self.run is not None and self.run.status is None
 
+    @property
+    def dir(self) -> Path:
+        """The run's folder, also before the run is opened."""
+        return (self.run.dir if self.run is not None else self._settled.dir / (self.id or "")).absolute()
+
     def open(self, **defaults: Any) -> Run:
-        """Return the open run; start it, or go on with it, if there is none.
+        """Return the open run; start or resume it if there is none.
 
         Args:
             defaults: Arguments of `runcast.init` that the user's own beat.
         """
-        if self.run is None or (self._is_mine and self.run.status is not None):
-            own = {name: value for name, value in self._options.items() if value is not None}
-            own |= {} if self._report_to is ... else {"report_to": self._report_to}
-            options = {**defaults, **own}
-            resume = self._resume or (None if self.id is None else "allow")
-            self.run = init(id=self.id, resume=resume, **options)
+        run = self.run
+        if run is None or self._loan is not None or (run.status is not None and self._is_mine):
+            self.run = run = self._join() or (self._init(defaults) if run is None or self._is_mine else run)
             self._opened = Watch()
-            self.id, self._resume = self.run.id, "allow"
-            self._options.pop("config", None)  # it is with the run now
-        return self.run
+            self.id = run.id
+        return run
+
+    def _join(self) -> Run | None:
+        """Return the run if it is open here, or in the process that this one was spawned by."""
+        loan, self._loan = self._loan, None
+        return find_open(str(self.dir)) or borrow(loan)
+
+    def _init(self, defaults: dict[str, Any]) -> Run:
+        own = {name: value for name, value in self._options.items() if value is not None}
+        own |= {} if self._report_to is ... else {"report_to": self._report_to}
+        run = init(id=self.id, resume=None if self.id is None else "allow", **{**defaults, **own})
+        share(run)
+        self._options.pop("config", None)  # it is with the run now
+        return run
 
     def begin(self, **defaults: Any) -> Run:
         """Open the run for work that may break off: if the process ends before `end`, the run has failed."""
@@ -87,7 +113,7 @@ class LastingRun:
     def forget(self) -> None:
         """Let what is opened next be a run of its own, unless this one is held open."""
         if self._is_mine and not self._is_held:
-            self.run = self.id = self._resume = None
+            self.run, self.id = None, fresh_id()
 
     def __enter__(self) -> "LastingRun":
         self._is_held = True
@@ -99,10 +125,22 @@ class LastingRun:
         self._is_held = False
         self.finish(*status_of(error))
 
+    def __copy__(self) -> "LastingRun":
+        return self
+
+    def __deepcopy__(self, memo: Any) -> "LastingRun":
+        return self  # the copies of an adapter in one process report to one run
+
     def __getstate__(self) -> dict[str, Any]:
-        """Travel to another process, which opens the run for itself."""
+        """Travel to another process, which shares an open run and opens another one for itself."""
+        loan = lend(self.run) if self.run is not None and self.run.status is None else self._loan
         own = {"run": None} if self._is_mine else {}
-        return {**self.__dict__, "_watch": None, "_opened": None, **own}
+        return {**self.__dict__, "_loan": loan, "_watch": None, "_opened": None, "_is_held": False, **own}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _opened=Watch())
+
+
+def fresh_id() -> str | None:
+    """Return an id for a run that the first rank opens; the other ranks of a job do not know it."""
+    return random_id() if rank() == 0 else None

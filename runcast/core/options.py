@@ -1,11 +1,17 @@
 """What `init` was asked for: argument over environment over default, checked once."""
 
 import os
+import sys
 from collections.abc import Iterable, Mapping, Sized
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import msgspec
+
+if sys.version_info >= (3, 11):
+    from typing import Unpack as Unpack
+else:
+    from typing_extensions import Unpack as Unpack  # it comes with typer
 
 from runcast.core.config import without_surrogates
 from runcast.core.errors import OptionError
@@ -24,6 +30,37 @@ LABELS = frozenset(
         *("name", "run_name", "task_name", "exp_name", "exp_message", "description", "config"),
     )
 )
+
+
+# What other loggers call these options, for the error that a wrong name ends in.
+_ALSO_CALLED = {
+    **dict.fromkeys(("save_dir", "log_dir", "logdir", "logging_dir", "root_dir", "output_dir"), "dir"),
+    **dict.fromkeys(("version", "run_id", "experiment_key"), "id"),
+    **dict.fromkeys(("run_name", "task_name", "exp_name", "display_name"), "name"),
+    **dict.fromkeys(("project_name", "experiment_name", "experiment"), "project"),
+    **dict.fromkeys(("hparams", "params"), "config"),
+    **dict.fromkeys(("mode", "online"), "offline"),
+    **dict.fromkeys(("description", "comment"), "notes"),
+}
+
+
+class RunOptions(TypedDict, total=False):
+    """The arguments of `runcast.init` that every adapter takes and hands on, besides `report_to`."""
+
+    project: str | None
+    name: str | None
+    config: Any
+    dir: str | os.PathLike[str] | None
+    id: str | None
+    resume: str | bool | None
+    group: str | None
+    tags: Iterable[str]
+    notes: str | None
+    offline: bool | None
+    strict: bool | None
+    delivery: str | None
+    setup: Mapping[str, Mapping[str, Any]] | None
+    per_rank: bool | None
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,6 +129,22 @@ def settle(arguments: Mapping[str, Any], environ: Mapping[str, str] = os.environ
         setup=setup,
         given=given,
     )
+
+
+def check_names(options: Iterable[str], valid: Iterable[str] = tuple(RunOptions.__annotations__)) -> None:
+    """Raise if an option has a name that `init` does not know.
+
+    Raises:
+        OptionError: It names the option that was probably meant.
+    """
+    known = list(valid)
+    for name in options:
+        if name not in known:
+            import difflib  # rarely needed, and start-up counts
+
+            meant = _ALSO_CALLED.get(name) or next(iter(difflib.get_close_matches(name, known, 1)), None)
+            hint = f"Did you mean {meant!r}? " if meant in known else ""
+            raise OptionError(f"There is no option {name!r}. {hint}The options are: {', '.join(known)}.")
 
 
 _VARIABLES = {

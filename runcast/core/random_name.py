@@ -1,9 +1,10 @@
-"""Names that people can say, from the operating system's randomness.
+"""Ids, and names that people can say, from the operating system's randomness.
 
 Seeding a training must not name all of its runs alike.
 """
 
 import os
+import time
 
 _FIRST = (
     "amber brisk calm clear coral crisp daring eager early fleet fresh gentle golden happy jolly keen lively lucky "
@@ -20,3 +21,8 @@ def random_name() -> str:
     adjectives, nouns = _FIRST.split(), _SECOND.split()
     first, second, third, fourth = os.urandom(4)
     return f"{adjectives[first % len(adjectives)]}-{nouns[second % len(nouns)]}-{100 + (third * 256 + fourth) % 900}"
+
+
+def random_id() -> str:
+    """Return an id such as "20261129-184501-9f3a1c": the time, so that runs sort by age, and what makes it unique."""
+    return f"{time.strftime('%Y%m%d-%H%M%S')}-{os.urandom(3).hex()}"

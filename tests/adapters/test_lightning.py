@@ -216,21 +216,37 @@ def test_a_device_tensor_is_logged_as_it_is(folder):
     assert only_run_in(folder).points["loss"] == [(1, 0.25)]
 
 
-def test_a_copy_of_a_logger_goes_on_with_the_run(folder):
-    """As in a process that Lightning spawns: the run is handed over, not opened twice."""
+def test_copies_of_a_logger_share_its_run(folder):
+    """Copying and pickling neither finish the run nor open another one; after an end, any copy resumes it."""
     logger = RuncastLogger("none")
     logger.log_metrics({"loss": 1.0}, 0)
+    run = logger.experiment
 
     other = pickle.loads(pickle.dumps(logger))
+    third = copy.deepcopy(logger)
+    assert run.status is None
+    assert other.experiment is third.experiment is copy.copy(logger).experiment is run
     other.log_metrics({"loss": 0.5}, 1)
     other.finalize("success")
-    third = copy.deepcopy(other)
     third.log_metrics({"loss": 0.25}, 2)
     third.finalize("failed")
 
     told = only_run_in(folder)
     assert told.steps("loss") == [0, 1, 2]
-    assert told.endings == ["finished", "finished", "failed"]
+    assert told.endings == ["finished", "failed"]
+
+
+def test_copies_made_before_the_run_is_opened_share_it_too(folder):
+    """The run's id is settled when the logger is made."""
+    logger = RuncastLogger("none")
+    other = pickle.loads(pickle.dumps(logger))
+
+    logger.log_metrics({"loss": 1.0}, 0)
+    other.log_metrics({"loss": 0.5}, 1)
+    logger.finalize("success")
+
+    told = only_run_in(folder)
+    assert (logger.version, told.steps("loss"), told.endings) == (told.path.name, [0, 1], ["finished"])
 
 
 SCRIPT = """

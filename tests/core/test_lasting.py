@@ -1,6 +1,7 @@
 """One run for all that a trainer does, with the status that is true whatever happened."""
 
 import contextlib
+import copy
 import json
 import os
 import pickle
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from runcast.core.errors import UnknownTrackerError
+from runcast.core.errors import OptionError, UnknownTrackerError
 from runcast.core.init import init
 from runcast.core.lasting import LastingRun
 
@@ -159,11 +160,102 @@ def test_a_wrong_name_is_told_at_once():
         LastingRun("wanbd")
 
 
-def test_in_another_process_it_opens_the_run_for_itself(lasting):
-    """As the workers of a distributed training do, which are given a copy."""
-    lasting.begin()
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, lambda it: pickle.loads(pickle.dumps(it))])
+@pytest.mark.parametrize("is_open", [True, False])
+def test_copies_share_one_run(lasting, tmp_path, duplicate, is_open):
+    """Whether it was open or not when they were made; whoever comes after an end resumes it."""
+    if is_open:
+        lasting.begin()
 
-    copy = pickle.loads(pickle.dumps(lasting))
-
-    assert (copy.run, copy.id) == (None, lasting.id)
+    other = duplicate(lasting)
+    assert other.begin() is lasting.begin()
+    other.end()
+    again = lasting.begin()
     lasting.end()
+
+    assert endings(again) == ["finished", "finished"]
+    assert len(list((tmp_path / "runs").iterdir())) == 1
+
+
+SPAWN = """
+import multiprocessing, sys
+from runcast.core.init import init
+from runcast.core.lasting import LastingRun
+
+def work(lasting, key):
+    lasting.begin().log({key: 1.0}, step=1)
+    lasting.end()
+
+def spawn(lasting, key):
+    process = multiprocessing.get_context(sys.argv[1]).Process(target=work, args=(lasting, key))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+
+if __name__ == "__main__":
+    lasting = LastingRun("none", id="r", resume="never")
+    spawn(lasting, "closed")
+    lasting.begin().log({"mine": 1.0}, step=0)
+    spawn(lasting, "open")
+    lasting.run.log({"mine": 2.0}, step=2)
+    lasting.end()
+    spawn(lasting, "later")
+
+    run = init(id="users", report_to="none")
+    lasting = LastingRun(run=run)
+    spawn(lasting, "open")
+    run.finish()
+    spawn(lasting, "later")
+"""
+
+
+@pytest.mark.parametrize("method", ["spawn", "fork", "forkserver"])
+def test_processes_of_one_script_report_to_one_run(tmp_path, method):
+    """One that is open is written to and left open; one that is not is opened and finished; a user's own is not reopened."""
+    (tmp_path / "script.py").write_text(SPAWN)
+    subprocess.run(
+        [sys.executable, "script.py", method],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=True,
+        timeout=60,
+    )
+
+    def told(name):
+        lines = (tmp_path / "runs" / name / "journal.jsonl").read_text().splitlines()
+        records = [json.loads(line) for line in lines]
+        return [next(iter(r["values"]), "") if r["type"] == "metrics" else r["type"] for r in records]
+
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["r", "users"]
+    session = ["start", "closed", "finish"]
+    assert told("r") == [*session, "start", "mine", "open", "mine", "finish", "start", "later", "finish"]
+    assert told("users") == ["start", "open", "finish"]
+
+
+@pytest.mark.parametrize(("resume", "message"), [("never", "exists in"), ("must", "there is no run 'other'")])
+def test_a_resume_that_cannot_be_is_told_at_once(lasting, tmp_path, resume, message):
+    """Not when the training begins."""
+    lasting.begin()
+    lasting.end()
+
+    with pytest.raises(OptionError, match=message):
+        LastingRun("none", dir=tmp_path / "runs", id=lasting.id if resume == "never" else "other", resume=resume)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("tag", "'tags'"), ("save_dir", "'dir'"), ("run_name", "'name'"), ("experiment_name", "'project'")],
+)
+def test_an_unknown_option_is_told_at_once(name, hint):
+    """With the one that was meant, also where another library calls it otherwise."""
+    with pytest.raises(OptionError, match=rf"There is no option '{name}'\. Did you mean {hint}\?"):
+        LastingRun("none", **{name: "x"})
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"delivery": "pigeon"}, {"id": "a/b"}, {"setup": {"wandbb": {}}}, {"strict": "maybe"}]
+)
+def test_a_wrong_value_is_told_at_once(wrong):
+    """Everything that `init` would refuse, but for its own values."""
+    with pytest.raises(OptionError):
+        LastingRun("none", **wrong)
