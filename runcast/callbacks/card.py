@@ -7,6 +7,7 @@ from typing import Any
 from runcast.core.events import TrainerState
 from runcast.core.redaction import redact_text
 from runcast.core.run import Run
+from runcast.core.values import as_json, leaves
 
 # What people want to know of a training; the names are those of TrainingArguments.
 SETTINGS = (
@@ -58,7 +59,7 @@ def _latest(history: Iterable[Mapping[str, Any]]) -> list[tuple[str, str, int]]:
     """List the last value of each metric, with its step."""
     found: dict[str, tuple[str, str, int]] = {}
     for entry in history:
-        for key, value in entry.items():
+        for key, value in leaves(as_json(entry)):
             if key not in ("step", "epoch") and not key.endswith(TIMES) and isinstance(value, int | float):
                 found[key] = (key, f"{value:.6g}", int(entry.get("step", 0)))
     return [found[key] for key in sorted(found, key=lambda key: (not key.startswith("eval_"), key))]

@@ -8,6 +8,7 @@ from typing import Any
 
 from runcast.core.console import warn
 from runcast.core.events import TrainerCallback, TrainerControl, TrainerState
+from runcast.core.values import as_json, leaves
 
 MISSING = ""
 
@@ -43,9 +44,8 @@ class _FileCallback(TrainerCallback):
         """Append a row."""
         if not state.is_world_process_zero or self._is_broken:
             return
-        values = {name: _plain(value) for name, value in logs.items()}
         try:
-            self._append({"step": state.global_step, "epoch": state.epoch, **values})
+            self._append(as_json({"step": state.global_step, "epoch": state.epoch, **logs}))
         except OSError as error:
             self._give_up(error)
 
@@ -94,6 +94,7 @@ class CSVLoggerCallback(_FileCallback):
         self._replace("".join(map(self._line, [dict(zip(self._columns, self._columns, strict=True)), *rows])))
 
     def _append(self, row: dict[str, Any]) -> None:
+        row = dict(leaves(row))
         if not row.keys() <= set(self._columns):
             self._rewrite([*(self._read() if self.path.exists() else []), row])
             return
@@ -141,13 +142,3 @@ def _object(line: str) -> dict[str, Any]:
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def _plain(value: Any) -> Any:
-    """Return a number, text or bool as it is, a tensor or array of one element as a number, the rest as text."""
-    if value is None or isinstance(value, str | bool | int | float):
-        return value
-    count = getattr(value, "numel", None) or getattr(value, "size", None)
-    if hasattr(value, "item") and (count() if callable(count) else count) == 1:
-        return value.item()
-    return str(value)

@@ -15,6 +15,7 @@ from typing import Any
 from runcast.callbacks.stopping import reason_of
 from runcast.core.events import TrainerCallback, TrainerControl, TrainerState
 from runcast.core.redaction import redact_text
+from runcast.core.values import as_json, leaves
 
 _log = logging.getLogger("runcast.callbacks")
 
@@ -54,7 +55,7 @@ class NotifyCallback(TrainerCallback):
         self, args: Any, state: TrainerState, control: TrainerControl, logs: dict[str, Any], **kwargs: Any
     ) -> None:
         """Remember the latest values."""
-        numbers = {key: value for key, value in logs.items() if isinstance(value, int | float)}
+        numbers = {key: value for key, value in leaves(as_json(logs)) if isinstance(value, int | float)}
         self._latest.update({key: value if math.isfinite(value) else None for key, value in numbers.items()})
 
     def on_train_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:

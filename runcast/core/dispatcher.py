@@ -6,6 +6,7 @@ from typing import Any
 
 from runcast.core.errors import CallbackError, OptionError, RuncastError
 from runcast.core.events import EVENTS, TrainerCallback, TrainerControl, TrainerState
+from runcast.core.values import as_json
 
 _log = logging.getLogger("runcast.callbacks")
 
@@ -78,6 +79,7 @@ class CallbackHandler:
         self.callbacks: list[Any] = []
         self.context = context
         self.failures = 0
+        self._unsaved: set[tuple[str, str]] = set()
         self._hooks: dict[str, list[tuple[Any, Callable[..., Any]]]] = {event: [] for event in EVENTS}
         for callback in callbacks:
             self.add_callback(callback)
@@ -177,7 +179,7 @@ class CallbackHandler:
         found: dict[str, list[Any]] = {}
         for callback in self.callbacks:
             if callable(getattr(callback, "state", None)):
-                found.setdefault(type(callback).__name__, []).append(callback.state())
+                found.setdefault(type(callback).__name__, []).append(self._as_json(callback))
         return {name: states[0] if len(states) == 1 else states for name, states in found.items()}
 
     def load_states(self, saved: Mapping[str, Any]) -> None:
@@ -187,6 +189,32 @@ class CallbackHandler:
             for callback, state in zip(same, states if isinstance(states, list) else [states], strict=False):
                 for attribute, value in state.get("attributes", {}).items():
                     setattr(callback, attribute, value)
+
+    def _as_json(self, callback: Any) -> dict[str, Any]:
+        """Return the state of a callback as JSON holds it, without what JSON cannot hold; that is named once."""
+        state = dict(callback.state())
+        name = type(callback).__name__
+
+        def list_or_refuse(value: Any) -> Any:
+            if hasattr(value, "tolist"):
+                return value.tolist()
+            raise CallbackError(type(value).__name__)
+
+        kept = {}
+        for attribute, value in state.get("attributes", {}).items():
+            try:
+                kept[attribute] = as_json(value, list_or_refuse)
+            except CallbackError as error:
+                if (name, attribute) not in self._unsaved:
+                    self._unsaved.add((name, attribute))
+                    _log.warning(
+                        "The attribute %r in the state of the callback %s is a %s, which JSON cannot hold. It is not "
+                        "in the checkpoints, and not restored when the training resumes.",
+                        attribute,
+                        name,
+                        error,
+                    )
+        return {**as_json(state), "attributes": kept}
 
     def _forget(self, callback: Any) -> None:
         for hooks in self._hooks.values():

@@ -55,9 +55,11 @@ The first sixteen in `EVENTS` have the names, the places and the arguments `(arg
 import json
 import math
 import os
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeAlias
+
+from runcast.core.values import as_json
 
 EVENTS = (
     "on_init_end",
@@ -134,8 +136,8 @@ class TrainerState:
                 setattr(self, f"{kind}_steps", math.ceil(max_steps * steps) if steps < 1 else int(steps))
 
     def save_to_json(self, path: str | os.PathLike[str]) -> None:
-        """Write the state as JSON."""
-        Path(path).write_text(json.dumps(asdict(self), indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        """Write the state as JSON; what a user has put there in numbers of another library becomes Python's."""
+        Path(path).write_text(json.dumps(as_json(vars(self)), indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
     @classmethod
     def load_from_json(cls, path: str | os.PathLike[str]) -> "TrainerState":

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from runcast.core.records import Number
 
 MAX_EXACT_INT = 2**63
+MAX_JSON_DEPTH = 32
 
 
 class NotANumber(Exception):
@@ -118,6 +119,47 @@ def _start_copy(value: Any) -> DeviceValue | None:
         host = value.detach().to("cpu", non_blocking=True)
         event.record()
     return DeviceValue(host, event.query)
+
+
+def with_numbers(value: Any) -> Any:
+    """Make Python numbers of what a user computed, also inside a dict; leave everything else as it is."""
+    if isinstance(value, Mapping):
+        return {key: with_numbers(part) for key, part in value.items()}
+    try:
+        return _plain_number(value)
+    except NotANumber:
+        return value
+
+
+def as_json(value: Any, other: Callable[[Any], Any] = str, depth: int = 0) -> Any:
+    """Make of any value one that JSON can hold: numbers of any library become Python's, the rest becomes text.
+
+    NaN and the infinities stay what they are, as Python's JSON has them.
+
+    Args:
+        value: The value; keys of a dict that are not text become text.
+        other: What becomes of that rest.
+        depth: How many collections it lies in.
+    """
+    if value is None or type(value) in (bool, int, float, str):
+        return value
+    if isinstance(value, str):
+        return str.__str__(value)
+    if depth < MAX_JSON_DEPTH and isinstance(value, Mapping):
+        return {str(key): as_json(part, other, depth + 1) for key, part in value.items()}
+    if depth < MAX_JSON_DEPTH and isinstance(value, list | tuple | set | frozenset):
+        return [as_json(part, other, depth + 1) for part in value]
+    try:
+        return _plain_number(value)
+    except NotANumber:
+        return other(value)
+
+
+def _plain_number(value: Any) -> Number | bool:
+    if isinstance(value, bool):
+        return value
+    number = to_number(value)
+    return bool(number) if str(getattr(value, "dtype", "")).endswith(("bool", "bool_")) else number
 
 
 def leaves(values: Mapping[Any, Any], prefix: str = "", depth: int = 0) -> list[tuple[str, Any]]:

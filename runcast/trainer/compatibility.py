@@ -4,6 +4,8 @@ import json
 import os
 from typing import Any
 
+from runcast.core.values import as_json
+
 
 class AskedByCallbacks:
     """Answers as `transformers.TrainingArguments` does."""
@@ -16,7 +18,7 @@ class AskedByCallbacks:
 
     def to_json_string(self) -> str:
         """Return the settings as JSON."""
-        return json.dumps(self.to_dict(), indent=2, default=str)
+        return json.dumps(as_json(self.to_dict()), indent=2)
 
     def to_sanitized_dict(self) -> dict[str, Any]:
         """Return the settings with nothing but numbers, switches and texts."""

@@ -9,6 +9,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from runcast.core.errors import OptionError
+from runcast.core.values import with_numbers
 from runcast.trainer.data import RankSlice, RankStream
 from runcast.trainer.device import Mover, sent_ahead
 from runcast.trainer.distribution import Ranks
@@ -78,7 +79,8 @@ def evaluation_loop(trainer: "Trainer", loader: DataLoader[Any], prefix: str, *,
     if trainer.compute_metrics is not None and keep:
         computed = trainer.compute_metrics(EvalPrediction(gathered, targets))
         metrics |= {
-            key if key.startswith(f"{prefix}_") else f"{prefix}_{key}": _plain(value) for key, value in computed.items()
+            key if key.startswith(f"{prefix}_") else f"{prefix}_{key}": with_numbers(value)
+            for key, value in computed.items()
         }
     seconds = time.perf_counter() - started
     metrics |= {
@@ -112,10 +114,6 @@ def _batches(trainer: "Trainer", loader: DataLoader[Any]) -> Iterator[tuple[Any,
         last = pair or last
         assert last is not None
         yield (*last, pair is not None)
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if hasattr(value, "item") and getattr(value, "size", 1) == 1 else value
 
 
 def _to_host(value: Any) -> Any:

@@ -12,6 +12,7 @@ from torch import nn
 
 from runcast.core.errors import CheckpointError
 from runcast.core.events import TrainerState
+from runcast.core.values import as_json
 from runcast.trainer import sharding
 from runcast.trainer.checkpoint import load_tensors, save_tensors, verify, write_manifest
 
@@ -115,9 +116,7 @@ def _save_common(training: "Training", folder: Path) -> None:
             save_tensors(part.state_dict(), folder / f"{name}.pt")
     trainer.state.stateful_callbacks = trainer.callback_handler.states()
     trainer.state.save_to_json(folder / "trainer_state.json")
-    (folder / "training_args.json").write_text(
-        json.dumps(trainer.args.to_dict(), indent=2, default=str), encoding="utf-8"
-    )
+    (folder / "training_args.json").write_text(json.dumps(as_json(trainer.args.to_dict()), indent=2), encoding="utf-8")
     write_manifest(
         folder, step=trainer.state.global_step, world_size=training.ranks.size, shapes=shapes_of(trainer.model)
     )
