@@ -101,7 +101,8 @@ class ModelCheckpointCallback(TrainerCallback):
         if self._top_k is not None and state.global_step and self._monitor.concerns(args, metrics):
             value = self._monitor.value(args, metrics)
             ranked = self._ranked()
-            if len(ranked) < self._top_k or self._monitor.is_better(args, value, self.scores[ranked[self._top_k - 1]]):
+            beaten = self.scores[ranked[self._top_k - 1]] if len(ranked) >= self._top_k else None
+            if value is not None and self._monitor.is_better(args, value, beaten):
                 self.scores[str(state.global_step)] = value
                 control.should_save = True
                 remember(self, state, self._monitor.name(args))
@@ -143,13 +144,16 @@ class ModelCheckpointCallback(TrainerCallback):
 
     def _ranked(self) -> list[str]:
         sign = -1 if self._monitor.wants_more(self._args) else 1
-        return sorted(self.scores, key=lambda step: sign * self.scores[step])
+        numbers = [step for step, score in self.scores.items() if math.isfinite(score)]  # 0.1 kept others too
+        return sorted(numbers, key=lambda step: sign * self.scores[step])
 
 
 def _link(path: Path, target: str | None) -> None:
     """Point a link at a checkpoint beside it, where the file system has links."""
     if target is None:
         return
+    if path.exists() and not path.is_symlink():
+        return  # somebody else's file or folder
     with contextlib.suppress(OSError):
         fresh = path.with_name(f".{path.name}.link")
         fresh.unlink(missing_ok=True)

@@ -80,9 +80,9 @@ class EarlyStoppingCallback(TrainerCallback):
             return control
         value = self._monitor.value(args, metrics)
         name = self._monitor.name(args)
-        if self._check_finite and not math.isfinite(value):
+        if self._check_finite and value is not None and not math.isfinite(value):
             self.reason = f"{name} is {value}"
-        elif self._limit is not None and self._monitor.is_worse_than(args, value, self._limit):
+        elif self._limit is not None and value is not None and self._monitor.is_worse_than(args, value, self._limit):
             self.reason = f"{name} is {value:.4g}, beyond the limit of {self._limit:g}"
         elif self._monitor.is_better(args, value, self.best):
             self.best, self.best_step, self.waited = value, state.global_step, 0

@@ -3,6 +3,7 @@
 A name that `transformers.TrainingArguments` has means the same here.
 """
 
+import math
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -231,20 +232,25 @@ class TrainingArguments(AskedByCallbacks):
             )
             self.metric_for_best_model = self.metric_for_best_model or "loss"
         if self.load_best_model_at_end and self.save_strategy != "best":
-            same = self.save_strategy == self.eval_strategy
-            multiple = (
-                self.save_strategy != "steps"
-                or self.save_steps < 1
-                or self.eval_steps < 1
-                or self.save_steps % self.eval_steps == 0
-            )
-            fix = "Set both to the same, with save_steps a multiple of eval_steps, or save_strategy='best'."
             _require(
-                same and multiple,
-                f"load_best_model_at_end needs a checkpoint at an evaluation, but the strategies never meet. {fix}",
+                self.save_strategy == self.eval_strategy
+                and (self.save_strategy != "steps" or self._saves_are_evaluated),
+                "load_best_model_at_end needs a checkpoint at an evaluation, but the strategies never meet: "
+                f"save_strategy={self.save_strategy!r} with save_steps={self.save_steps!r}, eval_strategy="
+                f"{self.eval_strategy!r} with eval_steps={self.eval_steps!r}. Set both to the same, with save_steps a "
+                "multiple of eval_steps, or save_strategy='best'.",
             )
         if self.metric_for_best_model is not None and self.greater_is_better is None:
             self.greater_is_better = not self.metric_for_best_model.endswith("loss")
+
+    @property
+    def _saves_are_evaluated(self) -> bool:
+        """Tell whether save_steps is a multiple of eval_steps; of a share and a number of steps it is known later."""
+        assert self.eval_steps is not None
+        if (self.save_steps < 1) != (self.eval_steps < 1):
+            return True
+        times = self.save_steps / self.eval_steps
+        return round(times) >= 1 and math.isclose(times, round(times), rel_tol=1e-9)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "TrainingArguments":

@@ -7,17 +7,19 @@ checkpoint-<step>/
     rank-<n>.pt              of each process: random numbers, position in the data, sums between two logs
     trainer_state.json       as transformers writes it
     training_args.json
-    checkpoint.json          format, step, shape of every weight, size and CRC-32 of every file: written last
+    checkpoint.json          format, step, time, shape of every weight, size and CRC-32 of every file: written last
 """
 
 import contextlib
+import itertools
 import json
 import os
 import pickle
 import re
 import shutil
+import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +37,7 @@ _CHUNK = 2**22
 def writing(target: Path, ranks: Ranks | None = None) -> Iterator[Path]:
     """Give every rank the same folder to write to, which becomes *target* when all is written.
 
-    After an exception *target* is as it was.
+    After an exception *target* is as it was. A file or a link of that name is not a checkpoint: it is kept beside it.
     """
     ranks = ranks or Ranks()
     leads = ranks.rank == 0
@@ -46,7 +48,9 @@ def writing(target: Path, ranks: Ranks | None = None) -> Iterator[Path]:
         partial.mkdir(parents=True)
 
     def put_in_place() -> None:
-        if target.exists():
+        if target.is_symlink() or target.is_file():
+            os.replace(target, _free_name(target))
+        elif target.exists():
             shutil.rmtree(retired, ignore_errors=True)
             os.replace(target, retired)
         os.replace(partial, target)
@@ -72,7 +76,14 @@ def write_manifest(folder: Path, *, step: int, world_size: int, shapes: Mapping[
             files[path.relative_to(folder).as_posix()] = {"size_bytes": path.stat().st_size, "crc32": _checksum(path)}
             with path.open("rb+") as file:
                 os.fsync(file.fileno())
-    manifest = {"format": FORMAT, "step": step, "world_size": world_size, "files": files, "shapes": dict(shapes)}
+    manifest = {
+        "format": FORMAT,
+        "step": step,
+        "written": time.time(),
+        "world_size": world_size,
+        "files": files,
+        "shapes": dict(shapes),
+    }
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
 
 
@@ -110,30 +121,40 @@ def verify(folder: Path) -> dict[str, Any]:
 
 
 def list_checkpoints(output_dir: Path) -> list[Path]:
-    """List the checkpoints in a folder, the oldest first."""
+    """List the checkpoints in a folder, the oldest first.
+
+    Their age counts, not their number: the folder may hold those of an earlier, longer training.
+    """
     if not output_dir.is_dir():
         return []
     found = [
-        (int(match[1]), path)
+        (_written(path), int(match[1]), path)
         for path in output_dir.iterdir()
-        if (match := re.fullmatch(r"checkpoint-(\d+)", path.name)) and path.is_dir()
+        if (match := re.fullmatch(r"checkpoint-(\d+)", path.name)) and path.is_dir() and not path.is_symlink()
     ]
-    return [path for _, path in sorted(found)]
+    return [path for *_, path in sorted(found)]
 
 
-def rotate(output_dir: Path, limit: int | None, best: str | None) -> None:
-    """Delete the oldest checkpoints above the limit, never the best or the newest one."""
-    kept = list_checkpoints(output_dir)
+def rotate(output_dir: Path, limit: int | None, written: Sequence[Path], best: str | None) -> None:
+    """Delete the oldest checkpoints above the limit, never the best or the newest one.
+
+    Args:
+        output_dir: Where the checkpoints are. What this trainer did not write stays there, and does not count.
+        limit: How many are kept; None keeps all.
+        written: Those that this process has written, the oldest first. They are newer than all others, whatever the
+            clock says.
+        best: The one to keep.
+    """
     if limit is None:
         return
-    newest = kept[-1:]
+    kept = [path for path in list_checkpoints(output_dir) if (path / MANIFEST).is_file()]
+    kept.sort(key=lambda path: written.index(path) if path in written else -1)  # stable: the others stay by age
     for path in kept[:-1]:
         if len(kept) <= limit:
             break
         if best is None or not Path(best).exists() or not path.samefile(best):
             shutil.rmtree(path, ignore_errors=True)
             kept.remove(path)
-    assert kept[-1:] == newest
 
 
 def save_tensors(value: Any, path: Path) -> None:
@@ -154,6 +175,19 @@ def load_tensors(path: Path, device: torch.device | str = "cpu") -> Any:
         return torch.load(path, map_location=device, weights_only=True)
     except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError) as error:
         raise _damaged(path.parent, path.name, f"{type(error).__name__}: {str(error).splitlines()[0]}") from error
+
+
+def _written(folder: Path) -> float:
+    """Return when a checkpoint was written, in seconds since 1970; a copy of it is as old as the original."""
+    try:
+        return float(json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["written"])
+    except (OSError, ValueError, TypeError, KeyError):  # of an earlier version, or damaged
+        return folder.stat().st_mtime
+
+
+def _free_name(path: Path) -> Path:
+    names = (path.with_name(f"{path.name}.kept-{number}") for number in itertools.count(1))
+    return next(name for name in names if not name.exists() and not name.is_symlink())
 
 
 def _nothing() -> None:

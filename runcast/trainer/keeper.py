@@ -3,8 +3,9 @@
 import logging
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from runcast.callbacks.monitor import Monitor, reported
 from runcast.core.errors import CheckpointError, OptionError
 from runcast.trainer.checkpoint import list_checkpoints, rotate, verify, writing
 from runcast.trainer.snapshot import load_weights, save_training
@@ -17,23 +18,59 @@ _log = logging.getLogger("runcast.trainer")
 
 
 class Keeper:
-    """Keeps the checkpoints in `args.output_dir`."""
+    """The checkpoints in `args.output_dir`.
+
+    `best_saved` is the value of metric_for_best_model at the best checkpoint, for the next one to be compared with.
+    """
 
     def __init__(self, trainer: "Trainer") -> None:
         self._trainer = trainer
+        self._monitor = Monitor()
+        self._written: list[Path] = []  # by this process, the oldest first
+        self._evaluated: tuple[int, float | None] = (-1, None)  # the last evaluation: its step and value
+        self.best_saved: float | None = None
 
     @property
     def _root(self) -> Path:
         return Path(self._trainer.args.output_dir)
 
+    @property
+    def _target(self) -> Path:
+        return self._root / f"checkpoint-{self._trainer.state.global_step}"
+
+    def begin(self, best_saved: float | None) -> None:
+        """Forget an earlier training of the same Trainer, or go on with the best checkpoint of an earlier session.
+
+        Args:
+            best_saved: Its value, from the checkpoint that the training is resumed from.
+
+        Raises:
+            OptionError: load_best_model_at_end is asked for, and no checkpoint before the last would be evaluated.
+        """
+        args, state = self._trainer.args, self._trainer.state
+        best, self._evaluated = state.best_model_checkpoint, (-1, None)
+        if best is not None and not Path(best).is_dir():  # the whole folder may have been moved
+            moved = self._root / Path(best).name
+            state.best_model_checkpoint = str(moved) if moved.is_dir() else None
+        self.best_saved = best_saved if state.best_model_checkpoint is not None else None
+        if not args.load_best_model_at_end or args.save_strategy != "steps":
+            return
+        assert args.eval_steps is not None
+        if args.save_steps < 1 and args.eval_steps < 1:  # one is a multiple of the other: rounding keeps it so
+            state.save_steps = round(args.save_steps / args.eval_steps) * state.eval_steps
+        elif state.save_steps < state.max_steps and state.save_steps % state.eval_steps:
+            raise OptionError(
+                f"load_best_model_at_end needs a checkpoint at an evaluation, but of {state.max_steps} steps "
+                f"save_steps={args.save_steps!r} means every {state.save_steps} and eval_steps={args.eval_steps!r} "
+                f"every {state.eval_steps}. Make save_steps a multiple of eval_steps."
+            )
+
     def save(self, training: "Training") -> bool:
         """Write a checkpoint; return whether it is there. What cannot be written costs a message, not the training."""
-        trainer, state = self._trainer, self._trainer.state
-        target = self._root / f"checkpoint-{state.global_step}"
+        trainer, state, target = self._trainer, self._trainer.state, self._target
         training.settle()
-        older = state.best_model_checkpoint
-        if state.best_global_step == state.global_step:
-            state.best_model_checkpoint = str(target)
+        older = state.best_model_checkpoint, self.best_saved
+        self._note_if_best(target)
         try:
             with writing(target, trainer.ranks) as folder:
                 save_training(training, folder)
@@ -43,13 +80,14 @@ class Keeper:
                 target,
                 error,
             )
-            state.best_model_checkpoint = older
+            state.best_model_checkpoint, self.best_saved = older
             return False
+        self._written = [*(path for path in self._written if path != target), target]
         if trainer.ranks.rank == 0:
-            rotate(self._root, trainer.args.save_total_limit, state.best_model_checkpoint)
+            rotate(self._root, trainer.args.save_total_limit, self._written, state.best_model_checkpoint)
         return True
 
-    def judge(self, metrics: dict[str, float]) -> None:
+    def judge(self, metrics: dict[str, Any]) -> None:
         """Remember whether an evaluation is the best so far, by `metric_for_best_model`.
 
         Raises:
@@ -58,29 +96,48 @@ class Keeper:
         trainer, state, name = self._trainer, self._trainer.state, self._trainer.args.metric_for_best_model
         if name is None:
             return
-        key = name if name.startswith("eval_") else f"eval_{name}"
-        if key not in metrics:
+        if reported(name, metrics) is None and self._evaluated[0] < 0 and state.best_metric is None:
+            key = name if name.startswith("eval_") else f"eval_{name}"
             raise OptionError(
                 f"metric_for_best_model={name!r}, but the evaluation has no {key!r}. It has: "
                 f"{', '.join(sorted(metrics))}."
             )
-        value, best = metrics[key], state.best_metric
-        is_best = value == value and (
-            best is None or (value > best if trainer.args.greater_is_better else value < best)
-        )
-        if is_best:
+        value = self._monitor.value(trainer.args, metrics)
+        self._evaluated = state.global_step, value
+        if self._monitor.is_better(trainer.args, value, state.best_metric):
             state.best_metric, state.best_global_step = value, state.global_step
-        if trainer.args.save_strategy == "best":
-            trainer.control.should_save = is_best
+            if trainer.args.save_strategy == "best":
+                trainer.control.should_save = True
+        if self._written[-1:] == [self._target]:  # saved at its last step, then evaluated at the end of the epoch
+            self._note_if_best(self._target)
+
+    def _note_if_best(self, checkpoint: Path) -> None:
+        """Take a checkpoint for the best one, if the evaluation at its step is better than that of the best so far."""
+        step, value = self._evaluated
+        state = self._trainer.state
+        is_new = state.best_model_checkpoint is None or Path(state.best_model_checkpoint) == checkpoint
+        if step == state.global_step and self._monitor.is_better(
+            self._trainer.args, value, None if is_new else self.best_saved
+        ):
+            state.best_model_checkpoint, self.best_saved = str(checkpoint), value
 
     def load_best(self) -> None:
         """Load the weights of the best checkpoint, if there is one."""
-        best = self._trainer.state.best_model_checkpoint
-        if best is None:
-            _log.warning(
-                "There is no best checkpoint to load: no evaluation was saved. The model keeps its last weights."
-            )
+        state = self._trainer.state
+        best = state.best_model_checkpoint
+        if best is None or not Path(best).is_dir():
+            why = "no evaluation was saved" if best is None else f"{best} is no longer there"
+            _log.warning("There is no best checkpoint to load: %s. The model keeps its last weights.", why)
             return
+        if self.best_saved != state.best_metric:
+            _log.warning(
+                "The best evaluation was at step %s (%s), where no checkpoint was saved. The best saved one is loaded: "
+                "%s (%s).",
+                state.best_global_step,
+                state.best_metric,
+                best,
+                self.best_saved,
+            )
         load_weights(self._trainer.model, Path(best), verify(Path(best))["shapes"])
 
     def find(self, wanted: str | os.PathLike[str] | bool | None) -> Path | None:

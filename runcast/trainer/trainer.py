@@ -15,6 +15,7 @@ from runcast.core.dispatcher import CallbackHandler
 from runcast.core.errors import OptionError
 from runcast.core.events import TrainerControl, TrainerState
 from runcast.core.run import Run
+from runcast.core.values import as_json
 from runcast.trainer.arguments import TrainingArguments
 from runcast.trainer.data import make_loader
 from runcast.trainer.defaults import with_defaults
@@ -132,10 +133,12 @@ class Trainer:
                 optimizer=training.optimizer, lr_scheduler=training.scheduler, train_dataloader=training.loader
             )
             checkpoint = self.keeper.find(resume_from_checkpoint or self.args.resume_from_checkpoint)
+            position = {} if checkpoint is None else load_training(training, checkpoint)
             if checkpoint is not None:
-                training.go_on_from(load_training(training, checkpoint))
+                training.go_on_from(position)
             self.state.max_steps, self.state.num_train_epochs = training.max_steps, training.epochs
             self.state.compute_steps(self.args, training.max_steps)
+            self.keeper.begin(position.get("best_saved", self.state.best_metric))  # 0.1 kept the best metric alone
             if checkpoint is not None:
                 self.event("on_checkpoint_load", checkpoint=checkpoint)
             self.wrapped_model.train()
@@ -191,8 +194,11 @@ class Trainer:
         logs["epoch"] = self.state.epoch
         if self.args.include_num_input_tokens_seen != "no":
             logs["num_input_tokens_seen"] = self.state.num_input_tokens_seen
-        self.state.log_history.append({**logs, "step": self.state.global_step})
+        entry, before = as_json({**logs, "step": self.state.global_step}), dict(logs)
+        self.state.log_history.append(entry)
         self.event("on_log", logs=logs)
+        added = {key: value for key, value in logs.items() if key not in before or before[key] is not value}
+        entry.update(as_json(added))
 
     def save_model(self, output_dir: str | os.PathLike[str] | None = None) -> Path:
         """Write the weights as safetensors (and the configuration of a transformers model) and return the folder.

@@ -255,6 +255,7 @@ class Training:
             "loss_sum": self._loss_sum,
             "loss_total": self._loss_total,
             "logged_step": self._logged_step,
+            "best_saved": self.trainer.keeper.best_saved,
         }
 
     def go_on_from(self, position: Mapping[str, Any]) -> None:
