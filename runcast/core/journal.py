@@ -6,6 +6,7 @@ tolerates a last line that is cut and garbage in between, and counts them.
 """
 
 import fcntl
+import io
 import os
 import shlex
 import threading
@@ -13,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
@@ -164,8 +166,19 @@ def is_held(path: Path) -> bool:
     return False
 
 
+def journal_size(path: Path) -> int:
+    """Return the length of a journal in bytes; 0 for one that somebody has deleted."""
+    try:
+        return os.stat(path).st_size
+    except FileNotFoundError:
+        return 0
+
+
 class JournalReader:
-    """Reads complete lines from a journal, from `offset` on; `damaged` counts the lines that are no record."""
+    """Reads complete lines from a journal, from `offset` on; `damaged` counts the lines that are no record.
+
+    A journal that somebody has deleted reads as an empty one.
+    """
 
     def __init__(self, path: Path, offset: int = 0) -> None:
         self.path = path
@@ -174,8 +187,7 @@ class JournalReader:
 
     def read(self, max_bytes: int = CHUNK_BYTES) -> list[tuple[AnyRecord, int]]:
         """Return the next complete records, each with the offset behind it; an empty list if there is none now."""
-        with open(self.path, "rb") as file:
-            file.seek(self.offset)
+        with self._open() as file:
             chunk = file.read(max_bytes)
             while chunk and b"\n" not in chunk and (more := file.read(max_bytes)):
                 chunk += more
@@ -192,14 +204,12 @@ class JournalReader:
     @property
     def is_cut(self) -> bool:
         """Tell whether the file ends in a part of a line: it is being written, or its writer was killed."""
-        with open(self.path, "rb") as file:
-            file.seek(self.offset)
+        with self._open() as file:
             return any(not line.endswith(b"\n") for line in file)
 
     def rest(self) -> list[AnyRecord]:
         """Return the record, if it is one, that stands at the end without its newline, as on a disk that is full."""
-        with open(self.path, "rb") as file:
-            file.seek(self.offset)
+        with self._open() as file:
             line = file.read(CHUNK_BYTES)
         try:
             return [] if b"\n" in line else [decode(line)]
@@ -210,7 +220,15 @@ class JournalReader:
         """Give up a last line that was cut off, and count it."""
         if self.is_cut:
             self.damaged += 1
-            self.offset = os.stat(self.path).st_size
+            self.offset = journal_size(self.path)
+
+    def _open(self) -> BinaryIO:
+        try:
+            file: BinaryIO = open(self.path, "rb")  # noqa: SIM115 - whoever asked for it closes it
+        except FileNotFoundError:
+            return io.BytesIO()
+        file.seek(self.offset)
+        return file
 
     def _parse(self, line: bytes) -> AnyRecord | None:
         if not line or line.isspace():

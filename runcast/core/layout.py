@@ -7,6 +7,7 @@ runs/<run id>/media|artifacts/      files that records refer to
 runs/<run id>/trackers/<name>/      state of the delivery, its log, and that tracker's own local files
 """
 
+import contextlib
 import itertools
 import os
 import re
@@ -164,11 +165,14 @@ def process_began(pid: int) -> int:
 
 
 def list_runs(root: Path) -> list[RunDirectory]:
-    """List the runs under *root*, the oldest first."""
-    if not root.is_dir():
-        return []
-    found = [RunDirectory(entry) for entry in root.iterdir() if (entry / "run.json").is_file()]
-    return sorted(found, key=lambda run: (run.run_json.stat().st_mtime, run.path.name))
+    """List the runs under *root*, the oldest first: each once, whatever else lies there, leads there or vanishes."""
+    found = []
+    with contextlib.suppress(OSError):
+        for entry in root.iterdir():
+            with contextlib.suppress(OSError):
+                if not entry.is_symlink():
+                    found.append(((entry / "run.json").stat().st_mtime, entry.name, RunDirectory(entry)))
+    return [run for _, _, run in sorted(found, key=lambda one: one[:2])]
 
 
 def find_run(word: str | None, root: Path) -> RunDirectory:

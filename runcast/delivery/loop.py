@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from runcast.core.errors import FinalError, GoneError, TrackerUnavailableError
-from runcast.core.journal import JournalReader
+from runcast.core.journal import JournalReader, journal_size
 from runcast.core.layout import RunDirectory, stray_link
 from runcast.core.params import shorten
 from runcast.core.records import (
@@ -106,7 +106,7 @@ class Delivery:
 
     def _run(self) -> None:
         state = self.state
-        if state.phase == "finished" and self.directory.journal.stat().st_size <= state.cursor:
+        if state.phase == "finished" and journal_size(self.directory.journal) <= state.cursor:
             return
         self.tracked.resumed = state.attempts > 0 and bool(state.ids or state.url or state.cursor)
         clean, known = state.clean, dict(state.ids)

@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping
 import msgspec
 
 from runcast.core.errors import OptionError, TrackerUnavailableError, UnknownTrackerError
+from runcast.core.journal import journal_size
 from runcast.core.layout import RunDirectory, RunFile, TrackerChoice, make_private
 from runcast.core.records import Status
 from runcast.core.seal import is_own, seal_of
@@ -209,7 +210,7 @@ def _is_opened(state: DeliveryState | None) -> bool:
 
 def _has_all(directory: RunDirectory, choice: TrackerChoice, state: DeliveryState) -> bool:
     """Tell whether the journal holds nothing new; what a meter has not read is what it wrote itself."""
-    return choice.measures or directory.journal.stat().st_size <= state.cursor
+    return choice.measures or journal_size(directory.journal) <= state.cursor
 
 
 def _already(directory: RunDirectory, file: RunFile, name: str, decide: Decide) -> Outcome:

@@ -104,6 +104,34 @@ def test_the_limit_keeps_the_newest(cli) -> None:  # type: ignore[no-untyped-def
     assert listed(cli("status", "--limit", "1", "--json")) == {"two": "finished"}
 
 
+@pytest.mark.parametrize("command", ["status", "show", "sync", "verify"])
+def test_a_run_whose_journal_was_deleted_is_an_empty_one(cli, command: str) -> None:  # type: ignore[no-untyped-def]
+    """What is left of it is shown; no command breaks off."""
+    with runcast.init("shapes", id="run", report_to="none") as run:
+        run.log({"loss": 1.0})
+    (run.dir / "journal.jsonl").unlink()
+
+    answer = cli(command, "run")
+
+    assert answer.status in (0, 1)
+    assert "Traceback" not in answer.out + answer.err
+
+
+def test_what_is_no_run_is_not_listed_and_each_run_once(cli, finished_run: runcast.Run) -> None:  # type: ignore[no-untyped-def]
+    """Other programs use a folder named `runs`, too, and people link to their newest run."""
+    runs = finished_run.dir.parent
+    (runs / "latest").symlink_to(finished_run.dir.name)
+    (runs / "dangling").symlink_to("nowhere")
+    (runs / "Nov29_host").mkdir()
+    (runs / "Nov29_host" / "events.out.tfevents.1").touch()
+    (runs / "run.json").mkdir()
+
+    answer = cli("status", "--json")
+
+    assert [run["id"] for run in json.loads(answer.out)] == [finished_run.id]
+    assert finished_run.name in cli("show", str(runs / "latest")).out
+
+
 @pytest.mark.parametrize("arguments", [("status",), ("status", "last")])
 def test_status_fits_eighty_columns(cli, finished_run: runcast.Run, arguments: tuple[str, ...]) -> None:  # type: ignore[no-untyped-def]
     """Neither the list nor a run's details are broken by a narrow terminal."""
