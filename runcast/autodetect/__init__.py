@@ -4,6 +4,7 @@ May import `runcast.core` and the table of `runcast.integrations`; imports no SD
 reading at `selection.py`.
 """
 
+from runcast.autodetect.joining import join_open_runs
 from runcast.autodetect.selection import Selection, Survey, decide, select, survey
 
-__all__ = ["Selection", "Survey", "decide", "select", "survey"]
+__all__ = ["Selection", "Survey", "decide", "join_open_runs", "select", "survey"]

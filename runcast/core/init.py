@@ -27,7 +27,7 @@ from runcast.core.records import VERSION, Start, encode_line
 from runcast.core.redaction import redact, redact_text
 from runcast.core.run import Run
 from runcast.core.seal import is_own, seal_of
-from runcast.core.state import Carrier
+from runcast.core.state import Carrier, load_state
 from runcast.core.status import status_of
 
 Made = TypeVar("Made")
@@ -84,7 +84,7 @@ def init(
     """
     arguments = locals()
     options = settle(arguments)
-    from runcast.autodetect import select
+    from runcast.autodetect import join_open_runs, select
     from runcast.delivery.start import open_carrier
 
     selection = select(report_to, offline=options.offline, setup=options.setup)
@@ -93,21 +93,29 @@ def init(
         return _open_beside(options, config, job, number)
     if _is_imported_by_a_child():
         return _open_beside(options, config, None, number)
-    chosen = {n: _with_options(choice, options.setup.get(n, {})) for n, choice in selection.chosen.items()}
+    joining = join_open_runs(
+        selection.chosen,
+        options.setup,
+        delivery=options.delivery,
+        offline=options.offline,
+        known_ids=lambda tracker: _known_ids(options, tracker),
+    )
+    selection.chosen = joining.chosen
+    chosen = {n: _with_options(choice, joining.setup.get(n, {})) for n, choice in selection.chosen.items()}
     directory, file, journal = _open(options, config, job, chosen, selection.skipped)
     journal.append(
         encode_line(Start(time=file.started, version=VERSION, session=file.session, host=file.host, pid=file.pid))
     )
     carrier: Carrier | None = None
     if options.delivery != "later" and (selection.chosen or selection.objects):
-        carrier = open_carrier(directory, file, selection.chosen, selection.objects, options.setup, options.delivery)
+        carrier = open_carrier(directory, file, selection.chosen, selection.objects, joining.setup, options.delivery)
     run = Run(file, directory, journal, carrier, strict=options.strict)
     if file.tags:
         run.add_tags(*file.tags)
     if config is not None:
         run.log_params(config)
         _attach_config(run)
-    _greet(run, file, options)
+    _greet(run, file, options, joining.remarks)
     _look_after(run)
     return run
 
@@ -266,6 +274,14 @@ def _new_file(options: Options, config: Any) -> RunFile:
     )
 
 
+def _known_ids(options: Options, tracker: str) -> Mapping[str, str]:
+    """Return what an earlier session of this run remembers of a tracker."""
+    if options.id is None or options.resume == "never":
+        return {}
+    state = load_state(RunDirectory(options.dir / options.id).tracker(tracker))
+    return state.ids if state else {}
+
+
 def _with_options(choice: TrackerChoice, own: Mapping[str, Any]) -> TrackerChoice:
     return TrackerChoice(
         tracker=choice.tracker,
@@ -282,13 +298,15 @@ def _attach_config(run: Run) -> None:
     run._keep(msgspec.json.format(msgspec.json.encode(run.config), indent=2), "config.json", "config")
 
 
-def _greet(run: Run, file: RunFile, options: Options) -> None:
+def _greet(run: Run, file: RunFile, options: Options, remarks: Iterable[str]) -> None:
     where = (
         ", ".join(f"{n} {'online' if c.online else 'local'}" for n, c in file.trackers.items() if not c.left)
         or "no tracker"
     )
     later = " (later, with runcast sync)" if options.delivery == "later" and file.trackers else ""
     say(f"run {run.name} in {run.dir} → {where}{later}")
+    for remark in remarks:
+        say(f"  {remark}")
     for name, reason in file.skipped.items():
         say(f"  without {name}: it {reason}" if not reason.startswith("switched") else f"  without {name}: {reason}")
 

@@ -148,8 +148,12 @@ def compare(directory: RunDirectory, file: RunFile, name: str, tracker: Tracker,
     verdict.logged, verdict.found, verdict.waiting = counts.logged, counts.found, counts.waiting
     verdict.refused = min(counts.lacking, _refused(state, "point"))
     verdict.missing = counts.lacking - verdict.refused
-    verdict.extra, verdict.twice = counts.extra, counts.twice
-    verdict.examples = [*(counts.examples_lacking if verdict.missing else ()), *counts.examples_extra][:EXAMPLES]
+    if tracked.is_joined and counts.extra:
+        verdict.note = f"{counts.extra:,} more points are in this run, which was joined: they are not from runcast"
+    else:
+        verdict.extra, verdict.twice = counts.extra, counts.twice
+    shown = (counts.examples_lacking if verdict.missing else []) + (counts.examples_extra if verdict.extra else [])
+    verdict.examples = shown[:EXAMPLES]
     verdict.others = expected.tallies(reading, state)
     verdict.damaged = reader.damaged + int(reader.is_cut and verdict.status_logged != "running")
     return verdict

@@ -2,7 +2,8 @@
 
 Needs: clearml 1.14 or newer, tested with 2.1.12.
 Writes: online a task; one that is open around the training already (clearml-agent's, the script's own) is joined and
-    left open. Else a session folder, which `clearml-task --import-offline-session` takes. `train/loss` is the series
+    left open. Else a session folder, which `clearml-task --import-offline-session` takes; an offline task of the
+    script's is joined with `delivery="thread"` only, and `init` says so. `train/loss` is the series
     "loss" of the title "train". Events are sent by the calling thread (events.add_batch, or the session's file
     metrics.jsonl): a ClearML Logger queues them, does not tell when they are lost, and stamps them when it sends them.
     A task that somebody deleted is made anew, with the user property `runcast_replaces`; an archived one goes on.
@@ -99,8 +100,8 @@ class ClearmlTracker(Tracker):
                 run.url = str(session_folder(run))
             self._run = run
             self._highest, self._repeats = {}, 0
-            self._goes_on = run.resumed or "guest" in run.ids
-            if known != self._task.id and "guest" not in run.ids:
+            self._goes_on = run.resumed or run.is_joined
+            if known != self._task.id and not run.is_joined:
                 self._task.set_comment(run.notes or "")
                 own = {"runcast_run_id": run.id, "runcast_replaces": run.ids.get("replaces"), "group": run.group}
                 self._task.set_user_properties(**{key: value for key, value in own.items() if value})
@@ -165,7 +166,7 @@ class ClearmlTracker(Tracker):
             self._task.set_user_properties(runcast_status=status)
             if error:
                 self._task.set_configuration_object("error", config_text=error)
-            if "guest" in self._run.ids:
+            if self._run.is_joined:
                 pass
             elif self._session is None:
                 self._task.close()
@@ -185,7 +186,7 @@ class ClearmlTracker(Tracker):
             session = Session()
             task = ask(session, "tasks.get_by_id", task=run.ids["task"])["task"]
             events = [event for kind in (SCALAR, FILE, PLOT) for event in all_events(session, task["id"], kind)]
-        return to_reading(task, events, trust="guest" in run.ids)
+        return to_reading(task, events, trust=run.is_joined)
 
     def _send(self, events: list[dict[str, Any]]) -> None:
         with translated():

@@ -54,10 +54,10 @@ def open_task(session: Session, run: TrackedRun) -> Any:
     around = run.setting("task_id", "CLEARML_TASK_ID", "TRAINS_TASK_ID") or _script_task()[1]
     if "task" not in run.ids and around:
         run.remember(task=around, guest="yes")
-    if "task" not in run.ids or not ("guest" in run.ids or _exists(session, run.ids["task"])):
+    if "task" not in run.ids or not (run.is_joined or _exists(session, run.ids["task"])):
         replaced = {"replaces": run.ids["task"]} if "task" in run.ids else {}
         run.remember(task=clearml.Task.create(**_names(run), task_type="training").id, **replaced)
-    if "guest" not in run.ids:
+    if not run.is_joined:
         ask(session, "tasks.started", task=run.ids["task"], force=True)
     task = clearml.Task.get_task(task_id=run.ids["task"])
     if destination := run.setting("output_uri", "CLEARML_DEFAULT_OUTPUT_URI"):

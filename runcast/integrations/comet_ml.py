@@ -4,7 +4,8 @@ Needs: the distribution `comet_ml`, 3.43.2 or newer, tested with 3.58.8.
 
 Writes: an experiment at Comet when credentials are configured, else archives for `comet upload`, one for each process
 that had the run open, under the run's directory or in COMET_OFFLINE_DIRECTORY. An experiment that the script has
-already opened in the same process is joined, and left open. Online the SDK keeps an archive, too: `read` reads the
+opened itself is joined with `delivery="thread"`, and left open; with the default delivery there are two, and `init`
+says so. Online the SDK keeps an archive, too: `read` reads the
 archives in both modes. Each point has the time at which it was logged, also when it is sent later. A summary value is
 an "other"; an artifact is an Artifact online, and assets in a folder of its name offline. A process that is killed
 offline leaves no archive, so all of its session is delivered again; online, what the server has not acknowledged is.
@@ -114,7 +115,8 @@ class CometTracker(Tracker):
                 self._experiment, self._is_joined = running, True
                 self._is_online = not isinstance(running, comet_ml.OfflineExperiment)
                 folder = getattr(running, "offline_directory", "")
-                run.remember(key=running.get_key(), folder=str(Path(folder).absolute()) if folder else "")
+                folder = str(Path(folder).absolute()) if folder else ""
+                run.remember(key=running.get_key(), folder=folder, joined="yes")
             elif self._experiment is None:
                 self._is_online = run.options.get("online", run.online)
                 remember_place(run)

@@ -83,6 +83,11 @@ class TrackedRun(msgspec.Struct, kw_only=True):
                 return os.environ[variable]
         return getattr(self, field, None)
 
+    @property
+    def is_joined(self) -> bool:
+        """Tell whether somebody else opened the service's run, writes to it as well, and closes it."""
+        return bool({"guest", "joined"} & self.ids.keys())
+
     def remember(self, **ids: str) -> None:
         """Keep the service's own identifiers of this run, so that a restart or a resume finds it again."""
         self.ids.update(ids)

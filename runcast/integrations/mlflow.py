@@ -2,8 +2,9 @@
 
 Needs: mlflow 2.14 or newer, tested with 3.17.2; for a server mlflow-skinny is enough.
 Writes: where the option `tracking_uri` or MLFLOW_TRACKING_URI says, else to mlflow.db beside the run directories, with
-    files in mlartifacts: one store for all runs, because people open MLflow to compare them. A run that somebody
-    deleted is made anew, with the tag `runcast.replaces`.
+    files in mlartifacts: one store for all runs, because people open MLflow to compare them. A run that the script has
+    open (`mlflow.start_run`) is joined, with the default delivery too, and left open; so is one in `setup={"mlflow":
+    {"run_id": ..., "keep_open": True}}`. A run that somebody deleted is made anew, with the tag `runcast.replaces`.
 Drops: captions of media; empty folders; parameters beyond MLFLOW_MAX_LOG_PARAMS. MLflow keeps absolute paths of files:
     when the folder of all runs is moved, they are put right by the next `runcast sync` or `runcast verify`.
 Limits: the constants below, from mlflow/utils/validation.py and MlflowClient.log_image of 3.17.2, read on 2026-11-20.
@@ -101,10 +102,11 @@ class MlflowTracker(Tracker):
             self._client, tags = MlflowClient(uri), own_tags(run)
             found = known_run(self._client, run) or begin_run(self._client, run, tags)
             is_ours = "run_id" in run.ids or "runcast.run_id" in found.data.tags
-            if found.info.status == "RUNNING" and not is_ours:
+            is_theirs = run.options.get("keep_open") and run.options.get("run_id") == found.info.run_id
+            if is_theirs or (found.info.status == "RUNNING" and not is_ours):
                 run.remember(guest="yes")  # in a run that is open elsewhere: its owner ends it
             run.remember(run_id=found.info.run_id)
-            self._run_id, self._is_guest = found.info.run_id, "guest" in run.ids
+            self._run_id, self._is_guest = found.info.run_id, run.is_joined
             if found.info.status != "RUNNING" and not self._is_guest:
                 self._client.update_run(self._run_id, "RUNNING")
             new = {key: value for key, value in tags.items() if key not in found.data.tags}
@@ -207,7 +209,7 @@ class MlflowTracker(Tracker):
         # The delivery reads after a cut: the repeat of a point that was stored must not fall on it.
         self._stamps = {_identity(point): round(point.time * 1000) for point in points}
         status = tags.get("runcast.status", "running")
-        agrees = "guest" in run.ids or STATUSES.get(status, "RUNNING") == found.info.status
+        agrees = run.is_joined or STATUSES.get(status, "RUNNING") == found.info.status
         return Reading(
             points=points,
             params={**found.data.params, **_strip(tags, PARAM)},

@@ -22,6 +22,7 @@ from urllib3.exceptions import MaxRetryError
 
 from runcast.core.errors import FinalError
 from runcast.integrations.contract import TrackedRun
+from runcast.integrations.open_runs import absolute_uri
 
 FILES = "mlartifacts"
 TAG_CHARS = 8000
@@ -68,7 +69,7 @@ def choose_store(run: TrackedRun) -> str:
     may_go_online = run.online or ("tracking_uri" in run.options and "offline" not in run.given)
     if SERVER.match(wanted) and not may_go_online:
         wanted = ""
-    wanted = re.sub(r"\Asqlite:///(?!/)", f"sqlite:///{Path.cwd()}/", wanted)
+    wanted = absolute_uri(wanted)
     begun = run.ids.get("tracking_uri", "")
     if public(wanted) != begun and ("run_id" in run.ids or not wanted):
         wanted = begun

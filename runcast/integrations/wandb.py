@@ -3,15 +3,16 @@
 Needs: the distribution `wandb`, 0.22 or newer, tested with 0.22.0 and 0.31.0; Pillow for images.
 
 Writes: a run at W&B when credentials are configured, else a folder of W&B's own files for `wandb sync`. The files lie
-under the run's directory, or where WANDB_DIR, WANDB_DATA_DIR and WANDB_CACHE_DIR say. A run that the script has
-already opened in the same process is joined, and left open. Points are rows with a step metric of their own,
-`global_step`, and never with W&B's step, because W&B drops a step that goes back. Each row has the time at which it
-was logged, also when it is sent later. `read` reads the transaction files, online too: they hold what the SDK was
-given; of a process that was cut off online only the rows that the server has count, so that the others come again.
-A run that somebody deleted is made anew, under another id, with the config `runcast/replaces`. W&B is asked for it
-when it is resumed, and after it has refused rows, which the SDK sends every 15 s: it is missed soon, or when it is
-finished. Versions before 0.27 know no limit of time for closing the deleted one; there the delivery process is ended
-after RUNCAST_CALL_TIMEOUT_S, and the next one begins the run anew.
+under the run's directory, or where WANDB_DIR, WANDB_DATA_DIR and WANDB_CACHE_DIR say. A run that the script has opened
+itself is joined with `delivery="thread"`, and left open; rows that the script then logs with a `step` of its own may be
+dropped by W&B, as ours count, too. With the default delivery there are two runs, and `init` says so. Points are rows
+with a step metric of their own, `global_step`, and never with W&B's step, because W&B drops a step that goes back. Each
+row has the time at which it was logged, also when it is sent later. `read` reads the transaction files, online too:
+they hold what the SDK was given; of a process that was cut off online only the rows that the server has count, so that
+the others come again. A run that somebody deleted is made anew, under another id, with the config `runcast/replaces`.
+W&B is asked for it when it is resumed, and after it has refused rows, which the SDK sends every 15 s: it is missed
+soon, or when it is finished. Versions before 0.27 know no limit of time for closing the deleted one; there the delivery
+process is ended after RUNCAST_CALL_TIMEOUT_S, and the next one begins the run anew.
 
 Drops: captions of texts, tables and histograms. W&B has no word of its own for a run that crashed: it shows "Failed",
 and the summary `runcast/status` says which. On a full disk the SDK raises nothing. Versions up to 0.29 write the file
@@ -111,8 +112,8 @@ class WandbTracker(Tracker):
             os.environ.pop("WANDB_SERVICE", None)
         with _translated(), _own_folders(run):
             if self._run is None:
-                self._is_joined = wandb.run is not None
-                self._run = wandb.run or _open(run)
+                self._is_joined = wandb.run is not None and not wandb.run.disabled
+                self._run = wandb.run if self._is_joined else _open(run)
             self._run.define_metric("*", step_metric=STEP)
             if REPLACED in run.ids and not self._is_joined:
                 self._run.config.update({REPLACES: run.ids[REPLACED]}, allow_val_change=True)
@@ -221,7 +222,7 @@ class WandbTracker(Tracker):
                 synced_mark(file).touch()
 
     def read(self, run: TrackedRun) -> Reading:
-        if self._run is not None or "joined" in run.ids:
+        if self._run is not None or run.is_joined:
             time.sleep(2 * FLUSH_S)  # what was logged just now is still on its way to the file
         reading = read_files(list_files(run), json.loads(run.ids.get(CUT, "{}")))
         reading.artifacts = {*(reading.artifacts or ()), *json.loads(run.ids.get(SENT_ARTIFACTS, "[]"))}

@@ -20,6 +20,7 @@ CATCHES_ALL = {
     "core/values.py": "a value's own code may raise anything",
     "delivery/attempts.py": "an SDK may raise anything",
     "integrations/loading.py": "importing an SDK runs foreign code",
+    "integrations/open_runs.py": "an SDK of the script's may be half imported",
     "testing/kit.py": "a tracker under test may raise anything",
 }
 
