@@ -3,8 +3,10 @@
 A clean environment and a home of its own, so that nothing of the user's or another test's is seen.
 """
 
+import json
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -38,6 +40,16 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     home.mkdir()
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+
+
+@pytest.fixture(autouse=True)
+def plain_journals(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[None]:
+    """Read the journals that a test leaves as anybody would: every line is JSON, and none is empty."""
+    yield
+    if request.node.get_closest_marker("damages_journals") is None:
+        for path in tmp_path.rglob("journal.jsonl"):
+            for line in path.read_bytes().split(b"\n")[:-1]:
+                assert isinstance(json.loads(line.decode()), dict | str), (path, line)
 
 
 def has_gpu() -> bool:

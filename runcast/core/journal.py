@@ -37,13 +37,11 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._fd = os.open(path, os.O_CREAT | os.O_APPEND | os.O_RDWR, 0o600)
-        size = os.fstat(self._fd).st_size
-        if size and os.pread(self._fd, 1, size - 1) != b"\n":
-            os.write(self._fd, b"\n")  # a session before this one was cut in the middle of a line
+        if _is_cut(self._fd):
+            os.write(self._fd, _END)  # a session before this one was killed in the middle of a line
         self._backlog: deque[bytes] = deque()
         self._backlog_bytes = 0
         self._retry_at = 0.0
-        self._is_torn = False  # the file ends in a part of a line, which the next write has to end first
         self._lock = threading.Lock()
         self.lost_records = 0
 
@@ -55,16 +53,10 @@ class Journal:
         try:
             written = os.write(self._fd, line)
         except OSError as error:
-            self._is_torn = True  # another process may have met the same full disk in the middle of a line
             self._keep(line, error)
             return
         if written != len(line):
-            self._keep(self._rest(line, len(line) - written), OSError("only a part of a record could be written"))
-
-    def _rest(self, line: bytes, left: int) -> bytes:
-        """Return what is to be written when *left* bytes of a line were not: all of it again, or only its end."""
-        self._is_torn = left > 1
-        return line if self._is_torn else _END
+            self._keep(_rest(line, len(line) - written), OSError("only a part of a record could be written"))
 
     def _append_slowly(self, line: bytes) -> None:
         with self._lock:
@@ -73,9 +65,7 @@ class Journal:
             while self._backlog_bytes > BACKLOG_BYTES:
                 oldest = self._backlog.popleft()
                 self._backlog_bytes -= len(oldest)
-                if oldest == _END:
-                    self._is_torn = True
-                else:
+                if oldest != _END:
                     self.lost_records += 1
             if time.monotonic() >= self._retry_at:
                 self._drain()
@@ -93,18 +83,17 @@ class Journal:
 
     def _drain(self) -> None:
         while self._backlog:
-            line = _END + self._backlog[0] if self._is_torn else self._backlog[0]
+            record = self._backlog[0]
+            line = whole_lines(self._fd, record)
             try:
                 written = os.write(self._fd, line)
             except OSError:
                 written = 0
             if written != len(line):
-                record = self._backlog[0]
-                self._backlog[0] = self._rest(record, len(line) - written)
+                self._backlog[0] = _rest(record, len(line) - written)
                 self._backlog_bytes += len(self._backlog[0]) - len(record)
                 self._retry_at = time.monotonic() + RETRY_S
                 return
-            self._is_torn = False
             self._backlog_bytes -= len(self._backlog.popleft())
         warn(f"the journal {self.path} can be written again; {self.lost_records} records were lost.")
 
@@ -148,10 +137,42 @@ class Journal:
         path = Path(tempfile.gettempdir()) / f"{self.path.parent.name}-{os.getpid()}.jsonl"
         try:
             with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-                file.writelines([b"\n", *self._backlog])  # first a newline: the journal may end in a part of a line
+                file.write(whole_lines(self._fd, b"".join(self._backlog)))
         except OSError:
             return None
         return path
+
+
+def append_lines(path: Path, lines: bytes) -> bool:
+    """Append whole lines from beside the training process; return whether all of it was written."""
+    descriptor = os.open(path, os.O_APPEND | os.O_RDWR)
+    try:
+        for _ in range(HOLD_TRIES):  # a long line may be on its way just now
+            if not _is_cut(descriptor):
+                break
+            time.sleep(HOLD_WAIT_S)
+        data = whole_lines(descriptor, lines)
+        return os.write(descriptor, data) == len(data)
+    finally:
+        os.close(descriptor)
+
+
+def whole_lines(descriptor: int, lines: bytes) -> bytes:
+    """Return *lines* as they are to be appended: behind a newline if the file ends in a part of a line, else not."""
+    if _is_cut(descriptor):
+        return lines if lines.startswith(_END) else _END + lines
+    return lines.removeprefix(_END)
+
+
+def _is_cut(descriptor: int) -> bool:
+    """Tell whether a file ends in a part of a line: its writer was killed, or met a full disk."""
+    size = os.fstat(descriptor).st_size
+    return size > 0 and os.pread(descriptor, 1, size - 1) != _END
+
+
+def _rest(line: bytes, left: int) -> bytes:
+    """Return what is to be written when *left* bytes of a line were not: all of it again, or only its end."""
+    return line if left > 1 else _END
 
 
 def is_held(path: Path) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from runcast.core.errors import FinalError, GoneError, TrackerUnavailableError
-from runcast.core.journal import JournalReader, journal_size
+from runcast.core.journal import JournalReader, append_lines, journal_size
 from runcast.core.layout import RunDirectory, stray_link
 from runcast.core.params import shorten
 from runcast.core.records import (
@@ -27,7 +27,7 @@ from runcast.core.records import (
     Summary,
     Tags,
     encodable,
-    encode,
+    encode_line,
     points,
 )
 from runcast.core.redaction import redact_text
@@ -335,8 +335,7 @@ class Delivery:
         if measured:
             values = {key: encodable(value) for key, value in measured.items()}
             record = Metrics(time=time.time(), step=self.state.step, values=values, by=self.name)
-            with open(self.directory.journal, "ab", buffering=0) as journal:
-                journal.write(b"\n" + encode(record) + b"\n")  # first a newline: the last line may have been cut
+            append_lines(self.directory.journal, encode_line(record))
             self._save(points=self.state.points + len(measured))
 
     # State

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-from runcast.core.journal import JournalReader, is_held
+from runcast.core.journal import JournalReader, append_lines, is_held
 from runcast.core.layout import RunDirectory, RunFile, rank_journals, write_atomically
 from runcast.core.records import Metrics, RankMetrics, Start, decode, encode
 from runcast.core.seal import is_own
@@ -163,9 +163,7 @@ class RankFiles:
     def _append(self, lines: list[bytes]) -> bool:
         """Write lines to the journal, and behind its end, if it has one, that end again: it is looked for there."""
         end = last_end(self._directory)
-        data = b"\n".join([b"", *lines, *([encode(end)] if end else []), b""])  # first a newline: see Delivery._measure
-        with open(self._directory.journal, "ab", buffering=0) as journal:
-            return journal.write(data) == len(data)
+        return append_lines(self._directory.journal, b"\n".join([*lines, *([encode(end)] if end else []), b""]))
 
 
 def _journals_in(folder: Path) -> list[Path]:
@@ -204,18 +202,23 @@ def _new_lines(path: Path, offset: int, *, is_over: bool) -> Iterator[tuple[list
             if newline:
                 yield [line for line in lines if line], offset
         if rest and is_over:
-            yield [rest], offset + len(rest)
+            yield [_no_record(rest)], offset + len(rest)
 
 
 def _line(line: bytes, rank: str, source: str, end: int) -> bytes:
-    """Write a rank's line as the journal gets it; what is no record, as it is, so that it is counted there."""
+    """Write a rank's line as the journal gets it; what is no record, as a text, so that it is counted there."""
     if not line or line.isspace():
         return b""
     try:
         record = decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return line
+        return _no_record(line)
     if type(record) is not Metrics or record.by is not None:
         return b""
     values = {f"rank{rank}/{key}": value for key, value in record.values.items()}
     return encode(RankMetrics(time=record.time, step=record.step, values=values, source=source, end=end))
+
+
+def _no_record(line: bytes) -> bytes:
+    """Write what is no record as a JSON text: the journal stays plain JSON, and its readers count a damaged line."""
+    return msgspec.json.encode(line.decode(errors="replace"))

@@ -150,6 +150,7 @@ def test_resume_must_needs_the_run(start: Start) -> None:
         start(id="gone", resume="must")
 
 
+@pytest.mark.damages_journals
 def test_resuming_a_run_that_was_cut_in_mid_line_loses_nothing(start: Start) -> None:
     """A journal that a power cut left torn takes the next session's records whole."""
     first = start(id="run-1")
@@ -251,6 +252,7 @@ print(run.statistics())
 """
 
 
+@pytest.mark.damages_journals
 def test_a_full_disk_costs_training_nothing(start: Start, tmp_path: Path) -> None:
     """While nothing can be written, logging goes on; every point is in the journal when there is room again."""
     (tmp_path / "big.bin").write_bytes(b"x" * 5000)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from runcast.core.journal import Journal, JournalReader
+from runcast.core.journal import Journal, JournalReader, append_lines
 from runcast.core.records import Dropped, Finish, Metrics, Params, Start, Summary, Tags, decode, encode, points
 
 LINES = [encode(Metrics(time=1.5, step=step, values={"loss": step / 2, "NaN": "NaN"})) + b"\n" for step in range(8)]
@@ -51,6 +51,7 @@ def test_every_kind_of_record_is_read_back_as_it_was(tmp_path: Path) -> None:
     assert list(JournalReader(tmp_path / "journal.jsonl")) == records
 
 
+@pytest.mark.damages_journals
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cut=st.integers(0, sum(map(len, LINES))))
 def test_whatever_is_cut_off_the_whole_records_before_it_stay(cut: int, tmp_path: Path) -> None:
@@ -65,6 +66,7 @@ def test_whatever_is_cut_off_the_whole_records_before_it_stay(cut: int, tmp_path
     assert reader.damaged == 0
 
 
+@pytest.mark.damages_journals
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cut=st.integers(0, sum(map(len, LINES))))
 def test_a_session_after_a_cut_loses_none_of_its_own_records(cut: int, tmp_path: Path) -> None:
@@ -106,6 +108,7 @@ NO_RECORD = st.one_of(
 ).map(lambda garbage: garbage.replace(b"\n", b" ").replace(b"\r", b" "))
 
 
+@pytest.mark.damages_journals
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     garbage=st.lists(st.tuples(st.integers(0, 8), NO_RECORD), max_size=6), chunk=st.sampled_from([16, 100, 4096, 2**22])
@@ -129,6 +132,7 @@ def test_garbage_between_records_costs_none_of_them(
     assert reader.offset == path.stat().st_size
 
 
+@pytest.mark.damages_journals
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.integers(0, sum(map(len, LINES)) - 1), byte=st.integers(0, 255))
 def test_a_flipped_byte_costs_at_most_the_two_lines_beside_it(place: int, byte: int, tmp_path: Path) -> None:
@@ -241,6 +245,7 @@ journal.close()
 """
 
 
+@pytest.mark.damages_journals
 def test_records_wait_in_memory_while_the_disk_is_full(tmp_path: Path) -> None:
     """A file that cannot grow raises nothing; every record is written when there is room again; the user is told twice."""
     path = tmp_path / "journal.jsonl"
@@ -256,6 +261,7 @@ def test_records_wait_in_memory_while_the_disk_is_full(tmp_path: Path) -> None:
     assert "can be written again; 0 records were lost" in told[1]
 
 
+@pytest.mark.damages_journals
 def test_what_does_not_fit_into_memory_either_is_counted(tmp_path: Path) -> None:
     """While the disk stays full the oldest waiting records give way, and how many is known."""
     path = tmp_path / "journal.jsonl"
@@ -341,3 +347,26 @@ def test_a_journal_is_for_its_owner_only(tmp_path: Path) -> None:
 def test_a_field_that_is_not_known_yet_is_no_damage(line: bytes) -> None:
     """A later runcast may add fields, and a tool may order them otherwise: the record is read all the same."""
     assert decode(line) == Metrics(time=1.0, step=1, values={"a": 1.0})
+
+
+def test_what_is_appended_from_beside_the_training_leaves_no_empty_line(tmp_path: Path) -> None:
+    """A meter, another rank or the end of a run is a line like any other, behind whole lines and behind a cut one."""
+    path = tmp_path / "lines.jsonl"
+    path.write_bytes(b'{"a":1}\n')
+
+    first = append_lines(path, b'{"b":2}\n')
+    with path.open("ab") as file:
+        file.write(b'{"cut":')
+    second = append_lines(path, b'{"c":3}\n{"d":4}\n')
+
+    assert first
+    assert second
+    assert path.read_bytes() == b'{"a":1}\n{"b":2}\n{"cut":\n{"c":3}\n{"d":4}\n'
+
+
+def test_an_append_to_a_lost_journal_does_not_make_another_one(tmp_path: Path) -> None:
+    """Whoever writes beside the training writes into its journal, or not at all."""
+    with pytest.raises(FileNotFoundError):
+        append_lines(tmp_path / "journal.jsonl", b"{}\n")
+
+    assert not (tmp_path / "journal.jsonl").exists()

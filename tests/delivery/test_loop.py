@@ -382,6 +382,7 @@ def test_a_record_that_leads_out_of_the_run_is_refused(start: Begin, deliver: De
     assert sum(state.refused.values()) == 3
 
 
+@pytest.mark.damages_journals
 def test_damaged_lines_are_counted(start: Begin, deliver: Deliver) -> None:
     """Garbage in the journal costs nothing but itself, and the state says how much there was."""
     with start() as run:
@@ -726,6 +727,7 @@ def test_records_that_a_tracker_does_not_hold_cost_no_write_each(
     assert len(saved) < 10
 
 
+@pytest.mark.damages_journals
 def test_a_last_record_that_was_cut_is_counted_once(start: Begin, deliver: Deliver) -> None:
     """What a kill left half written is lost, and told; a later delivery has nothing more to do."""
     run = start()

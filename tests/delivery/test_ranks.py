@@ -254,6 +254,7 @@ def test_who_copies_may_die_at_any_time(
     assert json.loads(progress.read_bytes())["ends"] == before["ends"]
 
 
+@pytest.mark.damages_journals
 def test_a_full_disk_costs_time_only(train: Callable[..., RunDirectory]) -> None:
     """A write that was cut in the middle is made again, without what had arrived."""
     directory = train(0, 1, 2)

@@ -71,6 +71,7 @@ def test_what_is_missing_and_what_is_seen_make_the_whole(
     assert sorted(map(identity, found), key=str) == sorted(map(identity, expected), key=str)
 
 
+@pytest.mark.damages_journals
 def test_a_journals_points_are_listed_up_to_an_offset(tmp_path: Path) -> None:
     """Points behind the offset, other records and what the tracker itself measured do not count."""
     lines = [
