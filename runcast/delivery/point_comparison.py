@@ -9,7 +9,7 @@ import msgspec
 from runcast.core.journal import JournalReader
 from runcast.core.records import Metrics, Point, points
 from runcast.delivery.marks import MarkCounter
-from runcast.delivery.recovery import Identity, identity
+from runcast.delivery.recovery import Identity, identity, mark
 from runcast.integrations.contract import Tracker
 
 EXAMPLES = 5
@@ -52,11 +52,14 @@ def compare_points(
         up_to_cursor: Whether only that part concerns the tracker.
     """
 
-    def identify(point: Point) -> Identity:
+    def own(point: Point) -> Point:
         # A meter counts its measurements; the step at which each reached the journal is not its own.
-        return identity(point._replace(step=0) if tracker.measures else point, tracker.precision)
+        return point._replace(step=0) if tracker.measures else point
 
-    def wanted() -> Iterator[tuple[Identity, int]]:
+    def mark_of(point: Point) -> int:
+        return mark(own(point), tracker.precision)
+
+    def wanted() -> Iterator[tuple[Point, int]]:
         reader = JournalReader(journal)
         while batch := reader.read():
             for record, offset in batch:
@@ -64,25 +67,26 @@ def compare_points(
                     return
                 if isinstance(record, Metrics) and _concerns(record, tracker):
                     for point in points(record):
-                        yield identify(point._replace(key=rename(point.key))), offset
+                        yield point._replace(key=rename(point.key)), offset
 
     counts = PointComparison()
-    have = MarkCounter(hash(identify(point)) for point in seen)
+    have = MarkCounter(map(mark_of, seen))
     for one, offset in wanted():
         counts.logged += 1
-        if have.take(hash(one)):
+        if have.take(mark_of(one)):
             counts.found += 1
         elif offset > cursor and not tracker.measures:
             counts.waiting += 1
         else:
             counts.lacking += 1
             if counts.lacking <= EXAMPLES:
-                counts.examples_lacking.append(_named(one))
+                counts.examples_lacking.append(_named(identity(own(one), tracker.precision)))
     extra = Counter(have.left())
     if extra:
-        logged = {hash(one) for one, _ in wanted() if hash(one) in extra}
+        logged = {each for one, _ in wanted() if (each := mark_of(one)) in extra}
         counts.extra, counts.twice = extra.total(), sum(extra[each] for each in logged)
-        counts.examples_extra = _examples(map(identify, seen), extra)
+        named = (_named(identity(own(point), tracker.precision)) for point in seen if mark_of(point) in extra)
+        counts.examples_extra = _different(named)
     return counts
 
 
@@ -92,14 +96,13 @@ def _concerns(record: Metrics, tracker: Tracker) -> bool:
     return record.by != tracker.name and "metrics" in tracker.supports
 
 
-def _examples(identities: Iterable[Identity], marks: "Counter[int]") -> list[str]:
-    """Name a few different ones that have these marks."""
+def _different(names: Iterable[str]) -> list[str]:
+    """List the first few different names."""
     found: dict[str, None] = {}
-    for one in identities:
-        if hash(one) in marks:
-            found[_named(one)] = None
-            if len(found) == EXAMPLES:
-                break
+    for name in names:
+        found[name] = None
+        if len(found) == EXAMPLES:
+            break
     return list(found)
 
 

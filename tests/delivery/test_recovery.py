@@ -1,6 +1,7 @@
 """What a tracker lacks is the journal's points minus those that it shows, each as often as it lacks."""
 
 import math
+import struct
 from pathlib import Path
 
 import pytest
@@ -94,3 +95,60 @@ def test_a_journals_points_are_listed_up_to_an_offset(tmp_path: Path) -> None:
         Point("a", 0.25, 2, 2.0),
     ]
     assert early == [Point("a", 0.5, 0, 1.0), Point("b", math.inf, 0, 1.0)]
+
+
+SAME = [
+    (0.0, -0.0),
+    (1, 1.0),
+    (True, 1),
+    (math.nan, -math.nan),
+    (struct.unpack("<d", b"\1" * 6 + b"\xff\x7f")[0], math.nan),
+]
+
+
+@pytest.mark.parametrize("precision", ["float64", "float32"])
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (-1.0, -2.0),  # each pair has one `hash` as a number
+        (0.5, 2**60),
+        (math.inf, 314159.0),
+        (-math.inf, -314159.0),
+        (0.0, 2.0**61 - 1),
+        (1.0, 2.0**61),
+        (math.nan, 0.0),
+        (math.nan, math.inf),
+        (math.inf, -math.inf),
+        (-1, -2),
+        (2**61, 1),
+    ],
+)
+def test_points_of_different_values_are_never_the_same(one: float, other: float, precision: str) -> None:
+    """Whatever Python's `hash` of two numbers is, a point of one is not taken for a point of the other."""
+    first, second = Point("loss", one, 3), Point("loss", other, 3)
+
+    assert mark(first, precision) != mark(second, precision)
+    assert missing([first, second], [mark(first, precision)], str, precision) == [second]
+
+
+@pytest.mark.parametrize(
+    "other", [Point("loss", 0.5, -2), Point("loss", 0.5, 2**61 - 2), Point("losS", 0.5, -1), Point("los", 0.5, -1)]
+)
+def test_points_of_different_steps_and_keys_are_never_the_same(other: Point) -> None:
+    """A step of -1 is not one of -2, which have one `hash`."""
+    assert mark(Point("loss", 0.5, -1)) != mark(other)
+
+
+@pytest.mark.parametrize(("one", "other"), SAME)
+def test_a_number_is_itself_whatever_its_type(one: float, other: float) -> None:
+    """Equal numbers are the same point: bools, ints and floats, both zeros, and every NaN."""
+    assert mark(Point("loss", one, 3)) == mark(Point("loss", other, 3))
+
+
+def test_a_step_or_a_value_beyond_what_is_packed_has_a_mark() -> None:
+    """A reader may find anything: a step of more than 64 bits, a value beyond 32-bit floats, a lone surrogate."""
+    huge, wide = Point("loss", 0.5, 2**64), Point("loss", 1e300, 1)
+
+    assert mark(huge) != mark(huge._replace(step=2**64 + 1)) != mark(huge._replace(value=0.25, step=2**64 + 1))
+    assert mark(wide, "float32") == mark(wide._replace(value=math.inf), "float32")
+    assert mark(Point("\ud800", 0.5, 1)) != mark(Point("?", 0.5, 1))
