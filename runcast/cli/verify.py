@@ -114,8 +114,11 @@ def _besides(verdict: "Verdict") -> str:
 
 
 def _remarks(verdict: "Verdict") -> list[str]:
+    from runcast.cli.output import count
+    from runcast.delivery.refusals import is_unsupported
+
     remarks = [verdict.note] if verdict.note else []
-    remarks += [f"refused {number}: {reason}" for reason, number in verdict.refused_for.items()]
+    remarks += [f"{count(number)} {reason}" for reason, number in verdict.refused_for.items() if is_unsupported(reason)]
     if verdict.precision == "float32" and verdict.logged:
         remarks.append("keeps 32-bit floats: values were compared as such")
     if verdict.renamed:

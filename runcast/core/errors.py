@@ -13,6 +13,9 @@ RuncastError
         └── GoneError              the service no longer has the run: somebody deleted it
 """
 
+from collections.abc import Iterable
+from typing import Any
+
 
 class RuncastError(Exception):
     """Is the base of every exception raised by runcast."""
@@ -55,7 +58,18 @@ class RetryableError(TrackerError):
 
 
 class FinalError(TrackerError):
-    """Means that the same call will never succeed: the record is counted as refused and the rest goes on."""
+    """A call that will never succeed: what it was about is counted as refused, and the rest goes on.
+
+    Args:
+        message: What happened, and what to do about it.
+        refused: Which of the values given to the call were refused: points for `log_metrics`, keys for `log_params` and
+            `log_summary`, tags for `add_tags`. Those are dropped and the others are sent again. Without it, they are
+            searched for, which takes more calls.
+    """
+
+    def __init__(self, message: str, refused: Iterable[Any] = ()) -> None:
+        super().__init__(message)
+        self.refused = tuple(refused)
 
 
 class GoneError(FinalError):

@@ -18,9 +18,9 @@ class DeliveryState(msgspec.Struct, kw_only=True):
 
     `cursor` is the offset in the journal up to which everything was delivered; `sending` the offset up to which the
     batch goes that was under way when the state was written; `clean` is false while a process has the tracker open, so
-    that its sudden death is noticed. `points` counts delivered points, `refused` lost ones by reason. `ending` is the
-    status that the journal announced, `status` the one that the tracker was told. `not_before` is the time until which
-    the service has asked to be left alone.
+    that its sudden death is noticed. `points` counts delivered points, `refused` what the tracker will not have, by
+    kind and reason, and `refused_names` names some of it. `ending` is the status that the journal announced, `status`
+    the one that the tracker was told. `not_before` is the time until which the service has asked to be left alone.
     """
 
     phase: Phase = "starting"
@@ -31,6 +31,7 @@ class DeliveryState(msgspec.Struct, kw_only=True):
     damaged: int = 0
     step: int = 0
     refused: dict[str, int] = {}
+    refused_names: dict[str, list[str]] = {}
     renamed: dict[str, str] = {}
     ids: dict[str, str] = {}
     url: str | None = None

@@ -73,8 +73,17 @@ class Attempts:
             self._save(phase="retrying", error=f"it has asked to be left alone for another {left:.0f} s")
             self._sleep(left, left)
 
-    def __call__(self, what: str, call: Callable[[], object], again: Callable[[], object] | None = None) -> None:
+    def __call__(
+        self,
+        what: str,
+        call: Callable[[], object],
+        again: Callable[[], object] | None = None,
+        in_vain: set[type[Exception]] | None = None,
+    ) -> None:
         """Call until it succeeds; `again` runs before every attempt but the first.
+
+        `in_vain` holds the unknown exceptions for which earlier parts of the same request were tried again to no avail:
+        they are final at once, and others are added to it.
 
         Raises:
             FinalError: It will never succeed.
@@ -93,9 +102,13 @@ class Attempts:
             except RetryableError as error:
                 failure: Exception = error
             except Exception as error:
-                log.exception("%s: %s raised", self._name, what)
+                is_known = in_vain is not None and type(error) in in_vain
+                if not is_known:
+                    log.exception("%s: %s raised", self._name, what)
                 unknown += 1
-                if unknown >= UNKNOWN_ERRORS:
+                if is_known or unknown >= UNKNOWN_ERRORS:
+                    if in_vain is not None:
+                        in_vain.add(type(error))
                     raise FinalError(f"{type(error).__name__}: {error}") from error
                 failure = error
             finally:

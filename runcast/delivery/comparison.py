@@ -29,6 +29,7 @@ from runcast.delivery.naming import ServiceNames
 from runcast.delivery.overview import open_command, place
 from runcast.delivery.point_comparison import EXAMPLES, compare_points
 from runcast.delivery.recovery import canonical
+from runcast.delivery.refusals import described, refusals
 from runcast.integrations.contract import Reading, TrackedRun, Tracker
 
 LEFT = "it had no part in the run's last session"
@@ -47,7 +48,7 @@ class Tally(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_right(self) -> bool:
-        """Tell whether everything is there, or was refused and counted."""
+        """Tell whether everything is there, or was refused, which is reported by itself."""
         return self.found + self.refused >= self.logged
 
 
@@ -56,7 +57,8 @@ class Verdict(msgspec.Struct, kw_only=True):
 
     Of the `logged` points, `found` are there, `waiting` were not yet delivered, `refused` were refused and counted,
     `missing` were delivered, but are not there. `extra` are there that should not be, `twice` of them because they came
-    more than once. `examples` names a few of both. `waiting_records` counts the other records that were not yet
+    more than once. `examples` names a few of both. `refused_for` counts what the tracker does not hold or refused, by
+    kind and reason, and `refusals` describes the latter. `waiting_records` counts the other records that were not yet
     delivered. `damaged` counts lines of the journal that were cut off or are no record. `note` is worth knowing,
     `error` says why it could not be read.
     """
@@ -77,6 +79,7 @@ class Verdict(msgspec.Struct, kw_only=True):
     examples: list[str] = []
     others: dict[str, Tally] = {}
     refused_for: dict[str, int] = {}
+    refusals: list[str] = []
     renamed: int = 0
     damaged: int = 0
     status: str | None = None
@@ -93,7 +96,7 @@ class Verdict(msgspec.Struct, kw_only=True):
         """Say what is wrong, the worst first, each with the next step where there is one."""
         if self.error:
             return [self.error]
-        found = []
+        found = [f"it refused {refusal}" for refusal in self.refusals]
         if self.missing:
             found.append(
                 f"{self.missing:,} points are missing: {', '.join(self.examples)}. Mend it with: runcast sync --mend"
@@ -126,6 +129,7 @@ def compare(directory: RunDirectory, file: RunFile, name: str, tracker: Tracker,
         open_command=open_command(directory, name, where),
         precision=tracker.precision,
         refused_for=state.refused,
+        refusals=[described(state, reason) for reason in refusals(state)],
         renamed=len(state.renamed),
         status=reading.status,
         status_logged="unknown" if choice.left else run_status(directory, file),

@@ -8,8 +8,9 @@ import contextlib
 import logging
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 from runcast.core.errors import FinalError, GoneError, TrackerUnavailableError
 from runcast.core.journal import JournalReader, append_lines, journal_size
@@ -38,8 +39,9 @@ from runcast.delivery.liveness import last_status
 from runcast.delivery.naming import ServiceNames
 from runcast.delivery.ranks import RankFiles
 from runcast.delivery.recovery import journal_points
-from runcast.delivery.sending import BATCH_POINTS, PointSender
-from runcast.integrations.contract import ArtifactFile, MediaFile, Reading, TrackedRun, Tracker
+from runcast.delivery.refusals import Refusals, unsupported
+from runcast.delivery.sending import BATCH_POINTS, PointSender, send_values
+from runcast.integrations.contract import ALL_KINDS, ArtifactFile, Kind, MediaFile, Reading, TrackedRun, Tracker
 
 SAID = frozenset(("error", "traceback", "url"))  # by an SDK, which may repeat what it was told
 LIVES = 3  # how often a run is begun anew that somebody keeps deleting
@@ -89,7 +91,8 @@ class Delivery:
         self.attempt = Attempts(
             name, alive=self._still_trains, wait=wait, follow=follow, patience_s=patience_s, save=self._save
         )
-        self.sender = PointSender(tracker, tracked, directory.journal, self.names, self.attempt, self._refuse)
+        self.refusals = Refusals(name, self.state)
+        self.sender = PointSender(tracker, tracked, directory.journal, self.names, self.attempt, self.refusals.count)
         tracked.ids.update(self.state.ids)
         tracked.save_ids = lambda ids: self._save(ids=dict(ids))
 
@@ -149,7 +152,7 @@ class Delivery:
         self.tracker = type(self.tracker)()
         self.names = ServiceNames(self.tracker, self.state.renamed)
         self.sender = PointSender(
-            self.tracker, self.tracked, self.directory.journal, self.names, self.attempt, self._refuse
+            self.tracker, self.tracked, self.directory.journal, self.names, self.attempt, self.refusals.count
         )
 
     def _follow(self) -> bool:
@@ -183,6 +186,7 @@ class Delivery:
         self._deliver_available()
         status, error = self.state.ending, self.state.ending_error
         assert status is not None
+        self._holds("status", ["status"])
         self.attempt("finish", lambda: self.tracker.finish(status, error))
         self._save(phase="finished", clean=True, status=status, error=None, traceback=None)
 
@@ -197,7 +201,7 @@ class Delivery:
             end = self.state.cursor
             for record, offset in records:
                 if isinstance(record, Metrics):
-                    if record.by != self.name and "metrics" in self.tracker.supports:
+                    if record.by != self.name and self._holds("metrics", record.values):
                         batch += points(record)
                     self.state.step = max(self.state.step, record.step)
                 else:
@@ -223,32 +227,31 @@ class Delivery:
             self._save(cursor=end, points=self.state.points + taken)
 
     def _deliver(self, record: AnyRecord, end: int) -> None:
-        tracker, names, holds = self.tracker, self.names, self.tracker.supports
+        tracker, names = self.tracker, self.names
         if isinstance(record, Start):
             self.state.ending = self.state.ending_error = None
             return
         if isinstance(record, Finish):
             self.state.ending, self.state.ending_error = record.status, record.error
             return
-        if isinstance(record, Params) and "params" in holds:
+        if isinstance(record, Params) and self._holds("params", record.values):
             limit = tracker.max_param_chars
             params = {
                 key: shorten(value, limit) if limit and isinstance(value, str) else value
                 for key, value in names.params(record.values).items()
             }
-            self._try("params", lambda: tracker.log_params(params), len(params))
-        elif isinstance(record, Summary) and "summary" in holds:
+            self._send_values("params", list(params.items()), lambda part: tracker.log_params(dict(part)))
+        elif isinstance(record, Summary) and self._holds("summary", record.values):
             summary = names.summary(record.values)
-            self._try("summary", lambda: tracker.log_summary(summary), len(summary))
-        elif isinstance(record, Tags) and "tags" in holds:
-            tags = names.tags(record.tags)
-            self._try("tags", lambda: tracker.add_tags(tags), len(tags))
-        elif isinstance(record, Media) and "media" in holds:
+            self._send_values("summary", list(summary.items()), lambda part: tracker.log_summary(dict(part)))
+        elif isinstance(record, Tags) and self._holds("tags", record.tags):
+            self._send_values("tags", names.tags(record.tags), lambda part: tracker.add_tags(part))
+        elif isinstance(record, Media) and self._holds("media", [record.key]):
             self._save(sending=end)
-            self._try("media", lambda: tracker.log_media(self._media(record)))
-        elif isinstance(record, Artifact) and "artifacts" in holds:
+            self._try("media", lambda: tracker.log_media(self._media(record)), [record.key])
+        elif isinstance(record, Artifact) and self._holds("artifacts", [record.name]):
             self._save(sending=end)
-            self._try("artifact", lambda: tracker.log_artifact(self._artifact(record)))
+            self._try("artifact", lambda: tracker.log_artifact(self._artifact(record)), [record.name])
         else:
             return  # it leaves no trace in the tracker: the cursor follows with the next batch
         self._save(cursor=end)
@@ -268,27 +271,33 @@ class Delivery:
             raise FinalError(f"{path} is not in {root}")
         return found
 
-    def _try(self, what: str, call: Callable[[], object], count: int = 1) -> None:
+    def _holds(self, kind: Kind, names: Iterable[str]) -> bool:
+        """Tell whether the tracker holds a kind; what is logged of another one is counted, except by a meter."""
+        if kind in self.tracker.supports:
+            return True
+        if not self.tracker.measures:
+            self.refusals.count(unsupported(kind), list(names))
+        return False
+
+    def _send_values(self, what: str, values: list[Any], call: Callable[[list[Any]], object]) -> None:
+        if values:
+            send_values(what, values, self.attempt, call, self.refusals.count)
+
+    def _try(self, what: str, call: Callable[[], object], names: list[str]) -> None:
         """Deliver one record; what the service refuses for good is counted, and the rest goes on."""
         try:
             self.attempt(what, call)
         except GoneError:
             raise
         except FinalError as error:
-            self._refuse(f"{what}: {error}", count)
-
-    def _refuse(self, reason: str, count: int = 1) -> None:
-        reason = redact_text(reason)[:300]
-        if reason not in self.state.refused:
-            log.warning("%s refuses %s", self.name, reason)
-        self.state.refused[reason] = self.state.refused.get(reason, 0) + count
+            self.refusals.count(f"{what}: {error}", names)
 
     # After an unclean death
 
     def _recover(self) -> None:
         """Deliver again what a process before this one said it had delivered, but the tracker does not have."""
         end = max(self.state.cursor, self.state.sending)
-        self.state.refused = {}  # what was refused is missing, too, is sent again, and counted again
+        self.refusals.forget("point", "params", "summary", "tags", *ALL_KINDS)  # sent again, and counted again
         if "metrics" in self.tracker.supports:
             again = self.sender.send_missing(end)
             log.warning("an earlier delivery of %s was cut off; %d points were sent again", self.name, again)
@@ -307,19 +316,26 @@ class Delivery:
             reading = self.tracker.read(self.tracked)
 
         self.attempt("read", look)
-        have_media, have_artifacts = reading.media, reading.artifacts
+        have_media, have_artifacts, holds = reading.media, reading.artifacts, self.tracker.supports
+        self.refusals.forget(
+            *(["media"] if have_media is not None else []), *(["artifact"] if have_artifacts is not None else [])
+        )
         reader = JournalReader(self.directory.journal)
         while batch := reader.read():
             for record, offset in batch:
                 if offset > end:
                     return
                 if isinstance(record, Metrics):
+                    if record.by != self.name:
+                        self._holds("metrics", record.values)
                     continue
-                if isinstance(record, Media):
+                if isinstance(record, Media) and "media" in holds:
                     if have_media is None or (self.names.metric(record.key), record.step) in have_media:
                         continue
-                elif isinstance(record, Artifact) and (
-                    have_artifacts is None or self.names.artifact(record.name) in have_artifacts
+                elif (
+                    isinstance(record, Artifact)
+                    and "artifacts" in holds
+                    and (have_artifacts is None or self.names.artifact(record.name) in have_artifacts)
                 ):
                     continue
                 self._deliver(record, end)
@@ -331,7 +347,7 @@ class Delivery:
         if not self.tracker.measures:
             return
         measured: dict[str, float] = {}
-        self._try("measure", lambda: measured.update(self.tracker.measure(final)))
+        self._try("measure", lambda: measured.update(self.tracker.measure(final)), [self.name])
         if measured:
             values = {key: encodable(value) for key, value in measured.items()}
             record = Metrics(time=time.time(), step=self.state.step, values=values, by=self.name)

@@ -15,6 +15,7 @@ from runcast.core.state import DeliveryState, load_state
 from runcast.delivery.lock import EXIT_BUSY, is_held
 from runcast.delivery.overview import open_command, place, waiting_points
 from runcast.delivery.process import child_environment, delivery_command
+from runcast.delivery.refusals import described, refusals
 from runcast.delivery.trust import Orders
 
 POLL_S = 0.1
@@ -145,7 +146,8 @@ def _ended(directory: RunDirectory, name: str, before: DeliveryState, code: int)
     if code == EXIT_BUSY:
         return outcome(directory, name, "busy", state, note="another process is delivering to it")
     if state.phase == "finished":
-        return outcome(directory, name, "complete", state, delivered=added)
+        note = "; ".join(f"it refused {described(state, reason)}" for reason in refusals(state)) or None
+        return outcome(directory, name, "complete", state, delivered=added, note=note)
     if state.phase == "refused":
         return outcome(directory, name, "refused", state, delivered=added, waiting=waiting, note=state.error)
     if state.phase == "suspended" and not state.error and not waiting:

@@ -22,6 +22,7 @@ from runcast.core.state import DeliveryState, load_state
 from runcast.delivery.exit_status import open_self
 from runcast.delivery.launcher import can_launch
 from runcast.delivery.priority import set_group_niceness
+from runcast.delivery.refusals import report
 from runcast.delivery.retry import backoff_s
 from runcast.delivery.starting import NO_SIGNAL, Launch, Launched, Plan, Process, above_standard, start_alone
 from runcast.delivery.trust import Orders
@@ -55,6 +56,7 @@ class ChildProcess:
         self._seen_ns = 0
         self._state = DeliveryState()
         self.told = False
+        self.told_refusals: set[str] = set()
 
     def start(self) -> None:
         """Start the process, waiting for `go`."""
@@ -214,6 +216,8 @@ class ProcessCarrier:
 
     def _tell(self, child: ChildProcess) -> RuncastError | None:
         state = child.state()
+        if state.refused:
+            report(child.name, state, child.directory, child.told_refusals)
         if state.phase != "refused" or child.told:
             return None
         child.told = True

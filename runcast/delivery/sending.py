@@ -1,26 +1,29 @@
-"""Sending points so that each arrives exactly once: also when a call fails half-way, or the last process was killed."""
+"""Sending values so that each arrives exactly once: also when a call fails half-way, or the last process was killed."""
 
+import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from itertools import chain
 from pathlib import Path
+from typing import Any, TypeAlias
 
 from runcast.core.errors import FinalError, GoneError
-from runcast.core.points import PointList
+from runcast.core.points import EXACT, PointList
 from runcast.core.records import Point
 from runcast.delivery.attempts import Attempts
 from runcast.delivery.naming import ServiceNames
-from runcast.delivery.recovery import journal_points, mark, missing
+from runcast.delivery.narrowing import Narrowing
+from runcast.delivery.recovery import identity, journal_points, mark, missing
 from runcast.integrations.contract import TrackedRun, Tracker
 
 BATCH_POINTS = 5000
+FLOAT32_MAX = 3.4028234663852886e38
+Refuse: TypeAlias = Callable[[str, list[str]], None]  # called with a reason and the names of what is refused for it
 
 
 class PointSender:
-    """Sends batches of points to one tracker.
-
-    `refuse` is told, with the reason, of each that the service will not have.
-    """
+    """Sends batches of points to one tracker."""
 
     def __init__(
         self,
@@ -29,12 +32,11 @@ class PointSender:
         journal: Path,
         names: ServiceNames,
         attempts: Attempts,
-        refuse: Callable[[str], None],
+        refuse: Refuse,
     ) -> None:
         self._tracker, self._tracked, self._journal = tracker, tracked, journal
-        self._names, self._attempts, self._refuse = names, attempts, refuse
+        self._names, self._attempts, self._tell = names, attempts, refuse
         self._refused: Counter[int] = Counter()
-        self._later: Counter[int] = Counter()  # that were set aside, to be sent after the batch under way
 
     @property
     def refused(self) -> int:
@@ -53,54 +55,159 @@ class PointSender:
 
         def look() -> None:
             nonlocal lacking
-            lacking = self._missing(end)
+            logged = journal_points(self._journal, end, without=self._tracker.name)
+            seen = chain(self._seen(), self._refused.elements())
+            lacking = missing(logged, seen, self._names.metric, self._tracker.precision)
 
         self._attempts("read", look)
-        self._send_in_turn(lacking, BATCH_POINTS, end)
+        for at in range(0, len(lacking), BATCH_POINTS):
+            batch = lacking[at : at + BATCH_POINTS]
+            self._send(batch, end, partial(map, lacking.__getitem__, range(at + len(batch), len(lacking))))
         return len(lacking)
 
-    def _send_in_turn(self, points: Sequence[Point], size: int, end: int) -> None:
-        """Send points in batches that reach up to the same offset; none is taken for a lack of one before it."""
-        self._later.update(map(self._mark, points))
-        for at in range(0, len(points), size):
-            batch = list(points[at : at + size])
-            self._later.subtract(map(self._mark, batch))
-            self._send(batch, end)
+    def _send(self, batch: list[Point], end: int, later: Callable[[], Iterable[Point]] = tuple) -> None:
+        """Send a batch; what the service refuses for good is found, the rest arrives.
 
-    def _send(self, batch: list[Point], end: int) -> None:
-        """Send a batch; what the service refuses for good is found by halving, the rest arrives."""
-        try:
-            self._attempts("log_metrics", lambda: self._log(batch), lambda: self._keep_unseen(batch, end))
-        except GoneError:
-            raise
-        except FinalError as error:
-            self._attempts("read", lambda: self._keep_unseen(batch, end))
-            if len(batch) > 1:
-                self._send_in_turn(batch, (len(batch) + 1) // 2, end)
-            elif batch:
-                self._refused[self._mark(batch[0])] += 1
-                self._refuse(f"point: {error}")
+        Of the points up to *end* those that are *later* are not there yet, either.
+        """
+        request = _Request(self, batch, end, later)
+        rest, error = request.send(batch)
+        if error is not None and rest:
+            orders = (_kind_of_point, lambda point: point.key, _value, lambda point: point.step)
+            Narrowing(request.send, request.refuse, orders, self._label).run(rest, error)
+
+    def refuse(self, points: list[Point], reason: str) -> None:
+        """Count points that the service will not have."""
+        self._refused.update(map(self._mark, points))
+        self._tell(f"point: {reason}", [point.key for point in points])
 
     def _log(self, batch: list[Point]) -> None:
         if batch:
             self._tracker.log_metrics(batch)
             self._tracker.flush()
 
-    def _keep_unseen(self, batch: list[Point], end: int) -> None:
-        """Shrink a batch whose sending failed to what the tracker really lacks of it."""
-        lacking = Counter(map(self._mark, self._missing(end))) - self._later
-        kept = []
-        for point in batch:
-            one = self._mark(point)
-            if lacking[one] > 0:
-                lacking[one] -= 1
-                kept.append(point)
-        batch[:] = kept
-
     def _mark(self, point: Point) -> int:
         return mark(point, self._tracker.precision)
 
-    def _missing(self, end: int) -> PointList:
-        expected = journal_points(self._journal, end, without=self._tracker.name)
-        seen = chain(map(self._mark, self._tracker.read(self._tracked).points), self._refused.elements())
-        return missing(expected, seen, self._names.metric, self._tracker.precision)
+    def _label(self, point: Any) -> Any:
+        return identity(point, self._tracker.precision) if isinstance(point, Point) else point
+
+    def _seen(self) -> Iterator[int]:
+        return map(self._mark, self._tracker.read(self._tracked).points)
+
+
+class _Request:
+    """A batch on its way, whole or in parts, and what is known of it."""
+
+    def __init__(self, sender: PointSender, batch: list[Point], end: int, later: Callable[[], Iterable[Point]]) -> None:
+        self._sender, self._end, self._later = sender, end, later
+        self._pending = Counter(map(sender._mark, batch))  # not sent yet, or refused together
+        self._due: Counter[int] | None = None  # how often each of its points is to be there in the end
+        self._in_vain: set[type[Exception]] = set()
+
+    def send(self, part: list[Point]) -> tuple[list[Point], FinalError | None]:
+        """Send a part; return what is not there of it, and the error for which it is not."""
+        sender, rest, refusal = self._sender, list(part), None
+
+        def look() -> None:
+            rest[:] = self._lacking(rest)
+
+        try:
+            sender._attempts("log_metrics", lambda: sender._log(rest), look, self._in_vain)
+            rest = []
+        except GoneError:
+            raise
+        except FinalError as error:
+            refusal = error
+            sender._attempts("read", look)
+        self._pending.subtract(map(sender._mark, part))
+        self._pending.update(map(sender._mark, rest))
+        return rest, refusal
+
+    def refuse(self, points: list[Point], reason: str) -> None:
+        """Count points of the batch that the service will not have."""
+        self._pending.subtract(map(self._sender._mark, points))
+        self._sender.refuse(points, reason)
+
+    def _lacking(self, part: list[Point]) -> list[Point]:
+        """Ask the tracker what it really lacks of a part whose sending failed."""
+        sender, own = self._sender, Counter(map(self._sender._mark, part))
+        seen = Counter(one for one in sender._seen() if one in own)
+        due = self._count_due()
+        lacking = {one: due[one] - sender._refused[one] - seen[one] - self._pending[one] + own[one] for one in own}
+        kept = []
+        for point in part:
+            one = sender._mark(point)
+            if lacking[one] > 0:
+                lacking[one] -= 1
+                kept.append(point)
+        return kept
+
+    def _count_due(self) -> Mapping[int, int]:
+        if self._due is None:
+            sender, batch = self._sender, set(self._pending)
+            name = sender._names.metric
+            logged = journal_points(sender._journal, self._end, without=sender._tracker.name)
+            marks = (sender._mark(point._replace(key=name(point.key))) for point in logged)
+            self._due = Counter(one for one in marks if one in batch)
+            self._due.subtract(one for one in map(sender._mark, self._later()) if one in batch)
+        return self._due
+
+
+def send_values(
+    what: str, values: list[Any], attempts: Attempts, call: Callable[[list[Any]], object], refuse: Refuse
+) -> None:
+    """Send pairs of a key and a value, or tags; what the service refuses for good is found, the rest arrives.
+
+    All of it may be sent again, as the last value of a key holds.
+    """
+    in_vain: set[type[Exception]] = set()
+
+    def send(part: list[Any]) -> tuple[list[Any], FinalError | None]:
+        try:
+            attempts(what, lambda: call(part), in_vain=in_vain)
+        except GoneError:
+            raise
+        except FinalError as error:
+            return part, error
+        return [], None
+
+    def give_up(part: list[Any], reason: str) -> None:
+        refuse(f"{what}: {reason}", list(map(_name, part)))
+
+    rest, error = send(values)
+    if error is not None:
+        Narrowing(send, give_up, (_kind_of_value, _name, _length), _name).run(rest, error)
+
+
+def _kind_of_point(point: Point) -> tuple[Any, ...]:
+    key, value, step, _ = point
+    size = abs(value)
+    odd = (value != value, size == math.inf, size > FLOAT32_MAX, type(value) is int and size > EXACT)
+    return (*odd, (value > 0) - (value < 0), step < 0, step >= 2**31, step >= EXACT, *_kind_of_key(key))
+
+
+def _value(point: Point) -> tuple[bool, float]:
+    return point.value != point.value, point.value
+
+
+def _kind_of_key(key: str) -> tuple[Any, ...]:
+    return len(key) > 250, len(key) > 100, key.isascii(), "".join(sorted({each for each in key if not each.isalnum()}))
+
+
+def _name(value: Any) -> str:
+    return value if isinstance(value, str) else str(value[0])
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else str(value[1])
+
+
+def _length(value: Any) -> int:
+    return len(_text(value))
+
+
+def _kind_of_value(value: Any) -> tuple[Any, ...]:
+    is_text = isinstance(value, str) or isinstance(value[1], str)
+    kind = "" if is_text else type(value[1]).__name__
+    return (_length(value).bit_length(), kind, _text(value).isascii(), *_kind_of_key(_name(value)))

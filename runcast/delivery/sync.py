@@ -15,6 +15,7 @@ from runcast.delivery.lock import exclusive, is_held
 from runcast.delivery.once import Outcome, Progress, Result, deliver, outcome
 from runcast.delivery.overview import shown, waiting_points
 from runcast.delivery.ranks import gather_ranks
+from runcast.delivery.refusals import refusals
 from runcast.delivery.trust import Decide, orders_for
 
 
@@ -172,7 +173,7 @@ def _settle(
     folder = directory.tracker(name)
     make_private(folder)
     choice, state = file.trackers[name], load_state(folder)
-    mend = mend or bool(state is not None and state.refused)  # what it refused, it may take now
+    mend = mend or bool(state is not None and refusals(state))  # what it refused, it may take now
     if state is not None and state.phase == "finished" and _has_all(directory, choice, state) and not mend:
         return outcome(directory, name, "complete", state, note=_stays_local(directory, file, name, decide))
     if choice.measures and not _is_opened(state):

@@ -16,6 +16,7 @@ from runcast.core.state import DeliveryState, load_state, save_state
 from runcast.delivery.lock import exclusive
 from runcast.delivery.loop import Delivery
 from runcast.delivery.ranks import RankFiles, has_ranks
+from runcast.delivery.refusals import report
 from runcast.delivery.tracked import tracked_run
 from runcast.integrations.contract import Tracker
 from runcast.integrations.loading import load_tracker
@@ -44,6 +45,7 @@ class TrackerThread(threading.Thread):
         self.tracked = tracked_run(directory, file, name, choice, options)
         self.ranks = RankFiles(directory, file) if has_ranks(directory) else None
         self.news, self.ended, self.told = threading.Event(), threading.Event(), False
+        self.told_refusals: set[str] = set()
 
     def run(self) -> None:
         """Deliver until the run has ended; what fails is in the state."""
@@ -101,6 +103,7 @@ class ThreadCarrier:
         failure = None
         for thread in self._threads:
             state = thread.state()
+            report(thread.tracker_name, state, thread.directory, thread.told_refusals)
             if state.phase == "refused" and not thread.told:
                 thread.told = True
                 warn(f"{thread.tracker_name} is not reported to: {state.error}. Training goes on, nothing is lost.")

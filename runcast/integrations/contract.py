@@ -10,6 +10,7 @@ the run: `setup` of a fresh Tracker begins it anew).
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
 import msgspec
@@ -19,7 +20,18 @@ from runcast.core.points import PointList
 from runcast.core.records import MediaKind, Number, ParamValue, Point, Status
 
 Kind = Literal["params", "metrics", "summary", "tags", "media", "artifacts", "status"]
-ALL_KINDS: frozenset[Kind] = frozenset(("params", "metrics", "summary", "tags", "media", "artifacts", "status"))
+METHODS: Mapping[Kind, str] = MappingProxyType(
+    {
+        "params": "log_params",
+        "metrics": "log_metrics",
+        "summary": "log_summary",
+        "tags": "add_tags",
+        "media": "log_media",
+        "artifacts": "log_artifact",
+        "status": "finish",
+    }
+)
+ALL_KINDS: frozenset[Kind] = frozenset(METHODS)
 
 
 class MediaFile(msgspec.Struct, frozen=True):
@@ -119,15 +131,16 @@ class Tracker:
 
     Subclass it, add a row to the table, and `runcast.testing.check_tracker` says what is missing.
 
-    The class attributes are data about the service: what it can hold (`supports`; the rest is never sent), which names
-    it accepts (`names` for metrics and summary, and likewise for params, tags, artifacts and media), how long a
-    parameter's text may be, and whether it keeps 64-bit floats. `measures` is true for a tracker that is a meter
-    (CodeCarbon): its `measure` is asked now and then for metrics, which then reach every other tracker. The constructor
-    takes no arguments and does no I/O.
+    What it supports is what it overrides: records of the other kinds are never sent, and counted as refused. The class
+    attributes are data about the service: which names it accepts (`names` for metrics, summary and media, and likewise
+    for params, tags and artifacts), how long a parameter's text may be, and whether it keeps 64-bit floats. `measures`
+    is true for a tracker that is a meter (CodeCarbon): its `measure` is asked now and then for metrics, which then
+    reach every other tracker. The constructor takes no arguments and does no I/O.
     """
 
     name: ClassVar[str]
-    supports: ClassVar[frozenset[Kind]] = ALL_KINDS
+    supports: ClassVar[frozenset[Kind]] = frozenset()  # is found; a class may name fewer kinds than it inherits
+    declared: ClassVar[frozenset[Kind] | None] = None  # what `supports` said before
     names: ClassVar[NameRule] = NameRule()
     param_names: ClassVar[NameRule] = NameRule()
     tag_names: ClassVar[NameRule] = NameRule()
@@ -135,6 +148,12 @@ class Tracker:
     max_param_chars: ClassVar[int | None] = None
     precision: ClassVar[Literal["float64", "float32"]] = "float64"
     measures: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        cls.declared = cls.__dict__.get("supports", cls.declared)
+        overridden = (kind for kind, name in METHODS.items() if getattr(cls, name) is not getattr(Tracker, name))
+        cls.supports = frozenset(overridden) & (ALL_KINDS if cls.declared is None else cls.declared)
 
     def setup(self, run: TrackedRun) -> None:
         """Start the run, or go on with it if `run.resumed`; set `run.url`. Never closes a run that it did not open."""

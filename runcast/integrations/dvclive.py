@@ -72,7 +72,6 @@ class DvcliveTracker(Tracker):
     """Appends to the tables itself, with the paths and the text of `Live`, and leaves the rest to it."""
 
     name = "dvclive"
-    supports = frozenset(("params", "metrics", "summary", "media", "artifacts", "status"))
     names = PathRule(FORBIDDEN)
     artifact_names = PathRule(rf"/|{FORBIDDEN}|\.(?=dvc\Z)|\A\.(?=gitignore\Z)")
 

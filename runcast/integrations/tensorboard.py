@@ -40,7 +40,6 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from runcast.core.errors import FinalError, RetryableError
 from runcast.core.points import PointList
 from runcast.integrations.contract import (
-    ALL_KINDS,
     MediaFile,
     NameRule,
     Number,
@@ -88,7 +87,6 @@ class TensorboardTracker(Tracker):
     """
 
     name = "tensorboard"
-    supports = ALL_KINDS - {"artifacts"}
     names = NameRule(reserved=frozenset(RESERVED))
     precision = "float32"
 

@@ -16,6 +16,7 @@ from runcast.testing.stage import ForeignRun, Skipped, Stage, Subject
 
 _TABLE: tuple[tuple[Callable[[Stage], None], Kind | None], ...] = (
     (lifecycle.declaration, None),
+    (lifecycle.kinds, None),
     (lifecycle.construction, None),
     (lifecycle.setup_and_finish_twice, None),
     (lifecycle.empty_run, None),

@@ -12,9 +12,11 @@ from typing import Any, get_args
 import msgspec
 
 from runcast.core.journal import JournalReader
+from runcast.core.media import Text
 from runcast.core.names import NameRule
 from runcast.core.records import Metrics, Status
-from runcast.integrations.contract import ALL_KINDS
+from runcast.delivery.refusals import unsupported
+from runcast.integrations.contract import ALL_KINDS, METHODS, Kind
 from runcast.testing.stage import Skipped, Stage, expect
 
 IO_EVENTS = frozenset(
@@ -52,8 +54,8 @@ def declaration(stage: Stage) -> None:
         f"name = {name!r} is no lower-case word",
     )
     expect(
-        kind.supports <= ALL_KINDS,
-        f"supports holds {sorted(set(kind.supports) - ALL_KINDS)}, which are none of {sorted(ALL_KINDS)}",
+        (kind.declared or ALL_KINDS) <= ALL_KINDS,
+        f"supports holds {sorted(set(kind.declared or ()) - ALL_KINDS)}, which are none of {sorted(ALL_KINDS)}",
     )
     expect(kind.precision in ("float64", "float32"), f"precision = {kind.precision!r} is neither float64 nor float32")
     for field in ("names", "param_names", "tag_names", "artifact_names"):
@@ -67,6 +69,35 @@ def declaration(stage: Stage) -> None:
                 rule.encode(key) != "" and len(rule.encode(key)) <= rule.max_length,
                 f"{field} makes {rule.encode(key)!r} of {key!r}",
             )
+
+
+def kinds(stage: Stage) -> None:
+    """What is logged of every kind is held, or counted as refused: a kind without a method is not lost in silence."""
+    tracker, file = stage.tracker, stage.subject.folder / f"{stage.check}.txt"
+    without = [kind for kind in METHODS if kind in (tracker.declared or ()) and kind not in tracker.supports]
+    expect(not without, f"supports names {', '.join(without)}, but there is no {', '.join(map(METHODS.get, without))}")  # type: ignore[arg-type]
+    file.write_text("kept")
+    with stage.start(tags=["a tag"]) as run:
+        run.log_params({"lr": 0.5})
+        run.log({"loss": 0.5, "note": Text("x")}, step=0)
+        run.log_summary({"best": 0.5})
+        run.log_artifact(file)
+    state, reading = stage.deliver(), stage.read()
+    held: dict[Kind, Any] = {
+        "params": reading.params,
+        "metrics": reading.points,
+        "summary": reading.summary,
+        "tags": reading.tags,
+        "media": reading.media,
+        "artifacts": reading.artifacts,
+        "status": reading.status,
+    }
+    for kind, found in held.items():
+        counted = unsupported(kind) in state.refused or tracker.measures
+        if found is None and kind in tracker.supports:
+            stage.notes.append(f"{kind} cannot be read back")
+        else:
+            expect(bool(found) or counted, f"{kind} was logged, is not read back, and is not counted as refused")
 
 
 def construction(stage: Stage) -> None:

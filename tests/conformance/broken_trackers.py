@@ -10,12 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from runcast.core.records import Point
-from runcast.integrations.contract import ALL_KINDS, ArtifactFile, MediaFile, Reading, TrackedRun
+from runcast.integrations.contract import ALL_KINDS, ArtifactFile, MediaFile, Reading, TrackedRun, Tracker
 from runcast.testing import MemoryTracker
 
 
 class DeclaresUnknownKind(MemoryTracker):
     supports = ALL_KINDS | {"plots"}  # type: ignore[assignment]
+
+
+class ForgetsMethod(MemoryTracker):
+    """Says that it holds tags, and has no method for them."""
+
+    supports = ALL_KINDS
+    add_tags = Tracker.add_tags
 
 
 class OpensFileInConstructor(MemoryTracker):
@@ -220,6 +227,7 @@ class HoldsNoFolder(MemoryTracker):
 
 BROKEN: Mapping[str, type[MemoryTracker]] = {
     "declaration": DeclaresUnknownKind,
+    "kinds": ForgetsMethod,
     "construction": OpensFileInConstructor,
     "setup_and_finish_twice": FinishesAgain,
     "empty_run": HasNoUrl,

@@ -90,5 +90,5 @@ def test_a_tracker_that_raises_fails_with_its_traceback(tmp_path: Path) -> None:
 
 def test_an_unknown_check_is_an_error(tmp_path: Path) -> None:
     """`only` names the valid checks when one of its names is wrong."""
-    with pytest.raises(OptionError, match=r"no check 'stepz'\. Valid names are: declaration, construction, .*"):
+    with pytest.raises(OptionError, match=r"no check 'stepz'\. Valid names are: declaration, kinds, construction, .*"):
         check_tracker(MemoryTracker, tmp_path, only=["stepz"])

@@ -235,7 +235,13 @@ def test_a_tracker_is_only_given_what_it_can_hold(start: Begin, deliver: Deliver
     assert len({point.key for point in reading.points}) == 3
     assert reading.params == {"_x54_ext": "yyyyyyyyy…", "number": 12345678901234}
     assert set(state.renamed) == {"train/LOSS", "x" * 30, "Text"}
-    assert state.refused == {}
+    assert state.refused == {
+        "tags: not supported by this tracker": 1,
+        "media: not supported by this tracker": 1,
+        "summary: not supported by this tracker": 1,
+        "artifacts: not supported by this tracker": 1,
+        "status: not supported by this tracker": 1,
+    }
 
 
 # What fails
@@ -342,16 +348,42 @@ def test_what_was_refused_is_counted_once_across_deaths(start: Begin, deliver: D
     assert len(points_of(run, Picky)) == 8
 
 
-def test_refused_params_are_counted_and_the_rest_goes_on(start: Begin, deliver: Deliver) -> None:
-    """A record that a service will never take is counted by its size; what follows it arrives."""
+def test_one_bad_param_costs_only_itself(start: Begin, deliver: Deliver) -> None:
+    """Of params, summary values and tags that are refused together all the others arrive, and the bad ones are named."""
+
+    class Short(MemoryTracker):
+        name = "short"
+
+        def log_params(self, params: Any) -> None:
+            self._check(params.values())
+            super().log_params(params)
+
+        def log_summary(self, values: Any) -> None:
+            self._check(values.values())
+            super().log_summary(values)
+
+        def add_tags(self, tags: Sequence[str]) -> None:
+            self._check(tags)
+            super().add_tags(tags)
+
+        def _check(self, values: Any) -> None:
+            if any(len(str(value)) > 20 for value in values):
+                raise FinalError("at most 20 characters")
+
     with start() as run:
-        run.log_params({"a": 1, "b": 2})
+        run.log_params({"a": 1, "b": 2, "prompt": "x" * 30, "c": 3})
+        run.log_summary({"best": 0.5, "verdict": "y" * 30})
+        run.add_tags("fine", "z" * 30)
         run.log({"loss": 0.5}, step=0)
 
-    state = deliver(Moody(log_params=[FinalError("too many")]))
+    state = deliver(Short())
 
-    assert state.refused == {"params: too many": 2}
-    assert points_of(run, Moody) == [("loss", 0.5, 0)]
+    reading = Short.reading_of(run.dir)
+    assert reading.params == {"a": 1, "b": 2, "c": 3}
+    assert (reading.summary, reading.tags) == ({"best": 0.5}, {"fine"})
+    assert state.refused == {f"{kind}: at most 20 characters": 1 for kind in ("params", "summary", "tags")}
+    assert state.refused_names["params: at most 20 characters"] == ["prompt"]
+    assert points_of(run, Short) == [("loss", 0.5, 0)]
 
 
 def test_an_unknown_exception_is_tried_three_times(start: Begin, deliver: Deliver) -> None:
@@ -785,3 +817,66 @@ def test_two_equal_points_in_a_refused_batch_stay_two(start: Begin, deliver: Del
 
     assert points_of(run, Both) == [("a", 10, 0), ("a", 10, 0), ("b", -1, 0)]
     assert (state.points, state.refused) == (3, {})
+
+
+class Counting(MemoryTracker):
+    """Counts its calls, and refuses a request for one bad value in it."""
+
+    name = "counting"
+
+    def __init__(self, is_bad: Callable[[Point], bool] = bool, error: type[Exception] = FinalError) -> None:
+        self.is_bad, self.error, self.calls, self.reads = is_bad, error, 0, 0
+
+    def log_metrics(self, points: Sequence[Point]) -> None:
+        self.calls += 1
+        if any(map(self.is_bad, points)):
+            raise self.error("negative numbers are refused")
+        super().log_metrics(points)
+
+    def read(self, run: TrackedRun) -> Reading:
+        self.reads += 1
+        return super().read(run)
+
+
+@pytest.mark.parametrize("error", [FinalError, ZeroDivisionError])
+@pytest.mark.parametrize("share", [1024, 5000])
+def test_a_thousand_refused_points_cost_a_few_calls(
+    error: type[Exception], share: int, start: Begin, deliver: Deliver, clock: Clock
+) -> None:
+    """Of 5,000 points the refused ones are found in some twenty calls and reads; an unknown exception pauses twice in all."""
+    with start() as run:
+        for step in range(5000):
+            run.log({"loss": -1.0 if step * 3 % 5000 < share else 0.5}, step=step)
+    tracker = Counting(lambda point: point.value < 0, error)
+
+    state = deliver(tracker)
+
+    assert len(points_of(run, Counting)) == state.points == 5000 - share
+    assert sum(state.refused.values()) == share
+    assert (tracker.calls <= 30, tracker.reads <= 30) == (True, True)
+    assert sum(clock.waits) <= 2.0 + 4.0
+
+
+def test_points_that_a_tracker_names_are_the_only_ones_that_are_lost(start: Begin, deliver: Deliver) -> None:
+    """A service that says which points it refuses, and keeps the others at once, costs one more call, and none twice."""
+
+    class Naming(MemoryTracker):
+        name = "naming"
+        calls = 0
+
+        def log_metrics(self, points: Sequence[Point]) -> None:
+            self.calls += 1
+            super().log_metrics([point for point in points if point.step % 3])
+            if refused := [point for point in points if not point.step % 3]:
+                raise FinalError("every third step is refused", refused=refused)
+
+    with start() as run:
+        for step in range(300):
+            run.log({"loss": 0.5}, step=step)
+    tracker = Naming()
+
+    state = deliver(tracker)
+
+    assert sorted(step for _, _, step in points_of(run, Naming)) == [step for step in range(300) if step % 3]
+    assert state.refused == {"point: every third step is refused": 100}
+    assert (tracker.calls, state.points) == (1, 200)

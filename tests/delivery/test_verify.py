@@ -127,7 +127,7 @@ def test_what_was_not_delivered_waits(make_run: MakeRun, plain_run: RunDirectory
 
 
 def test_what_was_refused_was_counted(make_run: MakeRun, add_plain: AddPlain, set_mood: SetMood) -> None:
-    """A point that the service refuses for good is shown with the reason, and is not missing."""
+    """A point that the service refuses for good is named with the reason, and is not missing; the verdict is not green."""
     directory = add_plain(make_run())
     set_mood(directory, "no negative numbers")
     sync(directory, decide=decide)
@@ -135,8 +135,12 @@ def test_what_was_refused_was_counted(make_run: MakeRun, add_plain: AddPlain, se
     verdict = only(verify(directory))
 
     assert (verdict.found, verdict.refused, verdict.missing) == (19, 1, 0)
-    assert verdict.refused_for == {"point: negative numbers are not kept": 1}
-    assert verdict.is_right
+    assert verdict.refused_for == {
+        "point: negative numbers are not kept": 1,
+        "artifacts: not supported by this tracker": 1,
+        "summary: not supported by this tracker": 1,
+    }
+    assert verdict.problems() == ["it refused 1 points ('loss'): negative numbers are not kept."]
 
 
 def test_a_tracker_that_cannot_be_read_says_why(

@@ -1,0 +1,92 @@
+"""What a tracker will not have: counted by kind and reason, with the names of some of it, and reported once."""
+
+import logging
+from collections.abc import Sequence
+
+from runcast.core.console import warn
+from runcast.core.layout import RunDirectory
+from runcast.core.redaction import redact_text
+from runcast.core.state import DeliveryState
+from runcast.delivery.narrowing import same_reason
+from runcast.delivery.overview import shown
+
+NAMES = 5
+REASONS = 50  # for one tracker; a service may give each value a reason of its own
+REASON_CHARS = 300
+UNSUPPORTED = "not supported by this tracker"
+FIXES = {
+    "params": "Shorten it, or log it with run.log_artifact.",
+    "summary": "Shorten it, or log it with run.log_artifact.",
+    "tags": "Choose another tag.",
+    "media": "Log the file with run.log_artifact to keep it there.",
+}
+
+log = logging.getLogger("runcast.delivery")
+
+
+class Refusals:
+    """The refusals of one delivery, kept in its state."""
+
+    def __init__(self, tracker: str, state: DeliveryState) -> None:
+        self._tracker, self._state = tracker, state
+        self._known = {same_reason(reason): reason for reason in state.refused}
+
+    def count(self, reason: str, names: Sequence[str]) -> None:
+        """Count what is refused for a reason, which begins with its kind: one for each name."""
+        state, reason = self._state, redact_text(reason)[:REASON_CHARS]
+        known = self._known.get(same_reason(reason))
+        if known is None and len(self._known) >= REASONS:
+            known = self._known.setdefault("", f"{kind_of(reason)}: other reasons, see delivery.log")
+        if known is None or known not in state.refused:
+            log.warning("%s refuses %s", self._tracker, reason)
+        known = known or self._known.setdefault(same_reason(reason), reason)
+        state.refused[known] = state.refused.get(known, 0) + len(names)
+        keys = {name: key for key, name in state.renamed.items()}
+        some = [*state.refused_names.get(known, ()), *(redact_text(keys.get(name, name))[:60] for name in names[:1000])]
+        state.refused_names[known] = list(dict.fromkeys(some))[:NAMES]
+
+    def forget(self, *kinds: str) -> None:
+        """Start counting some kinds again."""
+        for reason in [reason for reason in self._state.refused if kind_of(reason) in kinds]:
+            del self._state.refused[reason]
+            self._state.refused_names.pop(reason, None)
+
+
+def unsupported(kind: str) -> str:
+    """Return the reason for which records of a kind are refused that a tracker has no method for."""
+    return f"{kind}: {UNSUPPORTED}"
+
+
+def kind_of(reason: str) -> str:
+    """Return the kind of what is refused for a reason, such as "point" or "params"."""
+    return reason.partition(": ")[0]
+
+
+def is_unsupported(reason: str) -> bool:
+    """Tell whether a tracker has no method for what was refused for a reason."""
+    return reason.endswith(UNSUPPORTED)
+
+
+def refusals(state: DeliveryState) -> dict[str, int]:
+    """Return what a tracker refused of what it supports."""
+    return {reason: count for reason, count in state.refused.items() if not is_unsupported(reason)}
+
+
+def described(state: DeliveryState, reason: str) -> str:
+    """Say what was refused and why, in one sentence, and what can be done about it."""
+    kind, _, why = reason.partition(": ")
+    names, count = state.refused_names.get(reason, []), state.refused[reason]
+    some = ", ".join(map(repr, names)) + (" …" if count > len(names) else "")
+    what = {"point": "points", "artifact": "artifacts"}.get(kind, kind)
+    return f"{count:,} {what} ({some}): {why.rstrip('.')}. {FIXES.get(kind, '')}".rstrip()
+
+
+def report(tracker: str, state: DeliveryState, directory: RunDirectory, told: set[str]) -> None:
+    """Tell the user of each reason that is not *told* yet."""
+    for reason in refusals(state):
+        if reason not in told:
+            told.add(reason)
+            warn(
+                f"{tracker} refused {described(state, reason)} Training goes on, and the journal keeps it: once the "
+                f"cause is fixed, run: runcast sync {shown(directory.path)}"
+            )
