@@ -135,8 +135,9 @@ class CallbackHandler:
         """Call every callback that overrides the hook, in the order in which they were added; return the control.
 
         Raises:
-            CallbackError: A callback that does not report raised; it names the callback and the hook.
+            CallbackError: A callback raised one of Python's own exceptions; it names the callback and the hook.
             RuncastError: A callback raised it on purpose.
+            Exception: Any other exception of a callback leaves as it is.
         """
         if event in _RESETS:
             vars(control).update(_RESETS[event])
@@ -152,6 +153,10 @@ class CallbackHandler:
                 name = getattr(callback, "name", type(callback).__name__)
                 if isinstance(error, RuncastError) and event not in _WAYS_OUT:
                     raise  # said on purpose, to the user: a wrong setting, a tracker that failed under strict=True
+                if _is_message(error) and event not in _WAYS_OUT and not getattr(callback, "reports", False):
+                    if hasattr(error, "add_note"):
+                        error.add_note(f"The callback {name} raised it in {event} at step {state.global_step}.")
+                    raise
                 if getattr(callback, "reports", False):
                     self.failures += 1
                     self._forget(callback)
@@ -226,3 +231,8 @@ def _overridden(callback: Any, event: str) -> Callable[..., Any] | None:
     hook = getattr(callback, event, None)
     empty = [vars(base).get(event) for base in type(callback).__mro__ if base.__name__ == "TrainerCallback"]
     return None if hook is None or getattr(hook, "__func__", hook) in empty else hook
+
+
+def _is_message(error: Exception) -> bool:
+    """Tell whether an exception may mean something to whoever called the Trainer, as optuna's TrialPruned does."""
+    return type(error).__module__ != "builtins" or isinstance(error, StopIteration | StopAsyncIteration)

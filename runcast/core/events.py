@@ -158,7 +158,8 @@ class TrainerCallback:
     gives `callback_handler`, which knows the other callbacks. It may change `control`, and return it or None.
 
     `reports` says that the callback only reports: if it raises, it is disabled and the training goes on. One that does
-    not report ends the training with an error that names it. A callback with a method `state`, which returns `{"args":
+    not report ends the training: one of Python's own exceptions becomes a CallbackError that names it, any other, such
+    as optuna's TrialPruned, leaves as it is. A callback with a method `state`, which returns `{"args":
     {}, "attributes": {...}}`, is stateful: the attributes are saved in each checkpoint and set when the training
     resumes.
     """

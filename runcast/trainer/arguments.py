@@ -7,7 +7,7 @@ import math
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Annotated, Any
 
 from runcast.core.errors import OptionError
@@ -48,7 +48,7 @@ NOT_NEGATIVE = ("warmup_steps", "weight_decay", "max_grad_norm", "dataloader_num
 class TrainingArguments(AskedByCallbacks):
     """Holds the settings of a Trainer; checked when it is made, so that nothing wrong is found an hour later."""
 
-    output_dir: Annotated[str, "Where checkpoints are written."] = "trainer_output"
+    output_dir: Annotated[str, "Where checkpoints are written."] = field(default="trainer_output", kw_only=False)
 
     num_train_epochs: Annotated[float, "Passes over the training data; a part of one is allowed."] = 3.0
     max_steps: Annotated[int, "Optimizer steps, if positive: it then beats num_train_epochs."] = -1
@@ -70,7 +70,9 @@ class TrainingArguments(AskedByCallbacks):
         float, "Steps in which the learning rate rises from 0; below 1 it is a share of all steps."
     ] = 0
     optim: Annotated[str, "adamw_torch_fused, adamw_torch, adam, sgd, rmsprop or adafactor."] = "adamw_torch_fused"
-    optim_args: Annotated[dict[str, Any] | None, "Further arguments of the optimizer's class."] = None
+    optim_args: Annotated[
+        dict[str, Any] | str | None, "Further arguments of the optimizer's class, also as 'momentum=0.9,nesterov=true'."
+    ] = None
     weight_decay: Annotated[float, "Applied to all weights but biases and those of normalisation layers."] = 0.0
     adam_beta1: Annotated[float, "Decay of the first moment."] = 0.9
     adam_beta2: Annotated[float, "Decay of the second moment."] = 0.999
@@ -183,6 +185,8 @@ class TrainingArguments(AskedByCallbacks):
                 value is None or value < 1 or value == int(value),
                 f"{name}={value!r} is neither a whole number nor below 1 (a share).",
             )
+        if isinstance(self.optim_args, str):
+            self.optim_args = parsing.named_values("optim_args", self.optim_args)
         self._settle_evaluation()
         _require(
             not (self.bf16 and self.fp16),

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from runcast.core.errors import OptionError
+from runcast.trainer.adafactor import Adafactor
 from runcast.trainer.arguments import TrainingArguments
 
 
@@ -16,7 +17,7 @@ def make_optimizer(model: nn.Module, args: TrainingArguments) -> torch.optim.Opt
     """Make the optimizer that the arguments name, with weight decay on matrices only.
 
     Raises:
-        OptionError: No parameter is to be trained.
+        OptionError: No parameter is to be trained, or `optim_args` does not suit the optimizer.
     """
     groups = decay_groups(model, args.weight_decay)
     adam: dict[str, Any] = {"betas": (args.adam_beta1, args.adam_beta2), "eps": args.adam_epsilon}
@@ -26,9 +27,14 @@ def make_optimizer(model: nn.Module, args: TrainingArguments) -> torch.optim.Opt
         "adam": partial(torch.optim.Adam, **adam),
         "sgd": torch.optim.SGD,
         "rmsprop": torch.optim.RMSprop,
-        "adafactor": torch.optim.Adafactor,
+        "adafactor": Adafactor,
     }
-    return classes[args.optim](groups, lr=args.learning_rate, **args.optim_args or {})
+    own = args.optim_args or {}
+    assert not isinstance(own, str)  # the settings have read it
+    try:
+        return classes[args.optim](groups, **{"lr": args.learning_rate, **own})
+    except (TypeError, ValueError) as error:
+        raise OptionError(f"optim_args={args.optim_args!r} does not suit optim={args.optim!r}: {error}.") from error
 
 
 def belongs_to(optimizer: torch.optim.Optimizer | None, model: nn.Module) -> torch.optim.Optimizer | None:

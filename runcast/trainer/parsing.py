@@ -98,12 +98,41 @@ def _reader(hint: Any) -> Any:
                 return text.lower() in _TRUE
             if origin in (int, float, str):
                 return origin(text)
+            if origin is dict and "=" in text and text[:1] != "{":
+                return named_values("the setting", text)
             if origin in (list, dict):
                 return json.loads(text) if text[:1] in "[{" else text.split(",")
         return text
 
     read.__name__ = getattr(hint, "__name__", str(hint))
     return read
+
+
+def named_values(name: str, text: str) -> dict[str, Any]:
+    """Read "momentum=0.9, nesterov=true" as a mapping; numbers, true, false and none are what they say.
+
+    Raises:
+        OptionError: A part has no name, or no value.
+    """
+    found: dict[str, Any] = {}
+    for part in filter(None, map(str.strip, text.split(","))):
+        key, equals, value = (word.strip() for word in part.partition("="))
+        if not (key and equals and value):
+            raise OptionError(
+                f"{name}={text!r} is not a list of names and values, such as 'momentum=0.9,nesterov=true'."
+            )
+        word = value.lower()
+        if word in ("true", "false", "none"):
+            found[key] = {"true": True, "false": False, "none": None}[word]
+            continue
+        try:
+            found[key] = int(value)
+        except ValueError:
+            try:
+                found[key] = float(value)
+            except ValueError:
+                found[key] = value
+    return found
 
 
 def _yaml(text: str) -> Any:

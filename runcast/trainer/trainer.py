@@ -27,6 +27,7 @@ from runcast.trainer.export import export_model
 from runcast.trainer.forward import Forward
 from runcast.trainer.keeper import Keeper
 from runcast.trainer.loop import train_loop
+from runcast.trainer.overrides import refuse_attribute, refuse_unheard
 from runcast.trainer.sharding import whole_weights
 from runcast.trainer.snapshot import load_training, save_weights
 from runcast.trainer.training import Training
@@ -55,6 +56,9 @@ class Trainer:
         optimizers: An optimizer and a schedule of one's own, in place of those that the arguments name.
         data_collator: Makes a batch from a list of examples.
         processing_class: The tokenizer or image processor; saved with the model and given to the callbacks.
+
+    Of a subclass the loop calls `evaluate`, `log` and `event`. One that overrides another method of transformers'
+    Trainer, such as `compute_loss` or `training_step`, is refused, as it would train something else than it says.
     """
 
     def __init__(
@@ -70,6 +74,7 @@ class Trainer:
         data_collator: Callable[[list[Any]], Any] | None = None,
         processing_class: Any = None,
     ) -> None:
+        refuse_unheard(type(self), Trainer)
         if not isinstance(model, nn.Module):
             raise OptionError(f"model is a {type(model).__name__}, not a torch.nn.Module.")
         self.args = args or TrainingArguments()
@@ -119,6 +124,10 @@ class Trainer:
         self.callback_handler.context["callback_handler"] = self.callback_handler  # for one that calls on others
         self.event("on_init_end")
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        refuse_attribute(name)
+        super().__setattr__(name, value)
+
     # Train, evaluate, predict
 
     def train(self, resume_from_checkpoint: str | os.PathLike[str] | bool | None = None) -> TrainOutput:
@@ -149,7 +158,7 @@ class Trainer:
         """Compute loss and metrics on a dataset (by default the Trainer's own), log them, and return them."""
         data = self.eval_dataset if eval_dataset is None else eval_dataset
         if isinstance(data, dict):
-            results = [self.evaluate(part, f"{metric_key_prefix}_{name}") for name, part in data.items()]
+            results = [self.evaluate(part, metric_key_prefix=f"{metric_key_prefix}_{n}") for n, part in data.items()]
             return {key: value for result in results for key, value in result.items()}
         with self._session():
             loader = self._eval_loader(data)

@@ -180,6 +180,26 @@ def test_a_callback_that_raises_is_named_with_its_hook():
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
 
 
+class Pruned(Exception):
+    """Says something to whoever called the Trainer, as optuna's TrialPruned does."""
+
+
+@pytest.mark.parametrize(
+    "kind", [Pruned, StopIteration, StopAsyncIteration, KeyboardInterrupt, SystemExit, GeneratorExit]
+)
+def test_an_exception_with_a_meaning_leaves_as_what_it_is(kind):
+    """Only Python's own errors are wrapped: a caller waits for the others."""
+    raised = kind("enough")
+
+    def stop(*arguments, **context):
+        raise raised
+
+    with pytest.raises(kind) as caught:
+        call(CallbackHandler([("on_step_end", stop)]), "on_step_end")
+
+    assert caught.value is raised
+
+
 def test_a_callback_that_reports_and_raises_is_disabled_and_hurts_nobody(caplog):
     """One traceback, then silence; the others are called, the failure is counted."""
 

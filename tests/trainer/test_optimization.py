@@ -90,3 +90,77 @@ def test_a_setting_that_the_schedule_does_not_have_is_named():
     """The message holds the setting and the schedule."""
     with pytest.raises(OptionError, match=r"\{'power': 2\} does not suit 'linear'"):
         rates(lr_scheduler_type="linear", lr_scheduler_kwargs={"power": 2})
+
+
+@pytest.mark.parametrize("settings", [{}, {"weight_decay": 0.1}, {"optim_args": {"beta1": 0.9, "clip_threshold": 0.5}}])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_adafactor_is_that_of_transformers(settings, dtype):
+    """The same weights after 20 steps, for a vector, matrices and a convolution, as transformers' own Trainer sets it up."""
+    from transformers.optimization import Adafactor
+
+    def network():
+        torch.manual_seed(0)
+        layers = nn.Sequential(nn.Conv1d(4, 3, 2), nn.Flatten(), nn.Linear(9, 5), nn.LayerNorm(5), nn.Linear(5, 1))
+        return layers.to(dtype)
+
+    ours, theirs = network(), network()
+    mine = make_optimizer(ours, TrainingArguments(optim="adafactor", learning_rate=0.01, **settings))
+    options = {"lr": 0.01, "scale_parameter": False, "relative_step": False, **settings.get("optim_args", {})}
+    other = Adafactor(decay_groups(theirs, settings.get("weight_decay", 0.0)), **options)
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(20):
+        x = torch.randn(8, 4, 4, generator=generator).to(dtype)
+        for model, optimizer in ((ours, mine), (theirs, other)):
+            optimizer.zero_grad()
+            model(x).square().mean().backward()
+            optimizer.step()
+
+    for weight, wanted, start in zip(ours.parameters(), theirs.parameters(), network().parameters(), strict=True):
+        torch.testing.assert_close(
+            weight, wanted, rtol=1e-5 if dtype is torch.float32 else 0.02, atol=1e-6 if dtype is torch.float32 else 0.02
+        )
+        assert not torch.equal(weight, start)
+
+
+def test_a_first_step_of_adafactor_by_hand():
+    """Of a vector with gradients (3, 4): each is divided by its own size, so the update is the learning rate, up and down."""
+    weight = nn.Parameter(torch.tensor([1.0, 1.0]))
+    optimizer = make_optimizer(nn.ParameterList([weight]), TrainingArguments(optim="adafactor", learning_rate=0.1))
+    weight.grad = torch.tensor([3.0, -4.0])
+
+    optimizer.step()
+
+    assert weight.tolist() == pytest.approx([0.9, 1.1])
+
+
+@pytest.mark.parametrize(
+    "text", ["momentum=0.9, nesterov=true,dampening=0", {"momentum": 0.9, "nesterov": True, "dampening": 0}]
+)
+def test_arguments_of_an_optimizer_may_be_a_text(text):
+    """As transformers reads them; numbers and switches are what they say."""
+    for args in (
+        TrainingArguments(optim="sgd", optim_args=text),
+        TrainingArguments.from_dict({"optim": "sgd", "optim_args": text}),
+        *(
+            [TrainingArguments.from_command_line(["--optim", "sgd", "--optim_args", text])]
+            if isinstance(text, str)
+            else []
+        ),
+    ):
+        group = make_optimizer(NETWORK, args).param_groups[0]
+
+        assert (group["momentum"], group["nesterov"], group["dampening"]) == (0.9, True, 0)
+
+
+@pytest.mark.parametrize("text", ["momentum", "=0.9", "momentum=", "momentum:0.9"])
+def test_a_text_without_names_and_values_is_refused(text):
+    """When the settings are made."""
+    with pytest.raises(OptionError, match="is not a list of names and values"):
+        TrainingArguments(optim="sgd", optim_args=text)
+
+
+@pytest.mark.parametrize("wrong", [{"momentun": 0.9}, {"momentum": -1.0}, {"momentum": "much"}])
+def test_arguments_that_do_not_suit_the_optimizer_are_named(wrong):
+    """With the optimizer's own words."""
+    with pytest.raises(OptionError, match="does not suit optim='sgd'"):
+        make_optimizer(NETWORK, TrainingArguments(optim="sgd", optim_args=wrong))

@@ -1,0 +1,114 @@
+"""Methods that a subclass of transformers' Trainer overrides, and that this Trainer would not call.
+
+Training on, with another loss than the user wrote, is worse than an error: such a subclass is refused, by name.
+"""
+
+import inspect
+from typing import Any
+
+from runcast.core.errors import OptionError
+
+_LOADER = "Give a ready DataLoader as train_dataset=, eval_dataset= or to predict(); it stays as it is."
+_OPTIMIZER = "Give them as optimizers=(optimizer, schedule)."
+_EVALUATION = "Give compute_metrics=, or override evaluate, which the loop calls."
+_SAVING = "Use a callback: on_save comes when a checkpoint is on disk."
+_STEP = "Use callbacks (on_step_begin, on_pre_optimizer_step, on_step_end), or a loop of your own with runcast.init()."
+_TRIAL = "Make a Trainer for each trial."
+_SETTINGS = "Use the settings of TrainingArguments."
+# The methods of transformers' Trainer, up to 5.23 (and hooks that older ones had), which nothing here calls.
+NOT_CALLED = {
+    "compute_loss": "Give the loss as compute_loss=, a function of (predictions, labels).",
+    **dict.fromkeys(
+        (
+            *("training_step", "get_batch_samples", "compute_loss_context_manager", "autocast_smart_context_manager"),
+            *("_inner_training_loop", "_run_epoch", "_init_training_state", "_prepare_for_training", "_wrap_model"),
+            *("_finalize_training", "_prepare_input", "_prepare_inputs", "_prepare_context_parallel_inputs"),
+            *("_get_num_items_in_batch", "_clip_grad_norm", "_get_grad_norm", "_mixed_mesh_grad_norm"),
+            *("_has_mixed_mesh_grads", "_defer_fsdp_gradient_reduction", "_sync_replicated_trainable_parameters"),
+            *("_maybe_log_save_evaluate", "_track_num_input_tokens", "store_flos", "floating_point_ops"),
+            *("set_initial_training_values", "_update_auto_batch_size", "_move_model_to_device", "num_tokens", "end"),
+        ),
+        _STEP,
+    ),
+    **dict.fromkeys(
+        (
+            *("get_train_dataloader", "get_eval_dataloader", "get_test_dataloader", "_get_dataloader", "num_examples"),
+            *("_get_train_sampler", "_get_eval_sampler", "get_train_sampler", "get_eval_sampler"),
+            *("_remove_unused_columns", "_set_signature_columns_if_needed", "_get_collator_with_removed_columns"),
+        ),
+        _LOADER,
+    ),
+    **dict.fromkeys(
+        (
+            *("create_optimizer", "create_scheduler", "create_optimizer_and_scheduler", "_get_learning_rate"),
+            *("get_optimizer_cls_and_kwargs", "get_decay_parameter_names", "get_learning_rates"),
+        ),
+        _OPTIMIZER,
+    ),
+    **dict.fromkeys(
+        ("prediction_step", "evaluation_loop", "prediction_loop", "_evaluate", "_determine_best_metric"), _EVALUATION
+    ),
+    **dict.fromkeys(
+        (
+            *("save_model", "_save", "_save_checkpoint", "_rotate_checkpoints", "_sorted_checkpoints"),
+            *("_save_rng_state", "_save_optimizer_and_scheduler", "_save_scaler", "_get_output_dir"),
+            *("_load_from_checkpoint", "_load_best_model", "_load_rng_state", "_load_optimizer_and_scheduler"),
+            *("_load_scaler", "_load_callback_state", "_issue_warnings_after_load", "_tune_save_checkpoint"),
+            *("push_to_hub", "_push_from_checkpoint", "_finish_current_push", "init_hf_repo", "create_model_card"),
+        ),
+        _SAVING,
+    ),
+    **dict.fromkeys(("hyperparameter_search", "call_model_init", "_hp_search_setup", "_report_to_hp_search"), _TRIAL),
+    **dict.fromkeys(
+        (
+            *("_validate_args", "_build_accelerator_args", "create_accelerator_and_postprocess"),
+            *("get_total_train_batch_size", "get_sp_size", "get_cp_size", "get_tp_size"),
+            *("is_local_process_zero", "is_world_process_zero"),
+        ),
+        _SETTINGS,
+    ),
+}
+# What the loop does call of a subclass, and how.
+_CALLS: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
+    "evaluate": ((None,), {"metric_key_prefix": "eval_part"}),
+    "log": (({},), {}),
+    "event": (("on_log",), {"logs": {}}),
+}
+
+
+def refuse_unheard(kind: type, base: type) -> None:
+    """Raise if a subclass of *base* overrides what the loop does not call, or not with these arguments.
+
+    Raises:
+        OptionError: It names each method, and what to use instead.
+    """
+    unheard = {name: other for other in kind.__mro__ if other not in base.__mro__ for name in vars(other)}
+    unheard = {name: other for name, other in unheard.items() if name in NOT_CALLED}
+    if unheard:
+        raise OptionError(
+            f"{kind.__name__} would not be trained as it says, as this Trainer does not call "
+            + " ".join(f"{other.__name__}.{name}. {NOT_CALLED[name]}" for name, other in unheard.items())
+            + " Or keep the class, and train it with transformers.Trainer and callbacks=[runcast.ReportCallback()]."
+        )
+    for name, (arguments, options) in _CALLS.items():
+        method = inspect.getattr_static(kind, name)
+        if method is not inspect.getattr_static(base, name):
+            try:
+                inspect.signature(getattr(kind, name)).bind(
+                    *([] if isinstance(method, staticmethod | classmethod) else [None]), *arguments, **options
+                )
+            except TypeError as error:
+                raise OptionError(
+                    f"{kind.__name__}.{name} cannot be called as this Trainer calls it: {error}. Give it the signature "
+                    f"of runcast.Trainer.{name}."
+                ) from None
+
+
+def refuse_attribute(name: str) -> None:
+    """Raise if an attribute that is set on a Trainer would not be looked at.
+
+    Raises:
+        OptionError: It says what to use instead.
+    """
+    if name in NOT_CALLED:
+        raise OptionError(f"Setting {name} on a Trainer changes nothing, as it does not call it. {NOT_CALLED[name]}")
