@@ -4,6 +4,7 @@ A clean environment and a home of its own, so that nothing of the user's or anot
 """
 
 import json
+import logging
 import os
 import signal
 from collections.abc import Iterator
@@ -50,6 +51,37 @@ def plain_journals(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[N
         for path in tmp_path.rglob("journal.jsonl"):
             for line in path.read_bytes().split(b"\n")[:-1]:
                 assert isinstance(json.loads(line.decode()), dict | str), (path, line)
+
+
+class _Swallowed(logging.Handler):
+    """The errors of callbacks that the dispatcher logs instead of raising."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.exc_info:
+            self.records.append(record)
+
+
+@pytest.fixture(autouse=True)
+def errors_of_callbacks(request: pytest.FixtureRequest) -> Iterator[list[logging.LogRecord]]:
+    """Fail a test in which a callback raised and the dispatcher went on, unless the test claims it (`swallowed`)."""
+    handler, logger = _Swallowed(), logging.getLogger("runcast.callbacks")
+    logger.addHandler(handler)
+    yield handler.records
+    logger.removeHandler(handler)
+    messages = [handler.format(record) for record in handler.records]
+    if "swallowed" not in request.fixturenames and messages:
+        pytest.fail("a callback raised, and the test does not claim it:\n" + "\n".join(messages))
+
+
+@pytest.fixture
+def swallowed(errors_of_callbacks: list[logging.LogRecord]) -> Iterator[list[logging.LogRecord]]:
+    """Claim that callbacks raise in this test; it fails if none does."""
+    yield errors_of_callbacks
+    assert errors_of_callbacks, "no callback raised, though the test claims it"
 
 
 def has_gpu() -> bool:

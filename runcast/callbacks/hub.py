@@ -12,7 +12,7 @@ from runcast.core.errors import OptionError
 from runcast.core.events import Control, TrainerCallback, TrainerControl, TrainerState
 from runcast.core.upload import Uploads, require
 
-STRATEGIES = ("epoch", "steps", "end")
+STRATEGIES = ("epoch", "steps", "end", "save")
 STAGES = ".push"
 INTERRUPTED_S = 10.0  # who ends a training by hand or by SIGTERM does not want to wait for long
 
@@ -26,7 +26,8 @@ class PushToHubCallback(TrainerCallback):
 
     Args:
         output_dir: Where the folders lie until they are uploaded; by default the trainer's.
-        save_strategy: "epoch", "steps" or "end"; the end is pushed in any case.
+        save_strategy: "epoch", "steps", "end", or "save": whenever a checkpoint is saved, whoever asked for it. The end
+            is pushed in any case.
         save_steps: With "steps": push each so many steps.
         processing_class: The tokenizer or image processor to push along; by default the trainer's.
         hub_model_id: The repository, "owner/name" or "name"; by default the trainer's hub_model_id, else the name of
@@ -81,6 +82,7 @@ class PushToHubCallback(TrainerCallback):
         self._uploads: Uploads | None = None
         self._patience_s = finish_timeout_s
         self._is_due = False
+        self._saved: Path | None = None  # the last checkpoint of this training: an earlier one's is not pushed
         self._pushed = 0
 
     @property
@@ -90,7 +92,7 @@ class PushToHubCallback(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Settle where to push to."""
-        self._is_due, self._patience_s = False, self._finish_timeout_s
+        self._is_due, self._saved, self._patience_s = False, None, self._finish_timeout_s
         folder = Path(self._output_dir or args.output_dir)
         self._uploads = Uploads(
             self._repo or getattr(args, "hub_model_id", None) or folder.resolve().name,
@@ -116,14 +118,15 @@ class PushToHubCallback(TrainerCallback):
 
     def on_save(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Push the checkpoint that was asked for."""
-        if self._is_due:
+        self._saved = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        if self._is_due or self._strategy == "save":
             self._is_due = False
-            self._push(args, state, control, kwargs, Path(args.output_dir) / f"checkpoint-{state.global_step}")
+            self._push(args, state, control, kwargs, self._saved if self._with_checkpoint else None)
 
     def on_train_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Push the model as it is now. Under transformers, which has no teardown, wait for it here."""
-        checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        self._push(args, state, control, kwargs, checkpoint if self._with_checkpoint else None)
+        is_saved = self._saved is not None and self._saved.name == f"checkpoint-{state.global_step}"
+        self._push(args, state, control, kwargs, self._saved if self._with_checkpoint and is_saved else None)
         if type(state) is not TrainerState:
             self._wait()
 

@@ -171,17 +171,26 @@ def _in_groups(batches: Iterator[Any], size: int) -> Iterator[list[Any]]:
 
 
 @contextlib.contextmanager
+def evaluation_mode(model: Any) -> Iterator[None]:
+    """Put every part of a model into evaluation mode, and each back into its own: one may be frozen on purpose."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:  # from the outside to the inside; `train` may do more than set the mode (LoRA)
+            if module.training != mode:
+                module.train(mode)
+
+
+@contextlib.contextmanager
 def _evaluating(torch: Any, model: Any, device: Any) -> Iterator[None]:
-    """Put every part of the model into evaluation mode, and back into its own; leave the random numbers alone."""
-    training = [module for module in model.modules() if module.training]
+    """Evaluate, and leave the random numbers alone."""
     randomness = getattr(torch, device.type, None) if device.type != "cpu" else None
     state = None if randomness is None else randomness.get_rng_state()
-    with torch.random.fork_rng([]), torch.no_grad():
-        model.eval()
+    with torch.random.fork_rng([]), torch.no_grad(), evaluation_mode(model):
         try:
             yield
         finally:
-            for module in training:
-                module.training = True
             if randomness is not None:
                 randomness.set_rng_state(state)

@@ -51,7 +51,7 @@ class ProgressCallback(TrainerCallback):
         self._latest, self._first_step, self._began = {}, state.global_step, time.monotonic()
         if state.is_world_process_zero and self._draws:
             self._train = self._open().add_task("train", total=state.max_steps, completed=state.global_step, text="")
-            if state.num_train_epochs > 1:
+            if 1 < state.num_train_epochs <= state.max_steps:  # an epoch of a stream has no length
                 self._epoch = self._open().add_task("epoch", total=state.max_steps / state.num_train_epochs, text="")
                 self._move(state, time.monotonic())
         self._shown = time.monotonic()
@@ -201,7 +201,10 @@ class _Console(Console):
 
 
 def _length(loader: Any) -> int | None:
-    return len(loader) if hasattr(loader, "__len__") else None
+    try:
+        return len(loader)
+    except TypeError:  # a DataLoader of a stream has a __len__ that raises
+        return None
 
 
 def _short(value: Any) -> str:

@@ -87,10 +87,13 @@ class ReduceLROnPlateauCallback(TrainerCallback):
             base = schedules[0].base_lrs[index] if schedules else group.get("initial_lr", group["lr"])
             factor = max(self._factor, min(1.0, self._min_lr / float(base))) if base else 1.0
             group["lr"] *= factor
-            if "initial_lr" in group:
-                group["initial_lr"] *= factor
+            for name in ("initial_lr", "max_lr", "min_lr"):  # OneCycleLR keeps its range in the group
+                if name in group:
+                    group[name] *= factor
             for schedule in schedules:  # each computes a rate anew, from its base
-                schedule.base_lrs[index] *= factor
+                for rates in (schedule.base_lrs, getattr(schedule, "max_lrs", None)):
+                    if rates is not None:
+                        rates[index] *= factor
         self.reductions += 1
         if state.is_world_process_zero:
             say(
@@ -118,6 +121,14 @@ class LearningRateCallback(TrainerCallback):
 
     def __init__(self, momentum: bool = False) -> None:
         self._momentum = momentum
+        self._used: dict[str, Any] = {}
+
+    def on_optimizer_step(
+        self, args: Any, state: TrainerState, control: TrainerControl, optimizer: Any = None, **kwargs: Any
+    ) -> None:
+        """Note what this step was made with, before the schedule moves on."""
+        if optimizer is not None:
+            self._note(optimizer)
 
     def on_log(
         self,
@@ -129,10 +140,23 @@ class LearningRateCallback(TrainerCallback):
         **kwargs: Any,
     ) -> None:
         """Add the values to a log of the training."""
-        if optimizer is None or "loss" not in logs:
+        if "loss" not in logs:
             return
+        if not self._used and optimizer is not None:  # a trainer without the event above
+            self._note(optimizer)
+        logs.update({name: float(value) for name, value in self._used.items()})
+        self._used = {}
+
+    def _note(self, optimizer: Any) -> None:
+        self._used = {}
         for index, group in enumerate(optimizer.param_groups):
             name = group.get("name", index)
-            logs[f"learning_rate/{name}"] = float(group["lr"])
+            self._used[f"learning_rate/{name}"] = _copied(group["lr"])
             if self._momentum and ("momentum" in group or "betas" in group):
-                logs[f"momentum/{name}"] = float(group["momentum"] if "momentum" in group else group["betas"][0])
+                momentum = group["momentum"] if "momentum" in group else group["betas"][0]
+                self._used[f"momentum/{name}"] = _copied(momentum)
+
+
+def _copied(value: Any) -> Any:
+    """Copy a rate that is a tensor: a schedule changes it in place."""
+    return value.detach().clone() if hasattr(value, "detach") else value

@@ -20,9 +20,10 @@ _RESETS = {
     "on_save": {"should_save": False},
     "on_log": {"should_log": False},
 }
-# The ways out: each callback gets these, whatever another one does there, and nothing hides the exception that is on
-# its way.
+# The ways out: each callback gets these, whatever it or another one did before, and nothing hides the exception that is
+# on its way.
 _WAYS_OUT = ("on_exception", "teardown")
+_SWITCHES = tuple(vars(TrainerControl()))
 
 
 class FunctionCallback(TrainerCallback):
@@ -72,13 +73,14 @@ class FunctionCallback(TrainerCallback):
 class CallbackHandler:
     """Keeps the callbacks in order and calls them; `context` is what every hook gets by keyword.
 
-    `failures` counts the reporting callbacks that raised and were disabled.
+    `failures` counts the reporting callbacks that raised and were disabled. A disabled callback is still torn down.
     """
 
     def __init__(self, callbacks: Iterable[Any] = (), **context: Any) -> None:
         self.callbacks: list[Any] = []
         self.context = context
         self.failures = 0
+        self._disabled: list[Any] = []
         self._unsaved: set[tuple[str, str]] = set()
         self._hooks: dict[str, list[tuple[Any, Callable[..., Any]]]] = {event: [] for event in EVENTS}
         for callback in callbacks:
@@ -134,6 +136,8 @@ class CallbackHandler:
     ) -> TrainerControl:
         """Call every callback that overrides the hook, in the order in which they were added; return the control.
 
+        A switch that one callback has set is still set when another returns a control of its own.
+
         Raises:
             CallbackError: A callback raised one of Python's own exceptions; it names the callback and the hook.
             RuncastError: A callback raised it on purpose.
@@ -144,11 +148,12 @@ class CallbackHandler:
         hooks = self._hooks[event]
         if not hooks:
             return control
+        interrupt: BaseException | None = None
         for callback, hook in tuple(hooks):
             try:
                 result = hook(args, state, control, **self.context, **kwargs)
-                if result is not None and hasattr(result, "should_training_stop"):
-                    control = result  # a function may return anything else; it means nothing
+                if result is not None and result is not control and hasattr(result, "should_training_stop"):
+                    control = _with_switches(result, control)  # anything else that a function returns means nothing
             except Exception as error:
                 name = getattr(callback, "name", type(callback).__name__)
                 if isinstance(error, RuncastError) and event not in _WAYS_OUT:
@@ -159,7 +164,7 @@ class CallbackHandler:
                     raise
                 if getattr(callback, "reports", False):
                     self.failures += 1
-                    self._forget(callback)
+                    self._disable(callback, event)
                     _log.exception(
                         "The callback %s raised in %s and has been disabled; the training goes on without it.",
                         name,
@@ -174,6 +179,15 @@ class CallbackHandler:
                     raise CallbackError(
                         f"The callback {name} raised in {event} at step {state.global_step}: {what}"
                     ) from error
+            except (KeyboardInterrupt, SystemExit) as error:
+                if event not in _WAYS_OUT:
+                    raise
+                interrupt = interrupt or error  # Ctrl-C, or an exit: the others are called first
+        if event == "teardown":
+            while self._disabled:
+                self._forget(self._disabled.pop())
+        if interrupt is not None:
+            raise interrupt
         return control
 
     def states(self) -> dict[str, Any]:
@@ -221,9 +235,24 @@ class CallbackHandler:
                     )
         return {**as_json(state), "attributes": kept}
 
-    def _forget(self, callback: Any) -> None:
-        for hooks in self._hooks.values():
-            hooks[:] = [entry for entry in hooks if entry[0] is not callback]
+    def _disable(self, callback: Any, event: str) -> None:
+        """Call a callback no more, except on the ways out that are still to come."""
+        kept = _WAYS_OUT[_WAYS_OUT.index(event) + 1 :] if event in _WAYS_OUT else _WAYS_OUT
+        self._forget(callback, but=kept)
+        self._disabled.append(callback)
+
+    def _forget(self, callback: Any, but: tuple[str, ...] = ()) -> None:
+        for event, hooks in self._hooks.items():
+            if event not in but:
+                hooks[:] = [entry for entry in hooks if entry[0] is not callback]
+
+
+def _with_switches(control: TrainerControl, earlier: TrainerControl) -> TrainerControl:
+    """Set what another callback has asked for in the control that a callback returned in place of it."""
+    for switch in _SWITCHES:
+        if getattr(earlier, switch):
+            setattr(control, switch, True)
+    return control
 
 
 def _overridden(callback: Any, event: str) -> Callable[..., Any] | None:

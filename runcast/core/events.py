@@ -26,7 +26,6 @@ The loop, with each event at its place:
     log, evaluate, save:                          each only if `control` says so
         log()
         evaluate()
-        on_push_begin                             only if each save is pushed to a hub
         on_save                                   only if the checkpoint is on disk
     log():
         on_log
@@ -47,6 +46,8 @@ The loop, with each event at its place:
     and around each call of train, evaluate, predict and export that is not inside another:
         on_exception                              it raised; the exception goes on afterwards
         teardown                                  always, and last
+    and wherever `PushToHubCallback` pushes:
+        on_push_begin
 
 The first sixteen in `EVENTS` have the names, the places and the arguments `(args, state, control, **kwargs)` of
 `transformers.TrainerCallback`.

@@ -35,10 +35,7 @@ def with_defaults(callbacks: list[Any], args: TrainingArguments, ranks: Ranks, d
 
 
 def _hub(args: TrainingArguments) -> PushToHubCallback:
-    """Make the callback that pushes as the arguments say: at each save, or at the end only."""
-    at_saves = args.hub_strategy != "end" and args.save_strategy in ("steps", "epoch")
+    """Make the callback that pushes as the arguments say: at every save, or at the end only."""
     return PushToHubCallback(
-        save_strategy=args.save_strategy if at_saves else "end",
-        save_steps=int(args.save_steps) if at_saves and args.save_strategy == "steps" else None,
-        checkpoint=args.hub_strategy == "checkpoint",
+        save_strategy="end" if args.hub_strategy == "end" else "save", checkpoint=args.hub_strategy == "checkpoint"
     )

@@ -81,8 +81,28 @@ def set_seed(args: TrainingArguments) -> None:
         torch.use_deterministic_algorithms(True)
         torch.backends.cudnn.benchmark = False
     if args.tf32 is not None:
-        torch.backends.cuda.matmul.allow_tf32 = args.tf32
-        torch.backends.cudnn.allow_tf32 = args.tf32
+        _set_tf32(args.tf32)
+
+
+def uses_tf32() -> bool:
+    """Tell whether float32 matrix products on a CUDA device use TF32, in whichever way that was set."""
+    matmul: Any = torch.backends.cuda.matmul
+    if hasattr(matmul, "fp32_precision"):  # from torch 2.9 on; where both ways were used, the older one cannot be read
+        return bool(matmul.fp32_precision == "tf32")
+    return bool(matmul.allow_tf32)
+
+
+def _set_tf32(on: bool) -> None:
+    """Switch TF32 on or off in both ways that torch has.
+
+    Each is read somewhere, by torch.compile too, and reading one raises where the other says something else.
+    """
+    torch.set_float32_matmul_precision("high" if on else "highest")
+    torch.backends.cudnn.allow_tf32 = on
+    parts: list[Any] = [torch.backends.cuda.matmul, *(getattr(torch.backends.cudnn, n, None) for n in ("conv", "rnn"))]
+    for part in parts:
+        if hasattr(part, "fp32_precision"):
+            part.fp32_precision = "tf32" if on else "ieee"
 
 
 def to_device(batch: Any, device: torch.device) -> Any:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
+from runcast.callbacks.outputs import evaluation_mode
 from runcast.core.errors import OptionError
 from runcast.core.values import with_numbers
 from runcast.trainer.data import RankSlice, RankStream
@@ -46,29 +47,25 @@ def evaluation_loop(trainer: "Trainer", loader: DataLoader[Any], prefix: str, *,
     labels: list[Any] = []
     items: Any = 0
     examples = steps = 0
-    was_training, trainer.is_evaluating = model.training, True
-    model.eval()
-    try:
-        with torch.no_grad():
-            for host, batch, counts in _batches(trainer, loader):
-                with trainer.autocast:
-                    result = trainer.forward(model, batch)
-                if not counts:
-                    continue
-                if result.loss is not None:
-                    weight = count_items(host, args.label_names, shifted=trainer.predicts_next_token)
-                    loss_sum += result.loss * weight
-                    items += weight
-                if keep:
-                    predictions.append(result.predictions)
-                    labels.append(result.labels)
-                examples += example_count(host)
-                steps += 1
-                if (every := args.eval_accumulation_steps) and steps % every == 0:
-                    predictions[-every:], labels[-every:] = _to_host(predictions[-every:]), _to_host(labels[-every:])
-                trainer.event("on_prediction_step")
-    finally:
-        model.train(was_training)
+    trainer.is_evaluating = True
+    with torch.no_grad(), evaluation_mode(model):
+        for host, batch, counts in _batches(trainer, loader):
+            with trainer.autocast:
+                result = trainer.forward(model, batch)
+            if not counts:
+                continue
+            if result.loss is not None:
+                weight = count_items(host, args.label_names, shifted=trainer.predicts_next_token)
+                loss_sum += result.loss * weight
+                items += weight
+            if keep:
+                predictions.append(result.predictions)
+                labels.append(result.labels)
+            examples += example_count(host)
+            steps += 1
+            if (every := args.eval_accumulation_steps) and steps % every == 0:
+                predictions[-every:], labels[-every:] = _to_host(predictions[-every:]), _to_host(labels[-every:])
+            trainer.event("on_prediction_step")
     trainer.is_evaluating = False  # not so after an exception, which wants to know where it came from
     ranks = trainer.ranks if isinstance(loader.dataset, RankSlice | RankStream) else Ranks()
     sums = torch.stack([loss_sum, *(torch.as_tensor(n).to(loss_sum) for n in (items, examples, steps))])

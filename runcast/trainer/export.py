@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from runcast.callbacks.outputs import evaluation_mode
 from runcast.core.errors import OptionError
 from runcast.trainer.distribution import Ranks
 from runcast.trainer.forward import LABELS
@@ -58,18 +59,13 @@ def export_model(model: nn.Module, path: Path, format: str, batch: Any = None, r
         return path
     args, named = _inputs(batch)
     shapes = _any_number_of_examples(args, named)
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            if format == "torch":
-                torch.export.save(torch.export.export(model, args, named, dynamic_shapes=shapes), path)
-            else:
-                torch.onnx.export(
-                    model, args, str(path), kwargs=named, dynamic_shapes=shapes, dynamo=True, external_data=False
-                )
-    finally:
-        model.train(was_training)
+    with torch.no_grad(), evaluation_mode(model):
+        if format == "torch":
+            torch.export.save(torch.export.export(model, args, named, dynamic_shapes=shapes), path)
+        else:
+            torch.onnx.export(
+                model, args, str(path), kwargs=named, dynamic_shapes=shapes, dynamo=True, external_data=False
+            )
     return path
 
 

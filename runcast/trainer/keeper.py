@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,7 +88,7 @@ class Keeper:
             rotate(self._root, trainer.args.save_total_limit, self._written, state.best_model_checkpoint)
         return True
 
-    def judge(self, metrics: dict[str, Any]) -> None:
+    def judge(self, metrics: Mapping[str, Any]) -> None:
         """Remember whether an evaluation is the best so far, by `metric_for_best_model`.
 
         Raises:

@@ -44,15 +44,17 @@ def train_loop(trainer: "Trainer", training: "Training") -> None:
 def log_evaluate_save(trainer: "Trainer", training: "Training") -> None:
     """Do what the callbacks asked for."""
     if trainer.control.should_log and training.has_news:
+        trainer.is_due = True
         trainer.log(training.news())  # on_log
-        trainer.control.should_log = False  # here, too: an overridden `log` or `evaluate` may be without its event
+        trainer.control.should_log = trainer.is_due = (
+            False  # here, too: an overridden `log` or `evaluate` may be without its event
+        )
     if not (trainer.control.should_evaluate or trainer.control.should_save):
         return
     with training.throughput.paused():
         if trainer.control.should_evaluate:
-            trainer.keeper.judge(trainer.evaluate())  # on_evaluate_begin, on_prediction_step, on_log, on_evaluate
-            trainer.control.should_evaluate = False
+            trainer.is_due = True
+            training.judge(trainer.evaluate())  # on_evaluate_begin, on_prediction_step, on_log, on_evaluate
+            trainer.control.should_evaluate = trainer.is_due = False
         if trainer.control.should_save and trainer.keeper.save(training):
-            if trainer.args.push_to_hub and trainer.args.hub_strategy != "end":
-                trainer.event("on_push_begin")
             trainer.event("on_save")

@@ -10,6 +10,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from runcast.trainer.arguments import TrainingArguments
+from runcast.trainer.device import uses_tf32
 from runcast.trainer.distribution import Ranks
 from runcast.trainer.forward import example_count
 
@@ -154,7 +155,7 @@ def peak_of(device: torch.device, args: TrainingArguments, model: nn.Module) -> 
         return None
     weights = next((parameter.dtype for parameter in model.parameters()), torch.float32)
     half = args.bf16 or args.fp16 or weights in (torch.bfloat16, torch.float16)
-    precision = "half" if half else "tf32" if torch.backends.cuda.matmul.allow_tf32 else "single"
+    precision = "half" if half else "tf32" if uses_tf32() else "single"
     return peak_of_name(torch.cuda.get_device_name(device), precision)
 
 

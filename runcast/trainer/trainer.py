@@ -28,6 +28,7 @@ from runcast.trainer.forward import Forward
 from runcast.trainer.keeper import Keeper
 from runcast.trainer.loop import train_loop
 from runcast.trainer.overrides import refuse_attribute, refuse_unheard
+from runcast.trainer.own_optimizer import check_own
 from runcast.trainer.sharding import whole_weights
 from runcast.trainer.snapshot import load_training, save_weights
 from runcast.trainer.training import Training
@@ -105,6 +106,7 @@ class Trainer:
             processing_class,
         )
         self.optimizer, self.lr_scheduler = optimizers
+        check_own(self.optimizer, self.lr_scheduler, self.args)
         self.state = self._new_state()
         self.control = TrainerControl()
         self.keeper = Keeper(self)
@@ -112,6 +114,7 @@ class Trainer:
         self._training: Training | None = None
         self.last_batch: Any = None
         self.is_evaluating = False
+        self.is_due = False  # the loop asks for it: only then a log or an evaluation clears the switch that asked
         self.callback_handler = CallbackHandler(
             with_defaults(list(callbacks or ()), self.args, self.ranks, self.device),
             model=self.model,
@@ -158,15 +161,23 @@ class Trainer:
         """Compute loss and metrics on a dataset (by default the Trainer's own), log them, and return them."""
         data = self.eval_dataset if eval_dataset is None else eval_dataset
         if isinstance(data, dict):
-            results = [self.evaluate(part, metric_key_prefix=f"{metric_key_prefix}_{n}") for n, part in data.items()]
-            return {key: value for result in results for key, value in result.items()}
+            due = self.is_due
+            results: dict[str, float] = {}
+            for name, part in data.items():
+                self.is_due = due
+                results |= self.evaluate(part, metric_key_prefix=f"{metric_key_prefix}_{name}")
+            return results
+        due, self.is_due = self.is_due, False
+        asked = self.control.should_evaluate and not due
         with self._session():
             loader = self._eval_loader(data)
             self.event("on_evaluate_begin")
             keep = self.compute_metrics is not None and not self.args.prediction_loss_only
             metrics = evaluation_loop(self, loader, metric_key_prefix, keep=keep).metrics
+            self.is_due = due
             self.log(metrics)
             self.event("on_evaluate", metrics=metrics)
+            self.control.should_evaluate |= asked
         return metrics
 
     def predict(self, test_dataset: Any, metric_key_prefix: str = "test") -> PredictionOutput:
@@ -199,15 +210,21 @@ class Trainer:
     # Log and save
 
     def log(self, logs: dict[str, Any]) -> None:
-        """Give values to every callback that logs or reports, at the current step."""
+        """Give values to every callback that logs or reports, at the current step.
+
+        What a callback adds to them is in `state.log_history` too.
+        """
         logs["epoch"] = self.state.epoch
         if self.args.include_num_input_tokens_seen != "no":
             logs["num_input_tokens_seen"] = self.state.num_input_tokens_seen
+        due, self.is_due = self.is_due, False
+        asked = self.control.should_log and not due
         entry, before = as_json({**logs, "step": self.state.global_step}), dict(logs)
         self.state.log_history.append(entry)
         self.event("on_log", logs=logs)
         added = {key: value for key, value in logs.items() if key not in before or before[key] is not value}
         entry.update(as_json(added))
+        self.control.should_log |= asked
 
     def save_model(self, output_dir: str | os.PathLike[str] | None = None) -> Path:
         """Write the weights as safetensors (and the configuration of a transformers model) and return the folder.
@@ -288,5 +305,7 @@ class Trainer:
                 raise error from caught
             raise
         finally:
-            self.event("teardown")
-            self._inside, self.is_evaluating, self._training, self.last_batch = False, False, None, None
+            try:
+                self.event("teardown")
+            finally:
+                self._inside, self.is_evaluating, self._training, self.last_batch = False, False, None, None

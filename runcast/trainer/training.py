@@ -22,6 +22,7 @@ from runcast.trainer.distribution import accumulating
 from runcast.trainer.explanations import no_loss
 from runcast.trainer.forward import count_items, has_token_labels
 from runcast.trainer.optimization import belongs_to, make_optimizer, make_scheduler
+from runcast.trainer.own_optimizer import check_length, rate_of, step_by_metric, steps_by_metric
 from runcast.trainer.snapshot import random_state, set_random_state
 from runcast.trainer.throughput import Throughput
 
@@ -54,6 +55,7 @@ class Training:
         self.model = trainer.wrapped_model
         self.optimizer = belongs_to(trainer.optimizer, trainer.model) or make_optimizer(trainer.model, args)
         self.scheduler = trainer.lr_scheduler or make_scheduler(self.optimizer, args, self.max_steps)
+        check_length(self.scheduler, self.max_steps)
         self._scaler = torch.amp.GradScaler(self.device.type) if args.fp16 else None
         self._parameters = [parameter for parameter in trainer.model.parameters() if parameter.requires_grad]
         self.is_fresh, self.is_starved = True, False
@@ -62,7 +64,9 @@ class Training:
         self._epoch_rng: dict[str, Any] = {}
         self._loss_sum = torch.zeros((), device=self.device)
         self._grad_norm: torch.Tensor | None = None
-        self._learning_rate = args.learning_rate
+        self._learning_rate: Any = args.learning_rate
+        self._was_stepped = True
+        self._skipped = torch.zeros((), device=self.device)  # steps without a step of the optimizer: infinite gradients
         self._loss_total = 0.0
         self._logged_step = self._first_step = 0
         self._earlier = (0, 0.0)  # tokens and floating-point operations before this session
@@ -159,32 +163,51 @@ class Training:
         self._loss_sum += loss.detach()
 
     def clip_gradients(self) -> None:
-        """Clip the gradients; their norm stays on the device."""
+        """Take the scale out of the gradients, for the callbacks too, and clip them; their norm stays on the device."""
         limit = self.trainer.args.max_grad_norm
+        if self._scaler is not None:
+            self._scaler.unscale_(self.optimizer)
         if limit > 0:
-            if self._scaler is not None:
-                self._scaler.unscale_(self.optimizer)
             self._grad_norm = torch.nn.utils.clip_grad_norm_(self._parameters, limit)
 
     def optimizer_step(self) -> None:
-        """Change the weights."""
+        """Change the weights; with a scaled loss only if all gradients are finite."""
         if self._scaler is None:
             self.optimizer.step()
-        else:
+            return
+        self._was_stepped = False
+        handle = self.optimizer.register_step_post_hook(self._note_step)
+        try:
             self._scaler.step(self.optimizer)
-            self._scaler.update()
+        finally:
+            handle.remove()
+        self._scaler.update()
+        if not self._was_stepped:
+            self._skipped += 1
+
+    def _note_step(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        self._was_stepped = True
+        if (found := getattr(optimizer, "found_inf", None)) is not None:  # a fused one decides on the device
+            self._skipped += found.to(self._skipped).reshape(())
 
     def advance(self, batches: int) -> None:
         """Go on to the next step: learning rate, gradients, counters."""
         state = self.trainer.state
-        self._learning_rate = self.optimizer.param_groups[0]["lr"]
-        self.scheduler.step()
+        self._learning_rate = rate_of(self.optimizer.param_groups[0])
+        if self._was_stepped and not steps_by_metric(self.scheduler):
+            self.scheduler.step()
         self.optimizer.zero_grad()
         self._batches_seen += batches
         state.global_step += 1
         state.epoch = self._epoch + self._batches_seen / (
             self.batches_per_epoch or self.max_steps * self.trainer.args.gradient_accumulation_steps
         )
+
+    def judge(self, metrics: Mapping[str, Any]) -> None:
+        """Note whether an evaluation is the best, and give its metric to a schedule that goes by one."""
+        self.trainer.keeper.judge(metrics)
+        if steps_by_metric(self.scheduler):
+            step_by_metric(self.scheduler, self.trainer.args, metrics)
 
     # What is logged
 
@@ -198,11 +221,14 @@ class Training:
         step, norm = self.trainer.state.global_step, self._grad_norm
         if norm is not None:
             norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
-        sums = torch.stack((self._loss_sum, self._loss_sum.new_zeros(()) if norm is None else norm.to(self._loss_sum)))
-        loss, grad_norm = (self.ranks.total(sums) / self.ranks.size).tolist()
-        logs = {"loss": loss / (step - self._logged_step), "learning_rate": self._learning_rate}
+        norm_or_0 = self._loss_sum.new_zeros(()) if norm is None else norm.to(self._loss_sum)
+        sums = torch.stack((self._loss_sum, norm_or_0, self._skipped))
+        loss, grad_norm, skipped = (self.ranks.total(sums) / self.ranks.size).tolist()
+        logs = {"loss": loss / (step - self._logged_step), "learning_rate": float(self._learning_rate)}
         if norm is not None:
             logs["grad_norm"] = grad_norm
+        if self._scaler is not None:
+            logs["skipped_steps"] = skipped
         self.settle()
         logs |= self.throughput.rates()
         if not math.isfinite(loss) and math.isfinite(self._loss_total):
@@ -214,6 +240,7 @@ class Training:
             )
         self._loss_total += loss
         self._loss_sum.zero_()
+        self._skipped.zero_()
         self._logged_step = step
         return logs
 
@@ -225,15 +252,16 @@ class Training:
         state.total_flos = self._earlier[1] + totals["flops"]
 
     def finish(self) -> None:
-        """Log what the training was as a whole, and load the best weights if asked."""
+        """Log what the training was as a whole, with the steps since the last log; load the best weights if asked."""
         trainer = self.trainer
+        rest = self.news() if self.has_news and trainer.args.logging_strategy != "no" else {}
         self._loss_total += float(self.ranks.total(self._loss_sum)) / self.ranks.size
         self.settle()
         self.metrics = self.throughput.summary()
         if trainer.state.total_flos:
             self.metrics["total_flos"] = trainer.state.total_flos
         self.metrics["train_loss"] = self._loss_total / max(trainer.state.global_step, 1)
-        trainer.log(dict(self.metrics))
+        trainer.log({**rest, **self.metrics})
         if trainer.args.load_best_model_at_end:
             trainer.keeper.load_best()
 

@@ -270,6 +270,58 @@ def test_the_others_hear_of_a_push(tmp_path, hub):
     assert heard == [3, 6, 6]
 
 
+@pytest.mark.parametrize(
+    ("settings", "pushed"),
+    [
+        ({"save_strategy": "steps", "save_steps": 2}, [2, 4, 6, 6]),
+        ({"save_strategy": "steps", "save_steps": 2, "hub_strategy": "checkpoint"}, [2, 4, 6, 6]),
+        ({"save_strategy": "epoch"}, [3, 6, 6]),
+        ({"save_strategy": "epoch", "hub_strategy": "end"}, [6]),
+        ({"save_strategy": "no"}, [6]),
+        (
+            {
+                "save_strategy": "best",
+                "eval_strategy": "steps",
+                "eval_steps": 1,
+                "metric_for_best_model": "score",
+                "greater_is_better": True,
+            },
+            [1, 4, 6],
+        ),
+    ],
+)
+def test_each_push_is_announced_once_and_each_save_is_pushed(tmp_path, hub, settings, pushed):
+    """As hub_strategy says, whichever strategy saves; nothing is announced that is not pushed."""
+    heard, saved, scores = [], [], iter([0.5, 0.4, 0.5, 0.6, 0.1, 0.2])
+    trainer = trainer_of(
+        tmp_path,
+        ("on_push_begin", lambda args, state, *_, **__: heard.append(state.global_step)),
+        ("on_save", lambda args, state, *_, **__: saved.append(state.global_step)),
+        push_to_hub=True,
+        hub_model_id="team/digits",
+        **settings,
+    )
+    trainer.compute_metrics = lambda p: {"score": next(scores)}
+
+    trainer.train()
+
+    assert heard == pushed
+    assert hub.commits["team/digits"][-1][0] == "Step 6"
+    if settings.get("hub_strategy") != "end":
+        assert saved == pushed[:-1]
+    if settings.get("hub_strategy") == "checkpoint":
+        assert "last-checkpoint/optimizer.pt" in hub.commits["team/digits"][-1][1]
+
+
+def test_a_checkpoint_of_an_earlier_training_is_not_pushed(tmp_path, hub):
+    """Although it has the number of the step at which this one ends."""
+    trainer_of(tmp_path, save_strategy="steps", save_steps=6).train()
+
+    trainer_of(tmp_path, PushToHubCallback(save_strategy="end", hub_model_id="digits", checkpoint=True)).train()
+
+    assert sorted(hub.commits["someone/digits"][-1][1]) == ["README.md", "model.safetensors"]
+
+
 def test_the_token_is_in_no_file(tmp_path, hub):
     """Neither in the run that is reported, nor in the checkpoint, nor in what is pushed; nor in the command line."""
     report = ReportCallback("none", dir=str(tmp_path / "runs"))

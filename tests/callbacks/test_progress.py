@@ -2,8 +2,10 @@
 
 import io
 import re
+import sys
 
 import pytest
+import torch
 from rich.console import Console
 
 from runcast.callbacks.progress import PrinterCallback, ProgressCallback
@@ -165,3 +167,51 @@ def test_the_printer_prints_what_is_logged(stage, capsys):
     stage(PrinterCallback()).log(loss=1 / 3, epoch=1)
 
     assert capsys.readouterr().out == "{'loss': '0.3333', 'epoch': 1}\n"
+
+
+class Endless(torch.utils.data.IterableDataset):
+    """A stream without a length."""
+
+    def __init__(self, count):
+        self.count = count
+
+    def __iter__(self):
+        return ((torch.zeros(4), torch.tensor(index % 2)) for index in range(self.count))
+
+
+@pytest.mark.parametrize("draws", [True, False])
+def test_a_stream_without_a_length_is_trained_on_and_evaluated(make, draws):
+    """The bar of its evaluation has no total, and there is none for an epoch that has no end; the cursor comes back."""
+    out = io.StringIO()
+    trainer, _ = make(max_steps=3, eval_strategy="steps", eval_steps=1, per_device_eval_batch_size=2)
+    trainer.train_dataset, trainer.eval_dataset = Endless(1000), Endless(6)
+    trainer.pop_callback(ProgressCallback)
+    progress = ProgressCallback(Console(file=out, width=120, force_terminal=draws, color_system=None))
+    progress._every_s = 0.0  # each step is drawn, or printed
+    trainer.add_callback(progress)
+
+    trainer.train()
+
+    text = out.getvalue()
+    assert trainer.callback_handler.failures == 0
+    assert "0/0" not in text
+    assert ("3/?" if draws else "evaluation: batch 3\n") in text
+    assert text.count("\x1b[?25l") == text.count("\x1b[?25h")  # hidden as often as shown
+
+
+def test_a_bar_that_breaks_leaves_the_terminal_as_it_was(make, swallowed):
+    """The training goes on without it, what is printed is seen, the cursor comes back."""
+    out = io.StringIO()
+
+    class Breaks(ProgressCallback):
+        def on_log(self, args, state, control, **kwargs):
+            raise ValueError("broken")
+
+    trainer, _ = make()
+    trainer.add_callback(Breaks(Console(file=out, width=120, force_terminal=True)))
+
+    trainer.train()
+
+    assert trainer.state.global_step == 4
+    assert out.getvalue().count("\x1b[?25l") == out.getvalue().count("\x1b[?25h") == 1
+    assert sys.stdout.write.__self__.__class__.__module__ != "rich.file_proxy"

@@ -200,7 +200,7 @@ def test_an_exception_with_a_meaning_leaves_as_what_it_is(kind):
     assert caught.value is raised
 
 
-def test_a_callback_that_reports_and_raises_is_disabled_and_hurts_nobody(caplog):
+def test_a_callback_that_reports_and_raises_is_disabled_and_hurts_nobody(caplog, swallowed):
     """One traceback, then silence; the others are called, the failure is counted."""
 
     class Broken(Recorder):
@@ -238,7 +238,7 @@ def test_a_wrong_setting_is_an_error_even_of_a_callback_that_reports():
 
 
 @pytest.mark.parametrize("event", ["teardown", "on_exception"])
-def test_every_callback_gets_the_ways_out_whatever_another_does_there(event, caplog):
+def test_every_callback_gets_the_ways_out_whatever_another_does_there(event, caplog, swallowed):
     """A callback that raises in teardown keeps no other from its own."""
     seen = []
     handler = CallbackHandler([(event, lambda *a, **k: 1 / 0), (event, lambda *a, **k: seen.append(1))])
@@ -248,3 +248,72 @@ def test_every_callback_gets_the_ways_out_whatever_another_does_there(event, cap
 
     assert seen == [1]
     assert "the other callbacks are called nevertheless" in caplog.text
+
+
+@pytest.mark.parametrize("broken_in", ["on_log", "on_exception"])
+def test_a_disabled_callback_is_still_torn_down_once(swallowed, broken_in):
+    """It gives back what it took: a terminal, a file, a run. Another training then does without it."""
+    seen = []
+
+    class Broken(TrainerCallback):
+        reports = True
+
+        def on_log(self, args, state, control, **kwargs):
+            seen.append("on_log")
+            assert broken_in != "on_log"
+
+        def on_exception(self, args, state, control, **kwargs):
+            seen.append("on_exception")
+            assert broken_in != "on_exception"
+
+        def teardown(self, args, state, control, **kwargs):
+            seen.append("teardown")
+
+    handler = CallbackHandler([Broken])
+
+    for event in ("on_log", "on_log", "on_exception", "on_exception", "teardown", "on_log", "teardown"):
+        call(handler, event, **{"logs": {}} if event == "on_log" else {"exception": None})
+
+    logged = ["on_log"] if broken_in == "on_log" else ["on_log"] * 2
+    raised = ["on_exception"] * (2 if broken_in == "on_log" else 1)
+    assert seen == [*logged, *raised, "teardown"]
+    assert handler.failures == 1
+
+
+@pytest.mark.parametrize("event", ["teardown", "on_exception"])
+@pytest.mark.parametrize("interrupt", [KeyboardInterrupt, SystemExit(3)])
+def test_an_interrupt_on_a_way_out_comes_after_the_others_were_called(event, interrupt):
+    """Ctrl-C in one teardown keeps no other callback from its own, and is not lost; the callback is not disabled."""
+    seen = []
+
+    class Slow(TrainerCallback):
+        reports = True
+
+        def teardown(self, args, state, control, **kwargs):
+            seen.append("slow")
+            raise interrupt
+
+        on_exception = teardown
+
+    handler = CallbackHandler([Slow, (event, lambda *a, **k: seen.append("other"))])
+
+    for _ in range(2):
+        with pytest.raises((KeyboardInterrupt, SystemExit)):
+            call(handler, event, exception=None)
+
+    assert seen == ["slow", "other"] * 2
+    assert handler.failures == 0
+
+
+@pytest.mark.parametrize("switch", vars(TrainerControl()))
+def test_a_control_of_ones_own_clears_nothing_that_another_callback_asked_for(switch):
+    """Whatever the switch, and whoever comes first."""
+    handler = CallbackHandler(
+        [
+            ("on_step_end", lambda args, state, control, **k: setattr(control, switch, True)),
+            ("on_step_end", lambda *a, **k: TrainerControl(should_log=True)),
+            ("on_step_end", lambda *a, **k: TrainerControl()),
+        ]
+    )
+
+    assert vars(call(handler, "on_step_end")) == vars(TrainerControl()) | {"should_log": True, switch: True}

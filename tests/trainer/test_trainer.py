@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch import nn
 
-from runcast.callbacks.hub import PushToHubCallback
 from runcast.core.errors import CallbackError, OptionError
 from runcast.core.events import TrainerCallback
 
@@ -269,22 +268,3 @@ def test_sigterm_saves_a_checkpoint_and_ends_the_process_as_terminated(tmp_path)
     assert done.returncode == 128 + signal.SIGTERM, done.stderr.decode()
     assert [path.name for path in tmp_path.glob("checkpoint-*")] == ["checkpoint-6"]
     assert b"resume_from_checkpoint='last'" in done.stderr
-
-
-def test_pushing_to_the_hub_is_announced_before_each_save(make, tmp_path):
-    """push_to_hub adds the callback that pushes, as hub_strategy says; at the end only, nothing is announced."""
-    seen = []
-    for strategy in ("every_save", "end"):
-        trainer = make(
-            push_to_hub=True,
-            hub_strategy=strategy,
-            save_strategy="epoch",
-            output_dir=str(tmp_path / strategy),
-            max_steps=2,
-        )
-        assert trainer.pop_callback(PushToHubCallback) is not None  # nothing leaves this machine
-        for event in ("on_push_begin", "on_save"):
-            trainer.add_callback(event, lambda *_, event=event, **__: seen.append(event))
-        trainer.train()
-
-    assert seen == ["on_push_begin", "on_save", "on_save"]

@@ -1,0 +1,130 @@
+"""The optimizer and the schedule that a user brings: what they must be, and how they are stepped."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+from runcast.callbacks.monitor import Monitor, reported
+from runcast.core.errors import OptionError
+from runcast.trainer.arguments import TrainingArguments
+
+_METHODS = ("step", "state_dict", "load_state_dict")
+
+
+def check_own(optimizer: Any, scheduler: Any, args: TrainingArguments) -> None:
+    """Check what a user brings before anything is trained with it.
+
+    Raises:
+        OptionError: It cannot be used; the message says why, and what can.
+    """
+    if optimizer is not None:
+        if isinstance(optimizer, type) or not hasattr(optimizer, "param_groups") or _missing(optimizer):
+            raise OptionError(
+                f"optimizers[0] is {_kind(optimizer)}, not an optimizer. Give one that is made of the model's "
+                "parameters: torch.optim.SGD(model.parameters(), lr=0.1)."
+            )
+        if _wanted(optimizer.step):
+            raise OptionError(
+                f"{type(optimizer).__name__} needs a closure, as it computes the loss several times in a step. The "
+                "Trainer computes it once. Choose another optimizer, or write the loop by hand with runcast.init()."
+            )
+    if scheduler is None:
+        return
+    if isinstance(scheduler, type) or _missing(scheduler):
+        raise OptionError(
+            f"optimizers[1] is {_kind(scheduler)}, not a schedule. Give one that is made of the optimizer: "
+            "torch.optim.lr_scheduler.StepLR(optimizer, 100)."
+        )
+    groups = {id(group) for group in getattr(optimizer, "param_groups", ())}
+    theirs = getattr(getattr(scheduler, "optimizer", None), "param_groups", None)
+    if optimizer is None or (theirs is not None and not any(id(group) in groups for group in theirs)):
+        raise OptionError(
+            f"The schedule {type(scheduler).__name__} would change the learning rate of an optimizer that does not "
+            "train. Give the Trainer both: optimizers=(optimizer, scheduler), the schedule made of that optimizer."
+        )
+    if steps_by_metric(scheduler):
+        _check_metric(scheduler, args)
+    elif _wanted(scheduler.step):
+        raise OptionError(
+            f"The schedule {type(scheduler).__name__} wants {', '.join(_wanted(scheduler.step))} at each step, "
+            "which the Trainer does not give. Give one whose step() needs nothing: it follows each optimizer step."
+        )
+
+
+def _check_metric(scheduler: Any, args: TrainingArguments) -> None:
+    name, kind = args.metric_for_best_model or "loss", type(scheduler).__name__
+    if args.eval_strategy == "no":
+        raise OptionError(
+            f"{kind} goes by {name!r} of the evaluation, but eval_strategy is 'no'. Set it to 'steps' or 'epoch'."
+        )
+    mode = "max" if Monitor().wants_more(args) else "min"
+    if getattr(scheduler, "mode", mode) != mode:
+        raise OptionError(
+            f"{kind} has mode={scheduler.mode!r}, but a {'greater' if mode == 'max' else 'smaller'} {name!r} is "
+            f"better. Make it with mode={mode!r}, or set metric_for_best_model and greater_is_better."
+        )
+
+
+def check_length(scheduler: Any, steps: int) -> None:
+    """Check that a schedule with an end (OneCycleLR) lasts as long as the training, also as a part of another one.
+
+    Raises:
+        OptionError: It does not, and would raise in the middle of the training.
+    """
+    total = getattr(scheduler, "total_steps", None)
+    if isinstance(total, int) and total < steps:
+        raise OptionError(
+            f"{type(scheduler).__name__} has total_steps={total}, but is stepped {steps} times in this training, and "
+            f"would raise then. Make it with total_steps={steps}."
+        )
+    parts = list(getattr(scheduler, "_schedulers", ()))
+    milestones = list(getattr(scheduler, "_milestones", ()))
+    for index, part in enumerate(parts):
+        begin = milestones[index - 1] if milestones and index else 0
+        end = milestones[index] if index < len(milestones) else steps
+        check_length(part, max(0, min(end, steps) - begin))
+
+
+def steps_by_metric(scheduler: Any) -> bool:
+    """Tell whether a schedule wants a metric at each of its steps, as ReduceLROnPlateau does."""
+    return isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau)
+
+
+def step_by_metric(scheduler: Any, args: TrainingArguments, metrics: Mapping[str, Any]) -> None:
+    """Step a schedule by the metric of an evaluation; one that is not a number is passed over.
+
+    Raises:
+        OptionError: The evaluation does not report it.
+    """
+    name = args.metric_for_best_model or "loss"
+    if reported(name, metrics) is None:
+        raise OptionError(
+            f"{type(scheduler).__name__} goes by {name!r}, but the evaluation has only: {', '.join(sorted(metrics))}. "
+            "Set metric_for_best_model."
+        )
+    value = Monitor().value(args, metrics)
+    if value is not None:
+        scheduler.step(value)
+
+
+def rate_of(group: Mapping[str, Any]) -> Any:
+    """Return the learning rate of a group as it is now; a tensor, which a schedule changes in place, is copied."""
+    rate = group.get("lr", 0.0)
+    return rate.detach().clone() if isinstance(rate, torch.Tensor) else rate
+
+
+def _missing(part: Any) -> bool:
+    return not all(callable(getattr(part, name, None)) for name in _METHODS)
+
+
+def _kind(part: Any) -> str:
+    return f"the class {part.__name__}" if isinstance(part, type) else f"a {type(part).__name__}"
+
+
+def _wanted(step: Callable[..., Any]) -> list[str]:
+    """List what a method wants and has no default for."""
+    kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    parameters = inspect.signature(step).parameters.values()
+    return [p.name for p in parameters if p.default is p.empty and p.kind not in kinds]
