@@ -14,9 +14,10 @@ from runcast.core.errors import JournalError
 from runcast.core.init import is_running
 from runcast.core.journal import Journal
 from runcast.core.layout import RunDirectory, RunFile
+from runcast.core.options import finish_timeout_s
 from runcast.core.ranks import rank
 from runcast.core.records import Status
-from runcast.core.run import FINISH_S, Run
+from runcast.core.run import Run
 
 
 class Loan(msgspec.Struct, frozen=True):
@@ -37,7 +38,7 @@ class BorrowedRun(Run):
 
     def finish(self, status: Status = "finished", timeout_s: float | None = None, error: str | None = None) -> None:
         """Write the device values that are still on their way; the run goes on."""
-        self._collect_copies(time.monotonic() + (FINISH_S if timeout_s is None else timeout_s))
+        self._collect_copies(time.monotonic() + finish_timeout_s(timeout_s))
 
 
 def share(run: Run) -> str:

@@ -26,6 +26,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from runcast.core.foreign import PASSING, attempt
 from runcast.core.records import encodable
 
 MAX_DEPTH = 32
@@ -78,16 +79,18 @@ class _Reader:
             return f"<left out: the config has more than {MAX_VALUES:,} values>"
         try:
             return self._read(get(key))
-        except Exception as error:  # noqa: BLE001 - foreign code: any property, to_dict or __repr__ may raise anything
+        except PASSING:
+            raise
+        except BaseException as error:  # noqa: BLE001 - foreign code: any property or __repr__ may raise anything
             return f"<unreadable: {type(error).__name__}>"
 
     def read_items(self, keys: Sequence[Any], get: Callable[[Any], Any]) -> dict[str, Json]:
         """Read the value of each key; two keys that are written alike are told apart by their types."""
         names = [self._name(key) for key in keys]
-        taken = {name for name, key in zip(names, keys, strict=True) if name == key}
+        taken = {name for name, key in zip(names, keys, strict=True) if _is_named(name, key)}
         tree: dict[str, Json] = {}
         for name, key in zip(names, keys, strict=True):
-            if name != key:
+            if not _is_named(name, key):
                 while name in taken:
                     name += f" ({type(key).__name__})"
                 taken.add(name)
@@ -97,8 +100,8 @@ class _Reader:
     def _name(self, key: Any) -> str:
         if type(key) is str:
             return without_surrogates(key)
-        if isinstance(key, bytes):
-            return key.decode("utf-8", "backslashreplace")
+        if issubclass(type(key), bytes):
+            return bytes.decode(key, "utf-8", "backslashreplace")
         tree = self.read(_itself, key)
         return to_json(tree) if isinstance(tree, list | dict) else str(tree)
 
@@ -151,10 +154,13 @@ class _Reader:
         omegaconf = sys.modules.get("omegaconf")
         if omegaconf is not None and isinstance(value, omegaconf.Container):
             return self._read_omegaconf(value, omegaconf)
-        for method in _METHODS:
-            if callable(getattr(kind, method, None)) and isinstance(found := getattr(value, method)(), Mapping):
-                return self._read_mapping(found)
-        if isinstance(value, Mapping):
+        failures: list[BaseException] = []
+        for method in _METHODS:  # one that raises, for one entry that it cannot read, leaves the others to be read
+            if callable(getattr(kind, method, None)):
+                found = attempt(lambda: getattr(value, method)(), failures.append)  # noqa: B023 - called at once
+                if isinstance(found, Mapping):
+                    return self._read_mapping(found)
+        if isinstance(value, Mapping) or (hasattr(kind, "keys") and hasattr(kind, "__getitem__")):
             return self._read_mapping(value)
         if isinstance(value, list | tuple | set | frozenset | deque):
             if len(value) > MAX_ELEMENTS:
@@ -162,12 +168,16 @@ class _Reader:
             elements = [self.read(_itself, element) for element in value]
             return sorted(elements, key=_order) if isinstance(value, set | frozenset) else elements
         names = _field_names(value, kind)
+        if names is None and failures:
+            names = list(_attributes(value))
+            if not names:
+                return f"<unreadable: {type(failures[0]).__name__}>"
         return _described(value) if names is None else self.read_items(names, partial(getattr, value))
 
     def _read_mapping(self, value: Mapping[Any, Any]) -> Json:
         if len(value) > MAX_ELEMENTS:
             return f"{type(value).__name__}({len(value)})"
-        return self.read_items(list(value), value.__getitem__)
+        return self.read_items(list(value.keys()), value.__getitem__)
 
     def _read_omegaconf(self, value: Any, omegaconf: ModuleType) -> Json:
         raw = omegaconf.OmegaConf.to_container(value, resolve=False)
@@ -213,6 +223,11 @@ def _itself(value: Any) -> Any:
     return value
 
 
+def _is_named(name: str, key: Any) -> bool:
+    """Tell whether a key is its own name; a key of a class of its own compares as that class likes, or raises."""
+    return type(key) is str and name == key
+
+
 def _order(tree: Json) -> tuple[bool, float, str]:
     if isinstance(tree, int | float) and not isinstance(tree, bool):
         return False, float(tree), to_json(tree)
@@ -256,10 +271,11 @@ def _field_names(value: Any, kind: type) -> list[str] | None:
 def _attributes(config: Any) -> dict[str, Any]:
     """Find the public attributes of an object, or of a class that is used as one, with those of its bases."""
     found: dict[str, Any] = {}
-    for owner in reversed((config if isinstance(config, type) else type(config)).__mro__):
+    is_class = issubclass(type(config), type)
+    for owner in reversed((config if is_class else type(config)).__mro__):
         found |= vars(owner)
-    if not isinstance(config, type):
-        found |= getattr(config, "__dict__", {})
+    if not is_class:
+        found |= attempt(lambda: vars(config), lambda _: {})
     return {name: value for name, value in found.items() if not name.startswith("_") and not _is_code(value)}
 
 

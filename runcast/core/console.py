@@ -1,11 +1,11 @@
 """The few lines that a run prints, all on standard error; `RUNCAST_QUIET=1` keeps all but the warnings back."""
 
-import contextlib
 import os
 import sys
 from collections.abc import Iterable
 from typing import Any, TextIO
 
+from runcast.core.foreign import attempt
 from runcast.core.redaction import redact_text
 
 
@@ -19,16 +19,21 @@ def warn(message: str) -> None:
     """Tell the user what happened, why it matters and what to do; also through `logging`, for who listens there."""
     logging = sys.modules.get("logging")  # a script that has not imported it listens to nothing
     if logging is not None and (log := logging.getLogger("runcast")).hasHandlers():
-        log.warning(redact_text(message))
+        attempt(lambda: log.warning(redact_text(message)), lambda _: None)  # a script's own handlers may raise
     else:
         _print(message)
 
 
 def _print(message: str) -> None:
-    with contextlib.suppress(
-        OSError, ValueError, AttributeError
-    ):  # stderr is closed or missing (a detached job): there is nobody to tell
-        print(f"runcast: {redact_text(message)}", file=sys.stderr, flush=True)
+    if sys.stderr is None:  # `2>&-`; print would take standard output
+        return
+    text = f"runcast: {redact_text(message)}"
+    encoding = attempt(lambda: str(sys.stderr.encoding or "utf-8"), lambda _: "utf-8")
+    # Closed, missing or of a script's own class: there may be nobody to tell, and what cannot be written is escaped.
+    attempt(
+        lambda: print(text.encode(encoding, "backslashreplace").decode(encoding), file=sys.stderr, flush=True),
+        lambda _: None,
+    )
 
 
 class Redacting:

@@ -2,9 +2,18 @@
 
 import threading
 import time
+from typing import NamedTuple
 
+from runcast.core.foreign import attempt, described
 from runcast.core.records import Metrics, encodable
-from runcast.core.values import DeviceValue, to_number
+from runcast.core.values import DeviceValue, NotANumber, to_number
+
+
+class Arrived(NamedTuple):
+    """What has become of the device values of one call: a record, and for each that is lost the reason."""
+
+    record: Metrics
+    lost: dict[str, str]
 
 
 class Copies:
@@ -19,18 +28,42 @@ class Copies:
         with self._lock:
             self.waiting.append((step, now, copies))
 
-    def take_arrived(self, wait_until: float | None = None) -> list[Metrics]:
-        """Return the records of the calls whose values have all arrived; with a deadline, wait for the others."""
-        records: list[Metrics] = []
+    def take_arrived(self, wait_until: float | None = None) -> list[Arrived]:
+        """Return what has become of the calls whose values have all arrived.
+
+        With a deadline, wait for the others; what has not arrived by then is lost.
+        """
+        taken: list[Arrived] = []
         with self._lock:
             for step, now, copies in self.waiting:
-                while not (arrived := all(copy.ready() for copy in copies.values())):
+                while not (are_there := all(map(_is_settled, copies.values()))):
                     if wait_until is None or time.monotonic() > wait_until:
                         break
                     time.sleep(0.001)
-                if not arrived:
+                if not are_there and wait_until is None:
                     break
-                values = {key: encodable(to_number(copy.host)) for key, copy in copies.items()}
-                records.append(Metrics(time=now, step=step, values=values))
-            self.waiting = self.waiting[len(records) :]
-        return records
+                taken.append(_read(step, now, copies))
+            self.waiting = self.waiting[len(taken) :]
+        return taken
+
+
+def _is_settled(copy: DeviceValue) -> bool:
+    """Tell whether nothing is to be waited for: the value has arrived, or its device is dead and it never will."""
+    return attempt(copy.ready, lambda _: True)
+
+
+def _read(step: int, now: float, copies: dict[str, DeviceValue]) -> Arrived:
+    arrived = Arrived(Metrics(time=now, step=step, values={}), {})
+    for key, copy in copies.items():
+        reason = attempt(
+            lambda: "" if copy.ready() else "its value did not arrive in time",  # noqa: B023 - called at once
+            lambda error: f"its device cannot be read ({described(error)})",
+        )
+        if not reason:
+            try:
+                arrived.record.values[key] = encodable(to_number(copy.host))
+            except NotANumber as error:
+                reason = str(error)
+        if reason:
+            arrived.lost[key] = reason
+    return arrived

@@ -17,6 +17,7 @@ import msgspec
 from runcast.core.config import plain, plain_value, without_surrogates
 from runcast.core.console import say, warn
 from runcast.core.errors import OptionError
+from runcast.core.foreign import attempt, described
 from runcast.core.journal import Journal
 from runcast.core.layout import RunDirectory, RunFile, Session, TrackerChoice, make_private, process_began
 from runcast.core.options import Options, check_names, settle
@@ -321,7 +322,10 @@ def _look_after(run: Run, *, watch: bool = True) -> None:
     def at_exit(run: Run) -> None:  # it holds the run: one that a function has opened and left must be finished, too
         interactive = hasattr(sys, "ps1") or "IPython" in sys.modules  # there, the last error need not be the end
         error = None if interactive else getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
-        status, text = run.ending() if error is None and run.ending is not None else status_of(error)
+        status, text = attempt(
+            lambda: run.ending() if error is None and run.ending is not None else status_of(error),
+            lambda failure: ("failed", described(failure)),
+        )
         run.finish(status, error=text)
         if watch and status == "finished" and not interactive and os.getpid() == pid:
             from runcast.delivery.afterwards import watch_exit

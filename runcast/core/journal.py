@@ -71,6 +71,10 @@ class Journal:
                 self._drain()
 
     def _keep(self, line: bytes, error: OSError) -> None:
+        if self._fd < 0:
+            self.lost_records += 1
+            warn(f"a record that came after the end of the run is lost: {self.path} is closed.")
+            return
         warn(
             f"the journal {self.path} cannot be written ({error.strerror or error}). Training goes on; up to "
             f"{BACKLOG_BYTES >> 20} MiB of records wait in memory. "

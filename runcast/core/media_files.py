@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from runcast.core.errors import RuncastError
+from runcast.core.foreign import attempt, described
 from runcast.core.layout import make_private
 from runcast.core.media import to_media
 from runcast.core.records import Media
@@ -18,16 +19,22 @@ def save_media(directory: Path, key: str, value: Any, step: int, now: float) -> 
     Raises:
         NotANumber: It could not be saved; the message says why.
     """
-    media = to_media(value)
+    media = attempt(lambda: to_media(value), lambda _: None)
     if media is None:
         return None
     folder = directory / "media"
-    try:
+
+    def save() -> Path:
         make_private(folder)
         path = media.save(folder, f"{step:08d}-{os.urandom(4).hex()}")
         path.chmod(0o600)
-    except (OSError, ValueError, RuncastError) as error:
-        raise NotANumber(f"the {media.kind} could not be saved ({error})") from error
+        return path
+
+    def refuse(error: BaseException) -> Path:
+        why = str(error) if isinstance(error, OSError | RuncastError) else described(error)
+        raise NotANumber(f"the {media.kind} could not be saved ({why})") from None
+
+    path = attempt(save, refuse)
     return Media(
         time=now,
         key=key,

@@ -1,5 +1,6 @@
 """What `init` was asked for: argument over environment over default, checked once."""
 
+import math
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sized
@@ -14,6 +15,7 @@ else:
     from typing_extensions import Unpack as Unpack  # it comes with typer
 
 from runcast.core.config import without_surrogates
+from runcast.core.console import warn
 from runcast.core.errors import OptionError
 from runcast.core.layout import valid_id
 
@@ -21,7 +23,7 @@ TRUE = ("1", "on", "yes", "true")
 FALSE = ("0", "off", "no", "false", "")
 NOTHING = ("", "none", "no", "off", "false")  # as a choice of trackers
 RESUMES = ("never", "allow", "must")
-FINISH_VARIABLE = "RUNCAST_FINISH_TIMEOUT_S"
+FINISH_VARIABLE, FINISH_S = "RUNCAST_FINISH_TIMEOUT_S", 60.0
 DELIVERIES = ("process", "thread", "later")
 # Options in `setup` that only describe the run: they lead nowhere, and hold nothing that a tracker needs to log in.
 LABELS = frozenset(
@@ -166,12 +168,31 @@ _VARIABLES = {
 def seconds(name: str, default: float, environ: Mapping[str, str] = os.environ) -> float:
     """Read a number of seconds from an environment variable."""
     text = environ.get(name)
-    if not text:
-        return default
+    return as_seconds(name, text) if text else default
+
+
+def finish_timeout_s(given: Any) -> float:
+    """Choose how long `finish` waits; at that moment, a wrong value is reported and does not raise."""
     try:
-        return float(text)
-    except ValueError:
-        raise OptionError(f"{name}={text!r} is not a number of seconds.") from None
+        return seconds(FINISH_VARIABLE, FINISH_S) if given is None else as_seconds("timeout_s", given)
+    except OptionError as error:
+        warn(f"{error} {FINISH_S:g} s are used.")
+        return FINISH_S
+
+
+def as_seconds(name: str, value: Any) -> float:
+    """Read a number of seconds that was given under a name.
+
+    Raises:
+        OptionError: It is none.
+    """
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if math.isnan(number):
+        raise OptionError(f"{name}={value!r} is not a number of seconds.")
+    return number
 
 
 def reports_nothing(report_to: Any) -> bool:

@@ -4,6 +4,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, get_args
@@ -12,10 +13,11 @@ from runcast.core.console import warn
 from runcast.core.copies import Copies
 from runcast.core.earlier import EarlierParams
 from runcast.core.errors import OptionError, RuncastError
+from runcast.core.foreign import attempt, described
 from runcast.core.identity import Identity, identity_of
-from runcast.core.journal import Journal, JournalReader
+from runcast.core.journal import Journal
 from runcast.core.layout import RunDirectory, RunFile
-from runcast.core.options import FINISH_VARIABLE, seconds
+from runcast.core.options import finish_timeout_s
 from runcast.core.params import flatten, plain
 from runcast.core.records import (
     Dropped,
@@ -36,12 +38,11 @@ from runcast.core.redaction import SafeKeys, redact, redact_text
 from runcast.core.snapshots import keep_artifact
 from runcast.core.state import Carrier, Statistics, tracker_statistics
 from runcast.core.status import report_end, status_of
-from runcast.core.values import DeviceValue, NotANumber, leaves, start_copy, to_number
+from runcast.core.steps import FIRST, LAST, to_step
+from runcast.core.values import DeviceValue, NotANumber, is_mapping, leaves, start_copy, to_number
 
 CHECK_S = 1.0
-FINISH_S = 60.0
 _PLAIN = frozenset((float, int))
-_FIRST_STEP, _LAST_STEP = -(2**63), 2**63 - 1  # what services keep a step in
 
 
 class Run:
@@ -99,29 +100,27 @@ class Run:
             step: The optimizer step. Without one: the step of the last call that gave one, else 0, 1, 2 … by calls.
         """
         journal = self._journal
-        if journal is None or self._copies.waiting or self._failure:
-            if not self._log_unusual(values):
-                return
-            journal = self._journal
-            assert journal is not None
-        if type(step) is int and _FIRST_STEP <= step <= _LAST_STEP:
+        if (journal is None or self._copies.waiting or self._failure) and (journal := self._log_unusual()) is None:
+            return
+        if type(step) is int and FIRST <= step <= LAST:
             self.step = step
             self._counts_steps = False
         else:
             step = self._settle_step(step)
         now = time.time()
-        if type(values) is dict and _PLAIN.issuperset(map(type, values.values())) and self._keys.issuperset(values):
-            try:
+        line = b""
+        try:
+            if type(values) is dict and _PLAIN.issuperset(map(type, values.values())) and self._keys.issuperset(values):
                 total = sum(values.values())
                 if total - total == 0:  # neither NaN nor infinite, nor is any of them
-                    line = encode(Metrics(time=now, step=step, values=values))
-                    journal.append(line + b"\n")
-                    self._logged += len(values)
-                    values = {}
-            except (TypeError, ValueError, OverflowError):  # an odd key or a huge int: the slow way names it
-                pass
-        if type(values) is not dict or values:
-            self._log_slowly(values, step, now)
+                    line = encode(Metrics(time=now, step=step, values=values)) + b"\n"
+        except Exception:  # noqa: BLE001 - an odd key, a huge int, a dict that another thread changes: named by the slow way
+            pass
+        if line:
+            journal.append(line)
+            self._logged += len(values)
+        elif type(values) is not dict or values:
+            self._sparing("log", self._log_slowly, values, step, now)
         if not self._check_from <= now < self._check_at:
             self._check(now)
 
@@ -130,6 +129,9 @@ class Run:
 
         Nested ones are joined with '/', secrets are redacted, the last value of a key holds.
         """
+        self._sparing("params", self._log_params, params)
+
+    def _log_params(self, params: Any) -> None:
         values = flatten(redact(plain(params)))
         if values:
             if self._file.session > 1:
@@ -138,6 +140,9 @@ class Run:
 
     def log_summary(self, values: Mapping[str, Any]) -> None:
         """Append final values, which have no step: numbers, texts, bools."""
+        self._sparing("summary", self._log_summary, values)
+
+    def _log_summary(self, values: Any) -> None:
         kept: dict[str, Number | str | bool] = {}
         for key, value in flatten(redact(plain(values))).items():
             if value is None:
@@ -156,27 +161,36 @@ class Run:
                 version.
             type: A word for what it is: "model", "dataset", "config", "file".
         """
-        self._keep(Path(path), name or Path(path).resolve().name, type)
+        self._sparing("artifact", self._log_artifact, path, name, type)
+
+    def _log_artifact(self, path: Any, name: Any, kind: Any) -> None:
+        source = Path(path)
+        if not os.fspath(path):
+            raise ValueError("its path is empty")
+        self._keep(source, str(name or source.absolute().resolve().name), str(kind))
 
     def _keep(self, source: Path | bytes, name: str, kind: str) -> None:
         if self._journal is None:
-            self._log_unusual({})
+            self._log_unusual()
             return
         with self._lock:
             self._artifacts += 1
             number = self._artifacts
         try:
             record = keep_artifact(self.dir, source, name, kind, number)
-        except OSError as error:
-            warn(f"the artifact {name!r} was not kept: {error}. Training goes on; log it again when that is mended.")
+        except (OSError, ValueError) as error:
+            warn(f"the artifact {name!r} was not kept: {error}. Training goes on; log it again when that is fixed.")
             self._drop(name, "the artifact could not be kept")
             return
         self._append(record)
 
     def add_tags(self, *tags: str) -> None:
         """Add tags to those that the run has."""
-        if tags:
-            self._append(Tags(time=time.time(), tags=[redact_text(str(tag)) for tag in tags]))
+        texts: list[str] = []
+        for tag in tags:
+            self._sparing("tag", lambda tag=tag: texts.append(redact_text(str(tag))))
+        if texts:
+            self._append(Tags(time=time.time(), tags=texts))
 
     # What becomes of it
 
@@ -197,11 +211,8 @@ class Run:
 
     def statistics(self) -> Statistics:
         """Count what was logged, what each tracker has, what waits and what was lost."""
-        trackers = {}
-        for name, state in (self._carrier.states() if self._carrier else {}).items():
-            reader = JournalReader(self.dir / "journal.jsonl", state.cursor)
-            waiting = sum(len(r.values) for r in reader if isinstance(r, Metrics) and r.by != name)
-            trackers[name] = tracker_statistics(state, waiting)
+        states = self._carrier.states() if self._carrier else {}
+        trackers = {name: tracker_statistics(name, state, self.dir / "journal.jsonl") for name, state in states.items()}
         lost = self._journal.lost_records if self._journal else 0
         return Statistics(logged=self._logged, dropped=dict(self._dropped), lost=lost, trackers=trackers)
 
@@ -227,6 +238,7 @@ class Run:
         """
         if status not in get_args(Status):
             raise OptionError(f"status={status!r} is unknown. Valid values are: {', '.join(get_args(Status))}.")
+        wait_s = finish_timeout_s(timeout_s)
         with self._lock:
             if self.status is not None:
                 return
@@ -235,14 +247,18 @@ class Run:
             self.on_finish()
         if self._journal is None or os.getpid() != self._pid:
             return
-        deadline = time.monotonic() + (seconds(FINISH_VARIABLE, FINISH_S) if timeout_s is None else timeout_s)
-        self._collect_copies(deadline)
-        self._append(Finish(time=time.time(), status=status, error=redact_text(error) if error else None))
-        journal, self._journal = self._journal, None
-        carrier, delivered = self._carrier, self._carrier is None
+        journal, carrier, deadline = self._journal, self._carrier, time.monotonic() + wait_s
+        delivered = carrier is None
         try:
+            try:
+                attempt(lambda: self._collect_copies(deadline), self._doubt)
+            finally:  # also where that is interrupted, the run ends as it was said
+                text = attempt(lambda: redact_text(str(error or "")), described)
+                self._append(Finish(time=time.time(), status=status, error=text or None))
+                self._journal = None
             if carrier is not None:
-                delivered = carrier.finish(max(0.0, deadline - time.monotonic()))
+                left_s = max(0.0, deadline - time.monotonic())
+                delivered = bool(attempt(lambda: carrier.finish(left_s), self._doubt))
         finally:  # who is interrupted while waiting is told what waits, too
             journal.close()
             behind = {} if delivered or carrier is None else carrier.states()
@@ -255,25 +271,30 @@ class Run:
             if self._counts_steps:
                 self.step, self._next_step = self._next_step, self._next_step + 1
             return self.step
-        try:
-            number = int(to_number(step))
-        except (NotANumber, ValueError, OverflowError):
-            number = _LAST_STEP + 1
-        if _FIRST_STEP <= number <= _LAST_STEP:
+        number, complaint = to_step(step)
+        if complaint:
+            self._drop("step", complaint)
+        if number is not None:
             self.step, self._counts_steps = number, False
-        else:
-            self._drop("step", f"{type(step).__name__} is not a step of 64 bits, the last one was used")
         return self.step
 
+    def _sparing(self, what: str, call: Callable[..., object], *arguments: Any) -> None:
+        """Call something that runs a user's code; what that raises is counted and reported, and training goes on."""
+        attempt(partial(call, *arguments), lambda error: self._drop(what, f"it cannot be read ({described(error)})"))
+
+    def _doubt(self, error: BaseException) -> None:
+        """Tell of a mistake that is not the script's and must not be its trouble."""
+        warn(f"the deliveries cannot be checked ({described(error)}). Nothing is lost: runcast sync {self.dir}")
+
     def _log_slowly(self, values: Any, step: int, now: float) -> None:
-        if not isinstance(values, Mapping):
+        if not is_mapping(values):
             self._drop("log", f"{type(values).__name__} is not a mapping of keys to values")
             return
         numbers: dict[str, Number | NonFinite] = {}
         copies: dict[str, DeviceValue] = {}
         for name, value in leaves(values):
             key = self._keys.checked(name)
-            while key != name and (key in numbers or key in copies):
+            while key in numbers or key in copies:  # 1 and "1", say, or two secrets
                 key += " (another)"
             try:
                 if (copy := start_copy(value)) is not None:
@@ -303,14 +324,17 @@ class Run:
 
     def _collect_copies(self, wait_until: float | None = None) -> None:
         """Write the device values that have arrived; with a deadline, wait for the others."""
-        for record in self._copies.take_arrived(wait_until):
-            self._append(record)
-            self._logged += len(record.values)
+        for record, lost in self._copies.take_arrived(wait_until):
+            if record.values:
+                self._append(record)
+                self._logged += len(record.values)
+            for key, reason in lost.items():
+                self._drop(key, reason)
 
-    def _log_unusual(self, values: Mapping[str, Any]) -> bool:
+    def _log_unusual(self) -> Journal | None:
         """Deal with a run that is finished, failed under `strict`, or has device values on their way.
 
-        Return whether to go on.
+        Return where to write; None if there is nothing to write to.
         """
         if self._failure is not None and self._strict:
             failure, self._failure = self._failure, None
@@ -323,18 +347,18 @@ class Run:
                 f"the run {self.id} is {self.status}; start another one, or this one again with init(id={self.id!r}, "
                 "resume='allow')",
             )
-        return self._journal is not None
+        return self._journal
 
     def _check(self, now: float) -> None:
         self._check_from, self._check_at = now, now + CHECK_S
         if self._carrier is not None:
-            failure = self._carrier.check()
+            failure = attempt(self._carrier.check, self._doubt)
             if failure is not None and self._strict:
                 self._failure = failure
 
     def _append(self, record: Record) -> None:
         if self._journal is None:
-            self._log_unusual({})
+            self._log_unusual()
             return
         self._journal.append(encode_line(record))
 

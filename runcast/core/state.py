@@ -1,5 +1,6 @@
 """What the delivery to one tracker says of itself: a small file that the training process and the command line read."""
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, Protocol
@@ -7,8 +8,9 @@ from typing import Literal, Protocol
 import msgspec
 
 from runcast.core.errors import RuncastError
+from runcast.core.journal import JournalReader
 from runcast.core.layout import write_atomically
-from runcast.core.records import Status
+from runcast.core.records import Metrics, Status
 
 Phase = Literal["starting", "delivering", "retrying", "suspended", "finished", "refused"]
 
@@ -71,8 +73,12 @@ class TrackerStatistics(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None
 
 
-def tracker_statistics(state: DeliveryState, waiting: int) -> TrackerStatistics:
-    """Say of a delivery what a user wants to know."""
+def tracker_statistics(name: str, state: DeliveryState, journal: Path) -> TrackerStatistics:
+    """Say of a delivery what a user wants to know; a journal that is gone has nothing that waits."""
+    waiting = 0
+    with contextlib.suppress(OSError):
+        records = JournalReader(journal, state.cursor)
+        waiting = sum(len(each.values) for each in records if isinstance(each, Metrics) and each.by != name)
     return TrackerStatistics(
         phase=state.phase,
         delivered=state.points,
@@ -84,7 +90,7 @@ def tracker_statistics(state: DeliveryState, waiting: int) -> TrackerStatistics:
 
 
 class Statistics(msgspec.Struct, frozen=True, kw_only=True):
-    """Counts what this process logged; `dropped` maps a key to how many of its values were no numbers."""
+    """Counts what this process logged; `dropped` maps a key to how many of its values could not be logged."""
 
     logged: int
     dropped: dict[str, int]

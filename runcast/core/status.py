@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from runcast.core.console import say, warn
+from runcast.core.foreign import attempt, described
 from runcast.core.records import Status
 from runcast.core.state import DeliveryState
 
@@ -20,7 +21,7 @@ def status_of(error: BaseException | None) -> tuple[Status, str | None]:
     """Say how a run ends that is left with *error*: the status, and the traceback as text."""
     if error is None or (isinstance(error, SystemExit) and error.code in (None, 0)):
         return "finished", None
-    text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    text = attempt(lambda: "".join(traceback.format_exception(type(error), error, error.__traceback__)), described)
     if isinstance(error, SystemExit):
         return status_of_code(error.code), text
     return ("killed" if isinstance(error, KeyboardInterrupt) else "failed"), text
@@ -64,7 +65,8 @@ def _last_error() -> BaseException | None:
 def report_end(directory: Path, dropped: Mapping[str, int], lost: int, behind: Mapping[str, DeliveryState]) -> None:
     """Tell the user what a run that has just ended lacks, and what the trackers that are behind still lack of it."""
     if dropped:
-        say(f"{sum(dropped.values())} values were no numbers and were not logged: {', '.join(sorted(dropped)[:5])}")
+        count = sum(dropped.values())
+        say(f"{count:,} value{'' if count == 1 else 's'} could not be logged: {', '.join(sorted(dropped)[:5])}")
     if lost:
         warn(f"{lost} records could not be written to {directory} and are lost, as its disk was full for too long.")
     for name, state in behind.items():

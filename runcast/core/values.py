@@ -7,13 +7,16 @@ waits for the device.
 
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from numbers import Number as AnyNumber
 from typing import Any, NamedTuple
 
+from runcast.core.foreign import PASSING, attempt
 from runcast.core.records import Number
 
 MAX_EXACT_INT = 2**63
 MAX_JSON_DEPTH = 32
+MAX_DEPTH = 8  # of the mappings in one call of `log`
 
 
 class NotANumber(Exception):
@@ -36,19 +39,20 @@ def to_number(value: Any) -> Number:
         return value if -MAX_EXACT_INT <= value < MAX_EXACT_INT else _float_of(value)
     if kind is bool:
         return int(value)
-    if value is None or isinstance(value, str | bytes | list | tuple | dict | set):
-        raise NotANumber(f"{'None' if value is None else 'a ' + kind.__name__} is not a number")
     try:
+        if value is None or isinstance(value, str | bytes | list | tuple | dict | set):
+            raise NotANumber(f"{'None' if value is None else 'a ' + kind.__name__} is not a number")
         return _convert(value, kind)
-    except NotANumber:
+    except (NotANumber, *PASSING):
         raise
-    except Exception as error:  # noqa: BLE001 - foreign code: any __float__, item or property may raise anything
+    except BaseException as error:  # noqa: BLE001 - foreign code: any __float__, item or property may raise anything
         raise NotANumber(f"{kind.__name__} cannot be read ({type(error).__name__})") from None
 
 
 def _convert(value: Any, kind: type) -> Number:
-    item = getattr(value, "item", None)
-    if item is not None:
+    if getattr(value, "item", None) is not None:
+        if hasattr(kind, "device_mesh"):
+            value = _local(value)
         if getattr(value, "is_sparse", False) or "sparse" in str(getattr(value, "layout", "")):
             raise NotANumber("a sparse tensor is not a number")
         if _device(value) == "meta":
@@ -56,7 +60,11 @@ def _convert(value: Any, kind: type) -> Number:
         count = _elements(value)
         if count != 1:
             raise NotANumber(f"{kind.__name__} of {count} elements is not one number")
-        value = item()
+        if getattr(getattr(value, "dtype", None), "kind", "") in ("m", "M"):  # `item` may make a number of it
+            raise NotANumber(f"{kind.__name__} of dates or times is not a number")
+        if hasattr(kind, "filled") and value.mask:  # NumPy's; `item` returns what the mask hides
+            raise NotANumber("a masked value is not a number")
+        value = value.item()
     if isinstance(value, bool | int):
         return int(value) if -MAX_EXACT_INT <= value < MAX_EXACT_INT else _float_of(value)
     if isinstance(value, float):
@@ -64,6 +72,13 @@ def _convert(value: Any, kind: type) -> Number:
     if isinstance(value, AnyNumber) or hasattr(type(value), "__float__"):
         return float(value)
     raise NotANumber(f"{kind.__name__} is not a number")
+
+
+def _local(value: Any) -> Any:
+    """Return the tensor of this rank: reading a DTensor that is not whole here would be a collective."""
+    if all(placement.is_replicate() for placement in value.placements):
+        return value.to_local()
+    raise NotANumber("a DTensor of which each rank has a part is not one number: log its full_tensor()")
 
 
 def _float_of(value: int) -> float:
@@ -103,16 +118,25 @@ def start_copy(value: Any) -> DeviceValue | None:
     """
     try:
         return _start_copy(value)
-    except Exception as error:  # noqa: BLE001 - foreign code, as above
+    except PASSING:
+        raise
+    except BaseException as error:  # noqa: BLE001 - foreign code, as above
         raise NotANumber(f"{type(value).__name__} cannot be read ({type(error).__name__})") from None
 
 
+def is_on_device(value: Any) -> bool:
+    """Tell whether reading a value would wait for a device whose streams have events (cuda, xpu)."""
+    return hasattr(value, "item") and _device(value) in ("cuda", "xpu") and hasattr(value, "detach")
+
+
 def _start_copy(value: Any) -> DeviceValue | None:
-    if not hasattr(value, "item") or _device(value) not in ("cuda", "xpu") or not hasattr(value, "detach"):
+    if not is_on_device(value):
         return None
     torch = sys.modules.get("torch")
     if torch is None or _elements(value) != 1:
         return None
+    if hasattr(type(value), "device_mesh"):
+        value = _local(value)
     streams = getattr(torch, value.device.type)
     event = streams.Event()
     with streams.device(value.device):
@@ -163,12 +187,24 @@ def _plain_number(value: Any) -> Number | bool:
 
 
 def leaves(values: Mapping[Any, Any], prefix: str = "", depth: int = 0) -> list[tuple[str, Any]]:
-    """List the values of a nested mapping under their joined keys; a key that is no text becomes one."""
+    """List the values of a nested mapping under their joined keys; a key that is no text becomes one.
+
+    A mapping that is nested too deep, or that raises while it is read, is a value itself.
+    """
     found: list[tuple[str, Any]] = []
-    for key, value in values.items():
-        name = prefix + (key if isinstance(key, str) else str(key))
-        if isinstance(value, Mapping) and depth < 8:
-            found += leaves(value, f"{name}/", depth + 1)
-        else:
-            found.append((name, value))
+
+    def read() -> None:
+        for key, value in values.items():
+            name = prefix + attempt(partial(str, key), lambda _: f"<{type(key).__name__}>")  # noqa: B023 - called at once
+            if depth < MAX_DEPTH and is_mapping(value):
+                found.extend(leaves(value, f"{name}/", depth + 1))
+            else:
+                found.append((name, value))
+
+    attempt(read, lambda _: found.append((prefix[:-1] or "log", values)))
     return found
+
+
+def is_mapping(value: Any) -> bool:
+    """Tell whether a value is a mapping, whatever its class says of itself."""
+    return attempt(lambda: isinstance(value, Mapping), lambda _: False)

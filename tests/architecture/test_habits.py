@@ -14,9 +14,11 @@ LONGEST = 300
 
 # Where every exception may be caught, and why: nothing else may hide a mistake.
 CATCHES_ALL = {
+    "core/foreign.py": "what a user gives may raise anything, and so may a user's own logging handler",
     "core/config.py": "a config's own code may raise anything",
     "core/dispatcher.py": "a user's callback may raise anything",
     "core/upload.py": "a hub's client, in a child process, may raise anything",
+    "core/run.py": "an odd key or value, or a dict that another thread changes, takes the slow way",
     "core/values.py": "a value's own code may raise anything",
     "delivery/attempts.py": "an SDK may raise anything",
     "integrations/loading.py": "importing an SDK runs foreign code",
@@ -52,17 +54,19 @@ def lines_of_code(text: str) -> int:
 
 @pytest.mark.parametrize("path", FILES, ids=place)
 def test_every_exception_is_caught_only_where_that_is_the_point(path: Path) -> None:
-    """`except Exception` stands in few named places; elsewhere, who catches everything raises it again."""
-    handlers = [
-        node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.ExceptHandler)
-    ]
+    """`except Exception` stands in few named places; elsewhere, who catches everything raises it again.
+
+    Who catches BaseException lets an interrupt and an exit pass first.
+    """
+    text = path.read_text(encoding="utf-8")
+    handlers = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ExceptHandler)]
     swallowed = [
         ast.unparse(handler.type) if handler.type else "BaseException"
         for handler in handlers
         if not ends_in_raise(handler)
     ]
 
-    assert "BaseException" not in swallowed
+    assert swallowed.count("BaseException") <= text.count("PASSING:\n") + text.count("*PASSING):\n")
     if place(path) not in CATCHES_ALL:
         assert "Exception" not in swallowed
 
