@@ -158,7 +158,7 @@ def check(answer: requests.Response) -> dict[str, Any]:
     """
     if answer.status_code != 200:
         said = f"ClearML answered {answer.status_code}: {answer.text[:500]}"
-        if answer.status_code == 429 or answer.status_code >= 500:
+        if answer.status_code == 429 or (answer.status_code >= 500 and answer.status_code != 501):
             wish = answer.headers.get("Retry-After", "")
             raise RetryableError(said, float(wish) if wish.isdigit() else None)
         raise (GoneError if GONE.search(answer.text) else FinalError)(said)

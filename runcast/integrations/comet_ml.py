@@ -288,7 +288,8 @@ def _translated() -> Iterator[None]:
         yield
     except CometRestApiException as error:
         status = error.response.status_code
-        kind = FinalError if 400 <= status < 500 and status not in (408, 429) else RetryableError
+        is_final = status == 501 or (400 <= status < 500 and status not in (408, 429))
+        kind = FinalError if is_final else RetryableError
         raise kind(f"Comet answers: {error}") from error
     except LogArtifactException as error:
         kind = FinalError if error.sdk_error_code else RetryableError

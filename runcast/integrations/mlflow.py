@@ -61,6 +61,7 @@ from runcast.integrations.mlflow_store import (
 KEY_CHARS = 250
 PARAM_CHARS = 6000
 THUMBNAIL_PIXELS = 256
+NOT_IMPLEMENTED = 501  # of a server that keeps no files, for one
 # A name must be a relative path, too: no empty part, no part "." or "..", and no ".." at its start.
 PATH = r"\A/|/(?=/|\Z)|(?<![^/])\.(?=\.?(?:/|\Z))|\A\.(?=\.)"
 KEY = rf"[^/\w.\- :]|{PATH}"
@@ -268,7 +269,7 @@ def _translated(uri: str) -> Iterator[None]:
         yield
     except MlflowException as error:
         status = error.get_http_status_code()
-        if status in (408, 429, 503, 504) or (status >= 500 and SERVER.match(uri)):
+        if status in (408, 429, 503, 504) or (status >= 500 and status != NOT_IMPLEMENTED and SERVER.match(uri)):
             raise RetryableError(public(str(error)), retry_after_s(error)) from error
         if error.error_code == "RESOURCE_DOES_NOT_EXIST" or DELETED.search(str(error)):
             raise GoneError(public(str(error))) from error
@@ -282,6 +283,6 @@ def _translated(uri: str) -> Iterator[None]:
     except OSError as error:
         status = getattr(getattr(error, "response", None), "status_code", 500)  # of an upload
         gone = FileNotFoundError | FileExistsError | IsADirectoryError | NotADirectoryError | PermissionError
-        if isinstance(error, gone) or 400 <= status < 500:
+        if isinstance(error, gone) or 400 <= status < 500 or status == NOT_IMPLEMENTED:
             raise FinalError(str(error)) from error
         raise RetryableError(str(error)) from error

@@ -76,6 +76,7 @@ def kinds(stage: Stage) -> None:
     tracker, file = stage.tracker, stage.subject.folder / f"{stage.check}.txt"
     without = [kind for kind in METHODS if kind in (tracker.declared or ()) and kind not in tracker.supports]
     expect(not without, f"supports names {', '.join(without)}, but there is no {', '.join(map(METHODS.get, without))}")  # type: ignore[arg-type]
+    file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text("kept")
     with stage.start(tags=["a tag"]) as run:
         run.log_params({"lr": 0.5})

@@ -1,6 +1,8 @@
 """MLflow, written by the tracker in a process of its own and read back by it, from a database, from a real server."""
 
 import contextlib
+import http.server
+import json
 import os
 import shutil
 import signal
@@ -9,7 +11,9 @@ import sqlite3
 import struct
 import subprocess
 import sys
+import threading
 import time
+import urllib.error
 import urllib.request
 import zlib
 from collections.abc import Iterator
@@ -359,3 +363,81 @@ def test_a_server_that_goes_and_comes_back_is_retried(tmp_path: Path, server: Se
     assert offline[0][0] == "FinalError"
     assert "Set MLFLOW_TRACKING_URI" in offline[0][1]
     assert (seen["points"], seen["status"]) == ([["a", 1.0, 1], ["a", 2.0, 2]], "finished")
+
+
+class OldServer(http.server.BaseHTTPRequestHandler):
+    """Stands before a real server, and refuses params of more than 500 characters, as servers before MLflow 2.15 do."""
+
+    server_url = ""
+
+    def do_GET(self) -> None:
+        self._pass_on(None)
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        params = (json.loads(body).get("params") or []) if self.path.endswith("/log-batch") else []
+        if any(len(param["value"]) > 500 for param in params):
+            said = "Param value had length above the 500 limit"  # for the whole batch, of which nothing is stored
+            self._answer(400, json.dumps({"error_code": "INVALID_PARAMETER_VALUE", "message": said}).encode())
+            return
+        self._pass_on(body)
+
+    do_PATCH = do_PUT = do_POST
+
+    def _pass_on(self, body: bytes | None) -> None:
+        request = urllib.request.Request(self.server_url + self.path, body, method=self.command)
+        request.add_header("Content-Type", "application/json")
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                self._answer(answer.status, answer.read())
+        except urllib.error.HTTPError as error:
+            self._answer(error.code, error.read())
+
+    def _answer(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *arguments: Any) -> None:
+        """Keep quiet."""
+
+
+TRAINING = """
+import sys, time
+import runcast
+run = runcast.init("old", config={"lr": 0.5, "layers": 3, "name": "x"}, report_to="mlflow", dir=sys.argv[1], id="run")
+run.log_params({"prompt": "y" * 3000, "last": 1})
+deadline = time.monotonic() + 90
+while time.monotonic() < deadline and not run.statistics().trackers["mlflow"].refused:
+    run.log({"loss": 0.5})
+    time.sleep(0.1)
+run.finish()
+"""
+
+
+@pytest.mark.slow
+def test_a_param_that_an_older_server_refuses_costs_no_other_and_is_reported(tmp_path: Path, server: Server) -> None:
+    """A server that allows 500 characters: four of five params arrive, the long one is named, and `verify` is not green."""
+    handler = type("Handler", (OldServer,), {"server_url": server.url})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as old:
+        threading.Thread(target=old.serve_forever, daemon=True).start()
+        environment = {**os.environ, "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{old.server_port}"}
+        options: dict[str, Any] = {"env": environment, "capture_output": True, "text": True, "timeout": 150}
+        trained = subprocess.run([sys.executable, "-c", TRAINING, str(tmp_path)], check=False, **options)
+        runcast = [sys.executable, "-m", "runcast"]
+        synced = subprocess.run([*runcast, "sync", str(tmp_path / "run")], check=False, **options)
+        verified = subprocess.run([*runcast, "verify", str(tmp_path / "run")], check=False, **options)
+        old.shutdown()
+
+    run_id = json.loads((tmp_path / "run/trackers/mlflow/state.json").read_text())["ids"]["run_id"]
+    with contextlib.closing(sqlite3.connect(server.folder / "server.db")) as database:
+        stored = dict(database.execute("select key, value from params where run_uuid = ?", (run_id,)))
+    refusal = "refused 1 params ('prompt'): INVALID_PARAMETER_VALUE: Param value had length above the 500 limit."
+    assert stored == {"lr": "0.5", "layers": "3", "name": "x", "last": "1"}
+    assert trained.returncode == 0
+    assert trained.stderr.count(refusal) == 1, trained.stderr
+    assert f"runcast sync {tmp_path / 'run'}" in trained.stderr
+    assert refusal in " ".join(synced.stdout.split())
+    assert (verified.returncode, refusal in " ".join(verified.stdout.split())) == (1, True)
