@@ -4,6 +4,7 @@ Runs in the process that reads the tracker (`python -m runcast.delivery RUN NAME
 its SDK.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -25,7 +26,7 @@ from runcast.core.records import (
 )
 from runcast.core.state import DeliveryState, load_state
 from runcast.delivery.liveness import RunStatus, run_status
-from runcast.delivery.naming import ServiceNames
+from runcast.delivery.naming import MediaNames, ServiceNames
 from runcast.delivery.overview import open_command, place
 from runcast.delivery.point_comparison import EXAMPLES, compare_points
 from runcast.delivery.recovery import canonical
@@ -137,7 +138,7 @@ def compare(directory: RunDirectory, file: RunFile, name: str, tracker: Tracker,
     )
 
     names = ServiceNames(tracker, {})
-    expected = _Expected(tracker, names)
+    expected = _Expected(tracker, names, directory)
     reader = JournalReader(directory.journal)
     for record, offset in _records(reader):
         if isinstance(record, Metrics) or (choice.left and offset > state.cursor):
@@ -145,7 +146,7 @@ def compare(directory: RunDirectory, file: RunFile, name: str, tracker: Tracker,
         if offset > state.cursor and not tracker.measures:
             verdict.waiting_records += 1
         else:
-            expected.add(record)
+            expected.add(record, offset)
     counts = compare_points(
         directory.journal, reading.points, tracker, names.metric, cursor=state.cursor, up_to_cursor=choice.left
     )
@@ -171,15 +172,15 @@ def _records(reader: JournalReader) -> Iterable[tuple[AnyRecord, int]]:
 class _Expected:
     """Gathers what a tracker should hold besides points, under the service's names; the last value of a key holds."""
 
-    def __init__(self, tracker: Tracker, names: ServiceNames) -> None:
-        self.tracker, self.names = tracker, names
+    def __init__(self, tracker: Tracker, names: ServiceNames, directory: RunDirectory) -> None:
+        self.tracker, self.names, self.media_names = tracker, names, MediaNames(names, directory.journal)
         self.params: dict[str, ParamValue] = {}
         self.summary: dict[str, Number | str | bool] = {}
         self.tags: set[str] = set()
         self.artifacts: set[str] = set()
         self.media: set[tuple[str, int]] = set()
 
-    def add(self, record: AnyRecord) -> None:
+    def add(self, record: AnyRecord, offset: int) -> None:
         """Take a record into account."""
         limit = self.tracker.max_param_chars
         if isinstance(record, Params):
@@ -192,7 +193,7 @@ class _Expected:
         elif isinstance(record, Artifact):
             self.artifacts.add(self.names.artifact(record.name))
         elif isinstance(record, Media):
-            self.media.add((self.names.metric(record.key), record.step))
+            self.media.add((self.media_names.name(record, offset), record.step))
 
     def tallies(self, reading: Reading, state: DeliveryState) -> dict[str, Tally]:
         """Compare with what was read; a kind that the service does not have, or that was not logged, is left out."""
@@ -209,7 +210,7 @@ class _Expected:
             "artifacts": _tally(
                 dict.fromkeys(self.artifacts), _keys(reading.artifacts), same, _refused(state, "artifact")
             ),
-            "media": _tally(dict.fromkeys(self.media), _keys(reading.media), same, _refused(state, "media")),
+            "media": _tally(dict.fromkeys(self.media, 1), _counts(reading.media), same, _refused(state, "media")),
         }
         return {kind: tally for kind, tally in tallies.items() if tally is not None and kind in self.tracker.supports}
 
@@ -226,6 +227,10 @@ def _tally(
 
 def _keys(found: Iterable[Any] | None) -> dict[Any, None] | None:
     return None if found is None else dict.fromkeys(found)
+
+
+def _counts(found: Iterable[Any] | None) -> Mapping[Any, int] | None:
+    return None if found is None else Counter(found)
 
 
 def _same_value(logged: Any, found: Any, precision: str) -> bool:

@@ -36,7 +36,7 @@ from runcast.core.state import DeliveryState, load_state, save_state
 from runcast.delivery.attempts import Attempts, GaveUp
 from runcast.delivery.latecomers import POLL_S, wait_for_meters, wait_for_ranks
 from runcast.delivery.liveness import last_status
-from runcast.delivery.naming import ServiceNames
+from runcast.delivery.naming import MediaNames, ServiceNames
 from runcast.delivery.ranks import RankFiles
 from runcast.delivery.recovery import journal_points
 from runcast.delivery.refusals import Refusals, unsupported
@@ -88,6 +88,7 @@ class Delivery:
         self.state = load_state(self.folder) or DeliveryState()
         self.reader = JournalReader(directory.journal, self.state.cursor)
         self.names = ServiceNames(tracker, self.state.renamed)
+        self.media_names = MediaNames(self.names, directory.journal)
         self.attempt = Attempts(
             name, alive=self._still_trains, wait=wait, follow=follow, patience_s=patience_s, save=self._save
         )
@@ -151,6 +152,7 @@ class Delivery:
         """Let go of a Tracker whose run is gone."""
         self.tracker = type(self.tracker)()
         self.names = ServiceNames(self.tracker, self.state.renamed)
+        self.media_names = MediaNames(self.names, self.directory.journal)
         self.sender = PointSender(
             self.tracker, self.tracked, self.directory.journal, self.names, self.attempt, self.refusals.count
         )
@@ -207,7 +209,7 @@ class Delivery:
                 else:
                     self._send(batch, end)
                     batch = []
-                    self._deliver(record, offset)
+                    self._deliver(record, offset, offset)
                 end = offset
                 if len(batch) >= BATCH_POINTS:
                     self._send(batch, end)
@@ -226,7 +228,8 @@ class Delivery:
             taken = self.sender.send(batch, end)
             self._save(cursor=end, points=self.state.points + taken)
 
-    def _deliver(self, record: AnyRecord, end: int) -> None:
+    def _deliver(self, record: AnyRecord, offset: int, end: int) -> None:
+        """Deliver a record that is no point and ends at *offset*; with it, everything up to *end* is delivered."""
         tracker, names = self.tracker, self.names
         if isinstance(record, Start):
             self.state.ending = self.state.ending_error = None
@@ -248,17 +251,13 @@ class Delivery:
             self._send_values("tags", names.tags(record.tags), lambda part: tracker.add_tags(part))
         elif isinstance(record, Media) and self._holds("media", [record.key]):
             self._save(sending=end)
-            self._try("media", lambda: tracker.log_media(self._media(record)), [record.key])
+            self._send_media(record, offset)
         elif isinstance(record, Artifact) and self._holds("artifacts", [record.name]):
             self._save(sending=end)
             self._try("artifact", lambda: tracker.log_artifact(self._artifact(record)), [record.name])
         else:
             return  # it leaves no trace in the tracker: the cursor follows with the next batch
         self._save(cursor=end)
-
-    def _media(self, record: Media) -> MediaFile:
-        name, path = self.names.metric(record.key), self._inside(record.path)
-        return MediaFile(name, record.step, record.kind, path, record.caption, record.time)
 
     def _artifact(self, record: Artifact) -> ArtifactFile:
         return ArtifactFile(self.names.artifact(record.name), record.kind, self._inside(record.path))
@@ -280,13 +279,29 @@ class Delivery:
         return False
 
     def _send_values(self, what: str, values: list[Any], call: Callable[[list[Any]], object]) -> None:
-        if values:
-            send_values(what, values, self.attempt, call, self.refusals.count)
+        send_values(what, values, self.attempt, call, self.refusals.count)
 
-    def _try(self, what: str, call: Callable[[], object], names: list[str]) -> None:
+    def _send_media(self, record: Media, offset: int) -> None:
+        """Deliver a file; one whose sending failed may be there all the same, and is not sent twice."""
+        name, is_there = self.media_names.name(record, offset), False
+
+        def look() -> None:
+            nonlocal is_there
+            is_there = (name, record.step) in (self.tracker.read(self.tracked).media or ())
+
+        def send() -> None:
+            if not is_there:
+                path = self._inside(record.path)
+                self.tracker.log_media(MediaFile(name, record.step, record.kind, path, record.caption, record.time))
+
+        self._try("media", send, [record.key], look)
+
+    def _try(
+        self, what: str, call: Callable[[], object], names: list[str], again: Callable[[], object] | None = None
+    ) -> None:
         """Deliver one record; what the service refuses for good is counted, and the rest goes on."""
         try:
-            self.attempt(what, call)
+            self.attempt(what, call, again)
         except GoneError:
             raise
         except FinalError as error:
@@ -317,10 +332,9 @@ class Delivery:
 
         self.attempt("read", look)
         have_media, have_artifacts, holds = reading.media, reading.artifacts, self.tracker.supports
-        self.refusals.forget(
-            *(["media"] if have_media is not None else []), *(["artifact"] if have_artifacts is not None else [])
-        )
-        reader = JournalReader(self.directory.journal)
+        looked = {"media": have_media, "artifact": have_artifacts}
+        self.refusals.forget(*(kind for kind, found in looked.items() if found is not None))
+        reader, artifacts = JournalReader(self.directory.journal), set[str]()
         while batch := reader.read():
             for record, offset in batch:
                 if offset > end:
@@ -330,15 +344,14 @@ class Delivery:
                         self._holds("metrics", record.values)
                     continue
                 if isinstance(record, Media) and "media" in holds:
-                    if have_media is None or (self.names.metric(record.key), record.step) in have_media:
+                    if have_media is None or (self.media_names.name(record, offset), record.step) in have_media:
                         continue
-                elif (
-                    isinstance(record, Artifact)
-                    and "artifacts" in holds
-                    and (have_artifacts is None or self.names.artifact(record.name) in have_artifacts)
-                ):
-                    continue
-                self._deliver(record, end)
+                elif isinstance(record, Artifact) and "artifacts" in holds:
+                    is_newer = record.name in artifacts  # than what the tracker may have under this name
+                    artifacts.add(record.name)
+                    if have_artifacts is None or (self.names.artifact(record.name) in have_artifacts and not is_newer):
+                        continue
+                self._deliver(record, offset, end)
 
     # Meters
 

@@ -1,9 +1,12 @@
-"""The names under which a service holds our keys, and a record of those that differ."""
+"""The names under which a service holds our keys, a record of those that differ, and numbers for those that repeat."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TypeVar
 
+from runcast.core.journal import JournalReader
 from runcast.core.names import NameRule
+from runcast.core.records import Media
 from runcast.integrations.contract import Tracker
 
 Value = TypeVar("Value")
@@ -43,4 +46,41 @@ class ServiceNames:
         name = rule.encode(key)
         if name != key:
             self.renamed.setdefault(key, name)
+        return name
+
+
+class MediaNames:
+    """Names media: several of one key at one step are `key`, `key/1`, `key/2` …, the same on every tracker.
+
+    Few services keep several files of one name and step. The names follow from the order in the journal alone, so that
+    each delivery of a run finds the same ones.
+    """
+
+    def __init__(self, names: ServiceNames, journal: Path) -> None:
+        self._names, self._journal = names, journal
+        self._given: dict[int, str] = {}  # by the offset behind the record
+        self._taken: set[tuple[str, int]] = set()
+
+    def name(self, record: Media, offset: int) -> str:
+        """Return the name of a record that ends at *offset*; those before it are read once, then all come in order."""
+        if not self._given:
+            self._read_up_to(offset)
+        return self._given.get(offset) or self._give(record, offset)
+
+    def _read_up_to(self, end: int) -> None:
+        reader = JournalReader(self._journal)
+        while batch := reader.read():
+            for record, offset in batch:
+                if offset >= end:
+                    return
+                if isinstance(record, Media):
+                    self._give(record, offset)
+
+    def _give(self, record: Media, offset: int) -> str:
+        name, number = self._names.metric(record.key), 0
+        while (name, record.step) in self._taken:
+            number += 1
+            name = self._names.metric(f"{record.key}/{number}")
+        self._taken.add((name, record.step))
+        self._given[offset] = name
         return name

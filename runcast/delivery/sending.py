@@ -175,7 +175,7 @@ def send_values(
     def give_up(part: list[Any], reason: str) -> None:
         refuse(f"{what}: {reason}", list(map(_name, part)))
 
-    rest, error = send(values)
+    rest, error = send(values) if values else ([], None)
     if error is not None:
         Narrowing(send, give_up, (_kind_of_value, _name, _length), _name).run(rest, error)
 

@@ -131,13 +131,13 @@ def to_reading(task: Mapping[str, Any], events: Iterable[Mapping[str, Any]], *, 
     actual = task.get("status", "")
     words = {word: status for status, word in list(STATUSES.items())[::-1]}
     agrees = trust or STATUSES.get(noted, "in_progress") == actual
-    points, media = PointList(), set()
+    points, media = PointList(), list[tuple[str, int]]()
     for event in events:
         series, step = event.get("variant") or "", event.get("iter", 0)
         odd = ODD.search(series)
         key = join(event.get("metric") or "", series[: odd.start()] if odd else series)
         if event["type"] != SCALAR:
-            media.add((key, step))
+            media.append((key, step))
         elif step != NO_STEP:
             points.append(Point(key, float(odd[1]) if odd else event["value"], step, event["timestamp"] / 1000))
     return Reading(

@@ -111,7 +111,7 @@ def _upload(archive: Path) -> None:
 
 def read_sessions(paths: Sequence[Path]) -> Reading:
     """Join the sessions of one run, the oldest first; the status is that of the newest."""
-    reading = Reading(params={}, summary={}, tags=set(), artifacts=set(), media=set())
+    reading = Reading(params={}, summary={}, tags=set(), artifacts=set(), media=[])
     for path in paths:
         reading.status = "running"
         description, messages = _open_folder(path) if path.is_dir() else _open_archive(path)
@@ -197,8 +197,8 @@ def _add_other(key: str, value: Any, reading: Reading) -> None:
 
 def _add_file(ours: Any, reading: Reading) -> None:
     assert reading.artifacts is not None
-    assert reading.media is not None
+    assert isinstance(reading.media, list)
     if "artifact" in ours:
         reading.artifacts.add(ours["artifact"])
     elif "key" in ours:
-        reading.media.add((ours["key"], ours["step"]))
+        reading.media.append((ours["key"], ours["step"]))

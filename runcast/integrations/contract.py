@@ -8,7 +8,7 @@ the run: `setup` of a fresh Tracker begins it anew).
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal
@@ -111,7 +111,8 @@ class Reading(msgspec.Struct, kw_only=True):
     """Is what a tracker's own reader sees of the run; None where the service has no such thing.
 
     Keys are the service's names (the caller maps them back). `points` holds every stored point, in any order. `params`
-    may be texts. `artifacts` holds the names given to `log_artifact`, `media` the keys and steps given to `log_media`.
+    may be texts. `artifacts` holds the names given to `log_artifact`, `media` the keys and steps given to `log_media`,
+    each as often as it is there.
     """
 
     points: Sequence[Point] = msgspec.field(default_factory=PointList)
@@ -119,7 +120,7 @@ class Reading(msgspec.Struct, kw_only=True):
     summary: dict[str, Any] | None = None
     tags: set[str] | None = None
     artifacts: set[str] | None = None
-    media: set[tuple[str, int]] | None = None
+    media: Collection[tuple[str, int]] | None = None
     status: Status | Literal["running"] | None = None
     name: str | None = None
     notes: str | None = None

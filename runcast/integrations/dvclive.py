@@ -176,7 +176,7 @@ class DvcliveTracker(Tracker):
             artifacts={
                 path.name for path in artifacts.glob("*") if path.suffix != ".dvc" and path.name != ".gitignore"
             },
-            media={(path.parent.as_posix(), int(path.stem)) for path in media},
+            media=[(path.parent.as_posix(), int(path.stem)) for path in media],
             status=values.get("status"),
         )
 

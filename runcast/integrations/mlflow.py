@@ -68,6 +68,7 @@ KEY = rf"[^/\w.\- :]|{PATH}"
 FILE = rf"[^/A-Za-z0-9_.\- ]|{PATH}"
 MEDIA_NAMES = NameRule(FILE, 150)
 MEDIA_PATH = re.compile(r"(?:images|media)/(.+?)[+%]step[+%](-?\d+)")
+THUMBNAIL = re.compile(r"[+%]compressed\.webp\Z")
 DELETED = re.compile(r"The run \S+ must be in the 'active' state")
 LABEL, PARAM, SUMMARY, ARTIFACT = "tag.", "runcast.param.", "runcast.summary.", "runcast.artifact."
 STATUSES: Mapping[str, str] = {"finished": "FINISHED", "failed": "FAILED", "killed": "KILLED", "crashed": "FAILED"}
@@ -217,7 +218,11 @@ class MlflowTracker(Tracker):
             summary={key: json.loads(text) for key, text in _strip(tags, SUMMARY).items()},
             tags=set(_strip(tags, LABEL)),
             artifacts=artifacts & files,
-            media={(decode(re.sub("[~#]", "/", m[1])), int(m[2])) for path in media if (m := MEDIA_PATH.match(path))},
+            media=[
+                (decode(re.sub("[~#]", "/", m[1])), int(m[2]))
+                for path in media
+                if (m := MEDIA_PATH.match(path)) and not THUMBNAIL.search(path)
+            ],
             status=status if agrees else found.info.status.lower(),
             name=found.info.run_name,
             notes=tags.get("mlflow.note.content"),

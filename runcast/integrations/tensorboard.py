@@ -182,13 +182,13 @@ class TensorboardTracker(Tracker):
             for event in events.Scalars(key)
         )
         stores = (events.images, events.audios, events.histograms, events.tensors)
-        media = {
+        media = [
             (key, event.step)
             for store in stores
             for key in store.Keys()
             if key not in RESERVED
             for event in store.Items(key)
-        }
+        ]
         params, summary, tags = state.get(PARAMS, {}), state.get(SUMMARY, {}), set(state.get(TAGS, []))
         return Reading(
             points=points,

@@ -100,7 +100,7 @@ def read_files(paths: Sequence[Path], cut: Mapping[str, int]) -> Reading:
 
     Of a file whose folder is in *cut* only rows before that step of W&B's count.
     """
-    reading = Reading(params={}, summary={}, tags=set(), artifacts=set(), media=set())
+    reading = Reading(params={}, summary={}, tags=set(), artifacts=set(), media=[])
     for path in paths:
         reading.status = "running"
         end = cut.get(path.parent.name, sys.maxsize)
@@ -168,7 +168,7 @@ def _add_summary(summary: Any, reading: Reading) -> None:
 
 def _add_row(items: Any, reading: Reading) -> None:
     assert isinstance(reading.points, PointList)
-    assert reading.media is not None
+    assert isinstance(reading.media, list)
     entries = {tuple(item.nested_key) or (item.key,): item.value_json for item in items}
     if (STEP,) not in entries:  # a row of the user's, in a run that we joined
         return
@@ -177,7 +177,7 @@ def _add_row(items: Any, reading: Reading) -> None:
         if len(key) == 1 and key[0] not in OWN_KEYS:
             reading.points.append(Point(key[0], json.loads(text), step, time))
         elif len(key) == 2 and key[1] == "_type":
-            reading.media.add((key[0], step))
+            reading.media.append((key[0], step))
 
 
 def _entry(item: Any) -> tuple[str, Any]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from runcast.core.media import Audio, Histogram, Image, Table, Text
 from runcast.core.records import Metrics, Params, Tags
+from runcast.delivery.refusals import refusals
 from runcast.testing import inputs
 from runcast.testing.stage import Logged, Stage, expect
 
@@ -215,12 +216,27 @@ def media(stage: Stage) -> None:
                 step=step,
             )
     state = stage.deliver()
-    expect(not state.refused, f"media were refused: {state.refused}")
+    expect(not refusals(state), f"media were refused: {state.refused}")
     keys = ("samples/image", "two words", "sound", "table", "histogram")
     expected = {(stage.tracker.names.encode(key), step) for key in keys for step in (0, 5)}
     stage.expect_names_found("media", expected, stage.read().media)
     if "metrics" in stage.tracker.supports:
         stage.expect_points([("loss", 0.5, 0), ("loss", 0.5, 5)])
+
+
+def repeated_media(stage: Stage) -> None:
+    """Several media of one key at one step are all held, the second as `key/1`, whatever their kind."""
+    pixel = Image([[[255, 0, 0]]])
+    with stage.start() as run:
+        for _ in range(3):
+            run.log({"note": Text("x"), "dot": pixel, "spread": Histogram([0.0, 1.0])}, step=2)
+        run.log({"note/1": Text("a key of the user's own")}, step=2)
+        run.log({"note": Text("another step")}, step=3)
+    state = stage.deliver()
+    expect(not refusals(state), f"media were refused: {state.refused}")
+    names = [*(f"{key}{number}" for key in ("note", "dot", "spread") for number in ("", "/1", "/2")), "note/1/1"]
+    expected = {(stage.tracker.names.encode(name), 2) for name in names} | {(stage.tracker.names.encode("note"), 3)}
+    stage.expect_names_found("media", expected, stage.read().media)
 
 
 def artifacts(stage: Stage) -> None:
@@ -236,7 +252,7 @@ def artifacts(stage: Stage) -> None:
         file.write_bytes(b"second")
         run.log_artifact(file, name=inputs.ARTIFACTS[0], type="model")
     state = stage.deliver()
-    expect(not state.refused, f"artifacts were refused: {state.refused}")
+    expect(not refusals(state), f"artifacts were refused: {state.refused}")
     expected, rename = (*inputs.ARTIFACTS, "folder"), stage.tracker.artifact_names.encode
     stage.expect_names(expected, rename)
     stage.expect_names_found("artifacts", {rename(name) for name in expected}, stage.read().artifacts)

@@ -47,6 +47,7 @@ _TABLE: tuple[tuple[Callable[[Stage], None], Kind | None], ...] = (
     (holding.summary, "summary"),
     (holding.tags, "tags"),
     (holding.media, "media"),
+    (holding.repeated_media, "media"),
     (holding.artifacts, "artifacts"),
 )
 _CHECKS = {check.__name__: (check, kind) for check, kind in _TABLE}

@@ -63,7 +63,7 @@ class MemoryTracker(Tracker):
 
     def read(self, run: TrackedRun) -> Reading:
         """Read the lines back; one that a killed process left half written is none."""
-        reading = Reading(params={}, summary={}, tags=set(), artifacts=set(), media=set())
+        reading = Reading(params={}, summary={}, tags=set(), artifacts=set(), media=[])
         path = self.path_of(run)
         for line in path.read_text(encoding="utf-8").split("\n") if path.exists() else ():
             try:
@@ -109,7 +109,7 @@ def _take(reading: Reading, kind: str, values: list[Any]) -> None:
     elif kind == "tags":
         reading.tags = (reading.tags or set()) | set(values[0])
     elif kind == "media":
-        reading.media = (reading.media or set()) | {(values[0], values[1])}
+        reading.media = [*(reading.media or ()), (values[0], values[1])]
     elif kind == "artifact":
         reading.artifacts = (reading.artifacts or set()) | {values[0]}
     else:

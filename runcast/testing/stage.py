@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -166,12 +166,15 @@ class Stage:
         )
         expect(not wrong, f"{len(wrong)} of {len(expected)} {what} differ: {some}")
 
-    def expect_names_found(self, what: str, expected: set[Any], found: set[Any] | None) -> None:
-        """Require that these tags, artifacts or media are read back; None, no reader for them, is believed."""
+    def expect_names_found(self, what: str, expected: set[Any], found: Collection[Any] | None) -> None:
+        """Require that these tags, artifacts or media are read back once; None, no reader for them, is believed."""
         if found is None:
             self.notes.append(f"{what} cannot be read back")
             return
-        expect(expected <= found, f"{what} are missing: {_show(sorted(expected - found, key=str))}")
+        counts = Counter(found)
+        expect(expected <= set(counts), f"{what} are missing: {_show(sorted(expected - set(counts), key=str))}")
+        twice = [one for one in expected if counts[one] > 1]
+        expect(not twice, f"{what} are there more than once: {_show(sorted(twice, key=str))}")
 
 
 def expect(condition: bool, message: str) -> None:

@@ -2,12 +2,15 @@
 
 import contextlib
 import os
+import re
 import struct
 import time
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from runcast.core.records import Point
 from runcast.integrations.contract import ALL_KINDS, ArtifactFile, MediaFile, Reading, TrackedRun, Tracker
@@ -219,6 +222,11 @@ class HoldsNoTable(MemoryTracker):
             super().log_media(media)
 
 
+class KeepsLastMediaOfKey(MemoryTracker):
+    def log_media(self, media: MediaFile) -> None:
+        super().log_media(msgspec.structs.replace(media, key=re.sub(r"/\d+\Z", "", media.key)))
+
+
 class HoldsNoFolder(MemoryTracker):
     def log_artifact(self, artifact: ArtifactFile) -> None:
         if artifact.path.is_file():
@@ -258,6 +266,7 @@ BROKEN: Mapping[str, type[MemoryTracker]] = {
     "summary": LosesTextsInSummary,
     "tags": LowersTags,
     "media": HoldsNoTable,
+    "repeated_media": KeepsLastMediaOfKey,
     "artifacts": HoldsNoFolder,
 }
 

@@ -98,7 +98,7 @@ def test_everything_that_was_logged_arrives(start: Begin, deliver: Deliver, tmp_
     reading = MemoryTracker.reading_of(run.dir)
     assert [point[:3] for point in reading.points] == [("loss", 0.5, 3)]
     assert (reading.params, reading.summary, reading.tags) == ({"lr": 0.5}, {"best": 0.25}, {"t"})
-    assert (reading.media, reading.artifacts) == ({("note", 3)}, {"test_loop.py"})
+    assert (reading.media, reading.artifacts) == ([("note", 3)], {"test_loop.py"})
     assert (reading.name, reading.notes, reading.group, reading.status) == ("lucky", "n", "g", "finished")
     assert (state.phase, state.points, state.refused, state.clean, state.status) == (
         "finished",
@@ -410,7 +410,7 @@ def test_a_record_that_leads_out_of_the_run_is_refused(start: Begin, deliver: De
 
     state = deliver(MemoryTracker())
 
-    assert MemoryTracker.reading_of(run.dir).media == set()
+    assert MemoryTracker.reading_of(run.dir).media == []
     assert sum(state.refused.values()) == 3
 
 
@@ -529,7 +529,7 @@ def _expect_exactly_once(state: DeliveryState, run: runcast.Run | None = None) -
     found = sorted(point[:3] for point in reading.points)
     once = [("loss", step / 4, step % 7) for step in range(20)] + [("same", 0.5, step % 7) for step in range(20)]
     assert found == sorted(once * 3)
-    assert (reading.params, reading.media) == ({"p0": 0, "p1": 1, "p2": 2}, {("note", 50)})
+    assert (reading.params, reading.media) == ({"p0": 0, "p1": 1, "p2": 2}, [("note", 50)])
     assert reading.artifacts == {"test_loop.py"}
     assert (state.phase, state.points, reading.status) == ("finished", 120, "finished")
 
@@ -880,3 +880,83 @@ def test_points_that_a_tracker_names_are_the_only_ones_that_are_lost(start: Begi
     assert sorted(step for _, _, step in points_of(run, Naming)) == [step for step in range(300) if step % 3]
     assert state.refused == {"point: every third step is refused": 100}
     assert (tracker.calls, state.points) == (1, 200)
+
+
+def log_repeatedly(run: runcast.Run) -> None:
+    """Log several values under each name."""
+    for text in ("first", "second", "third"):
+        run.log({"note": runcast.Text(text)}, step=4)
+    run.log({"note": runcast.Text("another step")}, step=5)
+
+
+def test_media_of_one_key_and_step_all_arrive_under_numbered_names(start: Begin, deliver: Deliver) -> None:
+    """The second text of a key at a step is `key/1`, and a key of the user's own that is spelt so gets a number, too."""
+    with start() as run:
+        log_repeatedly(run)
+        run.log({"note/1": runcast.Text("spelt so")}, step=4)
+
+    deliver(MemoryTracker())
+
+    found = MemoryTracker.reading_of(run.dir).media
+    assert found == [("note", 4), ("note/1", 4), ("note/2", 4), ("note", 5), ("note/1/1", 4)]
+
+
+@pytest.mark.parametrize("at", range(2, 9))
+def test_repeated_media_survive_a_death_each_once(at: int, start: Begin, deliver: Deliver) -> None:
+    """Whichever write a delivery dies at: the files that are missing come, under the names that they would have had."""
+    with start() as run:
+        log_repeatedly(run)
+    with contextlib.suppress(Death):
+        deliver(Mortal(at, "after"))
+
+    deliver(Mortal(-1, ""))
+
+    found = _Readable.reading_of(run.dir).media
+    assert sorted(found or ()) == [("note", 4), ("note", 5), ("note/1", 4), ("note/2", 4)]
+
+
+def test_a_file_that_arrived_before_its_call_failed_is_not_sent_again(start: Begin, deliver: Deliver) -> None:
+    """The tracker is asked before a file is sent once more."""
+
+    class AnswersLate(MemoryTracker):
+        name = "late"
+        calls = 0
+
+        def log_media(self, media: MediaFile) -> None:
+            super().log_media(media)
+            self.calls += 1
+            if self.calls == 1:
+                raise RetryableError("the answer was lost")
+
+    with start() as run:
+        log_repeatedly(run)
+
+    deliver(AnswersLate())
+
+    assert AnswersLate.reading_of(run.dir).media == [("note", 4), ("note/1", 4), ("note/2", 4), ("note", 5)]
+
+
+def test_the_second_version_of_an_artifact_is_sent_after_a_death(
+    start: Begin, deliver: Deliver, tmp_path: Path
+) -> None:
+    """That a tracker has the name does not say that it has the newest file of that name."""
+    (tmp_path / "model.pt").write_text("one")
+
+    class Cut(Recorder):
+        def log_artifact(self, artifact: ArtifactFile) -> None:
+            super().log_artifact(artifact)
+            if self.files.count("model.pt") == 2:
+                raise Death
+
+    with start() as run:
+        run.log_artifact(tmp_path / "model.pt")
+        (tmp_path / "model.pt").write_text("two")
+        run.log_artifact(tmp_path / "model.pt")
+    with pytest.raises(Death):
+        deliver(Cut())
+    second = Recorder()
+
+    with pytest.raises(Death):
+        deliver(second)
+
+    assert second.files == ["model.pt"]
