@@ -4,6 +4,8 @@
 """
 
 import contextlib
+import os
+import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +16,10 @@ import keras
 
 from runcast.adapters.keras_hub import PushToHubCallback
 from runcast.adapters.keras_metric import MetricCallback
+from runcast.adapters.keras_steps import OptimizerSteps
+from runcast.core.errors import OptionError
 from runcast.core.lasting import LastingRun
+from runcast.core.options import RunOptions, Unpack
 from runcast.core.ranks import rank
 from runcast.core.run import Run
 
@@ -27,7 +32,8 @@ class RuncastCallback(keras.callbacks.Callback):  # type: ignore[misc]
     """Reports a `fit`, and what is evaluated after it, to every tracker, as one run.
 
     `loss` is logged as `train/loss`, `val_loss` as `val/loss`, what `evaluate` returns as `eval/loss`; the step is the
-    number of optimizer steps. A second `fit`, or an `evaluate` with this callback, goes on with the same run.
+    number of optimizer steps. A second `fit`, or an `evaluate` with this callback, goes on with the same run; one that
+    another callback calls during a `fit` is part of it.
 
     Keras tells a callback nothing of an exception. A script that an exception ends is "failed", and "killed" after an
     interrupt. A training whose exception was caught is "failed" from the next `fit` or `evaluate` on, or when the
@@ -36,14 +42,19 @@ class RuncastCallback(keras.callbacks.Callback):  # type: ignore[misc]
     Args:
         report_to: "all", "none", or trackers by name, class or instance, as for `runcast.init`.
         run: An open run to report to; it is not finished here.
-        config: What else was configured, as for `runcast.init`.
-        every_steps: Log the metrics of the batches every so many optimizer steps; 0 for those of the epochs only.
+        every_steps: Log the metrics of the batches every so many optimizer steps, or at the next one that Keras tells
+            of; 0 for those of the epochs only.
         log_model: Keep the "best" model, the "last" one or "all" of these as artifacts.
         monitor: What the best model is best in; by default `val_loss`, without validation `loss`.
         mode: "min", "max" or "auto", as in `keras.callbacks.ModelCheckpoint`.
         backup_dir: The folder of a `keras.callbacks.BackupAndRestore` before this in the list: a training that is
             resumed from it goes on with its run.
+        log_dir: The folder that holds the runs, as `keras.callbacks.TensorBoard` calls `dir`.
         options: The other arguments of `runcast.init`.
+
+    Raises:
+        OptionError: An option is wrong or unknown, or a tracker's name is wrong.
+        TrackerUnavailableError: A tracker asked for by name cannot be used here.
     """
 
     def __init__(
@@ -51,23 +62,28 @@ class RuncastCallback(keras.callbacks.Callback):  # type: ignore[misc]
         report_to: Any = ...,
         *,
         run: Run | None = None,
-        config: Any = None,
         every_steps: int = 10,
         log_model: Literal["best", "last", "all"] | None = None,
         monitor: str | None = None,
         mode: str = "auto",
-        backup_dir: str | Path | None = None,
-        **options: Any,
+        backup_dir: str | os.PathLike[str] | None = None,
+        log_dir: str | os.PathLike[str] | None = None,
+        **options: Unpack[RunOptions],
     ) -> None:
         super().__init__()
-        self._lasting = LastingRun(report_to, run, config=config, **options)
+        if log_model not in (None, "best", "last", "all"):
+            raise OptionError(f"log_model={log_model!r} is unknown. Valid values are: None, 'best', 'last', 'all'.")
+        if log_dir is not None:
+            options.setdefault("dir", log_dir)
+        self._lasting = LastingRun(report_to, run, **options)
         self._every, self._log_model = every_steps, log_model
         self._monitor, self._mode = monitor, mode
         self._run_id = Path(backup_dir) / RUN_ID if backup_dir else None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._best: Any = None
-        self._is_fitting, self._has_architecture = False, False
-        self._batches, self._in_epoch, self._accumulation = 0, 0, 1
+        self._fits, self._is_inside, self._is_by_hand, self._has_architecture = 0, False, False, False
+        self._outer: Any = None  # the model and the params of the outermost fit, while that goes on
+        self._steps = OptimizerSteps(self)
         self._logged: tuple[int, Mapping[str, Any]] = (-1, {})
 
     @property
@@ -76,33 +92,42 @@ class RuncastCallback(keras.callbacks.Callback):  # type: ignore[misc]
         return self._lasting.run
 
     def set_params(self, params: Any) -> None:
-        """Begin with a `fit` or an `evaluate`; if a `fit` is under way, an exception has ended it."""
+        """Begin a `fit`, an `evaluate` or a `predict`: inside a `fit`, or perhaps after one that has failed."""
         super().set_params(params)
-        if self._is_fitting:
-            self._is_fitting = False
-            self._lasting.finish("failed")
+        if self._fits and (self._is_by_hand or _fits_around(self)):
+            self._is_inside = True
+        elif self._fits:
+            self._fail()
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Open the run and log what was configured."""
+        around = _fits_around(self)
+        if self._fits and around == 1:
+            self._fail()
         if self._run_id is not None and self._run_id.exists():
             self._lasting.id = self._run_id.read_text(encoding="utf-8")
         run = self._lasting.begin()
-        self._is_fitting = True
+        self._fits, self._is_inside = self._fits + 1, False
+        if self._fits == 1:
+            self._outer, self._is_by_hand = (self.model, self.params), not around
         run.log_params(_params_of(self.model, self.params))
         self._keep_architecture(run)
+        self._steps.begin_epoch()
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Read the optimizer's count, which a resumed or earlier training has advanced."""
-        self._batches, self._in_epoch = self._count(), 0
+        """Find the optimizer's count, which a resumed or earlier training has advanced."""
+        self._leave()
+        self._steps.begin_epoch((self.params or {}).get("steps"))
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Log the metrics of a batch when it completes one of the optimizer steps that are logged."""
-        before, self._in_epoch = self._step, batch + 1
-        if self._every and self._step != before and self._step % self._every == 0:
+        self._leave()
+        if self._steps.advance(batch, self._every):
             self._log(logs or {})
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Log the metrics of the epoch and of its validation, and keep the best model."""
+        self._steps.check()
         rate = getattr(self.model.optimizer, "learning_rate", None)
         about = {"epoch": epoch + 1} | ({} if rate is None else {"learning_rate": getattr(rate, "value", rate)})
         self._log({**about, **(logs or {})})
@@ -112,23 +137,49 @@ class RuncastCallback(keras.callbacks.Callback):  # type: ignore[misc]
             self._run_id.write_text(self._lasting.open().id, encoding="utf-8")
 
     def on_train_end(self, logs: Any = None) -> None:
-        """Keep the last model and finish the run."""
-        self._is_fitting = False
-        self._batches, self._in_epoch = self._batches + self._in_epoch, 0
+        """Keep the last model and finish the run, unless this `fit` is inside another one."""
+        self._steps.check()
         if self._log_model in ("last", "all") and rank() == 0:
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / "last.keras"
                 self.model.save(path)
                 self._lasting.open().log_artifact(path, name="model-last", type="model")
-        self._lasting.end()
+        self._fits -= 1
+        if self._fits > 0:
+            self._is_inside = True
+            self._leave()
+        else:
+            self._fits, self._outer = 0, None
+            self._lasting.end()
 
     def on_test_end(self, logs: Mapping[str, Any] | None = None) -> None:
         """Log what an `evaluate` returned that is no validation of a `fit`, which logs it itself."""
-        if not self._is_fitting:
-            self._batches, self._in_epoch = self._count(), 0
-            values = {_named(key, "eval"): value for key, value in (logs or {}).items()}
-            self._lasting.open().log(values, step=self._step)
+        if self._fits and not self._is_inside:
+            return
+        if not self._fits:
+            self._steps.begin_epoch()
+        values = {_named(key, "eval"): value for key, value in (logs or {}).items()}
+        self._lasting.open().log(values, step=self._steps.step)
+        self._leave()
+        if not self._fits:
             self._lasting.end()
+
+    def on_predict_end(self, logs: Any = None) -> None:
+        """Go back to the `fit` that this prediction may be inside of."""
+        self._leave()
+
+    def _leave(self) -> None:
+        """Go back to the `fit` that something else was inside of, if that is over or was broken off."""
+        if self._fits and self._is_inside and self._outer is not None:
+            self._is_inside = False
+            model, params = self._outer
+            self.set_model(model)
+            super().set_params(params)
+
+    def _fail(self) -> None:
+        """Note that an exception has ended the `fit` that was under way."""
+        self._fits, self._outer = 0, None
+        self._lasting.finish("failed")
 
     def __enter__(self) -> "RuncastCallback":
         self._lasting.__enter__()
@@ -137,22 +188,8 @@ class RuncastCallback(keras.callbacks.Callback):  # type: ignore[misc]
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._is_fitting = False
+        self._fits = 0
         self._lasting.__exit__(kind, error, trace)
-
-    @property
-    def _step(self) -> int:
-        return (self._batches + self._in_epoch) // self._accumulation
-
-    def _count(self) -> int:
-        """Return the number of batches that the optimizer has seen, read once an epoch: reading waits for a GPU."""
-        optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)
-        self._accumulation = getattr(optimizer, "gradient_accumulation_steps", None) or 1
-        batches = self._batches + self._in_epoch
-        if not hasattr(optimizer, "iterations"):
-            return batches
-        steps = int(keras.ops.convert_to_numpy(optimizer.iterations))
-        return batches if steps == batches // self._accumulation else steps * self._accumulation
 
     def _keep_best(self, epoch: int, logs: Mapping[str, Any]) -> None:
         """Let Keras judge and save, into a folder of ours, and take what it has saved."""
@@ -179,14 +216,25 @@ class RuncastCallback(keras.callbacks.Callback):  # type: ignore[misc]
         """Log values, but not again what the last batch of an epoch has already said at this step."""
         values = {_named(key, "train"): value for key, value in logs.items()}
         step, said = self._logged
-        if step == self._step:
+        if step == self._steps.step:
             values = {
                 key: value
                 for key, value in values.items()
                 if key not in said or (said[key] != value and value == value)  # NaN is not itself
             }
-        self._logged = (self._step, values)
-        self._lasting.open().log(values, step=self._step)
+        self._logged = (self._steps.step, values)
+        self._lasting.open().log(values, step=self._steps.step)
+
+
+def _fits_around(callback: RuncastCallback) -> int:
+    """Count the calls of `fit` with this callback that are under way; a loop by hand is none."""
+    found = 0
+    frame = sys._getframe(1).f_back
+    while frame is not None:
+        if frame.f_code.co_name == "fit":
+            found += callback in getattr(frame.f_locals.get("callbacks"), "callbacks", ())
+        frame = frame.f_back
+    return found
 
 
 def _named(key: str, folder: str) -> str:
