@@ -6,14 +6,18 @@ accelerator.log({"loss": loss}, step=step)
 accelerator.end_training()
 """
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
+from types import FrameType
 from typing import Any
 
 from accelerate.tracking import GeneralTracker, on_main_process
 
+from runcast.adapters.named_media import as_images, as_table, log_figure
 from runcast.core.lasting import LastingRun
-from runcast.core.media import Image, Table
+from runcast.core.media import Text
+from runcast.core.options import MoreRunOptions, Unpack
 from runcast.core.run import Run
 
 
@@ -23,8 +27,8 @@ class RuncastTracker(GeneralTracker):  # type: ignore[misc]
     The name and the options that `init_trackers(project_name, config, init_kwargs={"runcast": {...}})` is given hold
     where the constructor was given none. `accelerator.log` costs no synchronisation: device tensors may be given as
     they are. `end_training` in an `except` or `finally` block ends the run as "failed" (an interrupt: "killed"), and so
-    does an exception that ends the script. After that, `init_trackers` goes on with the same run. With an `id`, a
-    run of that id is gone on with.
+    does an exception that ends the script. What is logged after that goes on with the same run, and so does a second
+    `init_trackers`. With an `id`, a run of that id is resumed.
 
     It can also be registered, where Accelerate has `register_tracker_class`, and chosen as `log_with="runcast"`.
 
@@ -32,10 +36,11 @@ class RuncastTracker(GeneralTracker):  # type: ignore[misc]
         project: Groups runs in the trackers.
         report_to: "all", "none", or trackers by name, class or instance, as for `runcast.init`.
         run: An open run to report to; it is not finished here.
+        logging_dir: The folder that holds the runs, as Accelerate's trackers call `dir`.
         options: The other arguments of `runcast.init`.
 
     Raises:
-        OptionError: A tracker's name is wrong.
+        OptionError: An option is wrong or unknown, or a tracker's name is wrong.
         TrackerUnavailableError: A tracker asked for by name cannot be used here.
     """
 
@@ -44,9 +49,17 @@ class RuncastTracker(GeneralTracker):  # type: ignore[misc]
     main_process_only = True
 
     def __init__(
-        self, project: str | None = None, *, report_to: Any = ..., run: Run | None = None, **options: Any
+        self,
+        project: str | None = None,
+        *,
+        report_to: Any = ...,
+        run: Run | None = None,
+        logging_dir: str | os.PathLike[str] | None = None,
+        **options: Unpack[MoreRunOptions],
     ) -> None:
         super().__init__()
+        if logging_dir is not None:
+            options.setdefault("dir", logging_dir)
         self._lasting = LastingRun(report_to, run, project=project, **options)
 
     @property
@@ -56,32 +69,39 @@ class RuncastTracker(GeneralTracker):  # type: ignore[misc]
 
     @on_main_process  # type: ignore[untyped-decorator]
     def start(self) -> None:
-        """Open the run, or go on with it."""
-        self._lasting.open(**_arguments_of_init_trackers())
+        """Open the run, or go on with it: also if the Accelerator calls this tracker a second time."""
+        call = _call_of_init_trackers()
+        options: dict[str, Any] = {}
+        if call is not None:
+            own = (call.f_locals.get("init_kwargs") or {}).get(self.name, {})
+            options = {"project": call.f_locals["project_name"], **own}
+            self._stand_once(call.f_locals["self"])
+        self._lasting.open(**options)
 
     @on_main_process  # type: ignore[untyped-decorator]
     def store_init_configuration(self, values: Mapping[str, Any]) -> None:
         """Log what was configured, nested and of any type."""
-        self._opened().log_params(values)
+        self._lasting.open().log_params(values)
 
     @on_main_process  # type: ignore[untyped-decorator]
     def log(self, values: Mapping[str, Any], step: int | None = None, **kwargs: Any) -> None:
-        """Log metrics and media at a step."""
-        self._opened().log(values, step=step)
+        """Log metrics, media and texts at a step."""
+        texts = {key: Text(value) for key, value in values.items() if isinstance(value, str)}
+        self._lasting.open().log({**values, **texts} if texts else values, step=step)
 
     @on_main_process  # type: ignore[untyped-decorator]
     def log_images(self, values: Mapping[str, Any], step: int | None = None, **kwargs: Any) -> None:
         """Log images: for each key one or several, as arrays or tensors of [H, W, C] or [C, H, W], PIL images, paths.
 
-        Several are named key/0, key/1 …; a batch (4-d) is several.
+        Several are named key/0, key/1 …; a batch (4-d) is several; an (image, text) pair has a caption.
         """
-        images: dict[str, Any] = {}
-        for key, value in values.items():
-            if isinstance(value, list | tuple) or getattr(value, "ndim", 0) == 4:
-                images |= {f"{key}/{index}": as_image(one) for index, one in enumerate(value)}
-            else:
-                images[key] = as_image(value)
-        self._opened().log(images, step=step)
+        images = [as_images(key, value) for key, value in values.items()]
+        self._lasting.open().log({key: image for named in images for key, image in named.items()}, step=step)
+
+    @on_main_process  # type: ignore[untyped-decorator]
+    def log_figure(self, figure: Any, artifact_file: str, step: int | None = None, **kwargs: Any) -> None:
+        """Log a figure, under the name of the file without its ending."""
+        log_figure(self._lasting.open(), figure, artifact_file, step)
 
     @on_main_process  # type: ignore[untyped-decorator]
     def log_table(
@@ -93,39 +113,42 @@ class RuncastTracker(GeneralTracker):  # type: ignore[misc]
         step: int | None = None,
         **kwargs: Any,
     ) -> None:
-        """Log a table, given as columns and rows or as a data frame."""
-        table = Table(dataframe) if dataframe is not None else Table(data, columns=columns)
-        self._opened().log({table_name: table}, step=step)
+        """Log a table, given as columns and rows or as a data frame; columns without names are numbered."""
+        self._lasting.open().log({table_name: as_table(columns, data, dataframe)}, step=step)
 
     @on_main_process  # type: ignore[untyped-decorator]
     def log_artifact(self, local_path: str, artifact_path: str | None = None) -> None:
         """Keep a file or a folder with the run."""
-        self._opened().log_artifact(local_path, name=artifact_path)
+        self._lasting.open().log_artifact(local_path, name=artifact_path)
+
+    @on_main_process  # type: ignore[untyped-decorator]
+    def log_artifacts(self, local_dir: str, artifact_path: str | None = None) -> None:
+        """Keep a folder with the run."""
+        self._lasting.open().log_artifact(local_dir, name=artifact_path)
 
     @on_main_process  # type: ignore[untyped-decorator]
     def finish(self) -> None:
         """Finish the run as what the script is leaving with: an exception that is being handled, or none."""
         self._lasting.end()
 
-    def _opened(self) -> Run:
-        return self._lasting.run or self._lasting.open()
+    def _stand_once(self, accelerator: Any) -> None:
+        """Take this tracker's second place, and another one made by the same name, out of an Accelerator's list."""
+        is_by_name = self not in accelerator.log_with
+        kept: list[Any] = []
+        for tracker in accelerator.trackers:
+            is_made = is_by_name and type(tracker) is type(self) and tracker not in accelerator.log_with
+            if not (self in kept and (tracker is self or is_made)):
+                kept.append(tracker)
+        accelerator.trackers[:] = kept
 
 
-def as_image(value: Any) -> Image:
-    """Return an image as it is, or make one of what it shows."""
-    return value if isinstance(value, Image) else Image(value)
+def _call_of_init_trackers() -> FrameType | None:
+    """Return the call of `Accelerator.init_trackers` that this one is part of.
 
-
-def _arguments_of_init_trackers() -> dict[str, Any]:
-    """Return the project and the options that `Accelerator.init_trackers` was called with.
-
-    Accelerate hands them to trackers that it makes by name, but not to one that it is given, so they are read in its
-    frame.
+    Accelerate hands its arguments to trackers that it makes by name, but not to one that it is given, so they are read
+    in its frame.
     """
-    frame = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None and "project_name" not in frame.f_locals:
-        frame = frame.f_back  # type: ignore[assignment]
-    if frame is None or frame.f_code.co_name != "init_trackers":
-        return {}
-    own = (frame.f_locals.get("init_kwargs") or {}).get(RuncastTracker.name, {})
-    return {"project": frame.f_locals["project_name"], **own}
+        frame = frame.f_back
+    return frame if frame is not None and frame.f_code.co_name == "init_trackers" else None

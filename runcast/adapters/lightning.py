@@ -14,9 +14,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from runcast.adapters.named_media import as_table, by_name
 from runcast.core.errors import OptionError
 from runcast.core.lasting import LastingRun
-from runcast.core.media import Audio, Image, Table, Text, Video
+from runcast.core.media import Audio, Image, Text, Video
 from runcast.core.options import RunOptions, Unpack
 from runcast.core.run import Run
 
@@ -154,9 +155,8 @@ class RuncastLogger(Logger):  # type: ignore[misc]
         dataframe: Any = None,
         step: int | None = None,
     ) -> None:
-        """Log a table, given as columns and rows or as a data frame."""
-        table = Table(dataframe) if dataframe is not None else Table(data, columns=columns)
-        self.log_metrics({key: table}, step)
+        """Log a table, given as columns and rows or as a data frame; columns without names are numbered."""
+        self.log_metrics({key: as_table(columns, data, dataframe)}, step)
 
     @rank_zero_only  # type: ignore[untyped-decorator]
     def log_text(
@@ -218,7 +218,7 @@ class RuncastLogger(Logger):  # type: ignore[misc]
     ) -> None:
         """Log one object under the key, several under key/0, key/1 …; each detail is a list with one for each."""
         made = [kind(value, **{name: of[i] for name, of in details.items()}) for i, value in enumerate(values)]
-        self.log_metrics({f"{key}/{i}" if len(made) > 1 else key: media for i, media in enumerate(made)}, step)
+        self.log_metrics(by_name(key, made), step)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_checkpoints": {}}  # they hold the trainer

@@ -6,7 +6,7 @@ from typing import Any
 
 from runcast.core.borrowed import Loan, borrow, find_open, lend, share
 from runcast.core.init import check, init
-from runcast.core.options import RunOptions, Unpack
+from runcast.core.options import RunOptions, Unpack, check_names
 from runcast.core.random_name import random_id
 from runcast.core.ranks import rank
 from runcast.core.records import Status
@@ -78,6 +78,7 @@ class LastingRun:
         return find_open(str(self.dir)) or borrow(loan)
 
     def _init(self, defaults: dict[str, Any]) -> Run:
+        check_names(name for name in defaults if name != "report_to")
         own = {name: value for name, value in self._options.items() if value is not None}
         own |= {} if self._report_to is ... else {"report_to": self._report_to}
         run = init(id=self.id, resume=None if self.id is None else "allow", **{**defaults, **own})

@@ -46,10 +46,9 @@ _ALSO_CALLED = {
 }
 
 
-class RunOptions(TypedDict, total=False):
-    """The arguments of `runcast.init` that every adapter takes and hands on, besides `report_to`."""
+class MoreRunOptions(TypedDict, total=False):
+    """The arguments of `runcast.init` that every adapter takes and hands on, besides `report_to` and `project`."""
 
-    project: str | None
     name: str | None
     config: Any
     dir: str | os.PathLike[str] | None
@@ -63,6 +62,12 @@ class RunOptions(TypedDict, total=False):
     delivery: str | None
     setup: Mapping[str, Mapping[str, Any]] | None
     per_rank: bool | None
+
+
+class RunOptions(MoreRunOptions, total=False):
+    """The arguments of `runcast.init` that every adapter takes and hands on, besides `report_to`."""
+
+    project: str | None
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):

@@ -133,6 +133,7 @@ def test_media_and_artifacts_go_through_the_tracker(folder, make):
     (folder / "model.bin").write_bytes(b"weights")
 
     tracker.log_images({"one": np.zeros((4, 4, 3)), "two": [np.zeros((4, 4)), torch.zeros(3, 4, 4)]}, step=1)
+    tracker.log_images({"alone": [np.zeros((4, 4, 3))], "told": (np.zeros((4, 4)), "a caption")}, step=1)
     tracker.log_images({"batch": np.zeros((2, 4, 4, 3))}, step=2)
     tracker.log_table("rows", columns=["x", "y"], data=[[1, 2]], step=3)
     tracker.log_table("frame", dataframe=pandas.DataFrame({"x": [1]}), step=4)
@@ -144,12 +145,96 @@ def test_media_and_artifacts_go_through_the_tracker(folder, make):
         ("one", "image", 1),
         ("two/0", "image", 1),
         ("two/1", "image", 1),
+        ("alone", "image", 1),
+        ("told", "image", 1),
         ("batch/0", "image", 2),
         ("batch/1", "image", 2),
         ("rows", "table", 3),
         ("frame", "table", 4),
     ]
     assert told.artifacts == [("model.bin", "file")]
+
+
+def test_what_comes_after_the_end_goes_on_with_the_run(folder, make):
+    """What is logged after end_training, and more."""
+    accelerator = make()
+    accelerator.init_trackers("digits")
+    accelerator.log({"loss": 1.0}, step=0)
+    accelerator.end_training()
+
+    accelerator.log({"loss": 0.5}, step=1)
+    accelerator.get_tracker("runcast").log_images({"late": np.zeros((4, 4))}, step=2)
+    accelerator.end_training()
+
+    told = only_run_in(folder)
+    assert told.points == {"loss": [(0, 1.0), (1, 0.5)]}
+    assert told.media == [("late", "image", 2)]
+    assert told.endings == ["finished", "finished"]
+
+
+@pytest.mark.parametrize("by_name", [False, True])
+@pytest.mark.parametrize("beside", [[], ["tensorboard"]])
+def test_a_second_init_trackers_doubles_nothing(folder, make, by_name, beside):
+    """The tracker is called once for each value, whether it was given or is made by name, and it is one run."""
+    from accelerate import tracking
+
+    tracking.register_tracker_class(RuncastTracker)
+    try:
+        mine = "runcast" if by_name else RuncastTracker(report_to="none")
+        accelerator = make([mine, *beside], project_dir=str(folder / "theirs"))
+        for step in range(3):
+            accelerator.init_trackers("digits", init_kwargs={"runcast": {"report_to": "none"}} if by_name else None)
+            accelerator.log({"loss": 1.0}, step=step)
+        accelerator.end_training()
+    finally:
+        tracking.LOGGER_TYPE_TO_CLASS.pop("runcast")
+
+    assert only_run_in(folder).steps("loss") == [0, 1, 2]
+
+
+def test_two_trackers_that_were_given_both_report(folder, make):
+    """They are two runs on purpose."""
+    accelerator = make([RuncastTracker("first", report_to="none"), RuncastTracker("second", report_to="none")])
+
+    accelerator.init_trackers("digits")
+    accelerator.log({"loss": 1.0}, step=0)
+    accelerator.end_training()
+
+    assert sorted((told.project, told.steps("loss")) for told in runs_in(folder)) == [("first", [0]), ("second", [0])]
+
+
+def test_texts_figures_folders_and_bare_tables_are_kept(folder, make):
+    """As other trackers of Accelerate take them."""
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    accelerator = make()
+    accelerator.init_trackers("digits")
+    tracker = accelerator.get_tracker("runcast")
+    (folder / "model").mkdir()
+    (folder / "model" / "weights").write_bytes(b"0")
+    figure = pyplot.figure()
+
+    accelerator.log({"sample": "once upon a time", "loss": 0.5}, step=1)
+    tracker.log_figure(figure, "plots/curve.png", step=2)
+    tracker.log_table("bare", data=[["007", 1], ["b", 2]], step=3)
+    tracker.log_artifacts(str(folder / "model"))
+    accelerator.end_training()
+    pyplot.close(figure)
+
+    told = only_run_in(folder)
+    assert told.points == {"loss": [(1, 0.5)]}
+    assert told.media == [("sample", "text", 1), ("plots/curve", "image", 2), ("bare", "table", 3)]
+    assert told.artifacts == [("model", "file")]
+    (table,) = [record["path"] for record in told.of_type("media") if record["kind"] == "table"]
+    assert (told.path / table).read_text().splitlines() == ["0,1", "007,1", "b,2"]
+
+
+@pytest.mark.parametrize("options", [{"tag": ["a"]}, {"run_name": "mine"}])
+def test_a_wrong_option_is_an_error_at_once(make, options):
+    """In the constructor; in init_kwargs when the trackers are initialised."""
+    with pytest.raises(runcast.OptionError, match="Did you mean"):
+        RuncastTracker(report_to="none", **options)
+    with pytest.raises(runcast.OptionError, match="Did you mean"):
+        make().init_trackers("digits", init_kwargs={"runcast": options})
 
 
 def test_a_tracker_of_accelerate_beside_it_gets_the_same(folder, make):
