@@ -4,6 +4,7 @@ It is attached to any number of engines, on any of their events and event filter
 loss on a GPU is not waited for.
 """
 
+import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -17,22 +18,28 @@ from ignite.handlers.base_logger import (
     BaseLogger,
     BaseOptimizerParamsHandler,
     BaseOutputHandler,
+    BaseWeightsHandler,
     BaseWeightsScalarHandler,
 )
 from ignite.handlers.checkpoint import BaseSaveHandler
 from ignite.handlers.utils import global_step_from_engine
 
+from runcast.adapters.ignite_writer import Writer
 from runcast.core.lasting import LastingRun
+from runcast.core.media import Histogram
+from runcast.core.options import RunOptions, Unpack
 from runcast.core.ranks import rank
 from runcast.core.run import Run
 from runcast.core.status import status_of
 
 __all__ = [
+    "GradsHistHandler",
     "GradsScalarHandler",
     "OptimizerParamsHandler",
     "OutputHandler",
     "RuncastLogger",
     "RuncastSaver",
+    "WeightsHistHandler",
     "WeightsScalarHandler",
     "global_step_from_engine",
 ]
@@ -47,15 +54,31 @@ class RuncastLogger(BaseLogger):  # type: ignore[misc]
     goes on with the same run. It may be saved in a `Checkpoint`, beside the trainer: then a resumed training goes on
     with its run. In processes of another rank than 0 it does nothing.
 
+    What the run has, the logger has: `logger.log({"loss": 0.5}, step=3)`. `logger.writer` takes the calls of
+    TensorBoard's SummaryWriter.
+
     Args:
         report_to: "all", "none", or trackers by name, class or instance, as for `runcast.init`.
         run: An open run to report to; it is not finished here.
-        config: What was configured, as for `runcast.init`.
+        log_dir: The folder that holds the runs, as TensorboardLogger calls `dir`.
         options: The other arguments of `runcast.init`.
+
+    Raises:
+        OptionError: An option is wrong or unknown, or a tracker's name is wrong.
+        TrackerUnavailableError: A tracker asked for by name cannot be used here.
     """
 
-    def __init__(self, report_to: Any = ..., *, run: Run | None = None, config: Any = None, **options: Any) -> None:
-        self._lasting = LastingRun(report_to, run, config=config, **options)
+    def __init__(
+        self,
+        report_to: Any = ...,
+        *,
+        run: Run | None = None,
+        log_dir: str | os.PathLike[str] | None = None,
+        **options: Unpack[RunOptions],
+    ) -> None:
+        if log_dir is not None:
+            options.setdefault("dir", log_dir)
+        self._lasting = LastingRun(report_to, run, **options)
         self._attached: WeakSet[Engine] = WeakSet()
         self._unfinished: set[Engine] = set()
 
@@ -63,6 +86,22 @@ class RuncastLogger(BaseLogger):  # type: ignore[misc]
     def run(self) -> Run:
         """The open run."""
         return self._lasting.begin()
+
+    @property
+    def writer(self) -> Writer:
+        """What takes the calls of TensorBoard's SummaryWriter: `logger.writer.add_scalar("loss", 0.5, 3)`."""
+        return Writer(lambda: self.run)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or not hasattr(Run, name):
+            raise AttributeError(f"RuncastLogger has no {name!r}, and nor has its run.")
+        return getattr(self.run, name)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_attached": None, "_unfinished": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _attached=WeakSet(), _unfinished=set())
 
     def attach(
         self, engine: Engine, log_handler: Callable[..., Any], event_name: Any, *args: Any, **kwargs: Any
@@ -169,6 +208,34 @@ class GradsScalarHandler(WeightsScalarHandler):
 
     def _number(self, weight: torch.Tensor) -> Any:
         return None if weight.grad is None else self.reduction(weight.grad)
+
+
+class WeightsHistHandler(BaseWeightsHandler):  # type: ignore[misc]
+    """Logs how each weight is spread, as a histogram: `weights/layer/weight` … under `tag/`."""
+
+    of = "weights"
+
+    def __call__(self, engine: Engine, logger: RuncastLogger, event_name: Any) -> None:
+        """Log the weights of now."""
+        if rank() == 0:
+            name = f"{self.tag}/{self.of}" if self.tag else self.of
+            found = {key.replace(".", "/"): self._values(weight) for key, weight in self.weights}
+            logger.run.log(
+                {name: {key: Histogram(values) for key, values in found.items() if values is not None}},
+                step=engine.state.get_event_attrib_value(event_name),
+            )
+
+    def _values(self, weight: torch.Tensor) -> torch.Tensor | None:
+        return weight.detach()
+
+
+class GradsHistHandler(WeightsHistHandler):
+    """Logs how each gradient is spread, as a histogram: `grads/layer/weight` … under `tag/`."""
+
+    of = "grads"
+
+    def _values(self, weight: torch.Tensor) -> torch.Tensor | None:
+        return weight.grad
 
 
 class RuncastSaver(BaseSaveHandler):  # type: ignore[misc]

@@ -2,6 +2,7 @@
 
 import pytest
 
+from runcast.core.errors import OptionError
 from tests.adapters.kit import EXAMPLES, TWO_PROCESSES, assert_everywhere_once, only_run_in, run_well, runs_in
 
 ENGINES = """
@@ -43,6 +44,38 @@ with RuncastLogger("none", id="all", config={"lr": 0.1}) as logger:
     trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: evaluator.run(data))
     trainer.run(data, max_epochs=2)
 evaluator.run(data)  # after the end: the same run
+logger.close()
+
+# histograms, and the calls of other loggers
+model, optimizer, trainer, evaluator = engines()
+with RuncastLogger("none", id="calls", log_dir="runs", tags=["a"]) as logger:
+    logger.attach(trainer, WeightsHistHandler(model), Events.EPOCH_COMPLETED)
+    logger.attach(trainer, GradsHistHandler(model, tag="my"), Events.EPOCH_COMPLETED)
+    trainer.run(data)
+    logger.log({"mine": 1.0}, step=5)
+    logger.log_params({"width": 4})
+    writer = logger.writer
+    writer.add_scalar("scalar", torch.tensor(0.5), 6)
+    writer.add_scalars("scalars", {"a": 1, "b": 2}, 6)
+    writer.add_image("image", torch.zeros(3, 4, 5), 7)
+    writer.add_image("grey", torch.zeros(4, 5), 7, dataformats="HW")
+    writer.add_images("images", torch.zeros(2, 4, 5, 3).numpy(), 7, dataformats="NHWC")
+    writer.add_histogram("histogram", torch.randn(10), 7)
+    writer.add_text("text", "hello", 7)
+    writer.add_audio("sound", torch.zeros(1, 100), 7, sample_rate=8000)
+    writer.add_hparams({"lr": 0.1}, {"hparam/accuracy": 0.5}, global_step=8)
+    writer.flush()
+    for wrong in (lambda: writer.add_embedding, lambda: logger.watch):
+        try:
+            wrong()
+        except AttributeError as error:
+            print("wrong", error)
+
+import copy, pickle
+logger = RuncastLogger("none", id="copies")
+report(logger, trainer)
+for again in (logger, pickle.loads(pickle.dumps(logger)), copy.deepcopy(logger)):
+    again.log({"loss": 1.0}, step=0)
 logger.close()
 
 # the ways in which a training ends
@@ -132,6 +165,45 @@ def test_handlers_filters_and_several_engines_make_one_run(scenarios):
         "eval/accuracy": [1, 2, 2],
     }
     assert told.params["lr"] == 0.1
+
+
+def test_histograms_and_calls_of_other_loggers_are_kept(scenarios):
+    """Those of TensorboardLogger's writer and handlers; what a run cannot hold is one clear error."""
+    told = scenarios[0]["calls"]
+
+    assert told.media == [
+        *(("weights/weight", "histogram", 1), ("weights/bias", "histogram", 1)),
+        *(("my/grads/weight", "histogram", 1), ("my/grads/bias", "histogram", 1)),
+        *(("image", "image", 7), ("grey", "image", 7), ("images/0", "image", 7), ("images/1", "image", 7)),
+        *(("histogram", "histogram", 7), ("text", "text", 7), ("sound", "audio", 7)),
+    ]
+    assert told.points == {
+        "mine": [(5, 1.0)],
+        "scalar": [(6, 0.5)],
+        "scalars/a": [(6, 1)],
+        "scalars/b": [(6, 2)],
+        "hparam/accuracy": [(8, 0.5)],
+    }
+    assert {"width": 4, "lr": 0.1}.items() <= told.params.items()
+    wrong = [line for line in scenarios[1].splitlines() if line.startswith("wrong")]
+    assert "no 'add_embedding'" in wrong[0]
+    assert "no 'watch'" in wrong[1]
+
+
+def test_copies_of_a_logger_share_its_run(scenarios):
+    """Pickled or copied, also with engines attached."""
+    told = scenarios[0]["copies"]
+
+    assert told.steps("loss") == [0, 0, 0]
+    assert told.endings == ["finished"]
+
+
+def test_a_wrong_option_is_an_error_at_once():
+    """With the one that was meant."""
+    from runcast.adapters.ignite import RuncastLogger
+
+    with pytest.raises(OptionError, match="Did you mean 'project'"):
+        RuncastLogger("none", project_name="mine")
 
 
 def test_checkpoints_become_versions_of_an_artifact(scenarios):
