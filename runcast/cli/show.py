@@ -147,8 +147,9 @@ def _print_files(out: "Console", held: "Contents") -> None:
 
 
 def _print_trackers(out: "Console", about: "RunOverview") -> None:
-    from runcast.cli.output import commands
+    from runcast.cli.output import commands, notes
 
+    notes(out, [(tracker.name, tracker.coverage) for tracker in about.trackers if tracker.coverage])
     commands(
         out, "Where it went", [(tracker.name, tracker.open_command or tracker.where) for tracker in about.trackers]
     )

@@ -102,7 +102,9 @@ def _print_run(out: "Console", run: "RunOverview") -> None:
     out.print(listed)
     errors = [(tracker.name, tracker.error) for tracker in run.trackers if tracker.error]
     refused = [(t.name, f"{count(n)} refused: {reason}") for t in run.trackers for reason, n in t.refused.items()]
-    notes(out, [*errors, *refused, *((name, f"takes no part: it {reason}") for name, reason in run.skipped.items())])
+    covered = [(tracker.name, tracker.coverage) for tracker in run.trackers if tracker.coverage]
+    absent = [(name, f"takes no part: it {reason}") for name, reason in run.skipped.items()]
+    notes(out, [*covered, *errors, *refused, *absent])
     if run.damaged:
         notes(out, [("", f"{count(run.damaged)} of the journal's lines were cut off or damaged, and are lost.")])
     commands(out, "Open it with", [(tracker.name, tracker.open_command or tracker.where) for tracker in run.trackers])

@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from runcast.core.errors import JournalError
+from runcast.core.errors import FinalError, JournalError
 from runcast.core.records import VERSION
 
 
@@ -221,6 +221,19 @@ def rank_journals(folder: Path, rank: str | int) -> Iterator[Path]:
     yield folder / f"{rank}.jsonl"
     for number in itertools.count(2):
         yield folder / f"{rank}-{number}.jsonl"
+
+
+def inside(folder: Path, path: str) -> Path:
+    """Resolve a path in a run's folder.
+
+    Raises:
+        FinalError: It leads out of the folder, so it was not written by runcast, or there is nothing.
+    """
+    root = folder.resolve()
+    found = (root / path).resolve()
+    if not found.is_relative_to(root) or not found.exists() or stray_link(found, root):
+        raise FinalError(f"{path} is not in {root}")
+    return found
 
 
 def stray_link(folder: Path, root: Path) -> Path | None:

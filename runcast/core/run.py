@@ -37,7 +37,7 @@ from runcast.core.records import (
 from runcast.core.redaction import SafeKeys, redact, redact_text
 from runcast.core.snapshots import keep_artifact
 from runcast.core.state import Carrier, Statistics, tracker_statistics
-from runcast.core.status import report_end, status_of
+from runcast.core.status import report_coverage, report_end, status_of
 from runcast.core.steps import FIRST, LAST, to_step
 from runcast.core.values import DeviceValue, NotANumber, is_mapping, leaves, start_copy, to_number
 
@@ -261,8 +261,9 @@ class Run:
                 delivered = bool(attempt(lambda: carrier.finish(left_s), self._doubt))
         finally:  # who is interrupted while waiting is told what waits, too
             journal.close()
-            behind = {} if delivered or carrier is None else carrier.states()
-            report_end(self.dir, self._dropped, journal.lost_records, behind)
+            states = {} if carrier is None else carrier.states()
+            report_coverage(states)
+            report_end(self.dir, self._dropped, journal.lost_records, {} if delivered else states)
 
     # How it gets there
 

@@ -7,6 +7,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from runcast.core.coverage import Coverage
 from runcast.core.errors import RuncastError
 from runcast.core.journal import JournalReader
 from runcast.core.layout import write_atomically
@@ -23,6 +24,7 @@ class DeliveryState(msgspec.Struct, kw_only=True):
     that its sudden death is noticed. `points` counts delivered points, `refused` what the tracker will not have, by
     kind and reason, and `refused_names` names some of it. `ending` is the status that the journal announced, `status`
     the one that the tracker was told. `not_before` is the time until which the service has asked to be left alone.
+    `coverage` is of a meter.
     """
 
     phase: Phase = "starting"
@@ -47,6 +49,7 @@ class DeliveryState(msgspec.Struct, kw_only=True):
     pid: int = 0
     version: str | None = None
     updated: float = 0.0
+    coverage: Coverage | None = None
 
 
 def load_state(folder: Path) -> DeliveryState | None:

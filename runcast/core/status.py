@@ -77,6 +77,13 @@ def report_end(directory: Path, dropped: Mapping[str, int], lost: int, behind: M
             )
 
 
+def report_coverage(states: Mapping[str, DeliveryState]) -> None:
+    """Tell the user how much of the training each meter has measured."""
+    for name, state in states.items():
+        if state.coverage is not None and state.phase == "finished":
+            say(f"{name} {state.coverage} of the training")
+
+
 def status_of_code(code: object) -> Status:
     """Say how a run ends whose script leaves with this exit code, or with a text in its place."""
     if code in (None, 0):

@@ -26,6 +26,7 @@ from runcast.core.records import (
 )
 from runcast.core.state import DeliveryState, load_state
 from runcast.delivery.liveness import RunStatus, run_status
+from runcast.delivery.metering import coverage_now
 from runcast.delivery.naming import MediaNames, ServiceNames
 from runcast.delivery.overview import open_command, place
 from runcast.delivery.point_comparison import EXAMPLES, compare_points
@@ -136,6 +137,9 @@ def compare(directory: RunDirectory, file: RunFile, name: str, tracker: Tracker,
         status_logged="unknown" if choice.left else run_status(directory, file),
         note=LEFT if choice.left else None,
     )
+    if tracker.measures and not choice.left:
+        is_running = verdict.status_logged == "running"
+        verdict.note = coverage_now(directory, name, state, is_running=is_running)
 
     names = ServiceNames(tracker, {})
     expected = _Expected(tracker, names, directory)

@@ -9,12 +9,11 @@ import logging
 import time
 import traceback
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any
 
 from runcast.core.errors import FinalError, GoneError, TrackerUnavailableError
-from runcast.core.journal import JournalReader, append_lines, journal_size
-from runcast.core.layout import RunDirectory, stray_link
+from runcast.core.journal import JournalReader, journal_size
+from runcast.core.layout import RunDirectory, inside
 from runcast.core.params import shorten
 from runcast.core.records import (
     AnyRecord,
@@ -22,13 +21,12 @@ from runcast.core.records import (
     Finish,
     Media,
     Metrics,
+    Number,
     Params,
     Point,
     Start,
     Summary,
     Tags,
-    encodable,
-    encode_line,
     points,
 )
 from runcast.core.redaction import redact_text
@@ -36,6 +34,7 @@ from runcast.core.state import DeliveryState, load_state, save_state
 from runcast.delivery.attempts import Attempts, GaveUp
 from runcast.delivery.latecomers import POLL_S, wait_for_meters, wait_for_ranks
 from runcast.delivery.liveness import last_status
+from runcast.delivery.metering import Metering
 from runcast.delivery.naming import MediaNames, ServiceNames
 from runcast.delivery.ranks import RankFiles
 from runcast.delivery.recovery import journal_points
@@ -80,20 +79,19 @@ class Delivery:
         when_over: Callable[[], None] = lambda: None,
         ranks: RankFiles | None = None,
     ) -> None:
-        self.directory, self.name, self.tracker, self.tracked = directory, name, tracker, tracked
+        self.directory, self.name, self.tracked = directory, name, tracked
         self.alive, self.wait, self.follow, self.when_over = alive, wait, follow, when_over
         self.ranks = ranks
         self._is_open = False
         self.folder = directory.tracker(name)
         self.state = load_state(self.folder) or DeliveryState()
         self.reader = JournalReader(directory.journal, self.state.cursor)
-        self.names = ServiceNames(tracker, self.state.renamed)
-        self.media_names = MediaNames(self.names, directory.journal)
+        self.metering = Metering(directory, name, self.state)
         self.attempt = Attempts(
             name, alive=self._still_trains, wait=wait, follow=follow, patience_s=patience_s, save=self._save
         )
         self.refusals = Refusals(name, self.state)
-        self.sender = PointSender(tracker, tracked, directory.journal, self.names, self.attempt, self.refusals.count)
+        self._take(tracker)
         tracked.ids.update(self.state.ids)
         tracked.save_ids = lambda ids: self._save(ids=dict(ids))
 
@@ -123,7 +121,7 @@ class Delivery:
                     self._carry(known, unclean=unclean)
                     return
                 log.warning("%s no longer has the run: it is begun anew there", self.name)
-                self._take_fresh_tracker()
+                self._take(type(self.tracker)())  # for its run is gone
                 unclean = self.tracked.resumed = True
             self._carry(known, unclean=unclean)
         except GaveUp:
@@ -138,8 +136,10 @@ class Delivery:
 
     def _carry(self, known: dict[str, str], *, unclean: bool) -> None:
         """Open the run, send what an earlier process may have lost, and deliver what there is and comes."""
+        self.tracked.trains = not self.tracker.measures or (self.follow and self._still_trains())
         self.attempt("setup", lambda: self.tracker.setup(self.tracked))
         self._is_open = True
+        self.metering.begin()
         self._save(phase="delivering", url=self.tracked.url, ids=dict(self.tracked.ids), error=None)
         if unclean or any(name in known and self.state.ids.get(name) != known[name] for name in IDENTITIES):
             self._recover()
@@ -148,9 +148,9 @@ class Delivery:
         else:
             self._save(phase="suspended")
 
-    def _take_fresh_tracker(self) -> None:
-        """Let go of a Tracker whose run is gone."""
-        self.tracker = type(self.tracker)()
+    def _take(self, tracker: Tracker) -> None:
+        """Deliver with this Tracker from now on."""
+        self.tracker = tracker
         self.names = ServiceNames(self.tracker, self.state.renamed)
         self.media_names = MediaNames(self.names, self.directory.journal)
         self.sender = PointSender(
@@ -168,6 +168,7 @@ class Delivery:
                 moved = self._deliver_available() or moved
                 if self.state.ending is None:
                     self.reader.skip()
+                    self.metering.end(was_seen=self.follow)
                     self._save(ending="crashed", cursor=self.reader.offset, damaged=self._take_damaged())
             if self.state.ending is not None:
                 self.attempt.run_is_over()
@@ -181,6 +182,7 @@ class Delivery:
         self.when_over()
         if self.tracker.measures:
             self._measure(final=True)
+            log.warning("%s %s of the training", self.name, self.state.coverage or "does not say how much it measured")
         elif self.follow:
             wait_for_meters(self.directory, self.wait)
         if self.ranks is not None:
@@ -202,6 +204,8 @@ class Delivery:
             batch: list[Point] = []
             end = self.state.cursor
             for record, offset in records:
+                if self.tracker.measures:
+                    self.metering.see(record)
                 if isinstance(record, Metrics):
                     if record.by != self.name and self._holds("metrics", record.values):
                         batch += points(record)
@@ -260,15 +264,7 @@ class Delivery:
         self._save(cursor=end)
 
     def _artifact(self, record: Artifact) -> ArtifactFile:
-        return ArtifactFile(self.names.artifact(record.name), record.kind, self._inside(record.path))
-
-    def _inside(self, path: str) -> Path:
-        """Resolve a record's path; one that leads out of the run's folder was not written by runcast."""
-        root = self.directory.path.resolve()
-        found = (root / path).resolve()
-        if not found.is_relative_to(root) or not found.exists() or stray_link(found, root):
-            raise FinalError(f"{path} is not in {root}")
-        return found
+        return ArtifactFile(self.names.artifact(record.name), record.kind, inside(self.directory.path, record.path))
 
     def _holds(self, kind: Kind, names: Iterable[str]) -> bool:
         """Tell whether the tracker holds a kind; what is logged of another one is counted, except by a meter."""
@@ -291,7 +287,7 @@ class Delivery:
 
         def send() -> None:
             if not is_there:
-                path = self._inside(record.path)
+                path = inside(self.directory.path, record.path)
                 self.tracker.log_media(MediaFile(name, record.step, record.kind, path, record.caption, record.time))
 
         self._try("media", send, [record.key], look)
@@ -321,6 +317,9 @@ class Delivery:
         self._recover_others(end)
         self.reader = JournalReader(self.directory.journal, end)
         self._save(cursor=end)
+        if self.tracker.measures:
+            self._deliver_available()  # so that it is known how long the training has lasted
+            self._save(points=self.state.points + self.metering.recover(self.tracker.read(self.tracked)))
 
     def _recover_others(self, end: int) -> None:
         """Send params, summary and tags again (the last value holds), and the files that the tracker does not have."""
@@ -357,14 +356,12 @@ class Delivery:
 
     def _measure(self, *, final: bool) -> None:
         """Ask a meter; what it measured goes into the journal, and from there to every other tracker."""
-        if not self.tracker.measures:
+        if not self.tracker.measures or not self.metering.is_due(final=final):
             return
-        measured: dict[str, float] = {}
+        measured: dict[str, Number] = {}
         self._try("measure", lambda: measured.update(self.tracker.measure(final)), [self.name])
         if measured:
-            values = {key: encodable(value) for key, value in measured.items()}
-            record = Metrics(time=time.time(), step=self.state.step, values=values, by=self.name)
-            append_lines(self.directory.journal, encode_line(record))
+            self.metering.tell(measured, time.time())
             self._save(points=self.state.points + len(measured))
 
     # State

@@ -11,6 +11,7 @@ from runcast.core.layout import RunDirectory, RunFile
 from runcast.core.records import Metrics
 from runcast.core.state import DeliveryState, Phase, load_state
 from runcast.delivery.liveness import RunStatus, run_status
+from runcast.delivery.metering import coverage_now
 from runcast.delivery.ranks import gather_ranks
 from runcast.integrations.table import TABLE
 
@@ -19,7 +20,7 @@ class TrackerOverview(msgspec.Struct, frozen=True, kw_only=True):
     """Says how far one tracker is; `phase` is None before its first delivery.
 
     `waiting` points are in the journal, `refused` ones are lost, by reason. One that `left` has no part in the last
-    session, and nothing waits for it.
+    session, and nothing waits for it. `coverage` says how much of the training a meter has measured.
     """
 
     name: str
@@ -35,6 +36,7 @@ class TrackerOverview(msgspec.Struct, frozen=True, kw_only=True):
     where: str | None
     open_command: str | None
     error: str | None
+    coverage: str | None = None
 
 
 class RunOverview(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,14 +68,15 @@ def overview(directory: RunDirectory) -> RunOverview:
     """
     file = directory.load()
     gather_ranks(directory, file)
-    trackers = [_tracker(directory, file, name) for name in file.trackers]
+    status = run_status(directory, file)
+    trackers = [_tracker(directory, file, name, is_running=status == "running") for name in file.trackers]
     counted = [t.delivered + t.waiting for t in trackers if not (t.measures or t.left)]
     return RunOverview(
         id=file.id,
         name=file.name,
         project=file.project,
         path=shown(directory.path),
-        status=run_status(directory, file),
+        status=status,
         host=file.host,
         created=file.created,
         session=file.session,
@@ -84,7 +87,7 @@ def overview(directory: RunDirectory) -> RunOverview:
     )
 
 
-def _tracker(directory: RunDirectory, file: RunFile, name: str) -> TrackerOverview:
+def _tracker(directory: RunDirectory, file: RunFile, name: str, *, is_running: bool) -> TrackerOverview:
     choice, state = file.trackers[name], load_state(directory.tracker(name))
     known = state or DeliveryState()
     where = place(directory, name, state)
@@ -102,6 +105,7 @@ def _tracker(directory: RunDirectory, file: RunFile, name: str) -> TrackerOvervi
         where=where,
         open_command=open_command(directory, name, where),
         error=known.error,
+        coverage=coverage_now(directory, name, state, is_running=is_running) if choice.measures else None,
     )
 
 

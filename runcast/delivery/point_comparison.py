@@ -9,6 +9,7 @@ import msgspec
 from runcast.core.journal import JournalReader
 from runcast.core.records import Metrics, Point, points
 from runcast.delivery.marks import MarkCounter
+from runcast.delivery.metering import uncover
 from runcast.delivery.recovery import Identity, identity, mark
 from runcast.integrations.contract import Tracker
 
@@ -67,7 +68,9 @@ def compare_points(
                     return
                 if isinstance(record, Metrics) and _concerns(record, tracker):
                     for point in points(record):
-                        yield point._replace(key=rename(point.key)), offset
+                        key = uncover(point.key, tracker.name) if tracker.measures else point.key
+                        if key is not None:
+                            yield point._replace(key=rename(key)), offset
 
     counts = PointComparison()
     have = MarkCounter(map(mark_of, seen))

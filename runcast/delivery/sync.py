@@ -72,7 +72,10 @@ def sync(
         for name in chosen
         if settled[name] is None
     }
-    delivered = deliver(directory, orders, progress)
+    meters = {name: order for name, order in orders.items() if file.trackers[name].measures}
+    others = {name: order for name, order in orders.items() if name not in meters}
+    # The meters first: what they had measured, and could not tell, goes to the others.
+    delivered = {**deliver(directory, meters, progress), **deliver(directory, others, progress)}
     return [settled[name] or delivered[name] for name in chosen]
 
 

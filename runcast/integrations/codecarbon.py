@@ -8,13 +8,15 @@ Writes: `emissions.csv` in the run's own folder, a row for each measurement: eve
 end. All of `setup={"codecarbon": {...}}`, `CODECARBON_*` and `.codecarbon.config` keep their meaning. With
 `tracking_mode=process` it is the training process that is measured. The place is looked up over the network only with
 `online=True`; while it is not known, emissions are reckoned with the world's average and called so.
-`energy_measured_kwh` is the part of `energy_kwh` that comes from sensors; the rest is an estimate.
+`energy_measured_kwh` is the part of `energy_kwh` that comes from sensors; the rest is an estimate. `measured_s` is how
+many seconds of `training_s` were measured, over all sessions. While that is less than half, the amounts are called
+`codecarbon/partial/energy_kwh` and so on, as they are not those of the run.
 
 Drops: all that is logged, and the status: CodeCarbon holds nothing but its measurements.
 
-Limits (read in codecarbon 3.3.2, 2026-11-20): nothing is measured between a kill and the restart, nor after the
-training. Where the look-up fails, CodeCarbon takes the place to be Quebec; emissions are not reported then. With
-`on_csv_write=update` the file keeps the last row only.
+Limits (read in codecarbon 3.3.2, 2026-11-20): nothing is measured before the SDK is up, between a kill and the restart,
+and after the training; of several machines, only that of the first rank. Where the look-up fails, CodeCarbon takes the
+place to be Quebec; emissions are not reported then. With `on_csv_write=update` the file keeps the last row only.
 """
 
 import csv
@@ -26,7 +28,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 from codecarbon import EmissionsTracker, OfflineEmissionsTracker
@@ -43,6 +45,7 @@ QUEBEC = (
     "46.8",
     "-71.2",
 )  # latitude and longitude of the last resort of GeoMetadata.from_geo_js (external/geography.py)
+COVERS = "covers"  # of a meter whose duration is called `measured_s`; in 0.1 it was `duration_s`
 ESTIMATES = ("cpu_load", "constant")  # the modes of its CPU class (external/hardware.py) that read no sensor
 
 log = logging.getLogger(__name__)
@@ -59,7 +62,7 @@ class CodecarbonTracker(Tracker):
 
     def setup(self, run: TrackedRun) -> None:
         run.url = str(_file(run))
-        if run.pid and not psutil.pid_exists(run.pid):
+        if not run.trains:
             log.warning("CodeCarbon measures nothing more of run %s: its training is over", run.id)
             return
         self._swallowed = _Swallowed()
@@ -89,8 +92,10 @@ class CodecarbonTracker(Tracker):
         except (AssertionError, AttributeError, OSError, TypeError, ValueError) as error:
             raise FinalError(self._failure(error)) from error
         history = _history(run)
-        self._before = history[-1][1] if history else {}
-        self._sources = [part for part, source in sources.items() if source == "measured"] + ["placed"] * is_placed
+        self._before = history[-1].amounts if history else {}
+        self._sources = (
+            [part for part, source in sources.items() if source == "measured"] + ["placed"] * is_placed + [COVERS]
+        )
         run.remember(**{meter_id: " ".join(self._sources)})
         run.url, self._meter, self._due = str(_file(run)), meter, time.monotonic() + self._every_s
         means = (
@@ -128,8 +133,8 @@ class CodecarbonTracker(Tracker):
         return Reading(
             points=[
                 Point(key, value, row, when)
-                for row, (when, amounts) in history
-                for key, value in _metrics(amounts).items()
+                for row, (when, amounts, is_old) in history
+                for key, value in _metrics(amounts, is_old=is_old).items()
             ]
         )
 
@@ -219,9 +224,17 @@ def _file(run: TrackedRun) -> Path:
     return Path(run.ids.get("file", run.local / FILE))
 
 
-def _history(run: TrackedRun) -> list[tuple[float, dict[str, float]]]:
+class _Row(NamedTuple):
+    """The amounts up to a moment; `is_old` if a meter of runcast 0.1 wrote them."""
+
+    time: float
+    amounts: dict[str, float]
+    is_old: bool
+
+
+def _history(run: TrackedRun) -> list[_Row]:
     """Read the rows of this run, which may have had several meters: each goes on from the amounts of the one before."""
-    history: list[tuple[float, dict[str, float]]] = []
+    history: list[_Row] = []
     before: dict[str, float] = {}
     meter = ""
     for row in csv.DictReader(_file(run).read_text().splitlines() if _file(run).exists() else ()):
@@ -229,16 +242,19 @@ def _history(run: TrackedRun) -> list[tuple[float, dict[str, float]]]:
             row["run_id"] in run.ids and None not in row and None not in row.values()
         ):  # a torn row has too few cells, the one after it too many
             if row["run_id"] != meter:
-                meter, before = row["run_id"], history[-1][1] if history else {}
-            amounts = _add(before, _amounts(row, run.ids[meter].split()))
-            history.append((datetime.fromisoformat(row["timestamp"]).timestamp(), amounts))
+                meter, before = row["run_id"], history[-1].amounts if history else {}
+            sources = run.ids[meter].split()
+            amounts = _add(before, _amounts(row, sources))
+            history.append(
+                _Row(datetime.fromisoformat(row["timestamp"]).timestamp(), amounts, is_old=COVERS not in sources)
+            )
     return history
 
 
 def _amounts(row: Mapping[str, str], sources: list[str]) -> dict[str, float]:
     energy = {part: float(row[f"{part}_energy"]) for part in ("cpu", "gpu", "ram")}
     amounts = {
-        "duration_s": float(row["duration"]),
+        "measured_s": float(row["duration"]),
         "energy_kwh": float(row["energy_consumed"]),
         "energy_measured_kwh": sum((energy[part] for part in energy if part in sources), 0.0),
         **{f"{part}_energy_kwh": value for part, value in energy.items()},
@@ -256,6 +272,7 @@ def _add(before: Mapping[str, float], amounts: Mapping[str, float]) -> dict[str,
     return {**before, **{name: before.get(name, 0.0) + amount for name, amount in amounts.items()}}
 
 
-def _metrics(amounts: Mapping[str, float]) -> dict[str, Number]:
-    power_w = amounts["energy_kwh"] * 3.6e6 / amounts["duration_s"]
-    return {f"codecarbon/{name}": value for name, value in [*amounts.items(), ("power_w", power_w)]}
+def _metrics(amounts: Mapping[str, float], *, is_old: bool = False) -> dict[str, Number]:
+    power_w = amounts["energy_kwh"] * 3.6e6 / amounts["measured_s"]
+    names = {"measured_s": "duration_s"} if is_old else {}
+    return {f"codecarbon/{names.get(name, name)}": value for name, value in [*amounts.items(), ("power_w", power_w)]}

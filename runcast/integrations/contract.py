@@ -57,10 +57,11 @@ class TrackedRun(msgspec.Struct, kw_only=True):
     """Tells a Tracker about the run, and remembers what the tracker says of it.
 
     `directory` is the run's folder, `local` the folder under it where this tracker may write files. `online` says
-    whether credentials are configured and wanted. `options` is what the user passed as `init(setup={name: options})`.
-    `given` names the arguments of `init` that the user passed. `pid` is the training process. `ids` survives restarts:
-    `remember` writes it before it returns. `resumed` is true when this tracker has opened this run before. `url` is set
-    by `setup`: where a person sees the run (a web address or a local path).
+    whether credentials are configured and wanted. `options` is what the user passed as `init(setup={name:
+    options})`. `given` names the arguments of `init` that the user passed. `pid` is the training process; it is
+    over if not `trains`, and a meter has nothing to measure then. `ids` survives restarts: `remember` writes it
+    before it returns. `resumed` is true when this tracker has opened this run before. `url` is set by `setup`:
+    where a person sees the run (a web address or a local path).
     """
 
     id: str
@@ -74,6 +75,7 @@ class TrackedRun(msgspec.Struct, kw_only=True):
     tags: Sequence[str] = ()
     notes: str | None = None
     pid: int = 0
+    trains: bool = True
     options: Mapping[str, Any] = {}
     given: frozenset[str] = frozenset()
     ids: dict[str, str] = {}
@@ -182,7 +184,12 @@ class Tracker:
         """Store a file or a folder. A name may come again: it is a new version, or it replaces the first."""
 
     def measure(self, final: bool) -> Mapping[str, Number]:
-        """Return what was measured since the run began; asked only if `measures`. Empty when there is nothing new."""
+        """Return what was measured since the run began; asked only if `measures`. Empty when there is nothing new.
+
+        The names begin with the tracker's own. `<name>/measured_s` is the seconds that were measured, over all sessions
+        and restarts; with it, less than half of a training is never reported as the whole. `read` returns the same
+        values, as points whose steps count the measurements.
+        """
         return {}
 
     def flush(self) -> None:

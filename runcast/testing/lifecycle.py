@@ -254,9 +254,9 @@ def measurements(stage: Stage) -> None:
     """What a meter measures is in the journal when the run has ended, as finite numbers under the meter's name."""
     if not stage.tracker.measures:
         raise Skipped("it is no meter")
-    with stage.start() as run:
-        run.log({"loss": 0.5}, step=7)
-    stage.deliver()
+    run = stage.start()
+    run.log({"loss": 0.5}, step=7)
+    stage.deliver(meanwhile=run.finish)
     measured = [
         record
         for record in JournalReader(stage.directory.journal)

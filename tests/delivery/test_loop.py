@@ -1,6 +1,8 @@
 """The loop carries every record to its tracker, exactly once, whatever the tracker does and whenever it dies."""
 
 import contextlib
+import json
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -456,6 +458,84 @@ def test_what_a_meter_measures_reaches_the_other_trackers(start: Begin, deliver:
     ]
     assert points_of(run, Meter) == [("loss", 0.5, 9)]
     assert points_of(run, MemoryTracker) == [("loss", 0.5, 9), ("energy", 7.0, 9), ("power", float("inf"), 9)]
+
+
+class Stopwatch(MemoryTracker):
+    """A meter that has measured as many seconds as it is told."""
+
+    name = "meter"
+    supports = frozenset()
+    measures = True
+    covered_s = 0.0
+
+    def measure(self, final: bool) -> dict[str, float]:
+        if not final:
+            return {}
+        values = {"meter/measured_s": self.covered_s, "meter/energy": 7.0}
+        self.log_metrics([Point(key, value, 0, 1.0) for key, value in values.items()])
+        return values
+
+
+class Overworked(Stopwatch):
+    """Is killed when it has kept a measurement and not told it; the next one comes when the training is over."""
+
+    covered_s = 30.0
+    is_first = True
+
+    def measure(self, final: bool) -> dict[str, float]:
+        if not self.is_first:
+            return {}
+        super().measure(True)
+        raise Death
+
+
+def set_times(run: runcast.Run, began: float, ended: float) -> None:
+    """Let a run's journal tell of a training from one moment to another."""
+    journal = run.dir / "journal.jsonl"
+    records = [json.loads(line) for line in journal.read_text().splitlines()]
+    times = {"start": began, "finish": ended}
+    lines = [json.dumps({**record, "time": times.get(record["type"], began)}) for record in records]
+    journal.write_text("".join(f"{line}\n" for line in lines))
+
+
+@pytest.mark.parametrize(
+    ("covered_s", "name", "said"),
+    [(44.0, "meter/energy", "measured 44 of 45 s"), (22.0, "meter/partial/energy", "measured 22 of 45 s")],
+)
+def test_a_part_of_a_training_is_never_given_as_the_whole(
+    start: Begin, deliver: Deliver, covered_s: float, name: str, said: str
+) -> None:
+    """What a meter has of less than half of the training bears another name, for every tracker."""
+    with start() as run:
+        run.log({"loss": 0.5}, step=9)
+    soon = time.time() + 1000.0  # so that nothing is measured behind the end
+    set_times(run, soon - 45.0, soon)
+
+    state = deliver(type("Meter", (Stopwatch,), {"covered_s": covered_s})())
+    deliver(MemoryTracker())
+
+    told = {key: value for key, value, _ in points_of(run, MemoryTracker) if key.startswith("meter/")}
+    assert told == {"meter/measured_s": covered_s, "meter/training_s": pytest.approx(45.0), name: 7.0}
+    assert str(state.coverage) == said
+
+
+def test_what_a_killed_meter_had_measured_is_told_once(start: Begin, deliver: Deliver) -> None:
+    """A measurement that the meter has kept and the journal lacks comes with the next delivery, and only then."""
+    with start() as run:
+        run.log({"loss": 0.5}, step=9)
+    soon = time.time() + 1000.0
+    set_times(run, soon - 45.0, soon)
+
+    with contextlib.suppress(Death):
+        deliver(Overworked())
+    later = type("Later", (Overworked,), {"is_first": False})
+    deliver(later())
+    (run.dir / "trackers" / "meter" / "state.json").unlink()
+    deliver(later())
+    deliver(MemoryTracker())
+
+    told = [(key, value) for key, value, _ in points_of(run, MemoryTracker) if key.startswith("meter/")]
+    assert told == [("meter/measured_s", 30.0), ("meter/energy", 7.0), ("meter/training_s", pytest.approx(45.0))]
 
 
 # Death

@@ -3,14 +3,19 @@
 The real meter, without root, network or a country unless a test names one.
 """
 
+import csv
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.delivery.waiting import wait_for
 
 METER = """
 import json, os, signal, sys, time
@@ -90,7 +95,7 @@ def test_each_measurement_is_a_row_and_a_resume_goes_on_from_the_last(tmp_path: 
     everything = first["measured"] + second["measured"]
     assert first["read"] == as_points(first["measured"])
     assert second["read"] == as_points(everything)
-    for name in ("duration_s", "energy_kwh", "ram_energy_kwh", "emissions_kg_world_average"):
+    for name in ("measured_s", "energy_kwh", "ram_energy_kwh", "emissions_kg_world_average"):
         amounts = [one[f"codecarbon/{name}"] for one in everything]
         assert amounts == sorted(amounts)
         assert 0 < amounts[0] < amounts[-1]
@@ -132,7 +137,7 @@ def test_the_users_variables_and_files_keep_their_meaning(tmp_path: Path) -> Non
     assert seen["read"] == as_points(seen["measured"])
     assert "codecarbon/emissions_kg" in seen["measured"][0]
     assert "FRA" in (other / "mine.csv").read_text()
-    again = meter(local, pid=2**22)
+    again = meter(local, trains=False)
     assert (again["measured"], again["read"]) == ([], seen["read"])
 
 
@@ -159,13 +164,83 @@ def test_in_process_mode_it_is_the_training_that_is_measured(tmp_path: Path) -> 
 
 def test_nothing_is_measured_when_the_training_is_over(tmp_path: Path) -> None:
     """A run that is synced later does not get the energy of the later day."""
-    over = subprocess.Popen([sys.executable, "-c", ""])
-    over.wait()
-
-    seen = meter(tmp_path / "local", pid=over.pid)
+    seen = meter(tmp_path / "local", trains=False)
 
     assert (seen["measured"], seen["read"]) == ([], [])
     assert "error" not in seen
+
+
+def test_what_runcast_0_1_measured_is_read_as_it_was(tmp_path: Path) -> None:
+    """Its duration was called `duration_s`; what a meter of today adds goes on from it."""
+    local = tmp_path / "local"
+    first = meter(local)
+    ids = json.loads((local / "ids.json").read_text())
+    old = {name: " ".join(word for word in value.split() if word != "covers") for name, value in ids.items()}
+    (local / "ids.json").write_text(json.dumps(old))
+
+    second = meter(local, resumed=True)
+
+    renamed = [["codecarbon/duration_s", *point[1:]] for point in first["read"] if point[0].endswith("/measured_s")]
+    assert [point for point in second["read"] if point[0] == "codecarbon/duration_s"] == renamed
+    assert second["read"][len(first["read"]) :] == as_points([{}, *second["measured"]])
+    assert second["measured"][0]["codecarbon/measured_s"] > first["measured"][0]["codecarbon/measured_s"]
+
+
+TRAINING = """
+import os, signal, sys, time, psutil, runcast
+run = runcast.init("p", report_to="codecarbon,dvclive", id="run", resume="allow", setup={"codecarbon": {"measure_power_secs": 1}})
+state = lambda: (run.identity(), run._carrier.states()["codecarbon"])[1]
+
+def log_until(condition):
+    deadline = time.monotonic() + 100
+    while not condition():
+        run.log({"loss": 0.5})
+        time.sleep(0.05)
+        assert time.monotonic() < deadline
+
+log_until(lambda: (state().coverage and state().coverage.measured_s or 0) > 1)
+for word in sys.argv[1:]:
+    if word == "kill the meter":
+        before, pid = state().coverage.measured_s, state().pid
+        os.kill(pid, signal.SIGKILL)
+        log_until(lambda: state().coverage.measured_s > before)
+    elif word == "kill the training":
+        os.kill(os.getpid(), signal.SIGKILL)
+run.finish()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fate", [(), ("kill the meter",), ("kill the training",)], ids=["none", "meter", "training"])
+def test_a_run_has_what_was_measured_of_it_and_says_of_how_much(tmp_path: Path, fate: tuple[str, ...]) -> None:
+    """Whatever is killed: each row is there once, everywhere, and `verify`, `status`, `show` and the last line agree."""
+    done = subprocess.run(
+        [sys.executable, "-c", TRAINING, *fate], cwd=tmp_path, capture_output=True, text=True, timeout=170, check=False
+    )
+    assert done.returncode in (0, -signal.SIGKILL), done.stderr
+    command = [sys.executable, "-m", "runcast"]
+    wait_for(lambda: "finished" in (tmp_path / "runs/run/trackers/codecarbon/state.json").read_text(), 60)
+    subprocess.run([*command, "sync"], cwd=tmp_path, capture_output=True, timeout=100, check=False)
+
+    said = {
+        word: subprocess.run(
+            [*command, word, "run"], cwd=tmp_path, capture_output=True, text=True, timeout=100, check=True
+        )
+        for word in ("verify", "status", "show")
+    }
+
+    journal = [json.loads(line) for line in (tmp_path / "runs/run/journal.jsonl").read_text().splitlines()]
+    measured = [record["values"] for record in journal if record.get("by") == "codecarbon"]
+    rows = list(csv.DictReader((tmp_path / "runs/run/trackers/codecarbon/emissions.csv").read_text().splitlines()))
+    assert len(measured) == len(rows)
+    amounts = [values["codecarbon/measured_s"] for values in measured]
+    assert amounts == sorted(set(amounts))
+    assert all(values["codecarbon/measured_s"] <= values["codecarbon/training_s"] for values in measured)
+    sentence = re.search(r"measured [\d.]+ of [\d.]+ s", said["status"].stdout)
+    assert sentence
+    assert all(sentence[0] in " ".join(done.stdout.split()) for done in said.values())
+    if "kill the training" not in fate:
+        assert f"codecarbon {sentence[0]} of the training" in done.stderr
 
 
 @pytest.mark.parametrize(

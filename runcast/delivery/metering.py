@@ -1,0 +1,123 @@
+"""What a meter measured, as records of the journal: named by how much of the training it covers.
+
+A meter tells the seconds that it covered as `<name>/measured_s`. The journal adds `<name>/training_s`, and while less
+than half of the training is covered, its other values are `<name>/partial/...`: never a part as the whole.
+"""
+
+import time
+from collections.abc import Iterator, Mapping
+
+from runcast.core.coverage import MEASURED, PARTIAL, TRAINED, Coverage
+from runcast.core.journal import JournalReader, append_lines
+from runcast.core.layout import RunDirectory
+from runcast.core.records import AnyRecord, Metrics, Number, encodable, encode_line
+from runcast.core.state import DeliveryState
+from runcast.integrations.contract import Reading
+
+
+class Metering:
+    """The measurements of one delivery, on their way into the journal.
+
+    Args:
+        directory: The run's folder.
+        meter: The tracker's name.
+        state: The delivery's state, which keeps the account of what was covered.
+    """
+
+    def __init__(self, directory: RunDirectory, meter: str, state: DeliveryState) -> None:
+        self._directory, self._meter, self._state = directory, meter, state
+        self._measured_at = time.time()
+        self._is_silent = False
+
+    def begin(self) -> None:
+        """Take note that the meter measures from now on."""
+        self._measured_at = time.time()
+
+    def see(self, record: AnyRecord) -> None:
+        """Follow the training through its journal."""
+        if self._state.coverage is None and not self._is_silent:
+            self._state.coverage = coverage_so_far(self._directory, self._meter, self._state.cursor)
+        if self._state.coverage is not None:
+            self._state.coverage.see(record, self._meter)
+
+    def end(self, *, was_seen: bool) -> None:
+        """Take note that the training is gone without a word: just now if that *was_seen*, else at its last record."""
+        if self._state.coverage is not None:
+            self._state.coverage.end(time.time() if was_seen else self._state.coverage.seen)
+
+    def is_due(self, *, final: bool) -> bool:
+        """Tell whether to ask the meter: not before what it says may stand for the run, unless that is over."""
+        coverage, now = self._state.coverage, time.time()
+        return final or coverage is None or coverage.will_be_enough(now - self._measured_at, now)
+
+    def tell(self, measured: Mapping[str, Number], moment: float) -> None:
+        """Write a measurement into the journal, and from there it goes to every other tracker."""
+        self._measured_at = moment
+        if f"{self._meter}/{MEASURED}" not in measured:  # this meter never says what it covered
+            self._is_silent, self._state.coverage = True, None
+        told = _cover(measured, self._meter, self._state.coverage, time.time())
+        values = {key: encodable(value) for key, value in told.items()}
+        record = Metrics(time=moment, step=self._state.step, values=values, by=self._meter)
+        append_lines(self._directory.journal, encode_line(record))
+
+    def recover(self, reading: Reading) -> int:
+        """Tell what an earlier process had measured, but was killed before it told; return the number of values."""
+        rows = _untold(reading, self._directory, self._meter)
+        for moment, measured in rows:
+            self.tell(measured, moment)
+        return sum(len(measured) for _, measured in rows)
+
+
+def _cover(measured: Mapping[str, Number], meter: str, coverage: Coverage | None, now: float) -> dict[str, Number]:
+    """Return what the meter says as the journal has it; without an account of what it covers, as it is."""
+    if coverage is None:
+        return dict(measured)
+    reading_s = measured[f"{meter}/{MEASURED}"]
+    coverage.measure(float(reading_s), now)
+    if not coverage.is_enough(now):
+        others = {key: value for key, value in measured.items() if key != f"{meter}/{MEASURED}"}
+        measured = {key.replace("/", f"/{PARTIAL}", 1): value for key, value in others.items()}
+    return {**measured, f"{meter}/{MEASURED}": reading_s, f"{meter}/{TRAINED}": coverage.lasted_s(now)}
+
+
+def uncover(key: str, meter: str) -> str | None:
+    """Return the meter's own name of what the journal calls *key*; None for what only the journal has."""
+    if key == f"{meter}/{TRAINED}":
+        return None
+    return key.replace(f"{meter}/{PARTIAL}", f"{meter}/", 1)
+
+
+def coverage_so_far(directory: RunDirectory, meter: str, cursor: int) -> Coverage:
+    """Follow the training up to an offset in the journal, for a delivery that has kept no account of it."""
+    coverage = Coverage()
+    for record, offset in _records(directory, 0):
+        if offset > cursor:
+            break
+        coverage.see(record, meter)
+    return coverage
+
+
+def coverage_now(directory: RunDirectory, meter: str, state: DeliveryState | None, *, is_running: bool) -> str | None:
+    """Say how much of a training a meter has measured, as in "measured 42 of 45 s"; None if the meter does not say."""
+    if state is not None and state.cursor and state.coverage is None:
+        return None  # of a version that kept no account, or a meter that gives none
+    coverage = (state and state.coverage) or Coverage()
+    for record, _ in _records(directory, state.cursor if state else 0):
+        coverage.see(record, meter)
+    coverage.end(time.time() if is_running else coverage.seen)
+    return str(coverage)
+
+
+def _records(directory: RunDirectory, cursor: int) -> Iterator[tuple[AnyRecord, int]]:
+    reader = JournalReader(directory.journal, cursor)
+    while batch := reader.read():
+        yield from batch
+
+
+def _untold(reading: Reading, directory: RunDirectory, meter: str) -> list[tuple[float, dict[str, Number]]]:
+    """List the measurements that a meter has kept and the journal lacks, as its process was killed in between."""
+    told = sum(isinstance(record, Metrics) and record.by == meter for record in JournalReader(directory.journal))
+    rows: dict[int, tuple[float, dict[str, Number]]] = {}
+    for key, value, row, moment in reading.points:
+        rows.setdefault(row, (moment, {}))[1][key] = value
+    return [rows[row] for row in sorted(rows)][told:]
