@@ -8,21 +8,22 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 from runcast.core.errors import OptionError
 from runcast.trainer import parsing
 from runcast.trainer.compatibility import AskedByCallbacks
+from runcast.trainer.conversion import typed
 
 STRATEGIES = ("no", "steps", "epoch")
 SCHEDULERS = ("linear", "cosine", "polynomial", "constant", "constant_with_warmup", "inverse_sqrt")
 OPTIMIZERS = ("adamw_torch_fused", "adamw_torch", "adam", "sgd", "rmsprop", "adafactor")
-FSDP_SETTINGS = (
-    "transformer_layer_cls_to_wrap",
-    "min_num_params",
-    "reshard_after_forward",
-    "cpu_offload",
-)
+FSDP_SETTINGS = {
+    "transformer_layer_cls_to_wrap": str | list[str] | None,
+    "min_num_params": int,
+    "reshard_after_forward": bool | int,
+    "cpu_offload": bool,
+}
 CHOICES = {
     "lr_scheduler_type": SCHEDULERS,
     "optim": OPTIMIZERS,
@@ -39,9 +40,17 @@ POSITIVE = (
     "gradient_accumulation_steps",
     "learning_rate",
     "logging_steps",
+    "eval_steps",
     "save_steps",
+    "eval_accumulation_steps",
+    "dataloader_prefetch_factor",
+    "ddp_timeout",
 )
-NOT_NEGATIVE = ("warmup_steps", "weight_decay", "max_grad_norm", "dataloader_num_workers", "eval_delay", "adam_epsilon")
+NOT_NEGATIVE = (
+    *("warmup_steps", "weight_decay", "max_grad_norm", "dataloader_num_workers", "eval_delay", "adam_epsilon"),
+    *("adam_beta1", "adam_beta2"),
+)
+BELOW = {"adam_beta1": 1, "adam_beta2": 1, "seed": 2**63, "data_seed": 2**63}
 
 
 @dataclass(kw_only=True)
@@ -71,7 +80,7 @@ class TrainingArguments(AskedByCallbacks):
     ] = 0
     optim: Annotated[str, "adamw_torch_fused, adamw_torch, adam, sgd, rmsprop or adafactor."] = "adamw_torch_fused"
     optim_args: Annotated[
-        dict[str, Any] | str | None, "Further arguments of the optimizer's class, also as 'momentum=0.9,nesterov=true'."
+        dict[str, Any] | None, "Further arguments of the optimizer's class, also as 'momentum=0.9,nesterov=true'."
     ] = None
     weight_decay: Annotated[float, "Applied to all weights but biases and those of normalisation layers."] = 0.0
     adam_beta1: Annotated[float, "Decay of the first moment."] = 0.9
@@ -125,7 +134,7 @@ class TrainingArguments(AskedByCallbacks):
     greater_is_better: Annotated[bool | None, "Its direction; None says yes, except for a name that ends in loss."] = (
         None
     )
-    resume_from_checkpoint: Annotated[str | None, "A checkpoint to resume from, or 'last'."] = None
+    resume_from_checkpoint: Annotated[str | bool | None, "A checkpoint to resume from, or 'last'."] = None
     ignore_data_skip: Annotated[bool, "When resuming, start the data of the epoch anew."] = False
     restore_callback_states_from_checkpoint: Annotated[bool, "When resuming, restore the stateful callbacks."] = True
 
@@ -163,6 +172,7 @@ class TrainingArguments(AskedByCallbacks):
     ] = None
 
     def __post_init__(self) -> None:
+        hints = get_type_hints(type(self))
         counts = str(self.include_num_input_tokens_seen).lower()
         self.include_num_input_tokens_seen = {"true": "all", "false": "no"}.get(counts, counts)
         for name in CHOICES:
@@ -172,35 +182,44 @@ class TrainingArguments(AskedByCallbacks):
             _require(
                 value in CHOICES[name], f"{name}={value!r} is unknown. Valid values are: {', '.join(CHOICES[name])}."
             )
-        for name in (*POSITIVE, *NOT_NEGATIVE):
-            value = getattr(self, name)
-            _require(
-                isinstance(value, int | float) and not isinstance(value, bool), f"{name}={value!r} is not a number."
-            )
-            good = value > 0 if name in POSITIVE else value >= 0
-            _require(good, f"{name}={value!r} must {'be positive' if name in POSITIVE else 'not be negative'}.")
-        for name in ("logging_steps", "eval_steps", "save_steps"):
-            value = getattr(self, name)
-            _require(
-                value is None or value < 1 or value == int(value),
-                f"{name}={value!r} is neither a whole number nor below 1 (a share).",
-            )
-        if isinstance(self.optim_args, str):
-            self.optim_args = parsing.named_values("optim_args", self.optim_args)
+        for setting in fields(self):
+            value = getattr(self, setting.name)
+            if setting.name not in CHOICES and value is not setting.default:
+                setattr(self, setting.name, typed(setting.name, hints[setting.name], value))
+        self._check_numbers()
         self._settle_evaluation()
         _require(
             not (self.bf16 and self.fp16),
             "bf16 and fp16 exclude each other. Choose bf16 where the device has it: it needs no scaled loss.",
         )
         _require(
-            self.save_total_limit is None or self.save_total_limit > 0,
-            "save_total_limit must be positive, or None for all.",
-        )
-        _require(
             not self.push_to_hub or self.hub_strategy == "end" or self.save_strategy != "steps" or self.save_steps >= 1,
             f"push_to_hub=True at every save needs save_steps={self.save_steps!r} as a whole number, not as a share.",
         )
         self._settle_devices()
+
+    def _check_numbers(self) -> None:
+        for name in (setting.name for setting in fields(self)):
+            value = getattr(self, name)
+            if value is None or isinstance(value, bool) or not isinstance(value, int | float):
+                continue
+            _require(
+                math.isfinite(value) or name == "max_grad_norm",  # that one measures, and does not clip
+                f"{name}={value!r} is not a finite number.",
+            )
+            _require(name not in POSITIVE or value > 0, f"{name}={value!r} must be positive.")
+            _require(name not in NOT_NEGATIVE or value >= 0, f"{name}={value!r} must not be negative.")
+            _require(name not in BELOW or value < BELOW[name], f"{name}={value!r} must be below {BELOW.get(name)}.")
+        _require(
+            self.save_total_limit is None or self.save_total_limit > 0,
+            "save_total_limit must be positive, or None for all.",
+        )
+        for name in ("logging_steps", "eval_steps", "save_steps"):
+            value = getattr(self, name)
+            _require(
+                value is None or value < 1 or value == int(value),
+                f"{name}={value!r} is neither a whole number nor below 1 (a share).",
+            )
 
     def _settle_devices(self) -> None:
         kind = "cpu" if self.device is None else self.device.partition(":")[0]
@@ -218,6 +237,10 @@ class TrainingArguments(AskedByCallbacks):
                 not unknown,
                 f"fsdp_config has no {', '.join(map(repr, unknown))}. Valid names are: {', '.join(FSDP_SETTINGS)}.",
             )
+            self.fsdp_config = {
+                name: typed(f"fsdp_config[{name!r}]", FSDP_SETTINGS[name], value)
+                for name, value in self.fsdp_config.items()
+            }
             _require(bool(self.fsdp), "fsdp_config is given, but nothing is sharded. Set fsdp=True.")
         _require(
             not (self.fsdp and self.fp16),
@@ -227,7 +250,6 @@ class TrainingArguments(AskedByCallbacks):
     def _settle_evaluation(self) -> None:
         if self.eval_steps is None:
             self.eval_steps = self.logging_steps
-        _require(self.eval_steps > 0, f"eval_steps={self.eval_steps!r} must be positive.")
         if self.load_best_model_at_end or self.save_strategy == "best":
             why = "load_best_model_at_end" if self.load_best_model_at_end else "save_strategy='best'"
             _require(
@@ -277,7 +299,7 @@ class TrainingArguments(AskedByCallbacks):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings by name."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        values = {setting.name: getattr(self, setting.name) for setting in fields(self)}
         values["report_to"] = "default" if self.report_to is ... else str(self.report_to)
         values["hub_token"] = None if self.hub_token is None else "<HUB_TOKEN>"  # a secret belongs into no file
         return values

@@ -29,10 +29,8 @@ def make_optimizer(model: nn.Module, args: TrainingArguments) -> torch.optim.Opt
         "rmsprop": torch.optim.RMSprop,
         "adafactor": Adafactor,
     }
-    own = args.optim_args or {}
-    assert not isinstance(own, str)  # the settings have read it
     try:
-        return classes[args.optim](groups, **{"lr": args.learning_rate, **own})
+        return classes[args.optim](groups, **{"lr": args.learning_rate, **(args.optim_args or {})})
     except (TypeError, ValueError) as error:
         raise OptionError(f"optim_args={args.optim_args!r} does not suit optim={args.optim!r}: {error}.") from error
 
@@ -83,9 +81,9 @@ def make_scheduler(
     """Make the schedule that the arguments name: warm-up from 0, then the decay."""
     warmup = args.get_warmup_steps(max_steps)
     settings = dict(args.lr_scheduler_kwargs or {})
-    if args.lr_scheduler_type == "polynomial":
-        settings["lr_end"] = settings.get("lr_end", 1e-7) / args.learning_rate
     try:
+        if args.lr_scheduler_type == "polynomial":
+            settings["lr_end"] = settings.get("lr_end", 1e-7) / args.learning_rate
         factor = partial(_FACTORS[args.lr_scheduler_type], warmup=warmup, total=max_steps, **settings)
         factor(max_steps)
     except TypeError as error:

@@ -5,16 +5,16 @@ import dataclasses
 import difflib
 import json
 import os
-import types
+import re
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from runcast.core.errors import OptionError
+from runcast.trainer.conversion import NONE, convert
 
 Settings = TypeVar("Settings")
-_TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
 def from_dict(kind: type[Settings], values: Mapping[str, Any]) -> Settings:
@@ -39,7 +39,10 @@ def from_file(kind: type[Settings], path: str | os.PathLike[str]) -> Settings:
     Raises:
         OptionError: The file cannot be read, or is something else.
     """
-    path = Path(path)
+    return from_dict(kind, _read(Path(path)))
+
+
+def _read(path: Path) -> Mapping[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
         values = _yaml(text) if path.suffix in (".yaml", ".yml") else json.loads(text)
@@ -49,7 +52,7 @@ def from_file(kind: type[Settings], path: str | os.PathLike[str]) -> Settings:
         ) from error
     if not isinstance(values, Mapping):
         raise OptionError(f"{path} holds a {type(values).__name__}, not a mapping of settings.")
-    return from_dict(kind, values)
+    return values
 
 
 def from_command_line(kind: type[Settings], arguments: Sequence[str] | None = None) -> Settings:
@@ -66,73 +69,34 @@ def from_command_line(kind: type[Settings], arguments: Sequence[str] | None = No
     )
     defaults = {field.name: field.default for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     for name, hint in typing.get_type_hints(kind, include_extras=True).items():
-        plain, sentence = typing.get_args(hint)[:2]
+        if name not in defaults:
+            continue
+        plain, sentence = typing.get_args(hint)[:2] if typing.get_origin(hint) is typing.Annotated else (hint, "")
         flags = [f"--{name}", *([f"--{name.replace('_', '-')}"] if "_" in name else [])]
         told = sentence if defaults[name] in (None, ...) else f"{sentence} Default: {defaults[name]}."
         about: Any = {"help": told.replace("%", "%%"), "default": argparse.SUPPRESS, "dest": name}
-        if plain is bool:
-            parser.add_argument(*flags, action=argparse.BooleanOptionalAction, **about)
-        else:
-            parser.add_argument(*flags, type=_reader(plain), metavar="VALUE", **about)
+        if bool in (plain, *typing.get_args(plain)):  # --bf16, --no-bf16, and --bf16 false
+            about |= {"nargs": "?", "const": True}
+            negative = [f"--no-{flag.removeprefix('--')}" for flag in flags]
+            parser.add_argument(
+                *negative, action="store_false", dest=name, default=argparse.SUPPRESS, help=argparse.SUPPRESS
+            )
+        parser.add_argument(*flags, type=_reader(plain), metavar="VALUE", **about)
     given = vars(parser.parse_args(arguments))
     file = given.pop("config", None)
-    if file is None:
-        return from_dict(kind, given)
-    values = dataclasses.asdict(from_file(kind, file))  # type: ignore[call-overload]
-    return from_dict(kind, values | given)
+    return from_dict(kind, given if file is None else {**_read(Path(file)), **given})
 
 
 def _reader(hint: Any) -> Any:
-    kinds = (
-        [kind for kind in typing.get_args(hint) if kind is not type(None)]
-        if isinstance(hint, types.UnionType)
-        else [hint]
-    )
+    """Return what argparse converts a text with; its name is in the message about a wrong one."""
 
     def read(text: str) -> Any:
-        if text.lower() in ("none", "null") and len(kinds) < len(typing.get_args(hint) or kinds):
+        if type(None) in typing.get_args(hint) and text.lower() in NONE:
             return None
-        for kind in kinds:
-            origin = typing.get_origin(kind) or kind
-            if origin is bool and text.lower() in (*_TRUE, *_FALSE):
-                return text.lower() in _TRUE
-            if origin in (int, float, str):
-                return origin(text)
-            if origin is dict and "=" in text and text[:1] != "{":
-                return named_values("the setting", text)
-            if origin in (list, dict):
-                return json.loads(text) if text[:1] in "[{" else text.split(",")
-        return text
+        return convert(hint, text)
 
     read.__name__ = getattr(hint, "__name__", str(hint))
     return read
-
-
-def named_values(name: str, text: str) -> dict[str, Any]:
-    """Read "momentum=0.9, nesterov=true" as a mapping; numbers, true, false and none are what they say.
-
-    Raises:
-        OptionError: A part has no name, or no value.
-    """
-    found: dict[str, Any] = {}
-    for part in filter(None, map(str.strip, text.split(","))):
-        key, equals, value = (word.strip() for word in part.partition("="))
-        if not (key and equals and value):
-            raise OptionError(
-                f"{name}={text!r} is not a list of names and values, such as 'momentum=0.9,nesterov=true'."
-            )
-        word = value.lower()
-        if word in ("true", "false", "none"):
-            found[key] = {"true": True, "false": False, "none": None}[word]
-            continue
-        try:
-            found[key] = int(value)
-        except ValueError:
-            try:
-                found[key] = float(value)
-            except ValueError:
-                found[key] = value
-    return found
 
 
 def _yaml(text: str) -> Any:
@@ -142,7 +106,13 @@ def _yaml(text: str) -> Any:
         raise OptionError(
             "Reading YAML needs PyYAML. Install it with: pip install pyyaml; or use a JSON file."
         ) from error
+
+    class Loader(yaml.SafeLoader):  # type: ignore[misc]
+        """YAML with the numbers of YAML 1.2: 1e-4 is one. The older version wants 1.0e-4."""
+
+    number = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+")
+    Loader.add_implicit_resolver("tag:yaml.org,2002:float", number, list("-+.0123456789"))
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, Loader)  # noqa: S506 - a SafeLoader
     except yaml.YAMLError as error:
         raise ValueError(str(error)) from error
