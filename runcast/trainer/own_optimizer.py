@@ -1,7 +1,7 @@
 """The optimizer and the schedule that a user brings: what they must be, and how they are stepped."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -25,7 +25,7 @@ def check_own(optimizer: Any, scheduler: Any, args: TrainingArguments) -> None:
                 f"optimizers[0] is {_kind(optimizer)}, not an optimizer. Give one that is made of the model's "
                 "parameters: torch.optim.SGD(model.parameters(), lr=0.1)."
             )
-        if _wanted(optimizer.step):
+        if _wanted(optimizer):
             raise OptionError(
                 f"{type(optimizer).__name__} needs a closure, as it computes the loss several times in a step. The "
                 "Trainer computes it once. Choose another optimizer, or write the loop by hand with runcast.init()."
@@ -46,9 +46,9 @@ def check_own(optimizer: Any, scheduler: Any, args: TrainingArguments) -> None:
         )
     if steps_by_metric(scheduler):
         _check_metric(scheduler, args)
-    elif _wanted(scheduler.step):
+    elif _wanted(scheduler):
         raise OptionError(
-            f"The schedule {type(scheduler).__name__} wants {', '.join(_wanted(scheduler.step))} at each step, "
+            f"The schedule {type(scheduler).__name__} wants {', '.join(_wanted(scheduler))} at each step, "
             "which the Trainer does not give. Give one whose step() needs nothing: it follows each optimizer step."
         )
 
@@ -123,8 +123,8 @@ def _kind(part: Any) -> str:
     return f"the class {part.__name__}" if isinstance(part, type) else f"a {type(part).__name__}"
 
 
-def _wanted(step: Callable[..., Any]) -> list[str]:
-    """List what a method wants and has no default for."""
+def _wanted(part: Any) -> list[str]:
+    """List what a step wants and has no default for; of the class, as a schedule puts a wrapper into the instance."""
     kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    parameters = inspect.signature(step).parameters.values()
+    _, *parameters = inspect.signature(type(part).step).parameters.values()
     return [p.name for p in parameters if p.default is p.empty and p.kind not in kinds]
