@@ -5,6 +5,8 @@ Writing is one `write` to a file opened for appending: when it returns, the reco
 tolerates a last line that is cut and garbage in between, and counts them.
 """
 
+import contextlib
+import errno
 import fcntl
 import io
 import os
@@ -24,6 +26,12 @@ from runcast.core.records import AnyRecord, decode
 BACKLOG_BYTES = 64 * 2**20
 RETRY_S = 1.0
 HOLD_TRIES, HOLD_WAIT_S = 20, 0.001
+CURES = {
+    None: "Free some disk space.",  # a part of a record was written
+    errno.ENOSPC: "Free some disk space.",
+    errno.EDQUOT: "Free some of your quota.",
+    errno.EFBIG: "Raise the limit on the size of files (ulimit -f).",
+}
 _END = b"\n"
 CHUNK_BYTES = 4 * 2**20
 
@@ -36,7 +44,7 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._fd = os.open(path, os.O_CREAT | os.O_APPEND | os.O_RDWR, 0o600)
+        self._fd = self._open()
         if _is_cut(self._fd):
             os.write(self._fd, _END)  # a session before this one was killed in the middle of a line
         self._backlog: deque[bytes] = deque()
@@ -44,6 +52,9 @@ class Journal:
         self._retry_at = 0.0
         self._lock = threading.Lock()
         self.lost_records = 0
+
+    def _open(self) -> int:
+        return os.open(self.path, os.O_CREAT | os.O_APPEND | os.O_RDWR, 0o600)
 
     def append(self, line: bytes) -> None:
         """Write one line, which ends in a newline."""
@@ -53,7 +64,10 @@ class Journal:
         try:
             written = os.write(self._fd, line)
         except OSError as error:
-            self._keep(line, error)
+            if self._reopens(error):
+                self.append(line)
+            else:
+                self._keep(line, error)
             return
         if written != len(line):
             self._keep(_rest(line, len(line) - written), OSError("only a part of a record could be written"))
@@ -77,8 +91,7 @@ class Journal:
             return
         warn(
             f"the journal {self.path} cannot be written ({error.strerror or error}). Training goes on; up to "
-            f"{BACKLOG_BYTES >> 20} MiB of records wait in memory. "
-            "Free some disk space."
+            f"{BACKLOG_BYTES >> 20} MiB of records wait in memory. {CURES.get(error.errno, '')}".rstrip()
         )
         with self._lock:
             self._backlog.append(line)
@@ -88,11 +101,13 @@ class Journal:
     def _drain(self) -> None:
         while self._backlog:
             record = self._backlog[0]
-            line = whole_lines(self._fd, record)
+            line, written = record, 0
             try:
+                line = whole_lines(self._fd, record)
                 written = os.write(self._fd, line)
-            except OSError:
-                written = 0
+            except OSError as error:
+                if self._reopens(error):
+                    continue
             if written != len(line):
                 self._backlog[0] = _rest(record, len(line) - written)
                 self._backlog_bytes += len(self._backlog[0]) - len(record)
@@ -100,6 +115,19 @@ class Journal:
                 return
             self._backlog_bytes -= len(self._backlog.popleft())
         warn(f"the journal {self.path} can be written again; {self.lost_records} records were lost.")
+
+    def _reopens(self, error: OSError) -> bool:
+        """Open the file again, if what is lost is not the room but the way to it; return whether it is open again.
+
+        Daemons close every file that is open, and a network share forgets its files when its server restarts.
+        """
+        if self._fd < 0 or error.errno not in (errno.EBADF, errno.ESTALE):
+            return False
+        try:
+            self._fd = self._open()
+        except OSError:
+            return False
+        return True
 
     def drain(self) -> bool:
         """Try to write what waits in memory; return whether nothing waits any more."""
@@ -120,7 +148,10 @@ class Journal:
 
     def size(self) -> int:
         """Return the length of the file in bytes."""
-        return os.fstat(self._fd).st_size
+        try:
+            return os.fstat(self._fd).st_size
+        except OSError:
+            return journal_size(self.path)
 
     def close(self) -> None:
         """Close the file. What still waits in memory is given one last chance, and else a place in another folder."""
@@ -132,7 +163,8 @@ class Journal:
             self._backlog.clear()
         self.lost_records += len(self._backlog)
         descriptor, self._fd = self._fd, -1  # a late append of another thread must not hit another file
-        os.close(descriptor)
+        with contextlib.suppress(OSError):  # a daemon has closed it
+            os.close(descriptor)
 
     def _rescue(self) -> Path | None:
         """Write what waits into the temporary folder, which may be on another disk; return the file."""

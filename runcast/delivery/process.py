@@ -156,7 +156,8 @@ class ChildProcess:
 
     def _close_line(self) -> None:
         if self._line is not None:
-            self._line.close()
+            with contextlib.suppress(OSError):  # a daemon has closed it
+                self._line.close()
             self._line = None
 
     def release(self) -> None:

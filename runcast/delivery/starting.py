@@ -116,7 +116,8 @@ class Launch:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.launcher.wait(END_S)  # it has ended, or is about to
         self.launcher.returncode = self.launcher.returncode or 0
-        self._line.close()
+        with contextlib.suppress(OSError):  # a daemon has closed it
+            self._line.close()
 
 
 def above_standard(descriptor: int) -> int:

@@ -1,5 +1,6 @@
 """The journal keeps every record that was whole, whatever happens to the file around it."""
 
+import errno
 import json
 import multiprocessing
 import os
@@ -315,6 +316,30 @@ def test_what_a_full_disk_never_took_is_kept_in_another_folder(tmp_path: Path) -
     assert "2 records found no room" in done.stderr
     assert steps_of(path) == [0, 1, 2]
     assert [file.stat().st_mode & 0o777 for file in temporary.iterdir()] == [0o600]
+
+
+@pytest.mark.parametrize("loss", ["closed", "stale"])
+def test_a_file_that_is_lost_is_opened_again(loss: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Daemons close every open file, and a network share forgets its files when its server restarts."""
+    journal = Journal(tmp_path / "journal.jsonl")
+    journal.append(LINES[0])
+    if loss == "closed":
+        os.close(journal._fd)
+    else:
+        write, lost = os.write, journal._fd
+
+        def stale(descriptor: int, data: bytes) -> int:
+            if descriptor == lost:
+                raise OSError(errno.ESTALE, "Stale file handle")
+            return write(descriptor, data)
+
+        monkeypatch.setattr(os, "write", stale)
+
+    journal.append(LINES[1])
+    journal.close()
+
+    assert (tmp_path / "journal.jsonl").read_bytes() == LINES[0] + LINES[1]
+    assert journal.lost_records == 0
 
 
 def test_a_closed_journal_writes_into_no_other_file(tmp_path: Path) -> None:

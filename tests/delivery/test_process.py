@@ -422,6 +422,24 @@ def test_a_folder_named_like_our_dependencies_does_no_harm(tmp_path: Path, monke
     assert points_of(run.dir) == [("loss", 0.5, 0)]
 
 
+def test_a_script_that_closes_every_open_file_loses_nothing(tmp_path: Path) -> None:
+    """So daemons do when they begin, and some do it after `init`."""
+    script = """
+import os, sys
+import runcast
+from tests.delivery.odd_trackers import Optional
+from runcast.testing import MemoryTracker
+run = runcast.init(dir=sys.argv[1], id="run", report_to=[MemoryTracker, Optional])
+run.log({"loss": 0.5}, step=0)
+os.closerange(3, 1024)
+run.log({"loss": 0.25}, step=1)
+run.finish()
+"""
+    subprocess.run([sys.executable, "-c", script, str(tmp_path / "runs")], check=True, timeout=60)
+
+    assert sorted(points_of(tmp_path / "runs" / "run")) == [("loss", 0.25, 1), ("loss", 0.5, 0)]
+
+
 TWO = [MemoryTracker, Optional]
 
 
