@@ -7,6 +7,7 @@ from typing import Any
 from runcast.callbacks.outputs import Outputs
 from runcast.core.errors import OptionError
 from runcast.core.events import Control, TrainerCallback, TrainerControl, TrainerState
+from runcast.core.values import with_numbers
 
 
 class MetricCallback(TrainerCallback):
@@ -68,7 +69,7 @@ class MetricCallback(TrainerCallback):
             processing_class=processing_class,
         )
         self._name = name or str(getattr(metric_fn, "__name__", "metric")).strip("<>")
-        self._pending: dict[str, float] = {}
+        self._pending: dict[str, Any] = {}
         self._computed_at = -1
         self._carrier = ""
 
@@ -108,9 +109,10 @@ class MetricCallback(TrainerCallback):
                 self._pending = self._compute(model, kwargs.get("processing_class"))
                 self._computed_at, self._carrier = state.global_step, dataset
         if self._pending:
+            step = state.global_step
             logs.update(self._pending)
-            if state.log_history and state.log_history[-1].get("step") == state.global_step:
-                state.log_history[-1].update(self._pending)
+            if type(state) is not TrainerState and state.log_history[-1:] and state.log_history[-1].get("step") == step:
+                state.log_history[-1].update(self._pending)  # our Trainer does it for every callback
             self._pending = {}
 
     def on_train_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
@@ -121,11 +123,11 @@ class MetricCallback(TrainerCallback):
         self._pending, self._computed_at = self._compute(model, processing_class), state.global_step
         control.should_log = True
 
-    def _compute(self, model: Any, processing_class: Any) -> dict[str, float]:
+    def _compute(self, model: Any, processing_class: Any) -> dict[str, Any]:
         predictions, labels = self._outputs.collect(model, self._data, processing_class)
         result = self._metric_fn(predictions, labels)
         values: Mapping[str, Any] = result if isinstance(result, Mapping) else {self._name: result}
         return {
-            key if "/" in key or key.startswith("eval_") else f"eval_{key}": float(value)
+            key if "/" in key or key.startswith("eval_") else f"eval_{key}": with_numbers(value)
             for key, value in values.items()
         }

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch import nn
 
 from runcast.callbacks.monitor import Monitor, reported
 from runcast.core.errors import OptionError
@@ -51,6 +52,29 @@ def check_own(optimizer: Any, scheduler: Any, args: TrainingArguments) -> None:
             f"The schedule {type(scheduler).__name__} wants {', '.join(_wanted(scheduler))} at each step, "
             "which the Trainer does not give. Give one whose step() needs nothing: it follows each optimizer step."
         )
+
+
+def check_sparse(model: nn.Module, optimizer: Any, args: TrainingArguments) -> None:
+    """Check that sparse gradients, which an embedding may have, meet nothing that cannot take them.
+
+    Raises:
+        OptionError: They would be clipped, or the optimizer that the arguments name does not support them.
+    """
+    sparse = [name for name, part in model.named_modules() if getattr(part, "sparse", False) and _is_trained(part)]
+    if sparse and args.max_grad_norm > 0:
+        raise OptionError(
+            f"The gradients of {sparse[0]!r} are sparse, and torch cannot clip those. Set max_grad_norm=0, or make the "
+            "embedding with sparse=False."
+        )
+    if sparse and optimizer is None and args.optim != "sgd":
+        raise OptionError(
+            f"The gradients of {sparse[0]!r} are sparse, which optim={args.optim!r} does not support. Use optim='sgd', "
+            "or give an optimizer of your own, such as torch.optim.SparseAdam."
+        )
+
+
+def _is_trained(part: nn.Module) -> bool:
+    return any(parameter.requires_grad for parameter in part.parameters(recurse=False))
 
 
 def _check_metric(scheduler: Any, args: TrainingArguments) -> None:

@@ -28,7 +28,7 @@ from runcast.trainer.forward import Forward
 from runcast.trainer.keeper import Keeper
 from runcast.trainer.loop import train_loop
 from runcast.trainer.overrides import refuse_attribute, refuse_unheard
-from runcast.trainer.own_optimizer import check_own
+from runcast.trainer.own_optimizer import check_own, check_sparse
 from runcast.trainer.sharding import whole_weights
 from runcast.trainer.snapshot import load_training, save_weights
 from runcast.trainer.training import Training
@@ -107,6 +107,7 @@ class Trainer:
         )
         self.optimizer, self.lr_scheduler = optimizers
         check_own(self.optimizer, self.lr_scheduler, self.args)
+        check_sparse(model, self.optimizer, self.args)
         self.state = self._new_state()
         self.control = TrainerControl()
         self.keeper = Keeper(self)

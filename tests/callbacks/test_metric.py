@@ -1,5 +1,6 @@
 """A metric of what a model really makes: of its outputs, and of the texts that it generates."""
 
+import numpy as np
 import pytest
 import torch
 from rich.console import Console
@@ -81,6 +82,16 @@ def test_several_numbers_keep_their_names(stage):
         "eval_em": 1.0,
         "my/own": 2.0,
     }
+
+
+def test_numbers_of_any_library_and_nested_ones_are_kept(stage):
+    """As those of compute_metrics; what is undefined is None."""
+    values = {"f1": torch.tensor(0.5), "per_class": {"cat": np.float32(0.25)}, "auc": None}
+
+    logs = run(stage, MetricCallback(lambda *_: values, POINTS), Sign())
+
+    assert logs == {"eval_loss": 1.0, "eval_f1": 0.5, "eval_per_class": {"cat": 0.25}, "eval_auc": None}
+    assert type(logs["eval_f1"]) is type(logs["eval_per_class"]["cat"]) is float
 
 
 def test_outputs_and_labels_are_chosen_by_name(stage):

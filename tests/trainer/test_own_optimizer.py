@@ -335,3 +335,23 @@ def test_a_plateau_callback_lowers_the_rates_of_every_schedule(own, name):
     trainer.train()
 
     assert rates_of(trainer) == pytest.approx([*rates[:3], *(rate / 2 for rate in rates[3:])], rel=1e-5, abs=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({}, r"The gradients of 'embedding' are sparse, and torch cannot clip those\. Set max_grad_norm=0"),
+        ({"max_grad_norm": 0}, "sparse, which optim='adamw_torch_fused' does not support"),
+        ({"max_grad_norm": 0, "optim": "sgd"}, None),
+    ],
+)
+def test_sparse_gradients_work_or_are_refused_when_the_trainer_is_made(make, settings, message):
+    """An embedding with sparse=True; a frozen one has no gradients."""
+    if message is None:
+        make(model=Tokens(sparse=True), train_dataset=DATA, max_steps=2, **settings).train()
+    else:
+        with pytest.raises(OptionError, match=message):
+            make(model=Tokens(sparse=True), train_dataset=DATA, **settings)
+    frozen = Tokens(sparse=True)
+    frozen.embedding.requires_grad_(False)
+    make(model=frozen, train_dataset=DATA, max_steps=1, **settings).train()
