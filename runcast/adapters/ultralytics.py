@@ -15,6 +15,7 @@ from typing import Any, Literal
 from runcast.core.errors import OptionError
 from runcast.core.lasting import LastingRun
 from runcast.core.media import Image
+from runcast.core.options import RunOptions, Unpack
 from runcast.core.ranks import rank
 from runcast.core.run import Run
 
@@ -44,7 +45,7 @@ def attach(
     run: Run | None = None,
     log_model: Literal["best", "last", "all"] | None = "best",
     log_plots: bool = True,
-    **options: Any,
+    **options: Unpack[RunOptions],
 ) -> "Report":
     """Report what a model does from now on to every tracker.
 
@@ -62,13 +63,15 @@ def attach(
         options: The other arguments of `runcast.init`. Without `project` and `name`, those that `train` is given.
 
     Raises:
-        OptionError: A tracker's name is wrong, or *model* takes no callbacks.
+        OptionError: An option is wrong or unknown, a tracker's name is wrong, or *model* takes no callbacks.
         TrackerUnavailableError: A tracker asked for by name cannot be used here.
     """
     if not hasattr(model, "add_callback"):
         raise OptionError(
             f"attach takes a model of Ultralytics, such as YOLO('yolo11n.pt'), not {type(model).__name__}."
         )
+    if log_model not in (None, "best", "last", "all"):
+        raise OptionError(f"log_model={log_model!r} is unknown. Valid values are: None, 'best', 'last', 'all'.")
     report = Report(model, LastingRun(report_to, run, **options), log_model, log_plots)
     for event in EVENTS:
         functions = model.callbacks[event]
@@ -82,7 +85,7 @@ class Report:
 
     def __init__(self, model: Any, lasting: LastingRun, log_model: str | None, log_plots: bool) -> None:
         self._model, self._lasting, self._log_model, self._log_plots = model, lasting, log_model, log_plots
-        self._is_training = self._has_trained = self._is_validated = self._is_epoch = False
+        self._is_training = self._has_trained = self._is_validated = self._is_epoch = self._is_sent = False
         self._step = 0
         self._shown: dict[Path, float] = {}
         self._files: dict[Path, float] = {}
@@ -198,7 +201,10 @@ class Report:
             self._lasting.id = run_id
 
     def __getstate__(self) -> dict[str, Any]:
-        """Travel to the processes of a distributed training without the model."""
+        """Travel to the processes of a distributed training without the model; each training is a run."""
+        if self._is_sent:
+            self._lasting.forget()
+        self._is_sent = True
         return {**self.__dict__, "_model": None}
 
     def _log(self, values: Mapping[str, Any]) -> None:

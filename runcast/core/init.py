@@ -129,10 +129,12 @@ def check(report_to: Any = ..., **options: Any) -> Options:
         TrackerUnavailableError: A tracker asked for by name cannot be used.
     """
     from runcast.autodetect import select
+    from runcast.autodetect.tracker_options import check_setup
 
     check_names(options)
     settled = settle(options)
     select(report_to, offline=settled.offline, setup=settled.setup)
+    check_setup(settled.setup)
     if settled.id is not None and rank() == 0:
         _check_resume(settled, settled.dir)
     return settled

@@ -138,8 +138,8 @@ def settle(arguments: Mapping[str, Any], environ: Mapping[str, str] = os.environ
     )
 
 
-def check_names(options: Iterable[str], valid: Iterable[str] = tuple(RunOptions.__annotations__)) -> None:
-    """Raise if an option has a name that `init` does not know.
+def check_names(options: Iterable[str], valid: Iterable[str] = tuple(RunOptions.__annotations__), of: str = "") -> None:
+    """Raise if an option has a name that is not among the valid ones; by default, that `init` does not know.
 
     Raises:
         OptionError: It names the option that was probably meant.
@@ -149,9 +149,11 @@ def check_names(options: Iterable[str], valid: Iterable[str] = tuple(RunOptions.
         if name not in known:
             import difflib  # rarely needed, and start-up counts
 
-            meant = _ALSO_CALLED.get(name) or next(iter(difflib.get_close_matches(name, known, 1)), None)
+            meant = _ALSO_CALLED.get(name)
+            if meant not in known:
+                meant = next(iter(difflib.get_close_matches(name, known, 1)), None)
             hint = f"Did you mean {meant!r}? " if meant in known else ""
-            raise OptionError(f"There is no option {name!r}. {hint}The options are: {', '.join(known)}.")
+            raise OptionError(f"There is no option {name!r}{of}. {hint}The options are: {', '.join(known)}.")
 
 
 _VARIABLES = {

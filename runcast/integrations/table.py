@@ -51,7 +51,8 @@ class Integration(msgspec.Struct, frozen=True, kw_only=True):
     can go online (none listed: it is always local); `local` says whether it works without any. `off` and `offline` map
     an environment variable to the values (lower case) with which users already switch the tracker off, or to its local
     mode; `unset` needs no variable. `open_command` may use {url}, {local} and {directory}; `writes` says where local
-    runs lie, with {runs} and {name}.
+    runs lie, with {runs} and {name}. `options` are the names that `setup` may use: words, and "module:Name" of a
+    function or class of the SDK whose arguments are such names; none listed: any.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Integration(msgspec.Struct, frozen=True, kw_only=True):
     writes: str = "{runs}/*/trackers/{name}"
     local: bool = True
     measures: bool = False
+    options: tuple[str, ...] = ()
 
 
 TRUE = ("1", "on", "yes", "true")
@@ -94,6 +96,17 @@ _ROWS = (
         environment={"WANDB_SILENT": "true", "WANDB_ERROR_REPORTING": "false"},
         offline_environment={"WANDB_MODE": "offline"},
         log_in="wandb login",
+        options=(
+            "entity",
+            "job_type",
+            "mode",
+            "dir",
+            "id",
+            "resume",
+            "settings",
+            "config",
+            "wandb.sdk.wandb_init:init",
+        ),
     ),
     Integration(
         name="mlflow",
@@ -116,6 +129,10 @@ _ROWS = (
             "MLFLOW_LOGGING_LEVEL": "WARNING",
         },
         log_in="export MLFLOW_TRACKING_URI=http://your-server:5000",
+        options=(
+            *("tracking_uri", "experiment_name", "experiment_id", "run_name", "run_id", "parent_run_id", "keep_open"),
+            *("project", "tags"),
+        ),
     ),
     Integration(
         name="comet_ml",
@@ -147,6 +164,11 @@ _ROWS = (
             "COMET_GET_OR_ADD_EXPERIMENT_RETRY_READ": "0",
         },
         log_in="comet login",
+        options=(
+            *("workspace", "api_key", "mode", "online", "project_name", "project", "name", "tags"),
+            "comet_ml.comet_start.comet_start:start",
+            "comet_ml.comet_start.experiment_config:ExperimentConfig",
+        ),
     ),
     Integration(
         name="clearml",
@@ -165,6 +187,7 @@ _ROWS = (
         environment={"CLEARML_LOG_LEVEL": "ERROR"},
         offline_environment={"CLEARML_OFFLINE_MODE": "1"},
         log_in="clearml-init",
+        options=("project_name", "task_name", "task_id", "output_uri", "project", "name"),
     ),
     Integration(
         name="dvclive",
@@ -185,6 +208,7 @@ _ROWS = (
         environment={"DVC_NO_ANALYTICS": "1"},
         offline_environment={"DVC_STUDIO_OFFLINE": "true"},
         log_in="dvc studio login",
+        options=("dir", "report", "dvclive.live:Live"),
     ),
     Integration(
         name="codecarbon",
@@ -202,6 +226,11 @@ _ROWS = (
         ),
         log_in="codecarbon login",
         measures=True,
+        options=(
+            *("online", "measure_power_secs", "country_iso_code"),
+            "codecarbon.emissions_tracker:BaseEmissionsTracker",
+            "codecarbon.emissions_tracker:OfflineEmissionsTracker",
+        ),
     ),
     Integration(
         name="tensorboard",
@@ -212,6 +241,7 @@ _ROWS = (
         minimum="2.15",
         tested="2.21.0",
         open_command="tensorboard --logdir {url}",
+        options=("log_dir", "max_queue", "flush_secs", "filename_suffix", "comment", "purge_step"),
     ),
 )
 

@@ -1,0 +1,59 @@
+"""Whether a tracker knows the options that are meant for it, read in its SDK's source: nothing is imported."""
+
+import ast
+import importlib.util
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from runcast.autodetect.installed import scan
+from runcast.core.options import check_names
+from runcast.integrations.table import ALIASES, TABLE
+
+
+def check_setup(setup: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raise if a tracker of the table would refuse an option.
+
+    Raises:
+        OptionError: It names the option that was probably meant.
+    """
+    for name, options in setup.items():
+        word = name.strip().lower()
+        row = TABLE.get(ALIASES.get(word, word)) if options else None  # another one is of a third party
+        if row is None or not row.options:
+            continue
+        plain = {word for word in row.options if ":" not in word}
+        if set(options) <= plain:
+            continue
+        signatures = [_names(row.package, place) for place in row.options if ":" in place]
+        if scan().version(row.distribution, *row.alternatives) is None or None in signatures:
+            continue  # of another version, or not installed: the tracker will say it
+        known = plain.union(*(names for names in signatures if names is not None))
+        check_names(options, sorted(known), of=f" of {row.title}")
+
+
+def _names(package: str, place: str) -> set[str] | None:
+    """Return the names of the arguments of a function or class, "package.module:Name", or None if it is not found."""
+    module, _, name = place.partition(":")
+    spec = importlib.util.find_spec(package)
+    for folder in (spec.submodule_search_locations or ()) if spec is not None else ():
+        path = Path(folder, *module.split(".")[1:]).with_suffix(".py")
+        try:
+            tree = ast.parse(path.read_bytes())
+        except (OSError, SyntaxError):
+            continue
+        for node in tree.body:
+            if getattr(node, "name", None) == name:
+                return set(_arguments(node))
+    return None
+
+
+def _arguments(node: ast.stmt) -> Iterable[str]:
+    if isinstance(node, ast.FunctionDef):
+        return [argument.arg for argument in (*node.args.args, *node.args.kwonlyargs) if argument.arg != "self"]
+    assert isinstance(node, ast.ClassDef)
+    fields = [
+        each.target.id for each in node.body if isinstance(each, ast.AnnAssign) and isinstance(each.target, ast.Name)
+    ]
+    made = [each for each in node.body if isinstance(each, ast.FunctionDef) and each.name == "__init__"]
+    return _arguments(made[0]) if made else fields

@@ -1,0 +1,56 @@
+"""Options for a tracker are checked where an adapter is made, against the SDK that is installed."""
+
+import inspect
+
+import pytest
+
+import runcast
+from runcast.autodetect.tracker_options import check_setup
+from runcast.integrations.table import TABLE
+
+WRONG = {
+    "wandb": ("entty", "entity"),
+    "mlflow": ("tracking_url", "tracking_uri"),
+    "comet_ml": ("workspce", "workspace"),
+    "clearml": ("output_url", "output_uri"),
+    "dvclive": ("reprt", "report"),
+    "codecarbon": ("measure_power_sec", "measure_power_secs"),
+    "tensorboard": ("logdir", "log_dir"),
+}
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_a_wrong_option_of_a_tracker_is_told_with_the_one_that_was_meant(name):
+    """In each adapter, when it is made: no tracker of the table takes any name."""
+    wrong, meant = WRONG[name]
+
+    with pytest.raises(runcast.OptionError, match=rf"no option '{wrong}' of .*Did you mean '{meant}'\?"):
+        runcast.ReportCallback("none", setup={name: {wrong: 1}})
+    with pytest.raises(runcast.OptionError, match=meant):
+        type("Form", (runcast.callbacks.trackers.TrackerCallback,), {"tracker": name})(**{wrong: 1})
+
+
+def test_every_option_of_an_sdk_is_taken():
+    """Those that the functions of the installed versions have, read without importing them."""
+    import codecarbon
+    import comet_ml
+    import dvclive
+    import wandb
+
+    check_setup({"wandb": dict.fromkeys(inspect.signature(wandb.init).parameters)})
+    check_setup({"dvclive": dict.fromkeys(list(inspect.signature(dvclive.Live.__init__).parameters)[1:])})
+    check_setup({"comet": dict.fromkeys(inspect.signature(comet_ml.ExperimentConfig).parameters)})
+    start = dict.fromkeys(inspect.signature(comet_ml.start).parameters)
+    check_setup({"comet": {name: None for name in start if name != "experiment_config"}})
+    base = codecarbon.EmissionsTracker.__mro__[1]
+    check_setup({"codecarbon": dict.fromkeys(list(inspect.signature(base.__init__).parameters)[1:])})
+    check_setup({"mlflow": {"tracking_uri": "x", "experiment_name": "x"}, "tensorboard": {"log_dir": "x"}})
+
+
+def test_a_tracker_of_a_third_party_takes_what_it_likes():
+    """Its class is not in the table."""
+
+    class Mine(runcast.Tracker):
+        name = "mine"
+
+    runcast.ReportCallback([Mine], setup={"mine": {"anything": 1}})
