@@ -6,6 +6,7 @@ import pytest
 
 import runcast
 from runcast.autodetect.tracker_options import check_setup
+from runcast.callbacks.trackers import TrackerCallback
 from runcast.integrations.table import TABLE
 
 WRONG = {
@@ -27,7 +28,7 @@ def test_a_wrong_option_of_a_tracker_is_told_with_the_one_that_was_meant(name):
     with pytest.raises(runcast.OptionError, match=rf"no option '{wrong}' of .*Did you mean '{meant}'\?"):
         runcast.ReportCallback("none", setup={name: {wrong: 1}})
     with pytest.raises(runcast.OptionError, match=meant):
-        type("Form", (runcast.callbacks.trackers.TrackerCallback,), {"tracker": name})(**{wrong: 1})
+        type("Form", (TrackerCallback,), {"tracker": name})(**{wrong: 1})
 
 
 def test_every_option_of_an_sdk_is_taken():
