@@ -1,7 +1,8 @@
 """What a GPU sees of the trainers: `python -m benchmarks.gpu [--write docs/benchmarks.md]`.
 
 A launch-bound and a compute-bound model in bf16, with and without compiling, trackers off and on: the time of a step, the
-synchronisations in it (counted by the profiler), and the memory, by hand and with each trainer. Runs by itself where
+synchronisations in it (counted by the profiler), and the memory, by hand and with each trainer. With ours, a step that
+does not log and waits for the GPU is an error. Runs by itself where
 there is a GPU; says so and ends with 0 where there is none. `--cpu --tiny` runs the same code anywhere.
 """
 
@@ -17,7 +18,7 @@ from typing import Any
 from rich.console import Console
 
 from benchmarks import report
-from benchmarks.loops import LOOPS, Work, deep_network, quietly, random_batches
+from benchmarks.loops import LOG_STEPS, LOOPS, Work, deep_network, quietly, random_batches
 
 BEGIN, END = "<!-- gpu: begin -->", "<!-- gpu: end -->"
 WAITS = ("cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaEventSynchronize")
@@ -26,6 +27,7 @@ NOTE = (
     "× is the median over the rounds. A wait is a call that synchronises with the GPU, a read is a value that the host "
     "asks the GPU for, both of whatever runs in the process."
 )
+WARM = 3
 PROFILED = 20  # two logs of ten steps are among them
 
 
@@ -109,6 +111,7 @@ def _rows(way: str, work: Work, rounds: int) -> list[Sequence[str]]:
         for name in list(LOOPS)[:: -1 if number % 2 else 1]:
             blocks[name].append(timed(name, work))
     rows: list[Sequence[str]] = []
+    unwaiting(work)
     for name in LOOPS:
         counted = profiled(name, work)
         times = statistics.median(block.step_us for block in blocks[name])
@@ -174,6 +177,32 @@ def profiled(name: str, work: Work) -> Block:
     if waits is not None:
         waits = max(0.0, waits - 1 / PROFILED)  # the profiler's own, when it stops
     return Block(0.0, None, waits, counts.get(READS, 0) / PROFILED)
+
+
+def unwaiting(work: Work) -> int:
+    """Train once with our Trainer, in which each step that does not log is an error if it waits for the GPU.
+
+    Return how many steps were looked at. The first ones compile and warm up.
+    """
+    import torch
+
+    seen, looked_at = 0, 0
+
+    def tick() -> None:  # at the end of a step, before it is logged
+        nonlocal seen, looked_at
+        seen += 1
+        logs = work.tracks and seen % LOG_STEPS == 0
+        may_wait = logs or not WARM <= seen < work.steps
+        looked_at += not may_wait
+        if work.device == "cuda":
+            torch.cuda.set_sync_debug_mode("default" if may_wait else "error")
+
+    try:
+        LOOPS["runcast"](work, tick)
+    finally:
+        if work.device == "cuda":
+            torch.cuda.set_sync_debug_mode("default")
+    return looked_at
 
 
 def card(device: str) -> str:

@@ -85,6 +85,17 @@ def test_the_measurements_on_a_gpu_run_to_their_end_on_the_cpu(tmp_path: Path) -
     assert page.read_text().endswith("\nbehind\n")
 
 
+def test_steps_that_log_may_wait_and_the_others_may_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 25 steps, tracked every ten, all behind the third are looked at but those two, and the last."""
+    ticks: list[int] = []
+    monkeypatch.setitem(gpu.LOOPS, "runcast", lambda work, tick: [ticks.append(n) or tick() for n in range(work.steps)])
+
+    work = gpu.Work(lambda: None, [], 25)
+    assert gpu.unwaiting(work) == 22
+    assert gpu.unwaiting(gpu.Work(lambda: None, [], 25, tracks=True)) == 20
+    assert len(ticks) == 50
+
+
 def test_without_a_gpu_nothing_is_measured_and_that_is_no_failure() -> None:
     """It says so."""
     environment = os.environ | {"CUDA_VISIBLE_DEVICES": ""}

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from runcast.core.errors import OptionError
+from runcast.core.ranks import group_of_hosts
 
 IGNORED_LABEL = -100
 
@@ -45,7 +46,7 @@ class Outputs(NamedTuple):
         parts: list[list[tuple[list[Any], list[Any]]]] = [found]
         if size > 1:
             parts = [[] for _ in range(size)]
-            torch.distributed.all_gather_object(parts, found)
+            torch.distributed.all_gather_object(parts, found, group=group_of_hosts())
         pairs = [part[index] for index in range(len(parts[0])) for part in parts if index < len(part)]
         return [item for pair in pairs for item in pair[0]], [item for pair in pairs for item in pair[1]]
 

@@ -22,7 +22,7 @@ class ModelCheckpointCallback(TrainerCallback):
         every_steps: Save each so many steps.
         every_epochs: Save each so many epochs.
         every_minutes: Save when so many minutes have passed since the last save. Several processes go by the clock of
-            the first, and look at it when they log.
+            the first; under transformers, they look at it when they log.
         top_k: Save after each evaluation that is among the best so many, and delete the checkpoints that no longer are;
             the last one stays, and the one that the arguments call best.
         metric: The metric of top_k; by default metric_for_best_model, else the loss.
@@ -75,15 +75,18 @@ class ModelCheckpointCallback(TrainerCallback):
         """Save, if it is time to."""
         if self._every_steps and state.global_step % self._every_steps == 0:
             control.should_save = True
-        if self._every_s is not None and _processes() == 1 and self._is_time:
+        leads = _processes() == 1 or (type(state) is TrainerState and state.is_world_process_zero)
+        if self._every_s is not None and leads and self._is_time:  # in our Trainer, what one process decides all do
             control.should_save = True
         return control
 
     def on_log(
         self, args: Any, state: TrainerState, control: TrainerControl, model: Any = None, **kwargs: Any
     ) -> Control:
-        """Save, if it is time to for all processes: they are together here, and have waited for the device."""
-        if self._every_s is not None and _processes() > 1 and _of_first_process(self._is_time, model):
+        """Under transformers, save if it is time to for all processes: they are together here."""
+        if type(state) is TrainerState or self._every_s is None:
+            return control
+        if _processes() > 1 and _of_first_process(self._is_time, model):
             control.should_save = True
         return control
 

@@ -6,6 +6,7 @@ RuncastError
 ├── TrackerUnavailableError    asked for by name, but not installed, too old, broken or not configured
 ├── CallbackError          a user's callback raised in a hook; the cause is its exception
 ├── CheckpointError        a checkpoint that is damaged, of another model, or not there
+├── RankError              another process of the job failed, so this one cannot go on
 ├── JournalError           a run directory that cannot be read or is of another version
 └── TrackerError           raised by a Tracker while it delivers
     ├── RetryableError         the same call may succeed later (network, 429, 5xx, locked database)
@@ -39,6 +40,10 @@ class CallbackError(RuncastError):
 
 class CheckpointError(RuncastError):
     """Says which file of a checkpoint cannot be used, and what to do about it."""
+
+
+class RankError(RuncastError):
+    """Another process of the job failed: which one, and why."""
 
 
 class JournalError(RuncastError):

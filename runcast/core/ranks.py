@@ -1,9 +1,11 @@
 """Which of a job's processes this is, and which job, read when it is asked, never at import."""
 
+import functools
 import hashlib
 import itertools
 import os
 import sys
+from typing import Any
 
 # In this order: torchrun and most launchers; SLURM's srun; Open MPI; MPICH, Intel MPI; LSF's jsrun; Hugging Face/others
 # that set only a local rank.
@@ -33,6 +35,22 @@ def world_size() -> int:
     if distributed is not None and distributed.is_available() and distributed.is_initialized():
         return int(distributed.get_world_size())
     return _first_number(SIZE_VARIABLES, 1)
+
+
+def group_of_hosts() -> Any:
+    """Return the group of torch.distributed in which objects go from host to host; None is the default group.
+
+    Where the default one is of GPUs only, a second one is made: all processes make the first call together.
+    """
+    distributed = sys.modules["torch"].distributed
+    if any(device.type == "cpu" for device in distributed.group.WORLD._device_types):
+        return None
+    return _gloo_beside(distributed.group.WORLD)
+
+
+@functools.lru_cache(maxsize=1)
+def _gloo_beside(_default: Any) -> Any:
+    return sys.modules["torch"].distributed.new_group(backend="gloo")
 
 
 def next_job_folder() -> str:

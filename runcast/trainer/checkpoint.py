@@ -21,7 +21,7 @@ import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -31,6 +31,13 @@ from runcast.trainer.distribution import Ranks
 MANIFEST = "checkpoint.json"
 FORMAT = 1
 _CHUNK = 2**22
+
+
+class Checkpoint(NamedTuple):
+    """A checkpoint that was found whole."""
+
+    folder: Path
+    manifest: dict[str, Any]
 
 
 @contextlib.contextmanager
@@ -65,7 +72,9 @@ def writing(target: Path, ranks: Ranks | None = None) -> Iterator[Path]:
     ranks.together(put_in_place if leads else _nothing)
 
 
-def write_manifest(folder: Path, *, step: int, world_size: int, shapes: Mapping[str, list[int]]) -> None:
+def write_manifest(
+    folder: Path, *, step: int, world_size: int, shapes: Mapping[str, list[int]], progress: Mapping[str, Any]
+) -> None:
     """Describe what the folder holds, so that a reader notices when that is no longer true.
 
     Everything is on disk afterwards.
@@ -81,6 +90,7 @@ def write_manifest(folder: Path, *, step: int, world_size: int, shapes: Mapping[
         "step": step,
         "written": time.time(),
         "world_size": world_size,
+        "progress": dict(progress),
         "files": files,
         "shapes": dict(shapes),
     }

@@ -1,22 +1,20 @@
-"""Data becomes batches.
+"""Data becomes batches, in groups of one optimizer step."""
 
-In an order that depends on seed and epoch alone, shared among the ranks, and continued where a checkpoint left it.
-"""
-
-import collections
 import dataclasses
 import itertools
 import math
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterator, Mapping, Sized
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, DistributedSampler, IterableDataset, Subset, default_collate
+from torch.utils.data import DataLoader, IterableDataset, IterDataPipe, default_collate
 
 from runcast.core.errors import OptionError
 from runcast.trainer.arguments import TrainingArguments
 from runcast.trainer.distribution import Ranks
+from runcast.trainer.order import EpochOrder, OwnLoader, RankSlice, without_padding
+from runcast.trainer.streams import RankStream
 
 
 def make_loader(
@@ -31,34 +29,55 @@ def make_loader(
     """Make a DataLoader of a map-style or iterable dataset; a ready DataLoader stays as it is.
 
     Raises:
-        OptionError: The dataset is empty or none at all.
+        OptionError: The dataset is empty, too small for one batch, or none at all.
     """
-    if isinstance(data, DataLoader):
-        return data
+    ranks = ranks or Ranks()
     kind = "train" if train else "eval"
     if data is None:
         raise OptionError(f"There is no {kind} dataset. Give the Trainer one: Trainer(..., {kind}_dataset=...).")
-    if isinstance(data, Sized) and len(data) == 0:
+    if isinstance(data, Sized) and not isinstance(data, DataLoader) and len(data) == 0:
         raise OptionError(f"The {kind} dataset is empty.")
-    ranks = ranks or Ranks()
-    iterable = isinstance(data, IterableDataset) or not hasattr(data, "__getitem__")
-    generator = torch.Generator()
-    sampler = None
-    if iterable:
-        data = data if isinstance(data, IterableDataset) else _Stream(data)
-        data = RankStream(data, ranks, even=train) if ranks.size > 1 else data
-    elif ranks.size > 1 and not train:
-        data = RankSlice(data, range(len(data) * ranks.rank // ranks.size, len(data) * (ranks.rank + 1) // ranks.size))
-    elif ranks.size > 1:
-        seed = args.seed if args.data_seed is None else args.data_seed
-        sampler = DistributedSampler(data, ranks.size, ranks.rank, seed=seed)
+    if isinstance(data, DataLoader):
+        loader = data if train or ranks.size == 1 else without_padding(data, ranks)
+    else:
+        loader = _make_own_loader(data, args, train=train, device=device, collate=collate, ranks=ranks)
+    if (train or loader is data) and length_of(loader) == 0:
+        raise OptionError(_no_batch(loader, kind))
+    return loader
+
+
+def _make_own_loader(
+    data: Any,
+    args: TrainingArguments,
+    *,
+    train: bool,
+    device: torch.device,
+    collate: Callable[[list[Any]], Any] | None,
+    ranks: Ranks,
+) -> DataLoader[Any]:
+    batch_size = args.per_device_train_batch_size if train else args.per_device_eval_batch_size
     workers = args.dataloader_num_workers
-    return _OwnLoader(
+    sampler = None
+    if is_stream(data):
+        if ranks.size > 1 or not isinstance(data, IterDataPipe):  # DataLoader shares out pipes among its workers itself
+            data = RankStream(data, ranks, even=train, batch_size=batch_size)
+    else:
+        sizes = ranks.gather(len(data))
+        if len(set(sizes)) > 1:
+            raise OptionError(
+                f"The ranks have {'train' if train else 'eval'} datasets of different lengths: {sizes}. Give each the "
+                "same dataset, which the Trainer shares out; for data that is split already, give a DataLoader."
+            )
+        if train:
+            sampler = EpochOrder(len(data), args.seed if args.data_seed is None else args.data_seed, ranks)
+        elif ranks.size > 1:
+            size, rank = ranks.size, ranks.rank
+            data = RankSlice(data, range(len(data) * rank // size, len(data) * (rank + 1) // size))
+    return OwnLoader(
         data,
-        batch_size=args.per_device_train_batch_size if train else args.per_device_eval_batch_size,
-        shuffle=None if iterable or sampler is not None else train,
+        batch_size=batch_size,
         sampler=sampler,
-        generator=generator,
+        generator=torch.Generator(),
         collate_fn=collate or collate_examples,
         drop_last=train and args.dataloader_drop_last,
         num_workers=workers,
@@ -68,10 +87,28 @@ def make_loader(
     )
 
 
+def is_stream(data: Any) -> bool:
+    """Tell whether a dataset can only be iterated."""
+    return isinstance(data, IterableDataset) or not hasattr(data, "__getitem__")
+
+
+def _no_batch(loader: DataLoader[Any], kind: str) -> str:
+    """Say why a loader has no batch."""
+    if not loader.drop_last:
+        return f"The {kind} dataset is empty: its DataLoader has no batch."
+    return (
+        f"The {kind} dataset has fewer examples than a batch of {loader.batch_size} on each device, and the last batch "
+        "is dropped if it is not full, so no batch is left. Choose a smaller batch, or dataloader_drop_last=False."
+    )
+
+
 def collate_examples(examples: list[Any]) -> Any:
     """Make a batch of examples: dicts, dataclasses (become dicts), tuples, tensors, arrays or numbers of equal shape.
 
-    Texts stay a list.
+    Texts stay a list, and so does what cannot be part of a tensor.
+
+    Raises:
+        OptionError: The examples differ in size or in their entries.
     """
     first = examples[0]
     if dataclasses.is_dataclass(first):
@@ -80,70 +117,47 @@ def collate_examples(examples: list[Any]) -> Any:
         ]
         first = examples[0]
     if isinstance(first, Mapping):
-        return {key: _stack([example[key] for example in examples]) for key in first}
+        if any(example.keys() != first.keys() for example in examples):
+            differing = sorted({str(key) for example in examples for key in example.keys() ^ first.keys()})
+            raise OptionError(
+                f"The examples of a batch differ in their entries: {', '.join(differing)}. Give each example the same "
+                "ones, or a data_collator that makes a batch of them."
+            )
+        return {key: _stack([example[key] for example in examples], f"values of {key!r}") for key in first}
     if isinstance(first, tuple):
-        return tuple(_stack(list(column)) for column in zip(*examples, strict=True))
-    return _stack(examples)
+        columns = zip(*examples, strict=True)
+        return tuple(_stack(list(column), f"values of {place}") for place, column in enumerate(columns))
+    return _stack(examples, "examples")
 
 
-def _stack(values: list[Any]) -> Any:
-    if isinstance(
-        values[0], list
-    ):  # of numbers, as tokenizers and `datasets` give them; torch would make a list of columns
-        return torch.tensor(values)
-    return default_collate(values)
+def _stack(values: list[Any], what: str) -> Any:
+    if all(value is None for value in values):
+        return None
+    try:
+        if isinstance(values[0], list):  # of numbers, as tokenizers and `datasets` give them, not a list of columns
+            return torch.tensor(values)
+        return default_collate(values)
+    except (TypeError, ValueError, RuntimeError, AttributeError) as error:
+        sizes = [tuple(value.shape) if hasattr(value, "shape") else _size(value) for value in values]
+        if None in sizes:  # texts, None or objects: nothing that a tensor could hold
+            return values
+        if len(set(sizes)) == 1:
+            return default_collate(values)
+        listed = ", ".join(str(list(size or ())) for size in dict.fromkeys(sizes))
+        raise OptionError(
+            f"The {what} in a batch have different sizes: {listed}. Give a data_collator that pads them, such as "
+            "DataCollatorWithPadding of transformers."
+        ) from error
 
 
-def set_epoch(loader: DataLoader[Any], args: TrainingArguments, epoch: int) -> None:
-    """Give the epoch its own order of the data; a ready loader keeps its generator, but is told the epoch."""
-    if isinstance(loader, _OwnLoader):
-        loader.generator.manual_seed((args.seed if args.data_seed is None else args.data_seed) + epoch)
-    for part in (loader, loader.sampler, loader.batch_sampler, loader.dataset):
-        if hasattr(part, "set_epoch"):
-            part.set_epoch(epoch)
-
-
-def stateful_source(loader: DataLoader[Any]) -> Any | None:
-    """Find what knows its own position in the data (`state_dict` and `load_state_dict`): the loader or its stream."""
-    stream = loader.dataset if loader.num_workers == 0 else None
-    while isinstance(stream, RankStream | _Stream):
-        stream = stream.source
-    for source in (loader, stream):
-        if hasattr(source, "state_dict") and hasattr(source, "load_state_dict"):
-            return source
-    return None
-
-
-def continue_epoch(
-    loader: DataLoader[Any], skip: int, state: Mapping[str, Any] | None = None
-) -> tuple[Iterator[Any], Callable[[], object]]:
-    """Iterate over what an epoch has behind its first *skip* batches.
-
-    Examples of a map-style dataset are skipped without being read. So are those of a stream that has a *state* of its
-    own; any other stream has to be read up to the position.
-
-    The function that comes with the iterator draws the order of the epoch. Call it while the random numbers are those
-    of the beginning of the epoch.
-    """
-    if state is not None and (source := stateful_source(loader)) is not None:
-        source.load_state_dict(state)
-        return iter(loader), lambda: None
-    if loader.batch_sampler is None or isinstance(loader.dataset, IterableDataset):
-        batches = iter(loader)
-        return batches, lambda: collections.deque(itertools.islice(batches, skip), maxlen=0)
-    remaining = _RemainingBatches(loader.batch_sampler, skip)
-    rest: DataLoader[Any] = DataLoader(
-        loader.dataset,
-        batch_sampler=remaining,
-        num_workers=loader.num_workers,
-        collate_fn=loader.collate_fn,
-        pin_memory=loader.pin_memory,
-        generator=loader.generator,
-        worker_init_fn=loader.worker_init_fn,
-        multiprocessing_context=loader.multiprocessing_context,
-        prefetch_factor=loader.prefetch_factor,
-    )
-    return iter(rest), remaining.draw
+def _size(value: Any) -> tuple[int, ...] | None:
+    """Return the size of nested lists of numbers, None for anything else."""
+    if isinstance(value, int | float):
+        return ()
+    if not isinstance(value, list):
+        return None
+    inner = [_size(part) for part in value]
+    return None if None in inner else (len(value), *(inner[0] if inner and inner[0] else ()))
 
 
 def steps_of(batches: int | None, args: TrainingArguments) -> tuple[int, int]:
@@ -184,69 +198,7 @@ def in_groups(batches: Iterator[Any], size: int) -> Iterator[list[Any]]:
         yield group
 
 
-class RankSlice(Subset[Any]):  # type: ignore[misc]
-    """Holds the examples that one rank evaluates.
-
-    Those of all ranks in their order are the whole dataset, each once.
-    """
-
-
-class _OwnLoader(DataLoader[Any]):  # type: ignore[misc]
-    """Is a loader made here: its order depends on seed and epoch alone."""
-
-
-class _RemainingBatches:
-    """Leaves out the first batches of indices; the order is drawn by `draw`, not when the first batch is wanted."""
-
-    def __init__(self, batches: Iterable[list[int]], skip: int) -> None:
-        self._all = batches
-        self._skip = skip
-        self._rest: Iterator[list[int]] | None = None
-
-    def draw(self) -> None:
-        """Draw the order, and pass over what was used."""
-        if self._rest is None:
-            self._rest = iter(self._all)
-            collections.deque(itertools.islice(self._rest, self._skip), maxlen=0)
-
-    def __iter__(self) -> Iterator[list[int]]:
-        return self
-
-    def __next__(self) -> list[int]:
-        self.draw()
-        assert self._rest is not None
-        return next(self._rest)
-
-    def __len__(self) -> int:
-        return max(0, len(self._all) - self._skip)  # type: ignore[arg-type]
-
-
-class _Stream(IterableDataset[Any]):  # type: ignore[misc]
-    """Makes a dataset of anything that can be iterated."""
-
-    def __init__(self, source: Iterable[Any]) -> None:
-        self.source = source
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self.source)
-
-
-class RankStream(IterableDataset[Any]):  # type: ignore[misc]
-    """Takes each rank's own examples of a stream in turn; `even` leaves out a rest that is not enough for all."""
-
-    def __init__(self, source: IterableDataset[Any], ranks: Ranks, *, even: bool) -> None:
-        self.source = source
-        self._ranks = ranks
-        self._even = even
-
-    def set_epoch(self, epoch: int) -> None:
-        """Tell the source the epoch, if it wants to know."""
-        if hasattr(self.source, "set_epoch"):
-            self.source.set_epoch(epoch)
-
-    def __iter__(self) -> Iterator[Any]:
-        source = iter(self.source)
-        rank, size = self._ranks.rank, self._ranks.size
-        while len(group := list(itertools.islice(source, size))) == size or (group and not self._even):
-            if rank < len(group):
-                yield group[rank]
+def evenly(groups: Iterator[list[Any]], ranks: Ranks) -> Iterator[list[Any]]:
+    """Yield groups as long as every rank has one, cut to the shortest: the ranks compute together or not at all."""
+    while count := ranks.least(len(group := next(groups, []))):
+        yield group[:count]

@@ -2,18 +2,15 @@
 
 from typing import Any
 
-import torch
-
 from runcast.callbacks.flow import DefaultFlowCallback
 from runcast.callbacks.hub import PushToHubCallback
 from runcast.callbacks.progress import PrinterCallback, ProgressCallback
 from runcast.callbacks.reporting import ReportCallback
 from runcast.trainer.arguments import TrainingArguments
-from runcast.trainer.distribution import Ranks
 from runcast.trainer.termination import TerminationCallback
 
 
-def with_defaults(callbacks: list[Any], args: TrainingArguments, ranks: Ranks, device: torch.device) -> list[Any]:
+def with_defaults(callbacks: list[Any], args: TrainingArguments) -> list[Any]:
     """Put the flow before the user's callbacks, reporting and display behind them, unless they bring their own."""
     brings = [callback if isinstance(callback, type) else type(callback) for callback in callbacks]
 
@@ -28,7 +25,7 @@ def with_defaults(callbacks: list[Any], args: TrainingArguments, ranks: Ranks, d
     if args.push_to_hub and lack(PushToHubCallback):
         chosen.append(_hub(args))
     if args.enable_jit_checkpoint:
-        chosen.append(TerminationCallback(ranks, device))
+        chosen.append(TerminationCallback())
     if lack(ProgressCallback, PrinterCallback):
         chosen.append(PrinterCallback if args.disable_tqdm else ProgressCallback)
     return chosen

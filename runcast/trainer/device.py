@@ -5,6 +5,7 @@ import dataclasses
 import os
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -42,7 +43,7 @@ def pick_device(args: TrainingArguments) -> torch.device:
         torch.accelerator.set_device_index(index)
     if args.fp16 and device.type == "cpu":
         raise OptionError("fp16=True needs a GPU, and none is used here. Use bf16=True, which a CPU has too.")
-    if args.bf16 and device.type == "cuda" and not torch.cuda.is_bf16_supported():
+    if args.bf16 and device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
         raise OptionError(f"bf16=True, but {torch.cuda.get_device_name(device)} has no bfloat16. Use fp16=True.")
     return device
 
@@ -106,9 +107,12 @@ def _set_tf32(on: bool) -> None:
 
 
 def to_device(batch: Any, device: torch.device) -> Any:
-    """Move the tensors of a batch, however nested, without waiting for the copy."""
+    """Move the tensors of a batch, however nested; without waiting for the copy where the device orders its work.
+
+    MPS does not: it would read pageable memory that is overwritten meanwhile.
+    """
     if isinstance(batch, torch.Tensor):
-        return batch.to(device, non_blocking=True)
+        return batch.to(device, non_blocking=device.type in ("cuda", "xpu"))
     if isinstance(batch, Mapping):
         return {key: to_device(value, device) for key, value in batch.items()}
     if isinstance(batch, tuple) and hasattr(batch, "_fields"):
@@ -162,15 +166,29 @@ class Mover:
         return receive
 
 
-def sent_ahead(groups: Iterable[list[Part]], send: Callable[[Part], Callable[[], Part]], ahead: int) -> Iterator[Any]:
-    """Yield groups of (batch on the host, batch on the device), with so many groups sent before they are wanted."""
-    waiting: list[list[tuple[Part, Callable[[], Part]]]] = []
-    for group in groups:
-        waiting.append([(batch, send(batch)) for batch in group])
-        if len(waiting) > ahead:
-            yield [(batch, receive()) for batch, receive in waiting.pop(0)]
-    for rest in waiting:
-        yield [(batch, receive()) for batch, receive in rest]
+def sent_ahead(
+    groups: Iterable[list[Part]], send: Callable[[Part], Callable[[], Part]], *, ahead: bool
+) -> Iterator[list[tuple[Part, Callable[[], Part]]]]:
+    """Yield groups of batches on the host, each with a function that gives it on the device.
+
+    With `ahead`, the next batch is on its way while one is computed with, so that two of them take memory there.
+    """
+    every = iter(groups)
+    group, sent = next(every, None), []
+    if group and ahead:
+        sent.append(send(group[0]))
+    while group:
+        following = next(every, None) if ahead else None
+        queue = [*group[1:], *(following or [])[:1]] if ahead else []
+
+        def receive(place: int, group: list[Part] = group, queue: list[Part] = queue) -> Part:
+            first = sent.pop(0) if sent else send(group[place])
+            if place < len(queue):
+                sent.append(send(queue[place]))
+            return first()
+
+        yield [(batch, partial(receive, place)) for place, batch in enumerate(group)]
+        group = following if ahead else next(every, None)
 
 
 def tensors_of(batch: Any) -> Iterator[torch.Tensor]:

@@ -5,9 +5,10 @@ The same for transformers, timm and a module written by hand.
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -16,6 +17,7 @@ from runcast.core.errors import OptionError
 # At 0.7 ms a step it shows whether `list | tuple` is made each time, and whether a dict has to be asked what it is.
 _SEQUENCE, _MAPPING = (list, tuple), (dict, Mapping)
 LABELS = ("labels", "label", "label_ids", "targets", "target")
+_WHOLE = frozenset((torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8))
 IGNORED_LABEL = -100  # what torch's cross entropy and transformers leave out
 
 
@@ -53,6 +55,8 @@ class Forward:
         self._label_names = tuple(label_names or LABELS)
         self._compute_loss = compute_loss
         self._model_has_loss = compute_loss is None and not self._takes.isdisjoint(self._label_names)
+        ignored = getattr(getattr(model, "config", None), "keys_to_ignore_at_inference", None) or ()
+        self._not_predicted = frozenset(("loss", "past_key_values", *ignored))
         self._plans: dict[tuple[str, ...], _Plan] = {}
 
     def __call__(self, model: nn.Module, batch: Any) -> Result:
@@ -111,46 +115,99 @@ class Forward:
         if isinstance(outputs, torch.Tensor):
             if outputs.ndim == 0 and self._model_has_loss:
                 loss, predictions = outputs, None
-        elif isinstance(outputs, _MAPPING):
-            loss = outputs.get("loss")
+        elif isinstance(outputs, _SEQUENCE) and not hasattr(outputs, "loss"):
+            if self._model_has_loss and labels is not None:
+                loss, predictions = self._loss_among(outputs)
+            elif self._model_has_loss:
+                predictions = _only([value for value in outputs if value is not None])
+        elif (named := _named(outputs)) is not None:
+            loss = named.get("loss")
             predictions = (
-                outputs["logits"]
-                if "logits" in outputs
-                else _only([v for k, v in outputs.items() if k != "loss" and v is not None])
+                named["logits"]
+                if named.get("logits") is not None
+                else _only([v for k, v in named.items() if k not in self._not_predicted and v is not None])
             )
-        elif isinstance(outputs, _SEQUENCE) and self._model_has_loss and labels is not None:
-            loss, predictions = outputs[0], _only(list(outputs[1:]))
         if self._compute_loss is not None and labels is not None:
             loss = self._compute_loss(predictions, labels)
         elif loss is None and labels is not None:
             loss = _default_loss(predictions, labels)
+        if loss is not None and loss.ndim and loss.numel() == 1:
+            loss = loss.reshape(())
         return Result(loss, predictions, labels)
+
+    def _loss_among(self, outputs: Sequence[Any]) -> tuple[Any, Any]:
+        """Find the loss in a tuple: the first single number, which may stand behind the logits; else there is none.
+
+        What comes first and is to be learned from is a loss as well, of the wrong shape.
+        """
+        tensors = [(n, value) for n, value in enumerate(outputs) if isinstance(value, torch.Tensor)]
+        place = next((n for n, value in tensors if value.ndim < 2 and value.numel() == 1), None)
+        if place is None and tensors and tensors[0][1].ndim == 1 and tensors[0][1].requires_grad:
+            place = tensors[0][0]
+        if place is None:
+            return None, _only([value for value in outputs if value is not None])
+        return outputs[place], _only([v for n, v in enumerate(outputs) if n != place and v is not None])
 
 
 def count_items(batch: Any, label_names: list[str] | None = None, *, shifted: bool = False) -> int | torch.Tensor:
     """Count what a mean loss is a mean of.
 
-    Labels that are not ignored where each example has many (tokens), else examples.
+    Whole-number labels that are not ignored, of tokens or of examples; where there are none, examples.
 
     `shifted` says that the model predicts the next token, so that the first label of each example does not count.
     The number of labels that are on a device already stays there: nothing waits for it.
     """
-    if has_token_labels(batch, label_names):
-        labels = _labels_in(batch, label_names)
-        count = (labels[:, 1:] if shifted else labels).ne(IGNORED_LABEL).sum()
-        return int(count) if count.device.type == "cpu" else count
-    return example_count(batch)
+    labels = _labels_in(batch, label_names)
+    if not isinstance(labels, torch.Tensor) or labels.dtype not in _WHOLE or not labels.ndim:
+        return example_count(batch)
+    if shifted and labels.ndim > 1:
+        labels = labels[:, 1:]
+    if labels.device.type == "cpu":  # NumPy takes a third of the time, and a step of 0.7 ms shows it
+        return int(np.count_nonzero(labels.numpy() != IGNORED_LABEL))
+    return labels.ne(IGNORED_LABEL).sum()
+
+
+def surely_counts(batch: Any, label_names: list[str] | None = None) -> bool:
+    """Tell whether a batch has something to learn from, as far as can be told at once: for a step of one batch."""
+    labels = _labels_in(batch, label_names)
+    if not isinstance(labels, torch.Tensor) or labels.dtype not in _WHOLE or not labels.ndim:
+        return True
+    is_there = labels.device.type == "cpu" and labels.numel() > 0
+    return is_there and bool(labels.numpy().item(-1) != IGNORED_LABEL)
+
+
+def weighted(loss: torch.Tensor, weight: float | torch.Tensor) -> torch.Tensor:
+    """Weigh a loss. One that is a mean of nothing, which is NaN, has the weight 0, and counts as 0."""
+    if isinstance(weight, torch.Tensor):
+        return torch.where(weight > 0, loss * weight, 0.0)
+    return loss * weight if weight else loss.nan_to_num(0.0, 0.0, 0.0) * 0.0
 
 
 def example_count(batch: Any) -> int:
-    """Count the examples of a batch."""
-    if isinstance(batch, _SEQUENCE):
-        first = batch[0]
-    elif isinstance(batch, torch.Tensor):
-        first = batch
+    """Count the examples of a batch: the length of its first tensor, else of its first list."""
+    if isinstance(batch, torch.Tensor):
+        parts: Any = (batch,)
+    elif isinstance(batch, _SEQUENCE):
+        parts = batch
     else:
-        first = next(iter((batch if isinstance(batch, _MAPPING) else _entries(batch)).values()))
-    return first.shape[0] if isinstance(first, torch.Tensor) else len(first)  # len of a tensor takes 2 µs
+        parts = (batch if isinstance(batch, _MAPPING) else _entries(batch)).values()
+    for part in parts:
+        if isinstance(part, torch.Tensor) and part.ndim:
+            return int(part.shape[0])  # len of a tensor takes 2 µs
+    return _length_of(parts) or 1
+
+
+def _length_of(parts: Any) -> int | None:
+    """Find the number of examples in parts that are no tensors: structures of tensors, or lists."""
+    for part in parts:
+        if isinstance(part, _MAPPING) or (isinstance(part, tuple) and any(isinstance(p, torch.Tensor) for p in part)):
+            inner = list(part.values() if isinstance(part, _MAPPING) else part)
+            tensor = next((p for p in inner if isinstance(p, torch.Tensor) and p.ndim), None)
+            if (found := _length_of(inner) if tensor is None else len(tensor)) is not None:
+                return found
+    return next(
+        (len(part) for part in parts if isinstance(part, list | tuple) or (hasattr(part, "shape") and part.ndim)), None
+    )
 
 
 def has_token_labels(batch: Any, label_names: list[str] | None = None) -> bool:
@@ -180,7 +237,21 @@ def _entries(batch: Any) -> dict[str, Any]:
     return {field.name: getattr(batch, field.name) for field in dataclasses.fields(batch)}
 
 
+def _named(outputs: Any) -> Mapping[str, Any] | None:
+    """Return outputs by name: of a mapping, a named tuple, a dataclass or another object with a `loss` or `logits`."""
+    if isinstance(outputs, _MAPPING):
+        return outputs
+    if hasattr(outputs, "_asdict"):
+        return dict(outputs._asdict())
+    if dataclasses.is_dataclass(outputs) and not isinstance(outputs, type):
+        return {field.name: getattr(outputs, field.name) for field in dataclasses.fields(outputs)}
+    has_any = hasattr(outputs, "loss") or hasattr(outputs, "logits")
+    return dict(vars(outputs)) if has_any and hasattr(outputs, "__dict__") else None
+
+
 def _only(values: list[Any]) -> Any:
+    if not values:
+        return None
     return values[0] if len(values) == 1 else tuple(values)
 
 

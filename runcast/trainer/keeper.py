@@ -2,19 +2,21 @@
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from runcast.callbacks.monitor import Monitor, reported
 from runcast.core.errors import CheckpointError, OptionError
-from runcast.trainer.checkpoint import list_checkpoints, rotate, verify, writing
+from runcast.trainer.checkpoint import Checkpoint, list_checkpoints, rotate, verify, writing
+from runcast.trainer.distribution import Ranks
 from runcast.trainer.snapshot import load_weights, save_training
 
 if TYPE_CHECKING:
     from runcast.trainer.trainer import Trainer
     from runcast.trainer.training import Training
 
+T = TypeVar("T")
 _log = logging.getLogger("runcast.trainer")
 
 
@@ -53,6 +55,7 @@ class Keeper:
         if best is not None and not Path(best).is_dir():  # the whole folder may have been moved
             moved = self._root / Path(best).name
             state.best_model_checkpoint = str(moved) if moved.is_dir() else None
+        state.best_model_checkpoint = self._trainer.ranks.of_first(state.best_model_checkpoint)
         self.best_saved = best_saved if state.best_model_checkpoint is not None else None
         if not args.load_best_model_at_end or args.save_strategy != "steps":
             return
@@ -66,15 +69,20 @@ class Keeper:
                 f"every {state.eval_steps}. Make save_steps a multiple of eval_steps."
             )
 
-    def save(self, training: "Training") -> bool:
-        """Write a checkpoint; return whether it is there. What cannot be written costs a message, not the training."""
+    def save(self, training: "Training", ranks: Ranks | None = None) -> bool:
+        """Write a checkpoint; return whether it is there. What cannot be written costs a message, not the training.
+
+        All processes of the job call it; with `Ranks()`, one writes a checkpoint by itself.
+        """
         trainer, state, target = self._trainer, self._trainer.state, self._target
-        training.settle()
+        if ranks is None:
+            training.settle()
+            ranks = trainer.ranks
         older = state.best_model_checkpoint, self.best_saved
         self._note_if_best(target)
         try:
-            with writing(target, trainer.ranks) as folder:
-                save_training(training, folder)
+            with writing(target, ranks) as folder:
+                save_training(training, folder, ranks)
         except OSError as error:
             _log.error(
                 "The checkpoint %s was not written: %s. The older ones are as they were, and the training goes on.",
@@ -83,8 +91,9 @@ class Keeper:
             )
             state.best_model_checkpoint, self.best_saved = older
             return False
+        training.saved_step = state.global_step
         self._written = [*(path for path in self._written if path != target), target]
-        if trainer.ranks.rank == 0:
+        if ranks.rank == 0:
             rotate(self._root, trainer.args.save_total_limit, self._written, state.best_model_checkpoint)
         return True
 
@@ -126,7 +135,8 @@ class Keeper:
         """Load the weights of the best checkpoint, if there is one."""
         state = self._trainer.state
         best = state.best_model_checkpoint
-        if best is None or not Path(best).is_dir():
+        is_there = self._trainer.ranks.of_first(best is not None and Path(best).is_dir())
+        if best is None or not is_there:
             why = "no evaluation was saved" if best is None else f"{best} is no longer there"
             _log.warning("There is no best checkpoint to load: %s. The model keeps its last weights.", why)
             return
@@ -139,25 +149,40 @@ class Keeper:
                 best,
                 self.best_saved,
             )
-        load_weights(self._trainer.model, Path(best), verify(Path(best))["shapes"])
+        folder, manifest = self._checked(lambda: Checkpoint(Path(best), verify(Path(best))))
+        load_weights(self._trainer.model, folder, manifest["shapes"])
 
-    def find(self, wanted: str | os.PathLike[str] | bool | None) -> Path | None:
+    def find(self, wanted: str | os.PathLike[str] | bool | None) -> Checkpoint | None:
         """Settle which checkpoint is meant: a folder, or with True and "last" the newest whole one.
 
+        The first process looks, and reads every file once; what it finds is what all of them take.
+
         Raises:
-            CheckpointError: True, and there is none.
+            CheckpointError: It is damaged or foreign; or True, and there is none.
         """
         if wanted is None or wanted is False:
             return None
+        return self._checked(lambda: self._find(wanted))
+
+    def _checked(self, look: Callable[[], T]) -> T:
+        ranks, found = self._trainer.ranks, None
+
+        def look_first() -> None:
+            nonlocal found
+            found = look() if ranks.rank == 0 else None
+
+        ranks.together(look_first)
+        result: T = ranks.of_first(found)
+        return result
+
+    def _find(self, wanted: str | os.PathLike[str] | Literal[True]) -> Checkpoint | None:
         if wanted is not True and wanted != "last":
-            return Path(wanted)
-        for checkpoint in reversed(list_checkpoints(self._root)):
+            return Checkpoint(Path(wanted), verify(Path(wanted)))
+        for folder in reversed(list_checkpoints(self._root)):
             try:
-                verify(checkpoint)
+                return Checkpoint(folder, verify(folder))
             except CheckpointError as error:
                 _log.warning("%s It is passed over.", error)
-            else:
-                return checkpoint
         if wanted is True:
             raise CheckpointError(
                 f"There is no whole checkpoint in {self._root} to resume from. With 'last', the training begins anew "

@@ -42,13 +42,14 @@ def train_loop(trainer: "Trainer", training: "Training") -> None:
 
 
 def log_evaluate_save(trainer: "Trainer", training: "Training") -> None:
-    """Do what the callbacks asked for."""
+    """Do what the callbacks asked for, in this process or in another of the job."""
+    trainer.agree()
     if trainer.control.should_log and training.has_news:
         trainer.is_due = True
         trainer.log(training.news())  # on_log
-        trainer.control.should_log = trainer.is_due = (
-            False  # here, too: an overridden `log` or `evaluate` may be without its event
-        )
+        trainer.control.should_log = trainer.is_due = False  # here, too: an overridden `log` may be without its event
+        trainer.agree()
+    trainer.leave_if_told()
     if not (trainer.control.should_evaluate or trainer.control.should_save):
         return
     with training.throughput.paused():
@@ -56,5 +57,8 @@ def log_evaluate_save(trainer: "Trainer", training: "Training") -> None:
             trainer.is_due = True
             training.judge(trainer.evaluate())  # on_evaluate_begin, on_prediction_step, on_log, on_evaluate
             trainer.control.should_evaluate = trainer.is_due = False
+            trainer.agree()
         if trainer.control.should_save and trainer.keeper.save(training):
             trainer.event("on_save")
+    trainer.agree()
+    trainer.leave_if_told()

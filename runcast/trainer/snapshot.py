@@ -14,7 +14,9 @@ from runcast.core.errors import CheckpointError
 from runcast.core.events import TrainerState
 from runcast.core.values import as_json
 from runcast.trainer import sharding
-from runcast.trainer.checkpoint import load_tensors, save_tensors, verify, write_manifest
+from runcast.trainer.checkpoint import Checkpoint, load_tensors, save_tensors, write_manifest
+from runcast.trainer.distribution import Ranks
+from runcast.trainer.streams import RankStream
 
 if TYPE_CHECKING:
     from runcast.trainer.training import Training
@@ -85,25 +87,27 @@ def shapes_of(model: nn.Module) -> dict[str, list[int]]:
     return {name: list(value.shape) for name, value in model.state_dict().items() if isinstance(value, torch.Tensor)}
 
 
-def save_training(training: "Training", folder: Path) -> None:
-    """Write everything to *folder*; each rank calls it, and it raises in all of them or in none."""
-    ranks = training.ranks
-    ranks.together(lambda: _save_own(training, folder))
-    ranks.together(lambda: _save_common(training, folder) if ranks.rank == 0 else None)
+def save_training(training: "Training", folder: Path, ranks: Ranks) -> None:
+    """Write everything to *folder*; each rank calls it, and it raises in all of them or in none.
+
+    With `Ranks()` one process writes a checkpoint by itself, as one of a job of its own.
+    """
+    ranks.together(lambda: _save_own(training, folder, ranks))
+    ranks.together(lambda: _save_common(training, folder, ranks) if ranks.rank == 0 else None)
 
 
-def _save_own(training: "Training", folder: Path) -> None:
+def _save_own(training: "Training", folder: Path, ranks: Ranks) -> None:
     model, only_model = training.trainer.model, training.trainer.args.save_only_model
     shards: dict[str, Any] = {}
     if sharding.is_sharded(model):
         settings = sharding.save_shards(model, None if only_model else training.optimizer, folder)
         shards = {"optimizer": settings, "buffers": sharding.own_buffers(model)}
     if not only_model:
-        own = {"rng": random_state(training.device), "shards": shards, **training.position()}
-        save_tensors(own, folder / f"rank-{training.ranks.rank}.pt")
+        own = {"rng": training.random_state(), "shards": shards, **training.position()}
+        save_tensors(own, folder / f"rank-{ranks.rank}.pt")
 
 
-def _save_common(training: "Training", folder: Path) -> None:
+def _save_common(training: "Training", folder: Path, ranks: Ranks) -> None:
     trainer = training.trainer
     if sharding.is_sharded(trainer.model):
         save_config(trainer.model, folder)
@@ -118,32 +122,35 @@ def _save_common(training: "Training", folder: Path) -> None:
     trainer.state.save_to_json(folder / "trainer_state.json")
     (folder / "training_args.json").write_text(json.dumps(as_json(trainer.args.to_dict()), indent=2), encoding="utf-8")
     write_manifest(
-        folder, step=trainer.state.global_step, world_size=training.ranks.size, shapes=shapes_of(trainer.model)
+        folder,
+        step=trainer.state.global_step,
+        world_size=ranks.size,
+        shapes=shapes_of(trainer.model),
+        progress=training.progress(),
     )
 
 
-def load_training(training: "Training", folder: Path) -> dict[str, Any]:
+def load_training(training: "Training", checkpoint: Checkpoint) -> dict[str, Any]:
     """Read a checkpoint into a training; return the position of this rank, for `Training.go_on_from`.
 
     Raises:
-        CheckpointError: It is damaged, foreign, of another model, holds weights only, or was written by another number
-            of processes.
+        CheckpointError: It is of another model, holds weights only, or was written by another number of processes, each
+            with its part of the model.
     """
     trainer, ranks = training.trainer, training.ranks
-    manifest = verify(folder)
-    only_weights = "rank-0.pt" not in manifest["files"]
-    if only_weights or manifest["world_size"] != ranks.size:
-        why = (
-            "holds weights only (save_only_model)"
-            if only_weights
-            else f"was written by {manifest['world_size']} processes"
-        )
-        raise CheckpointError(f"One cannot resume from {folder} with {ranks.size} processes: it {why}.")
+    folder, manifest = checkpoint
+    same_job = manifest["world_size"] == ranks.size
     is_sharded = (folder / sharding.WEIGHTS).is_dir()
+    if "rank-0.pt" not in manifest["files"]:
+        raise CheckpointError(f"One cannot resume from {folder}: it holds weights only (save_only_model).")
     if is_sharded != sharding.is_sharded(trainer.model):
         was, fix = ("sharded", "Set fsdp=True") if is_sharded else ("not sharded", "Leave fsdp out")
         raise CheckpointError(f"The training that wrote {folder} was {was}, and this one is not so. {fix}.")
-    position: dict[str, Any] = load_tensors(folder / f"rank-{ranks.rank}.pt")
+    position: dict[str, Any] = load_tensors(folder / f"rank-{ranks.rank if same_job else 0}.pt")
+    if not same_job:
+        position |= {"rng": None, "epoch_rng": None, "loss_sum": position.get("loss_mean", position["loss_sum"])}
+        if not isinstance(training.loader.dataset, RankStream):  # of which every rank reads everything
+            position["data"] = None
     load_weights(trainer.model, folder, manifest["shapes"])
     if is_sharded:
         sharding.load_shards(trainer.model, training.optimizer, position["shards"]["optimizer"], folder)
@@ -156,7 +163,10 @@ def load_training(training: "Training", folder: Path) -> dict[str, Any]:
                 f"{folder}/{name}.pt does not suit this training: {error}. Use the optimizer and schedule that it was "
                 "saved with."
             ) from error
-    trainer.state = TrainerState.load_from_json(folder / "trainer_state.json")
+    mine, trainer.state = trainer.state, TrainerState.load_from_json(folder / "trainer_state.json")
+    trainer.state.is_world_process_zero = mine.is_world_process_zero  # who this process is, no checkpoint knows
+    trainer.state.is_local_process_zero = mine.is_local_process_zero
+    trainer.state.train_batch_size = mine.train_batch_size
     if trainer.args.restore_callback_states_from_checkpoint:
         trainer.callback_handler.load_states(trainer.state.stateful_callbacks)
     return position
@@ -168,24 +178,64 @@ def _whole_parts(training: "Training") -> dict[str, Any]:
     return {name: part for name, part in training.stateful().items() if name != "optimizer" or not sharded}
 
 
-def random_state(device: torch.device) -> dict[str, Any]:
-    """Copy the state of every random number generator that a training may use."""
-    kind, keys, *rest = tuple(np.random.get_state(legacy=True))
+def random_state(device: torch.device, generators: Mapping[str, Any]) -> dict[str, Any]:
+    """Copy the state of every random number generator that a training may use, and of those that its data has."""
     state = {
         "python": random.getstate(),
-        "numpy": (kind, torch.from_numpy(np.asarray(keys, dtype=np.int64)), *rest),
+        "numpy": _plain(np.random.get_state(legacy=True)),
         "cpu": torch.get_rng_state(),
+        "data": {name: _state_of(generator) for name, generator in generators.items()},
     }
     if device.type != "cpu":
         state["device"] = getattr(torch, device.type).get_rng_state()
     return state
 
 
-def set_random_state(state: Mapping[str, Any], device: torch.device) -> None:
+def set_random_state(state: Mapping[str, Any], device: torch.device, generators: Mapping[str, Any]) -> None:
     """Set the state of every random number generator back."""
     random.setstate(state["python"])
-    kind, keys, *rest = state["numpy"]
-    np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))
+    np.random.set_state(_with_arrays(state["numpy"]))
     torch.set_rng_state(state["cpu"].cpu())
     if "device" in state and device.type != "cpu":
         getattr(torch, device.type).set_rng_state(state["device"].cpu())
+    for name, generator in generators.items():
+        if (own := state.get("data", {}).get(name)) is not None:
+            _set_state_of(generator, own)
+
+
+def _state_of(generator: Any) -> Any:
+    if isinstance(generator, random.Random):
+        return generator.getstate()
+    if isinstance(generator, np.random.Generator):
+        return _plain(generator.bit_generator.state)
+    return _plain(generator.get_state())
+
+
+def _set_state_of(generator: Any, state: Any) -> None:
+    if isinstance(generator, random.Random):
+        generator.setstate(state)
+    elif isinstance(generator, np.random.Generator):
+        generator.bit_generator.state = _with_arrays(state)
+    else:
+        generator.set_state(_with_arrays(state))
+
+
+def _plain(state: Any) -> Any:
+    """Turn the arrays in a state into tensors, which can be read without running code."""
+    if isinstance(state, np.ndarray):
+        return torch.from_numpy(state.astype(np.int64))
+    if isinstance(state, Mapping):
+        return {key: _plain(value) for key, value in state.items()}
+    return tuple(map(_plain, state)) if isinstance(state, tuple) else state
+
+
+def _with_arrays(state: Any) -> Any:
+    """Turn what `_plain` made back."""
+    if isinstance(state, torch.Tensor):
+        if state.dtype == torch.uint8:  # of torch itself
+            return state
+        words = state.numpy().view(np.uint64)
+        return words if (words >> np.uint64(32)).any() else words.astype(np.uint32)
+    if isinstance(state, Mapping):
+        return {key: _with_arrays(value) for key, value in state.items()}
+    return tuple(map(_with_arrays, state)) if isinstance(state, tuple) else state

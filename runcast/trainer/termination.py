@@ -5,51 +5,33 @@ import threading
 from types import FrameType
 from typing import Any
 
-import torch
-
-from runcast.core.console import say
-from runcast.core.events import Control, TrainerCallback, TrainerControl, TrainerState
-from runcast.trainer.distribution import Ranks
+from runcast.core.errors import RuncastError
+from runcast.core.events import TrainerCallback, TrainerControl, TrainerState
 
 EXIT_CODE = 128 + signal.SIGTERM
+
+
+class Leaving(RuncastError):
+    """The training was told to go: raised in all ranks at the same place, to save and to end the process."""
 
 
 class TerminationCallback(TrainerCallback):
     """Takes SIGTERM while a training lasts.
 
-    The step is completed, a checkpoint written, and the process left with code 143.
-
-    All ranks stop at the same step, which costs them one small sum a step.
+    `is_asked` says that it came to this process. The Trainer looks at it after each step, and after each batch of an
+    evaluation or prediction: the step is completed, the evaluation is not, a checkpoint is written, and the process
+    ends with code 143.
     """
 
-    def __init__(self, ranks: Ranks, device: torch.device) -> None:
-        self._ranks, self._device = ranks, device
-        self._asked = False
+    def __init__(self) -> None:
+        self.is_asked = False
         self._previous: Any = None
 
     def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Take the signal; only the main thread can."""
-        self._asked = False
+        self.is_asked = False
         if threading.current_thread() is threading.main_thread():
             self._previous = signal.signal(signal.SIGTERM, self._ask)
-
-    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> Control:
-        """Save and stop, if any rank was asked to."""
-        if self._ranks.size > 1:
-            self._asked = bool(self._ranks.total(torch.tensor(float(self._asked), device=self._device)))
-        if self._asked:
-            control.should_save = control.should_training_stop = True
-        return control
-
-    def on_train_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Leave the process, as the signal wanted."""
-        if self._asked:
-            if state.is_world_process_zero:
-                say(
-                    f"SIGTERM: the training stopped at step {state.global_step}. Continue it with "
-                    "resume_from_checkpoint='last'."
-                )
-            raise SystemExit(EXIT_CODE)
 
     def teardown(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Give the signal back."""
@@ -58,4 +40,4 @@ class TerminationCallback(TrainerCallback):
             self._previous = None
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        self._asked = True
+        self.is_asked = True

@@ -1,8 +1,8 @@
 """The Trainer: give it a model and data, call `train`."""
 
-import contextlib
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,18 +20,21 @@ from runcast.trainer.arguments import TrainingArguments
 from runcast.trainer.data import make_loader
 from runcast.trainer.defaults import with_defaults
 from runcast.trainer.device import autocast, pick_device, set_seed, to_device
-from runcast.trainer.distribution import join_job, wrap
+from runcast.trainer.distribution import for_evaluation, join_job, wrap
 from runcast.trainer.evaluation import EvalPrediction, PredictionOutput, evaluation_loop
-from runcast.trainer.explanations import explained
 from runcast.trainer.export import export_model
 from runcast.trainer.forward import Forward
 from runcast.trainer.keeper import Keeper
 from runcast.trainer.loop import train_loop
 from runcast.trainer.overrides import refuse_attribute, refuse_unheard
 from runcast.trainer.own_optimizer import check_own, check_sparse
+from runcast.trainer.session import session
 from runcast.trainer.sharding import whole_weights
 from runcast.trainer.snapshot import load_training, save_weights
+from runcast.trainer.termination import Leaving, TerminationCallback
 from runcast.trainer.training import Training
+
+SWITCHES = tuple(field.name for field in fields(TrainerControl))
 
 
 class TrainOutput(NamedTuple):
@@ -96,6 +99,7 @@ class Trainer:
         self.ranks = join_job(self.args, self.device)
         self.model = model
         self.wrapped_model = wrap(self.model, self.args, self.device, self.ranks)
+        self.evaluated_model = for_evaluation(self.model, self.wrapped_model, self.args)
         self.autocast = autocast(self.args, self.device)
         self.forward = Forward(model, self.args.label_names, compute_loss)
         self.predicts_next_token = type(model).__name__.endswith(("ForCausalLM", "LMHeadModel"))
@@ -111,19 +115,22 @@ class Trainer:
         self.state = self._new_state()
         self.control = TrainerControl()
         self.keeper = Keeper(self)
-        self._inside = False
+        self.is_inside = False
         self._training: Training | None = None
         self.last_batch: Any = None
-        self.is_evaluating = False
+        self.is_evaluating = self.must_leave = False
         self.is_due = False  # the loop asks for it: only then a log or an evaluation clears the switch that asked
         self.callback_handler = CallbackHandler(
-            with_defaults(list(callbacks or ()), self.args, self.ranks, self.device),
+            with_defaults(list(callbacks or ()), self.args),
             model=self.model,
             processing_class=processing_class,
             optimizer=self.optimizer,
             lr_scheduler=self.lr_scheduler,
             train_dataloader=None,
             eval_dataloader=None,
+        )
+        self._termination = next(
+            (c for c in self.callback_handler.callbacks if isinstance(c, TerminationCallback)), None
         )
         self.callback_handler.context["callback_handler"] = self.callback_handler  # for one that calls on others
         self.event("on_init_end")
@@ -139,13 +146,13 @@ class Trainer:
 
         `resume_from_checkpoint` is a folder, or True for the last one in `output_dir`.
         """
-        with self._session():
+        with session(self):
             self.state = self._new_state()
-            self._training = training = Training(self)
+            checkpoint = self.keeper.find(resume_from_checkpoint or self.args.resume_from_checkpoint)
+            self._training = training = Training(self, checkpoint)
             self.callback_handler.context.update(
                 optimizer=training.optimizer, lr_scheduler=training.scheduler, train_dataloader=training.loader
             )
-            checkpoint = self.keeper.find(resume_from_checkpoint or self.args.resume_from_checkpoint)
             position = {} if checkpoint is None else load_training(training, checkpoint)
             if checkpoint is not None:
                 training.go_on_from(position)
@@ -153,9 +160,11 @@ class Trainer:
             self.state.compute_steps(self.args, training.max_steps)
             self.keeper.begin(position.get("best_saved", self.state.best_metric))  # 0.1 kept the best metric alone
             if checkpoint is not None:
-                self.event("on_checkpoint_load", checkpoint=checkpoint)
+                self.event("on_checkpoint_load", checkpoint=checkpoint.folder)
             self.wrapped_model.train()
             train_loop(self, training)
+            self.agree()
+            self.leave_if_told()
         return TrainOutput(self.state.global_step, training.metrics["train_loss"], training.metrics)
 
     def evaluate(self, eval_dataset: Any = None, metric_key_prefix: str = "eval") -> dict[str, float]:
@@ -170,23 +179,24 @@ class Trainer:
             return results
         due, self.is_due = self.is_due, False
         asked = self.control.should_evaluate and not due
-        with self._session():
+        with session(self):
             loader = self._eval_loader(data)
             self.event("on_evaluate_begin")
             keep = self.compute_metrics is not None and not self.args.prediction_loss_only
-            metrics = evaluation_loop(self, loader, metric_key_prefix, keep=keep).metrics
+            found = evaluation_loop(self, loader, metric_key_prefix, keep=keep).metrics
             self.is_due = due
-            self.log(metrics)
+            self.log(found)
+            metrics: dict[str, float] = self.ranks.of_first(found)  # with what callbacks added: all decide by these
             self.event("on_evaluate", metrics=metrics)
             self.control.should_evaluate |= asked
         return metrics
 
     def predict(self, test_dataset: Any, metric_key_prefix: str = "test") -> PredictionOutput:
         """Predict every example of a dataset; with labels, compute loss and metrics too."""
-        with self._session():
+        with session(self):
             loader = self._eval_loader(test_dataset)
             self.event("on_predict_begin")
-            output = evaluation_loop(self, loader, metric_key_prefix, keep=True)
+            output = evaluation_loop(self, loader, metric_key_prefix, keep=True, needs_labels=True)
             self.event("on_predict", metrics=output.metrics)
         return output
 
@@ -195,7 +205,7 @@ class Trainer:
 
         A batch of the Trainer's data shows what goes in.
         """
-        with self._session():
+        with session(self):
             self.event("on_export_begin", path=Path(path), format=format)
             if (
                 batch is None
@@ -247,6 +257,24 @@ class Trainer:
         """Call the callbacks that listen to an event."""
         self.control = self.callback_handler.call(name, self.args, self.state, self.control, **about)
 
+    @property
+    def is_asked_to_leave(self) -> bool:
+        """Tell whether SIGTERM came to this process, and is to be obeyed."""
+        return self._termination is not None and self._termination.is_asked
+
+    def leave_if_told(self) -> None:
+        """Raise in all processes if SIGTERM came to any, so that they save together and end."""
+        if self.must_leave:
+            raise Leaving
+
+    def agree(self) -> None:
+        """Make what the callbacks of any process have decided the decision of all."""
+        self.must_leave = self.is_asked_to_leave
+        if self.ranks.size > 1:
+            answers = [*(getattr(self.control, name) for name in SWITCHES), self.must_leave]
+            *answers, self.must_leave = self.ranks.any(answers)
+            vars(self.control).update(zip(SWITCHES, answers, strict=True))
+
     def add_callback(self, callback: Any, function: Callable[..., Any] | None = None, **filters: Any) -> None:
         """Add a callback, its class, or a function on an event: `add_callback("on_epoch_end", function, every=5)`.
 
@@ -286,27 +314,3 @@ class Trainer:
             is_world_process_zero=first,
             is_local_process_zero=local,
         )
-
-    @contextlib.contextmanager
-    def _session(self) -> Iterator[None]:
-        """Tell the callbacks about an exception, and in any case about the end, of the outermost call."""
-        if self._inside:
-            yield
-            return
-        self._inside = True
-        try:
-            yield
-        except BaseException as caught:
-            error = explained(self, caught)
-            self.control.should_save = False
-            self.event("on_exception", exception=error)
-            if self.control.should_save and self._training is not None and self.keeper.save(self._training):
-                self.event("on_save")
-            if error is not caught:
-                raise error from caught
-            raise
-        finally:
-            try:
-                self.event("teardown")
-            finally:
-                self._inside, self.is_evaluating, self._training, self.last_batch = False, False, None, None

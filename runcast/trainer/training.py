@@ -1,28 +1,26 @@
 """One training: what its loop computes, and how far it is. A step that does not log never waits for the device."""
 
+import contextlib
 import logging
-import math
+import sys
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
+from torch.utils.data import IterableDataset
 
 from runcast.core.errors import OptionError
-from runcast.trainer.data import (
-    continue_epoch,
-    in_groups,
-    length_of,
-    make_loader,
-    set_epoch,
-    stateful_source,
-    steps_of,
-)
+from runcast.trainer.checkpoint import Checkpoint
+from runcast.trainer.data import evenly, in_groups, length_of, make_loader, steps_of
 from runcast.trainer.device import Mover, sent_ahead
 from runcast.trainer.distribution import accumulating
 from runcast.trainer.explanations import no_loss
-from runcast.trainer.forward import count_items, has_token_labels
+from runcast.trainer.forward import count_items, has_token_labels, surely_counts, weighted
+from runcast.trainer.losses import Losses
 from runcast.trainer.optimization import belongs_to, make_optimizer, make_scheduler
+from runcast.trainer.order import EpochOrder, continue_epoch, generators_of, set_epoch, stateful_source
 from runcast.trainer.own_optimizer import check_length, rate_of, step_by_metric, steps_by_metric
+from runcast.trainer.resuming import plan_the_rest
 from runcast.trainer.snapshot import random_state, set_random_state
 from runcast.trainer.throughput import Throughput
 
@@ -39,7 +37,7 @@ class Training:
     Data, optimizer, schedule, the position, and the sums between two logs.
     """
 
-    def __init__(self, trainer: "Trainer") -> None:
+    def __init__(self, trainer: "Trainer", checkpoint: Checkpoint | None = None) -> None:
         args = trainer.args
         self.trainer, self.device, self.ranks = trainer, trainer.device, trainer.ranks
         self.loader = make_loader(
@@ -50,24 +48,37 @@ class Training:
             collate=trainer.data_collator,
             ranks=trainer.ranks,
         )
-        self.batches_per_epoch = length_of(self.loader)
+        self._generators = generators_of(self.loader)
+        lengths = self.ranks.gather(length_of(self.loader))
+        self.batches_per_epoch = None if None in lengths else min(lengths)
+        if len(set(lengths)) > 1 and self.batches_per_epoch is not None:
+            _log.warning(
+                "The ranks have DataLoaders of different lengths, %s: an epoch has %d batches.", lengths, min(lengths)
+            )
+        # The ranks find out at every step whether all have data, unless their samplers have said so.
+        self._is_even = not any(self.ranks.gather(not isinstance(self.loader.sampler, EpochOrder)))
+        size = self.loader.batch_size  # None where batches are made by other rules
+        self.examples_per_batch = None if size is None else size * self.ranks.size
         self.max_steps, self.epochs = steps_of(self.batches_per_epoch, args)
+        if checkpoint is not None:
+            self.max_steps, self.epochs = plan_the_rest(self, checkpoint)
         self.model = trainer.wrapped_model
         self.optimizer = belongs_to(trainer.optimizer, trainer.model) or make_optimizer(trainer.model, args)
         self.scheduler = trainer.lr_scheduler or make_scheduler(self.optimizer, args, self.max_steps)
         check_length(self.scheduler, self.max_steps)
         self._scaler = torch.amp.GradScaler(self.device.type) if args.fp16 else None
         self._parameters = [parameter for parameter in trainer.model.parameters() if parameter.requires_grad]
-        self.is_fresh, self.is_starved = True, False
+        self.is_fresh, self.is_starved, self._was_cut = True, False, False
         self.first_epoch = self._epoch = self._batches_seen = 0
+        self._examples_before = 0  # of the epoch, used before it was resumed with other batches
+        self.saved_step = 0
         self._resumed: dict[str, Any] | None = None
         self._epoch_rng: dict[str, Any] = {}
-        self._loss_sum = torch.zeros((), device=self.device)
+        self._losses = Losses(self.device, self.ranks)
         self._grad_norm: torch.Tensor | None = None
         self._learning_rate: Any = args.learning_rate
         self._was_stepped = True
         self._skipped = torch.zeros((), device=self.device)  # steps without a step of the optimizer: infinite gradients
-        self._loss_total = 0.0
         self._logged_step = self._first_step = 0
         self._earlier = (0, 0.0)  # tokens and floating-point operations before this session
         self._mover = Mover(self.device)
@@ -82,60 +93,94 @@ class Training:
         """Go to an epoch, or back into the one that a checkpoint interrupted."""
         set_epoch(self.loader, self.trainer.args, epoch)
         self._epoch = epoch
-        self._batches_seen = self._resumed["batches"] if self._resumed else 0
-        if self._resumed is not None and not self._batches_seen:
-            set_random_state(self._resumed["rng"], self.device)
+        self._batches_seen = self._examples_before = 0
+        if self._resumed is not None and not self._resumed["batches"]:
+            self._set_random_state(self._resumed["rng"])
             self._resumed = None
 
     def steps_of_epoch(self) -> Iterator[list[Any]]:
-        """Yield the batches of each optimizer step of the epoch, or of what is left of it, on host and device.
+        """Yield the batches of each optimizer step of what is left of the epoch, each with its way to the device.
 
-        Where worker processes read the data, the copy of the next step's batches runs beside this step. Otherwise
+        Where worker processes read the data, the copy of the next batch runs beside the computation. Otherwise
         nothing is read ahead, so that the random numbers are drawn in the order of the steps.
         """
         resumed, self._resumed = self._resumed, None
         if resumed is None:
-            self._epoch_rng = random_state(self.device)
+            self._epoch_rng = self.random_state()
             batches = iter(self.loader)
         else:
-            self._epoch_rng = resumed["epoch_rng"]
-            set_random_state(self._epoch_rng, self.device)
-            batches, draw_order = continue_epoch(self.loader, self._batches_seen, resumed.get("data"))
-            draw_order()
-            set_random_state(resumed["rng"], self.device)
+            batches = self._go_back_into_epoch(resumed)
         groups = in_groups(batches, self.trainer.args.gradient_accumulation_steps)
+        if self.ranks.size > 1 and not self._is_even:
+            groups = evenly(groups, self.ranks)
         if self.device.type == "cpu":
-            return ([(batch, batch) for batch in group] for group in groups)
+            return ([(batch, None) for batch in group] for group in groups)
         ahead = self._mover.overlaps and self.loader.num_workers > 0 and stateful_source(self.loader) is None
-        return sent_ahead(groups, self._mover.send, int(ahead))
+        return sent_ahead(groups, self._mover.send, ahead=ahead)
+
+    def _go_back_into_epoch(self, position: Mapping[str, Any]) -> Iterator[Any]:
+        """Iterate over what is left of an epoch behind the position of a checkpoint."""
+        examples, size = position.get("examples"), self.examples_per_batch
+        if examples is not None and size is not None:
+            self._batches_seen, rest = divmod(examples, size)
+            self._examples_before = rest
+        else:
+            examples, self._batches_seen = None, position["batches"]
+        data = position.get("data")
+        if (
+            examples is not None
+            and examples != position["batches"] * (size or 0)
+            and hasattr(self.loader, "state_dict")
+        ):
+            data = None  # a loader's own state is of batches as they were
+        self._epoch_rng = position["epoch_rng"] or self.random_state()
+        self._set_random_state(position["epoch_rng"])
+        batches, draw_order = continue_epoch(self.loader, self._batches_seen, examples, self.ranks, data)
+        draw_order()
+        # Worker processes are asked for batches ahead: what draws their order is behind the position already.
+        self._set_random_state(position["rng"], of_data=self.loader.num_workers == 0)
+        return batches
+
+    def random_state(self) -> dict[str, Any]:
+        """Copy the state of every random number generator."""
+        return random_state(self.device, self._generators)
+
+    def _set_random_state(self, state: Mapping[str, Any] | None, *, of_data: bool = True) -> None:
+        """Set random numbers back, unless they are those of another job."""
+        if state is not None:
+            set_random_state(state, self.device, self._generators if of_data else {})
 
     def end_epoch(self) -> None:
         """Leave the epoch: a checkpoint that is written from here on continues with the next one."""
         self.is_starved = self._batches_seen == 0
+        self._was_cut = self._was_cut or self.trainer.control.should_epoch_stop
         self._epoch += 1
-        self._batches_seen = 0
+        self._batches_seen = self._examples_before = 0
 
-    def shares(self, batches: list[Any]) -> list[tuple[Any, Share]]:
-        """Give each batch its share of the step's loss: that of its items, as one big batch would weigh them."""
-        trainer, ranks = self.trainer, self.ranks
-        trainer.last_batch, on_device = batches[0]
-        for batch, _ in batches:
-            self.throughput.count(batch)
-        if len(batches) == 1 and not (
-            self._weighs_tokens and has_token_labels(trainer.last_batch, trainer.args.label_names)
-        ):
-            return [(on_device, None)]
-        host = [pair[0] for pair in batches]
-        items = [count_items(batch, trainer.args.label_names, shifted=trainer.predicts_next_token) for batch in host]
-        total: Any = sum(items)
-        shares: list[Share]
-        if self._weighs_tokens:
-            total = ranks.total(torch.as_tensor(total, dtype=torch.float32).to(self.device)).clamp(min=1.0)
-            shares = [count * ranks.size / total for count in items]
-        else:
-            total = total.clamp(min=1) if isinstance(total, torch.Tensor) else max(total, 1)
-            shares = [count / total for count in items]
-        return [(pair[1], share) for pair, share in zip(batches, shares, strict=True)]
+    def shares(self, batches: list[Any]) -> Iterator[tuple[Any, Share]]:
+        """Yield each batch on the device with its share of the step's loss: that of its items, as in one big batch."""
+        args, ranks = self.trainer.args, self.ranks
+        self.trainer.last_batch = batches[0][0]
+        for host, _ in batches:
+            self.throughput.count(host)
+        if len(batches) == 1 and not self._weighs_tokens and surely_counts(batches[0][0], args.label_names):
+            host, receive = batches[0]
+            yield host if receive is None else receive(), None
+            return
+        shifted = self.trainer.predicts_next_token
+        items = [count_items(host, args.label_names, shifted=shifted) for host, _ in batches]
+        total: Any = items[0] if len(items) == 1 else sum(items)
+        times = 1
+        if self._weighs_tokens and has_token_labels(self.trainer.last_batch, args.label_names):
+            total, times = ranks.total(torch.as_tensor(total)), ranks.size  # on the hosts, if the labels are there
+            total = total if total.device.type != "cpu" else int(total)
+        is_alone = len(items) == 1 and times == 1
+        self._losses.note_items(total)
+        total = total.clamp(min=1) if isinstance(total, torch.Tensor) else max(total, 1)
+        for (host, receive), count in zip(batches, items, strict=True):
+            is_whole = is_alone and not isinstance(count, torch.Tensor) and count
+            share = None if is_whole else count * times / total
+            yield host if receive is None else receive(), share
 
     def forward_backward(self, batch: Any, share: Share, *, more_to_come: bool) -> None:
         """Add the gradients of a batch to those of the step."""
@@ -158,9 +203,9 @@ class Training:
         if loss is None or loss.ndim or not loss.requires_grad:
             raise OptionError(no_loss(loss))
         if share is not None:
-            loss = loss * share
+            loss = weighted(loss, share)
         (loss if self._scaler is None else self._scaler.scale(loss)).backward()
-        self._loss_sum += loss.detach()
+        self._losses.add(loss)
 
     def clip_gradients(self) -> None:
         """Take the scale out of the gradients, for the callbacks too, and clip them; their norm stays on the device."""
@@ -221,25 +266,15 @@ class Training:
         step, norm = self.trainer.state.global_step, self._grad_norm
         if norm is not None:
             norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
-        norm_or_0 = self._loss_sum.new_zeros(()) if norm is None else norm.to(self._loss_sum)
-        sums = torch.stack((self._loss_sum, norm_or_0, self._skipped))
-        loss, grad_norm, skipped = (self.ranks.total(sums) / self.ranks.size).tolist()
-        logs = {"loss": loss / (step - self._logged_step), "learning_rate": float(self._learning_rate)}
+        loss, (grad_norm, skipped) = self._losses.read(step - self._logged_step, step, norm, self._skipped)
+        logs = {} if loss is None else {"loss": loss}
+        logs["learning_rate"] = float(self._learning_rate)
         if norm is not None:
             logs["grad_norm"] = grad_norm
         if self._scaler is not None:
             logs["skipped_steps"] = skipped
         self.settle()
         logs |= self.throughput.rates()
-        if not math.isfinite(loss) and math.isfinite(self._loss_total):
-            _log.warning(
-                "The loss is %s since step %d. Look at the data and the learning rate; TerminateOnNaNCallback would "
-                "stop here.",
-                loss,
-                step,
-            )
-        self._loss_total += loss
-        self._loss_sum.zero_()
         self._skipped.zero_()
         self._logged_step = step
         return logs
@@ -250,17 +285,31 @@ class Training:
         totals = self.throughput.settle(state.global_step - self._first_step)
         state.num_input_tokens_seen = self._earlier[0] + int(totals["tokens"])
         state.total_flos = self._earlier[1] + totals["flops"]
+        self._losses.settle()
 
     def finish(self) -> None:
-        """Log what the training was as a whole, with the steps since the last log; load the best weights if asked."""
-        trainer = self.trainer
+        """Log what the training was as a whole, with the steps since the last log; load the best weights if asked.
+
+        Raises:
+            OptionError: The data had no batch at all.
+        """
+        trainer, step = self.trainer, self.trainer.state.global_step
+        if step < self.max_steps and not (self._was_cut or trainer.control.should_training_stop):
+            if step == 0:
+                raise OptionError("The train dataset has no batch: it is empty, or a generator that was read already.")
+            if self.ranks.rank == 0:
+                _log.warning(
+                    "The data ended at step %d of %d. A generator can be read only once, and a dataset may have fewer "
+                    "examples than its length says: give an object whose __iter__ begins anew, or a list.",
+                    step,
+                    self.max_steps,
+                )
         rest = self.news() if self.has_news and trainer.args.logging_strategy != "no" else {}
-        self._loss_total += float(self.ranks.total(self._loss_sum)) / self.ranks.size
         self.settle()
         self.metrics = self.throughput.summary()
         if trainer.state.total_flos:
             self.metrics["total_flos"] = trainer.state.total_flos
-        self.metrics["train_loss"] = self._loss_total / max(trainer.state.global_step, 1)
+        self.metrics["train_loss"] = self._losses.average(step)
         trainer.log({**rest, **self.metrics})
         if trainer.args.load_best_model_at_end:
             trainer.keeper.load_best()
@@ -272,16 +321,40 @@ class Training:
         parts = {"optimizer": self.optimizer, "scheduler": self.scheduler}
         return parts if self._scaler is None else parts | {"scaler": self._scaler}
 
-    def position(self) -> dict[str, Any]:
-        """Say how far the training is, in data and logs."""
-        source = stateful_source(self.loader)
+    @property
+    def examples_per_epoch(self) -> int:
+        """Return how many examples all processes use in an epoch, those of a last batch that is not full too."""
+        size = self.examples_per_batch or 1
+        with contextlib.suppress(TypeError):
+            sampler = self.loader.sampler
+            own = len(self.loader.dataset if isinstance(self.loader.dataset, IterableDataset) else sampler)
+            return min(own * self.ranks.size, (self.batches_per_epoch or sys.maxsize) * size)
+        return (self.batches_per_epoch or 0) * size
+
+    @property
+    def examples_per_step(self) -> int | None:
+        """Return how many examples all processes use in a step; None where batches are made by other rules."""
+        size = self.examples_per_batch
+        return None if size is None else size * self.trainer.args.gradient_accumulation_steps
+
+    def progress(self) -> dict[str, Any]:
+        """Say how far the training is, in numbers that mean the same to any number of processes with any batches."""
+        size = self.examples_per_batch
         return {
-            "data": None if source is None or not self._batches_seen else source.state_dict(),
             "epoch": self._epoch,
             "batches": self._batches_seen,
+            "examples": None if size is None else self._examples_before + self._batches_seen * size,
+            "examples_per_step": self.examples_per_step,
+        }
+
+    def position(self) -> dict[str, Any]:
+        """Say how far this process is, in data and logs."""
+        source = stateful_source(self.loader)
+        return {
+            **self.progress(),
+            "data": None if source is None or not self._batches_seen else source.state_dict(),
             "epoch_rng": self._epoch_rng,
-            "loss_sum": self._loss_sum,
-            "loss_total": self._loss_total,
+            **self._losses.state(),
             "logged_step": self._logged_step,
             "best_saved": self.trainer.keeper.best_saved,
         }
@@ -292,9 +365,9 @@ class Training:
         self._resumed = dict(position)
         if self.trainer.args.ignore_data_skip:
             self._resumed["batches"] = 0
-        is_over = self.trainer.state.global_step >= self.max_steps
+        self.saved_step = self._first_step = self.trainer.state.global_step
+        is_over = self._first_step >= self.max_steps
         self.first_epoch = self.epochs if is_over else position["epoch"]
-        self._loss_sum.copy_(position["loss_sum"])
-        self._loss_total, self._logged_step = position["loss_total"], position["logged_step"]
-        self._first_step = self.trainer.state.global_step
+        self._losses.load_state(position)
+        self._logged_step = position["logged_step"]
         self._earlier = (self.trainer.state.num_input_tokens_seen, self.trainer.state.total_flos)

@@ -7,8 +7,9 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset
 
+from runcast.core.errors import OptionError
 from runcast.core.events import TrainerCallback
-from runcast.trainer.data import RankStream
+from runcast.trainer.data import RankStream, collate_examples
 from runcast.trainer.distribution import Ranks
 
 
@@ -81,6 +82,41 @@ def test_every_kind_of_data_trains_evaluates_and_predicts(make, kind):
     assert trainer.train().global_step == 3
     assert trainer.evaluate()["eval_loss"] > 0
     assert trainer.predict(kinds(digits)[kind]).predictions.shape == (16, 10)
+
+
+def test_what_no_tensor_can_hold_stays_a_list():
+    """Texts, objects, lists of texts, and entries that only some examples have; nothing at all is None."""
+    rows = [
+        {"x": 1, "none": None, "some": None, "text": "a", "words": ["a"], "object": Again([]), "ids": [1, 2]},
+        {"x": 2, "none": None, "some": 3, "text": "b", "words": ["b", "c"], "object": Again([]), "ids": [3, 4]},
+    ]
+
+    batch = collate_examples(rows)
+
+    assert batch["x"].tolist() == [1, 2]
+    assert batch["ids"].tolist() == [[1, 2], [3, 4]]
+    assert batch["none"] is None
+    assert (batch["some"], batch["text"], batch["words"]) == ([None, 3], ["a", "b"], [["a"], ["b", "c"]])
+    assert len(batch["object"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("examples", "message"),
+    [
+        (
+            [{"x": torch.ones(2)}, {"x": torch.ones(3)}],
+            r"The values of 'x' in a batch have different sizes: \[2\], \[3\]",
+        ),
+        ([{"x": [1, 2]}, {"x": [1, 2, 3]}], r"The values of 'x' in a batch have different sizes: \[2\], \[3\]"),
+        ([(torch.ones(2), 0), (torch.ones(3), 0)], r"The values of 0 in a batch have different sizes: \[2\], \[3\]"),
+        ([torch.ones(2), torch.ones(3)], r"The examples in a batch have different sizes"),
+        ([{"x": 1}, {"y": 1}], "The examples of a batch differ in their entries: x, y"),
+    ],
+)
+def test_examples_that_make_no_batch_are_said(make, examples, message):
+    """With what differs, and that a collator helps."""
+    with pytest.raises(OptionError, match=message):
+        make(model=nn.Linear(2, 2)).predict(examples)
 
 
 def test_an_autoencoder_trains_on_bare_tensors(make):

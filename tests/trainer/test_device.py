@@ -5,7 +5,8 @@ import torch
 from torch.profiler import ProfilerActivity
 
 from runcast.core.init import init
-from runcast.trainer.device import Mover, sent_ahead, tensors_of
+from runcast.trainer.device import Mover, sent_ahead, tensors_of, to_device
+from runcast.trainer.distribution import backend_for
 
 CUDA = pytest.param("cuda", marks=pytest.mark.gpu)
 DEVICES = pytest.mark.parametrize("device", ["cpu", CUDA])
@@ -154,11 +155,32 @@ def test_batches_are_sent_so_many_groups_before_they_are_wanted(ahead, expected)
         seen.append(f"send {batch}")
         return lambda: seen.append(f"get {batch}") or -batch
 
-    for ((host, device),) in sent_ahead(([number] for number in (1, 2, 3)), send, ahead):
-        assert device == -host
+    for ((host, receive),) in sent_ahead(([number] for number in (1, 2, 3)), send, ahead=ahead):
+        assert receive() == -host
         seen.append(f"use {host}")
 
     assert " ".join(seen) == expected
+
+
+@pytest.mark.parametrize(("ahead", "most"), [(False, 1), (True, 2)])
+def test_no_more_batches_are_sent_ahead_where_a_step_has_several(ahead, most):
+    """With three batches a step, the device holds the one that is computed with and, ahead, the next; in their order."""
+    there, seen, used, counts = 0, [], [], []
+
+    def send(batch):
+        nonlocal there
+        there += 1
+        seen.append(batch)
+        return lambda: batch
+
+    for group in sent_ahead(iter([[1, 2, 3], [4, 5, 6], [7]]), send, ahead=ahead):
+        for _, receive in group:
+            used.append(receive())
+            counts.append(there)
+            there -= 1
+
+    assert seen == used == [1, 2, 3, 4, 5, 6, 7]
+    assert max(counts) == most
 
 
 @DEVICES
@@ -179,6 +201,51 @@ def test_it_learns_in_every_precision_and_compiled(make, device, settings):
     assert losses[-1] < 0.7 * losses[0]
     assert next(trainer.model.parameters()).dtype is torch.float32
     assert next(trainer.model.parameters()).device.type == device
+
+
+@pytest.mark.parametrize("grows", [False, True])
+def test_an_evaluation_is_compiled_too(make, grows):
+    """As the training is; with the same results, whatever the size of the last batch."""
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    data = make.Digits(9 if grows else 8)
+    settings = {"torch_compile": True, "torch_compile_backend": "eager", "per_device_eval_batch_size": 4}
+    compiled, plain = make(**settings), make(per_device_eval_batch_size=4)
+
+    found, expected = compiled.predict(data), plain.predict(data)
+
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] >= 1
+    assert found.metrics["test_loss"] == pytest.approx(expected.metrics["test_loss"])
+    assert abs(found.predictions - expected.predictions).max() < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("kind", "asked", "expected"),
+    [
+        ("cuda", None, "cpu:gloo,cuda:nccl"),
+        ("cuda", "nccl", "cpu:gloo,cuda:nccl"),
+        ("xpu", None, "cpu:gloo,xpu:xccl"),
+        ("cuda", "gloo", "gloo"),
+        ("cuda", "cpu:mpi,cuda:nccl", "cpu:mpi,cuda:nccl"),
+        ("cpu", None, "gloo"),
+    ],
+)
+def test_a_job_on_gpus_has_a_backend_for_the_hosts_too(kind, asked, expected):
+    """For decisions, objects and weights that are kept on the CPU."""
+    assert backend_for(kind, asked) == expected
+
+
+def test_only_a_gpu_waits_for_no_copy():
+    """MPS would read memory that is overwritten meanwhile; a GPU orders its copies."""
+
+    class Recorder(torch.Tensor):
+        def to(self, device, non_blocking=False):
+            return device.type, non_blocking
+
+    tensor = torch.ones(1).as_subclass(Recorder)
+
+    assert to_device({"x": tensor}, torch.device("mps")) == {"x": ("mps", False)}
+    assert to_device([tensor], torch.device("cuda")) == [("cuda", True)]
 
 
 @pytest.mark.gpu

@@ -6,6 +6,7 @@ import torch
 from runcast.callbacks.flow import DefaultFlowCallback
 from runcast.core.errors import CheckpointError
 from runcast.core.events import TrainerCallback
+from runcast.trainer import checkpoint
 
 
 class SaveAndStop(TrainerCallback):
@@ -177,6 +178,29 @@ def test_stateful_callbacks_are_restored(make, tmp_path):
     )
 
     assert counter.count == 5
+
+
+@pytest.mark.parametrize("resume", [True, "last", "path"])
+def test_every_file_is_checked_once(make, tmp_path, monkeypatch, resume):
+    """Not by each who reads it: the checksums of a large checkpoint take minutes."""
+    make(output_dir=str(tmp_path), save_strategy="steps", max_steps=3).train()
+    read = []
+    monkeypatch.setattr(
+        checkpoint, "_checksum", lambda path, checksum=checkpoint._checksum: read.append(path.name) or checksum(path)
+    )
+
+    make(output_dir=str(tmp_path), max_steps=5).train(
+        resume_from_checkpoint=str(tmp_path / "checkpoint-3") if resume == "path" else resume
+    )
+
+    assert sorted(read) == [
+        "model.safetensors",
+        "optimizer.pt",
+        "rank-0.pt",
+        "scheduler.pt",
+        "trainer_state.json",
+        "training_args.json",
+    ]
 
 
 def test_last_begins_anew_where_there_is_no_checkpoint_and_true_does_not(make, tmp_path):

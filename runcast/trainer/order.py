@@ -1,0 +1,225 @@
+"""The order of the data: drawn from seed and epoch, shared out among ranks, continued where a checkpoint left it."""
+
+import collections
+import itertools
+import math
+import random
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import BatchSampler, DataLoader, DistributedSampler, IterableDataset, Sampler, Subset
+
+from runcast.trainer.arguments import TrainingArguments
+from runcast.trainer.distribution import Ranks
+from runcast.trainer.streams import RankStream
+
+
+class EpochOrder(Sampler[int]):  # type: ignore[misc]
+    """The order of an epoch, drawn from seed and epoch alone, of which the ranks take turns.
+
+    Whatever the number of ranks and the size of a batch, the first so many examples are the same ones: a training that
+    is resumed with others goes on where it was. Where the last turn is not enough for all ranks, examples are repeated.
+    """
+
+    def __init__(self, size: int, seed: int, ranks: Ranks) -> None:
+        self._size, self._seed, self._ranks = size, seed, ranks
+        self._epoch = self._start = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch, and begin with its first example."""
+        self._epoch, self._start = epoch, 0
+
+    def start_at(self, examples: int) -> None:
+        """Leave out what all ranks together have used of the epoch."""
+        self._start = min(examples, self._size)
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self._seed + self._epoch)
+        torch.empty((), dtype=torch.int64).random_(generator=generator)  # as a DataLoader does before it asks a sampler
+        whole = torch.randperm(self._size, generator=generator).tolist()
+        order = whole[self._start :]
+        missing = -len(order) % self._ranks.size
+        order += itertools.islice(itertools.cycle(whole), missing)
+        return iter(order[self._ranks.rank :: self._ranks.size])
+
+    def __len__(self) -> int:
+        return math.ceil(self._size / self._ranks.size)
+
+
+class RankSlice(Subset[Any]):  # type: ignore[misc]
+    """The examples that one rank evaluates: those of all ranks in their order are the whole dataset, each once."""
+
+
+class OwnLoader(DataLoader[Any]):  # type: ignore[misc]
+    """A loader made here: its order depends on seed and epoch alone."""
+
+
+def set_epoch(loader: DataLoader[Any], args: TrainingArguments, epoch: int) -> None:
+    """Give the epoch its own order of the data; a ready loader keeps its generator, but is told the epoch."""
+    if isinstance(loader, OwnLoader):
+        loader.generator.manual_seed((args.seed if args.data_seed is None else args.data_seed) + epoch)
+    for part in _parts_of(loader).values():
+        if hasattr(part, "set_epoch"):
+            part.set_epoch(epoch)
+
+
+def _parts_of(loader: DataLoader[Any]) -> dict[str, Any]:
+    """Name what a loader consists of, each part once."""
+    batches = loader.batch_sampler
+    parts = {
+        "loader": loader,
+        "sampler": loader.sampler,
+        "batch_sampler": batches,
+        "batch_sampler.sampler": getattr(batches, "sampler", None),
+        "dataset": loader.dataset,
+    }
+    return {
+        name: part
+        for name, part in parts.items()
+        if list(map(id, parts.values())).index(id(part)) == list(parts).index(name)
+    }
+
+
+def generators_of(loader: DataLoader[Any]) -> dict[str, Any]:
+    """Find the random generators, of torch, Python or NumPy, that a ready loader or a dataset has of its own."""
+    parts = _parts_of(loader)
+    if isinstance(loader, OwnLoader):  # its generator depends on the epoch alone
+        parts = {"dataset": parts["dataset"], "source": getattr(loader.dataset, "source", None)}
+    kinds = (torch.Generator, random.Random, np.random.Generator, np.random.RandomState)
+    return {
+        f"{name}.{key}": value
+        for name, part in parts.items()
+        for key, value in getattr(part, "__dict__", {}).items()
+        if isinstance(value, kinds)
+    }
+
+
+def stateful_source(loader: DataLoader[Any]) -> Any | None:
+    """Find what knows its own position in the data (`state_dict` and `load_state_dict`): the loader or its stream."""
+    stream = loader.dataset if loader.num_workers == 0 else None
+    if isinstance(stream, RankStream):
+        stream = stream.source
+    for source in (loader, stream):
+        if hasattr(source, "state_dict") and hasattr(source, "load_state_dict"):
+            return source
+    return None
+
+
+def continue_epoch(
+    loader: DataLoader[Any], batches: int, examples: int | None, ranks: Ranks, state: Mapping[str, Any] | None = None
+) -> tuple[Iterator[Any], Callable[[], object]]:
+    """Iterate over what an epoch has behind its first *examples*, of all ranks, or, where that is None, its *batches*.
+
+    Examples of a map-style dataset are skipped without being read. So are those of a stream that has a *state* of its
+    own; any other stream has to be read up to the position.
+
+    The function that comes with the iterator draws the order of the epoch. Call it while the random numbers are those
+    of the beginning of the epoch.
+    """
+    if state is not None and (source := stateful_source(loader)) is not None:
+        source.load_state_dict(state)
+        return iter(loader), _nothing
+    starts = [part for part in (loader.sampler, loader.dataset) if isinstance(part, EpochOrder | RankStream)]
+    if starts and examples is not None:
+        starts[0].start_at(examples)
+        return iter(loader), _nothing
+    if loader.batch_sampler is None or isinstance(loader.dataset, IterableDataset):
+        if examples is not None:
+            batches = -(-examples // ((loader.batch_size or 1) * ranks.size))
+        rest = iter(loader)
+        return rest, lambda: collections.deque(itertools.islice(rest, batches), maxlen=0)
+    if type(loader.batch_sampler) is BatchSampler and examples is not None:
+        remaining = _Remaining(loader.batch_sampler.sampler, examples // ranks.size)
+        size, drop_last = loader.batch_sampler.batch_size, loader.batch_sampler.drop_last
+        return iter(_like(loader, BatchSampler(remaining, size, drop_last))), remaining.draw
+    remaining = _Remaining(loader.batch_sampler, batches)
+    return iter(_like(loader, remaining)), remaining.draw
+
+
+def _nothing() -> None:
+    pass
+
+
+def _like(loader: DataLoader[Any], batch_sampler: Any) -> DataLoader[Any]:
+    """Make a loader that differs in what its batches are made of."""
+    return DataLoader(
+        loader.dataset,
+        batch_sampler=batch_sampler,
+        num_workers=loader.num_workers,
+        collate_fn=loader.collate_fn,
+        pin_memory=loader.pin_memory,
+        timeout=loader.timeout,
+        generator=loader.generator,
+        worker_init_fn=loader.worker_init_fn,
+        multiprocessing_context=loader.multiprocessing_context,
+        prefetch_factor=loader.prefetch_factor,
+    )
+
+
+def without_padding(loader: DataLoader[Any], ranks: Ranks) -> DataLoader[Any]:
+    """Let a loader give each example once, though its DistributedSampler repeats some to give all ranks as many."""
+    batches = loader.batch_sampler
+    if division(loader, ranks) != "turns" or type(loader) is not DataLoader or type(batches) is not BatchSampler:
+        return loader
+    kept = _Unpadded(batches.sampler)
+    return (
+        loader
+        if len(kept) == len(batches.sampler)
+        else _like(loader, BatchSampler(kept, batches.batch_size, batches.drop_last))
+    )
+
+
+def division(loader: DataLoader[Any], ranks: Ranks) -> str | None:
+    """Tell how the ranks share out what a loader evaluates: in "blocks", in "turns", or not at all (None)."""
+    if ranks.size == 1:
+        return None
+    if isinstance(loader.dataset, RankSlice):
+        return "blocks"
+    sampler = getattr(loader.batch_sampler, "sampler", loader.sampler)
+    takes_turns = isinstance(sampler, _Unpadded) or (
+        isinstance(sampler, DistributedSampler) and sampler.num_replicas == ranks.size
+    )
+    return "turns" if takes_turns or isinstance(loader.dataset, RankStream) else None
+
+
+class _Remaining(Sampler[Any]):  # type: ignore[misc]
+    """A sampler without what it begins with; the order is drawn by `draw`, not when the first item is wanted."""
+
+    def __init__(self, items: Any, skip: int) -> None:
+        self._all = items
+        self._skip = skip
+        self._rest: Iterator[Any] | None = None
+
+    def draw(self) -> None:
+        """Draw the order, and pass over what was used."""
+        if self._rest is None:
+            self._rest = iter(self._all)
+            collections.deque(itertools.islice(self._rest, self._skip), maxlen=0)
+
+    def __iter__(self) -> Iterator[Any]:
+        self.draw()
+        assert self._rest is not None
+        return self._rest
+
+    def __len__(self) -> int:
+        return max(0, len(self._all) - self._skip)
+
+
+class _Unpadded(Sampler[int]):  # type: ignore[misc]
+    """A DistributedSampler without the examples that it repeats."""
+
+    def __init__(self, sampler: Any) -> None:
+        self._sampler = sampler
+
+    def set_epoch(self, epoch: int) -> None:
+        """Tell the sampler the epoch."""
+        self._sampler.set_epoch(epoch)
+
+    def __iter__(self) -> Iterator[int]:
+        return itertools.islice(self._sampler, len(self))
+
+    def __len__(self) -> int:
+        sampler = self._sampler
+        return min(len(sampler), len(range(sampler.rank, len(sampler.dataset), sampler.num_replicas)))

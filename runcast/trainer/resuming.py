@@ -1,0 +1,45 @@
+"""What is left of a training when it is resumed, also with other batches or by another number of processes."""
+
+import logging
+import math
+from typing import TYPE_CHECKING
+
+from runcast.trainer.checkpoint import Checkpoint
+
+if TYPE_CHECKING:
+    from runcast.trainer.training import Training
+
+_log = logging.getLogger("runcast.trainer")
+
+
+def plan_the_rest(training: "Training", checkpoint: Checkpoint) -> tuple[int, int]:
+    """Return the number of all steps and of epochs; say what cannot be as in an uninterrupted training.
+
+    Where a step takes as many examples as before, the steps are those of the whole training. Otherwise the epochs that
+    are left, or max_steps, are counted from the checkpoint's position in the data.
+    """
+    args, ranks, (folder, manifest) = training.trainer.args, training.ranks, checkpoint
+    told, done = [], manifest.get("progress") or {}  # earlier versions did not note it
+    max_steps, epochs, batches = training.max_steps, training.epochs, training.batches_per_epoch
+    if manifest["world_size"] != ranks.size:
+        told.append(
+            f"{folder} was written by {manifest['world_size']} process(es), and this job has {ranks.size}. The data "
+            "goes on behind the last example; random numbers, as of dropout and augmentation, are other ones."
+        )
+    before, after = done.get("examples_per_step"), training.examples_per_step
+    if before is not None and after is not None and batches is not None and before != after:
+        steps = math.ceil(batches / args.gradient_accumulation_steps)
+        left_of_epoch = math.ceil(max(0, training.examples_per_epoch - done["examples"]) / after)
+        gone = (done["epoch"] + 1) * steps - left_of_epoch
+        if args.max_steps <= 0:
+            max_steps = manifest["step"] + max(0, math.ceil(args.num_train_epochs * steps) - gone)
+        left = max_steps - manifest["step"]
+        epochs = max(math.ceil((gone + left) / steps), done["epoch"])
+        told.append(
+            f"{folder} was written with {before} examples a step, and this training takes {after}. It goes on behind "
+            f"example {done['examples']} of epoch {done['epoch'] + 1}, with {left} steps left of {max_steps}."
+        )
+    if ranks.rank == 0:
+        for message in told:
+            _log.warning("%s", message)
+    return max_steps, epochs

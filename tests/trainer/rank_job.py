@@ -1,0 +1,383 @@
+"""What each process of a job runs in the tests of ranks: `python rank_job.py SCENARIO FOLDER`, with gloo on the CPU.
+
+Each rank writes what it found to FOLDER/<rank>.json.
+"""
+
+import contextlib
+import json
+import logging
+import math
+import os
+import signal
+import sys
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from torch import nn
+from torch.utils.data import DataLoader, DistributedSampler, IterableDataset
+
+from runcast.callbacks.progress import ProgressCallback
+from runcast.callbacks.saving import ModelCheckpointCallback
+from runcast.core.events import TrainerCallback
+from runcast.trainer.arguments import TrainingArguments
+from runcast.trainer.trainer import Trainer
+
+RANK, SIZE = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+OUT = Path(sys.argv[2])
+
+
+class Numbers(torch.utils.data.Dataset):
+    """So many examples with an id, and a record of what was read."""
+
+    def __init__(self, count):
+        self.x = torch.randn(count, 3, generator=torch.Generator().manual_seed(1))
+        self.read = []
+
+    def __len__(self):
+        return len(self.x)
+
+    def __getitem__(self, index):
+        self.read.append(index)
+        return {"x": self.x[index], "labels": (self.x[index].sum() > 0).long()}
+
+
+class Net(nn.Module):
+    """One layer, the same in every process."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = nn.Linear(3, 2)
+
+    def forward(self, x):
+        return self.layer(x)
+
+
+def make(data, eval_data=None, callbacks=(), folder="out", **settings):
+    """Make a quiet Trainer."""
+    own = {name: settings.pop(name) for name in ("compute_metrics", "data_collator") if name in settings}
+    model = settings.pop("model", None) or Net()
+    settings = {
+        "output_dir": str(OUT / folder),
+        "report_to": "none",
+        "use_cpu": True,
+        "save_strategy": "no",
+        "per_device_train_batch_size": 2,
+        "per_device_eval_batch_size": 2,
+        "learning_rate": 0.1,
+        "optim": "sgd",
+        "logging_steps": 1000,
+    } | settings
+    callbacks = [*callbacks, ProgressCallback(Console(quiet=True))]
+    return Trainer(model, TrainingArguments(**settings), data, eval_data, callbacks=callbacks, **own)
+
+
+def saved(folder="out"):
+    """List the checkpoints."""
+    return sorted(path.name for path in (OUT / folder).glob("checkpoint-*"))
+
+
+class OnRank(TrainerCallback):
+    """Sets a switch at a step, on one rank only."""
+
+    def __init__(self, rank, event, switch, step):
+        self.rank, self.switch, self.step, self.seen = rank, switch, step, []
+        setattr(self, event, self.act)
+
+    def act(self, args, state, control, **kwargs):
+        if self.rank == RANK and state.global_step == self.step:
+            setattr(control, self.switch, True)
+
+    def on_save(self, args, state, control, **kwargs):
+        self.seen.append(f"save {state.global_step}")
+
+    def on_evaluate(self, args, state, control, **kwargs):
+        self.seen.append(f"evaluate {state.global_step}")
+
+    def on_epoch_begin(self, args, state, control, **kwargs):
+        self.seen.append(f"epoch {state.global_step}")
+
+    def on_log(self, args, state, control, logs, **kwargs):
+        if "loss" in logs:
+            self.seen.append(f"log {state.global_step}")
+
+
+def switches():
+    """Each switch, set by one rank, at each event that may set it."""
+    found = {}
+    last = SIZE - 1
+    for event in ("on_step_end", "on_epoch_end", "on_log", "on_evaluate", "on_save", "on_substep_end"):
+        for switch in ("should_training_stop", "should_epoch_stop", "should_save", "should_evaluate", "should_log"):
+            callback = OnRank(last, event, switch, 4 if event != "on_substep_end" else 3)
+            name = f"{event} {switch}"
+            trainer = make(
+                Numbers(4 * SIZE * 2),
+                Numbers(5),
+                [callback],
+                folder=name,
+                num_train_epochs=2,
+                gradient_accumulation_steps=2,
+                per_device_train_batch_size=1,
+                logging_steps=4,
+                eval_strategy="epoch",
+                save_strategy="epoch",
+            )
+            trainer.train()
+            found[name] = [*callback.seen, f"end {trainer.state.global_step}"]
+    return found
+
+
+def own_metrics():
+    """A metric that is another one on each rank decides what is best."""
+    calls = iter(([1.0, 3.0, 2.0], [3.0, 1.0, 2.0], [2.0, 1.0, 3.0])[RANK])
+    trainer = make(
+        Numbers(8 * SIZE),
+        DataLoader(Numbers(6), batch_size=2),
+        compute_metrics=lambda result: {"own": next(calls)},
+        max_steps=3,
+        eval_strategy="steps",
+        eval_steps=1,
+        save_strategy="best",
+        metric_for_best_model="own",
+        greater_is_better=True,
+        load_best_model_at_end=True,
+    )
+    trainer.train()
+    state = trainer.state
+    values = [entry["eval_own"] for entry in state.log_history if "eval_own" in entry]
+    weights = trainer.model.layer.weight.tolist()
+    return {"best": [state.best_metric, state.best_global_step], "saved": saved(), "weights": weights, "seen": values}
+
+
+def ready_eval_loader():
+    """A DistributedSampler repeats examples; what is evaluated is each example once."""
+    found = {}
+    for count in (1, 2, 5, 7, 8):
+        for shuffle in (False, True):
+            data = Numbers(count)
+            sampler = DistributedSampler(data, SIZE, RANK, shuffle=shuffle)
+            seen = []
+            trainer = make(
+                Numbers(8),
+                compute_metrics=lambda result, seen=seen: seen.append(result) or {"count": len(result.label_ids)},
+            )
+            metrics = trainer.evaluate(DataLoader(data, batch_size=2, sampler=sampler))
+            predicted = trainer.predict(DataLoader(data, batch_size=2, sampler=sampler)).predictions
+            with torch.no_grad():
+                logits = trainer.model(data.x)
+            loss = nn.functional.cross_entropy(logits, (data.x.sum(1) > 0).long()).item()
+            whole = sorted(map(tuple, torch.tensor(predicted).round(decimals=4).tolist()))
+            expected = sorted(map(tuple, logits.round(decimals=4).tolist()))
+            found[f"{count} {shuffle}"] = [
+                metrics["eval_count"],
+                abs(metrics["eval_loss"] - loss) < 1e-6,
+                whole == expected,
+                len(seen[0].predictions),
+            ]
+    return found
+
+
+def top_k():
+    """The best two, and at most two checkpoints: every rank ranks by the same scores."""
+    values = iter([5.0, 4.0, 6.0, 4.5, 7.0, 2.0])
+    callback = ModelCheckpointCallback(top_k=2, metric="own", greater_is_better=True)
+    trainer = make(
+        Numbers(8 * SIZE),
+        Numbers(4),
+        [callback],
+        compute_metrics=lambda result: {"own": next(values)},
+        max_steps=6,
+        eval_strategy="steps",
+        eval_steps=1,
+        save_total_limit=2,
+    )
+    trainer.train()
+    return {"saved": saved()}
+
+
+def resumed_identity():
+    """Who is the first process is not what a checkpoint says."""
+    make(Numbers(8 * SIZE), max_steps=2, save_strategy="steps", save_steps=1).train()
+    trainer = make(Numbers(8 * SIZE), max_steps=3)
+    trainer.train(resume_from_checkpoint=True)
+    return {"first": trainer.state.is_world_process_zero, "step": trainer.state.global_step}
+
+
+class Stream(IterableDataset):
+    """A stream with another length on each rank."""
+
+    def __init__(self, count):
+        self.count = count
+
+    def __iter__(self):
+        return iter(Numbers(self.count))
+
+
+def unequal_data():
+    """Streams and ready loaders that are longer on one rank than on another end together."""
+    found = {}
+    for name, data in {
+        "stream": DataLoader(Stream(8 + 3 * RANK), batch_size=2),
+        "loader": DataLoader(Numbers(8 + 4 * RANK), batch_size=2),
+        "batches": DataLoader(Numbers(8 + 4 * RANK), batch_sampler=[[0, 1]] * (4 + RANK)),
+    }.items():
+        trainer = make(data, max_steps=6, gradient_accumulation_steps=2)
+        trainer.train()
+        found[name] = [trainer.state.global_step, trainer.model.layer.weight.tolist()]
+    try:
+        make(Numbers(8 + RANK), max_steps=2).train()
+    except ValueError as error:
+        found["datasets"] = str(error)
+    try:
+        make(Numbers(8), Numbers(8 + RANK)).evaluate()
+    except ValueError as error:
+        found["eval datasets"] = str(error)
+    return found
+
+
+def sigterm():
+    """One rank is told to go, in the middle of an evaluation."""
+
+    class Kill(TrainerCallback):
+        def __init__(self):
+            self.batches = 0
+
+        def on_prediction_step(self, args, state, control, **kwargs):
+            self.batches += 1
+            if self.batches == 2 and RANK == SIZE - 1:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    callback = Kill()
+    trainer = make(
+        Numbers(8 * SIZE),
+        Numbers(20 * SIZE),
+        [callback],
+        max_steps=9,
+        eval_strategy="steps",
+        eval_steps=3,
+        save_strategy="steps",
+        save_steps=3,
+        enable_jit_checkpoint=True,
+        load_best_model_at_end=True,
+    )
+    try:
+        trainer.train()
+    except SystemExit as error:
+        return {"code": error.code, "step": trainer.state.global_step, "batches": callback.batches, "saved": saved()}
+    return {}
+
+
+def rank_fails():
+    """One rank fails where the others wait for it; a last checkpoint is saved."""
+
+    def fail(args, state, control, **kwargs):
+        if state.global_step == 2 and int(sys.argv[3]) == RANK:
+            raise ValueError("broken data")
+
+    callbacks = [ModelCheckpointCallback(on_exception=True), (sys.argv[4], fail)]
+    trainer = make(Numbers(8 * SIZE), Numbers(4), callbacks, max_steps=4, eval_strategy="steps", eval_steps=2)
+    trainer.train()
+    return {}
+
+
+def all_fail():
+    """All ranks are interrupted at the same place, save together, and may go on."""
+
+    def fail(args, state, control, **kwargs):
+        if state.global_step == 2:
+            raise KeyboardInterrupt
+
+    trainer = make(
+        Numbers(8 * SIZE), None, [ModelCheckpointCallback(on_exception=True), ("on_step_end", fail)], max_steps=4
+    )
+    with contextlib.suppress(KeyboardInterrupt):
+        trainer.train()
+    there = saved()
+    trainer = make(Numbers(8 * SIZE), max_steps=4)
+    trainer.train(resume_from_checkpoint=True)
+    return {"saved": there, "step": trainer.state.global_step, "weights": trainer.model.layer.weight.tolist()}
+
+
+def is_killed():
+    """One rank dies without a word."""
+
+    def die(args, state, control, **kwargs):
+        if state.global_step == 2 and RANK == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    make(Numbers(8 * SIZE), None, [("on_step_begin", die)], max_steps=4).train()
+
+
+def save_fails():
+    """The state of a callback on one rank cannot be written."""
+
+    class Odd(TrainerCallback):
+        def on_save(self, args, state, control, **kwargs):
+            pass
+
+        def state(self):
+            raise RuntimeError("no state")
+
+    make(Numbers(8 * SIZE), None, [Odd()], max_steps=2, save_strategy="steps", save_steps=1).train()
+
+
+def weights_of_tokens():
+    """The ranks have one and two tokens that count, then none and one, then none at all."""
+
+    class Tokens(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scores = nn.Embedding(4, 4)
+            with torch.no_grad():
+                self.scores.weight.zero_()
+                self.scores.weight[1, 0] = math.log(3)
+
+        def forward(self, tokens, labels=None):
+            logits = self.scores(tokens)
+            return {"loss": nn.functional.cross_entropy(logits.flatten(0, -2), labels.flatten()), "logits": logits}
+
+    even, half, masked = ([0, 0], [1, -100]), ([1, 1], [0, 0]), ([0, 0], [-100, -100])
+    examples = [[even, masked, masked], [half, even, masked]][RANK]
+    data = [{"tokens": torch.tensor(tokens), "labels": torch.tensor(labels)} for tokens, labels in examples]
+    trainer = make(DataLoader(data, batch_size=1), max_steps=3, logging_steps=1, learning_rate=1e-30, model=Tokens())
+    trainer.train()
+    found = {
+        key: [e[key] for e in trainer.state.log_history if key in e] for key in ("loss", "train_loss", "grad_norm")
+    }
+    sampler = DistributedSampler(range(2), SIZE, RANK, shuffle=False)
+    loader = DataLoader([data[0], data[-1]], batch_size=1, sampler=sampler)
+    return found | {"eval_loss": trainer.evaluate(loader)["eval_loss"]}
+
+
+def interrupted():
+    """Two ranks use 24 of 32 examples of the second epoch, eight a step, and are interrupted."""
+    data = Numbers(32)
+
+    def stop(args, state, control, **kwargs):
+        data.read.append(f"step {state.global_step}")
+        control.should_save = state.global_step == 7
+
+    def interrupt(args, state, control, **kwargs):
+        raise KeyboardInterrupt
+
+    callbacks = [("on_step_end", stop), ("on_save", interrupt)]
+    with contextlib.suppress(KeyboardInterrupt):
+        make(data, None, callbacks, num_train_epochs=3, gradient_accumulation_steps=2).train()
+    return {"read": data.read}
+
+
+def resumed_by_others():
+    """As many processes as there are now go on with what `interrupted` left."""
+    data = Numbers(32)
+    per_step = int(sys.argv[3])
+    trainer = make(data, None, num_train_epochs=3, per_device_train_batch_size=per_step // SIZE)
+    trainer.add_callback("on_step_end", lambda args, state, *_, **__: data.read.append(f"step {state.global_step}"))
+    trainer.train(resume_from_checkpoint=str(OUT / ".." / "out" / "checkpoint-7"))
+    return {"read": data.read, "steps": trainer.state.global_step, "loss": trainer.state.log_history[-1]["train_loss"]}
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.WARNING)
+    result = globals()[sys.argv[1]]()
+    (OUT / f"{RANK}.json").write_text(json.dumps(result))
