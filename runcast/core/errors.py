@@ -10,6 +10,7 @@ RuncastError
 ├── JournalError           a run directory that cannot be read or is of another version
 └── TrackerError           raised by a Tracker while it delivers
     ├── RetryableError         the same call may succeed later (network, 429, 5xx, locked database)
+    ├── RestartError           the SDK of this process is of no use any more; a fresh process continues
     └── FinalError             the same call will never succeed (bad credentials, refused value)
         └── GoneError              the service no longer has the run: somebody deleted it
 """
@@ -60,6 +61,10 @@ class RetryableError(TrackerError):
     def __init__(self, message: str, retry_after_s: float | None = None) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class RestartError(TrackerError):
+    """Means that only a fresh process can continue: the delivery ends, and another one asks what has arrived."""
 
 
 class FinalError(TrackerError):

@@ -104,9 +104,6 @@ def init(
     selection.chosen = joining.chosen
     chosen = {n: _with_options(choice, joining.setup.get(n, {})) for n, choice in selection.chosen.items()}
     directory, file, journal = _open(options, config, job, chosen, selection.skipped)
-    journal.append(
-        encode_line(Start(time=file.started, version=VERSION, session=file.session, host=file.host, pid=file.pid))
-    )
     carrier: Carrier | None = None
     if options.delivery != "later" and (selection.chosen or selection.objects):
         carrier = open_carrier(directory, file, selection.chosen, selection.objects, joining.setup, options.delivery)
@@ -209,16 +206,21 @@ def _open_in(
     file = _new_file(options, config)
     directory = RunDirectory(root / file.id)
     _check_resume(options, root)
-    if directory.run_json.exists():
-        file = _continue(directory.load(), file)
-    file.trackers, file.skipped = {**file.trackers, **chosen}, skipped
-    file.seal = seal_of(file)
     directory.create()
-    if job is not None:
-        file.jobs[job] = _began()
-        make_private(directory.ranks)
-    directory.save(file)
-    return directory, file, Journal(directory.journal)
+    with directory.settled():
+        if directory.run_json.exists():
+            file = _continue(directory.load(), file)
+        file.trackers, file.skipped = {**file.trackers, **chosen}, skipped
+        file.seal = seal_of(file)
+        if job is not None:
+            file.jobs[job] = _began()
+            make_private(directory.ranks)
+        directory.save(file)
+        journal = Journal(directory.journal)
+        journal.append(
+            encode_line(Start(time=file.started, version=VERSION, session=file.session, host=file.host, pid=file.pid))
+        )
+    return directory, file, journal
 
 
 def _check_resume(options: Options, root: Path) -> None:
@@ -332,7 +334,7 @@ def _look_after(run: Run, *, watch: bool = True) -> None:
         if watch and status == "finished" and not interactive and os.getpid() == pid:
             from runcast.delivery.afterwards import watch_exit
 
-            watch_exit(run.dir)
+            watch_exit(run.dir, run._file.session)
 
     def after_fork() -> None:
         if (still := reference()) is not None:

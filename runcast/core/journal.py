@@ -7,7 +7,6 @@ tolerates a last line that is cut and garbage in between, and counts them.
 
 import contextlib
 import errno
-import fcntl
 import io
 import os
 import shlex
@@ -16,16 +15,19 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
 
 from runcast.core.console import warn
-from runcast.core.records import AnyRecord, decode
+from runcast.core.records import AnyRecord, Start, decode
+
+if TYPE_CHECKING:
+    from runcast.core.locks import FileLock
 
 BACKLOG_BYTES = 64 * 2**20
 RETRY_S = 1.0
-HOLD_TRIES, HOLD_WAIT_S = 20, 0.001
+SETTLE_TRIES, SETTLE_PAUSE_S = 20, 0.001
 CURES = {
     None: "Free some disk space.",  # a part of a record was written
     errno.ENOSPC: "Free some disk space.",
@@ -51,6 +53,7 @@ class Journal:
         self._backlog_bytes = 0
         self._retry_at = 0.0
         self._lock = threading.Lock()
+        self._hold: FileLock | None = None
         self.lost_records = 0
 
     def _open(self) -> int:
@@ -137,14 +140,11 @@ class Journal:
         return not self._backlog
 
     def hold(self) -> None:
-        """Show others that this process may write (`is_held`), until it closes the file or dies."""
-        for _ in range(HOLD_TRIES):  # somebody may be looking just now
-            try:
-                fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                time.sleep(HOLD_WAIT_S)
-            else:
-                break
+        """Show others that this process may write (`locks.is_held`), until it closes the journal or dies."""
+        from runcast.core.locks import FileLock  # not needed for the journal of a run, and start-up counts
+
+        self._hold = FileLock(self.path)
+        self._hold.take()
 
     def size(self) -> int:
         """Return the length of the file in bytes."""
@@ -153,9 +153,13 @@ class Journal:
         except OSError:
             return journal_size(self.path)
 
-    def close(self) -> None:
-        """Close the file. What still waits in memory is given one last chance, and else a place in another folder."""
-        if not self.drain() and (rescued := self._rescue()):
+    def close(self) -> bool:
+        """Close the file; return whether every record is in it.
+
+        What still waits in memory is given one last chance, and else a place in another folder.
+        """
+        is_whole = self.drain()
+        if not is_whole and (rescued := self._rescue()):
             warn(
                 f"{len(self._backlog)} records found no room in {self.path} and are in {rescued}. When there is room: "
                 f"cat {shlex.quote(str(rescued))} >> {shlex.quote(str(self.path))}"
@@ -165,6 +169,9 @@ class Journal:
         descriptor, self._fd = self._fd, -1  # a late append of another thread must not hit another file
         with contextlib.suppress(OSError):  # a daemon has closed it
             os.close(descriptor)
+        if self._hold is not None:
+            self._hold.release()
+        return is_whole and not self.lost_records
 
     def _rescue(self) -> Path | None:
         """Write what waits into the temporary folder, which may be on another disk; return the file."""
@@ -183,10 +190,10 @@ def append_lines(path: Path, lines: bytes) -> bool:
     """Append whole lines from beside the training process; return whether all of it was written."""
     descriptor = os.open(path, os.O_APPEND | os.O_RDWR)
     try:
-        for _ in range(HOLD_TRIES):  # a long line may be on its way just now
+        for _ in range(SETTLE_TRIES):  # a long line may be on its way just now
             if not _is_cut(descriptor):
                 break
-            time.sleep(HOLD_WAIT_S)
+            time.sleep(SETTLE_PAUSE_S)
         data = whole_lines(descriptor, lines)
         return os.write(descriptor, data) == len(data)
     finally:
@@ -211,18 +218,6 @@ def _rest(line: bytes, left: int) -> bytes:
     return line if left > 1 else _END
 
 
-def is_held(path: Path) -> bool:
-    """Tell whether another process holds this journal; False where the file system knows no locks."""
-    with open(path, "rb") as file:
-        try:
-            fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
-    return False
-
-
 def journal_size(path: Path) -> int:
     """Return the length of a journal in bytes; 0 for one that somebody has deleted."""
     try:
@@ -232,14 +227,21 @@ def journal_size(path: Path) -> int:
 
 
 class JournalReader:
-    """Reads complete lines from a journal, from `offset` on; `damaged` counts the lines that are no record.
+    """Complete lines of a journal, from `offset` on; `damaged` counts the lines that are no record.
 
     A journal that somebody has deleted reads as an empty one.
+
+    Args:
+        path: The journal.
+        offset: Where to begin, behind a line.
+        last_session: Reading stops, and `is_superseded` becomes true, before a newer session than this one begins.
     """
 
-    def __init__(self, path: Path, offset: int = 0) -> None:
+    def __init__(self, path: Path, offset: int = 0, last_session: int | None = None) -> None:
         self.path = path
         self.offset = offset
+        self.last_session = last_session
+        self.is_superseded = False
         self.damaged = 0
 
     def read(self, max_bytes: int = CHUNK_BYTES) -> list[tuple[AnyRecord, int]]:
@@ -249,14 +251,26 @@ class JournalReader:
             while chunk and b"\n" not in chunk and (more := file.read(max_bytes)):
                 chunk += more
         whole = chunk[: chunk.rfind(b"\n") + 1]
-        records = []
+        records: list[tuple[AnyRecord, int]] = []
         for line in whole[:-1].split(b"\n") if whole else ():
+            record = self._parse(line)
+            if self._begins_newer_session(record):
+                self.is_superseded = True
+                return records
             self.offset += len(line) + 1
-            if record := self._parse(line):
+            if record:
                 records.append((record, self.offset))
         if whole and not records:
             return self.read(max_bytes)
         return records
+
+    def _begins_newer_session(self, record: AnyRecord | None) -> bool:
+        return self.last_session is not None and isinstance(record, Start) and record.session > self.last_session
+
+    def read_all(self) -> None:
+        """Go to the end of what is complete."""
+        while self.read():
+            pass
 
     @property
     def is_cut(self) -> bool:
@@ -274,10 +288,12 @@ class JournalReader:
             return []
 
     def skip(self) -> None:
-        """Give up a last line that was cut off, and count it."""
-        if self.is_cut:
+        """Give up a last line that was cut off, and count it; what was written behind it meanwhile is kept."""
+        with self._open() as file:
+            line = file.readline()
+        if line and not line.endswith(b"\n"):
             self.damaged += 1
-            self.offset = journal_size(self.path)
+            self.offset += len(line)
 
     def _open(self) -> BinaryIO:
         try:

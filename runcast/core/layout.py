@@ -116,7 +116,7 @@ class RunDirectory:
                 f"{self.path} is no run: {self.run_json.name} cannot be read ({error.strerror}). Name a folder that "
                 "runcast made."
             ) from None
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, RecursionError) as error:
             raise JournalError(
                 f"{self.run_json} is damaged ({error}). The journal beside it may still be whole."
             ) from None
@@ -131,8 +131,16 @@ class RunDirectory:
             raise JournalError(f"A folder in {self.path / 'trackers'} is a link, so this is no run that runcast made.")
         return run
 
+    @contextlib.contextmanager
+    def settled(self) -> Iterator[None]:
+        """Let nobody else begin or end a session, or write run.json, for the moment that it takes to do so."""
+        from runcast.core.locks import briefly  # readers need no locks
+
+        with briefly(self.path):
+            yield
+
     def save(self, run: RunFile) -> None:
-        """Write run.json, so that a reader sees the old one or the new one, never a part."""
+        """Write run.json, so that a reader sees the old one or the new one, never a part. See `settled`."""
         write_atomically(self.run_json, msgspec.json.format(msgspec.json.encode(run), indent=2))
 
 
@@ -144,10 +152,14 @@ def make_private(folder: Path) -> None:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Replace a file's content in one step, readable by its owner only."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    """Replace a file's content in one step, readable by its owner only.
+
+    Nobody else may write it now, so what a killed writer has left is replaced: there is one temporary name.
+    """
+    temporary = path.with_name(f".{path.name}.new")
     try:
-        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        temporary.unlink(missing_ok=True)
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(data)
         os.replace(temporary, path)
     except OSError:

@@ -71,9 +71,7 @@ class Run:
         # Says how the run ends if the interpreter exits before `finish`; for trainers without an event for that.
         self.ending: Callable[[], tuple[Status, str | None]] | None = None
         self.on_finish: Callable[[], None] | None = None
-        self._file = file
-        self._journal = journal
-        self._carrier = carrier
+        self._file, self._journal, self._carrier = file, journal, carrier
         self._strict = strict
         self._failure: RuncastError | None = None
         self._counts_steps = True
@@ -87,6 +85,7 @@ class Run:
         self._check_from = time.time()
         self._check_at = self._check_from + CHECK_S
         self._pid = os.getpid()
+        self._is_delivered = carrier is None and all(choice.left for choice in file.trackers.values())
 
     # What is logged
 
@@ -217,14 +216,17 @@ class Run:
         return Statistics(logged=self._logged, dropped=dict(self._dropped), lost=lost, trackers=trackers)
 
     def flush(self, timeout_s: float = 30.0) -> bool:
-        """Wait until every tracker has what was logged so far; return whether that came true in time."""
+        """Wait until every tracker has what was logged so far; return whether that came true in time.
+
+        A tracker that was refused is not waited for, and makes the answer false.
+        """
         if self._journal is None or self._carrier is None:
-            return True
+            return self._is_delivered
         deadline = time.monotonic() + timeout_s
         self._collect_copies(deadline)
         return self._carrier.flush(self._journal.size(), max(0.0, deadline - time.monotonic()))
 
-    def finish(self, status: Status = "finished", timeout_s: float | None = None, error: str | None = None) -> None:
+    def finish(self, status: Status = "finished", timeout_s: float | None = None, error: str | None = None) -> bool:
         """End the run and give the trackers time to take what waits. Does nothing when called again.
 
         Args:
@@ -232,6 +234,9 @@ class Run:
             timeout_s: How long to wait, in seconds (default: RUNCAST_FINISH_TIMEOUT_S, else 60). What is then still to
                 be delivered stays in the journal, and the command that delivers it is printed.
             error: A traceback as text, for a run that failed.
+
+        Returns:
+            Whether every tracker has everything that was logged, and has closed the run.
 
         Raises:
             OptionError: There is no such status; the run goes on.
@@ -241,14 +246,14 @@ class Run:
         wait_s = finish_timeout_s(timeout_s)
         with self._lock:
             if self.status is not None:
-                return
+                return self._is_delivered
             self.status = status
         if self.on_finish is not None:
             self.on_finish()
         if self._journal is None or os.getpid() != self._pid:
-            return
+            return self._is_delivered
         journal, carrier, deadline = self._journal, self._carrier, time.monotonic() + wait_s
-        delivered = carrier is None
+        delivered = self._is_delivered
         try:
             try:
                 attempt(lambda: self._collect_copies(deadline), self._doubt)
@@ -257,13 +262,14 @@ class Run:
                 self._append(Finish(time=time.time(), status=status, error=text or None))
                 self._journal = None
             if carrier is not None:
-                left_s = max(0.0, deadline - time.monotonic())
-                delivered = bool(attempt(lambda: carrier.finish(left_s), self._doubt))
+                end, left_s = journal.size(), max(0.0, deadline - time.monotonic())
+                delivered = bool(attempt(lambda: carrier.finish(end, left_s), self._doubt))
         finally:  # who is interrupted while waiting is told what waits, too
-            journal.close()
+            self._is_delivered = journal.close() and delivered
             states = {} if carrier is None else carrier.states()
             report_coverage(states)
-            report_end(self.dir, self._dropped, journal.lost_records, {} if delivered else states)
+            report_end(self.dir, self._file.session, self._dropped, journal.lost_records, {} if delivered else states)
+        return self._is_delivered
 
     # How it gets there
 

@@ -1,6 +1,10 @@
-"""What the delivery to one tracker says of itself: a small file that the training process and the command line read."""
+"""What the delivery to one tracker says of itself: a small file that the training process and the command line read.
+
+It has one writer: whoever holds the lock of the tracker's folder.
+"""
 
 import contextlib
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, Protocol
@@ -13,21 +17,24 @@ from runcast.core.journal import JournalReader
 from runcast.core.layout import write_atomically
 from runcast.core.records import Metrics, Status
 
-Phase = Literal["starting", "delivering", "retrying", "suspended", "finished", "refused"]
+Phase = Literal["starting", "delivering", "retrying", "suspended", "finished", "refused", "unknown"]
+EVERYTHING = 2**62  # an offset behind the end of any journal
 
 
 class DeliveryState(msgspec.Struct, kw_only=True):
-    """Says how far one tracker is.
+    """How far one tracker is.
 
-    `cursor` is the offset in the journal up to which everything was delivered; `sending` the offset up to which the
-    batch goes that was under way when the state was written; `clean` is false while a process has the tracker open, so
-    that its sudden death is noticed. `points` counts delivered points, `refused` what the tracker will not have, by
-    kind and reason, and `refused_names` names some of it. `ending` is the status that the journal announced, `status`
-    the one that the tracker was told. `not_before` is the time until which the service has asked to be left alone.
-    `coverage` is of a meter.
+    `session` is that of the last Start record that was delivered; one that is over (`is_over`) is at least the session
+    that its delivery was started for. `cursor` is the offset in the journal up to which everything was delivered;
+    `sending` the offset up to which the batch goes that was under way when the state was written; `clean` is false
+    while a process has the tracker open, so that its sudden death is noticed. `points` counts delivered points,
+    `refused` what the tracker will not have, by kind and reason, and `refused_names` names some of it. `ending` is the
+    status that the journal announced, `status` the one that the tracker was told. `not_before` is the time until which
+    the service has asked to be left alone. `coverage` is of a meter.
     """
 
     phase: Phase = "starting"
+    session: int = 0
     cursor: int = 0
     sending: int = 0
     clean: bool = True
@@ -52,17 +59,63 @@ class DeliveryState(msgspec.Struct, kw_only=True):
     coverage: Coverage | None = None
 
 
+class KnownAs(msgspec.Struct, frozen=True, kw_only=True):
+    """What a tracker calls the run. Kept apart from the state, so that damage to the one does not lose the other."""
+
+    ids: dict[str, str] = {}
+    url: str | None = None
+
+
 def load_state(folder: Path) -> DeliveryState | None:
-    """Read a tracker's state; None if it never ran or the file is damaged."""
+    """Read a tracker's state; None if it never ran.
+
+    One that is damaged or cannot be read is not nothing: it says that everything may have been delivered, by a process
+    that was cut off. The next delivery asks the tracker.
+    """
     try:
-        return msgspec.json.decode((folder / "state.json").read_bytes(), type=DeliveryState)
-    except (OSError, msgspec.DecodeError):
-        return None
+        state = msgspec.json.decode((folder / "state.json").read_bytes(), type=DeliveryState)
+    except (FileNotFoundError, NotADirectoryError):
+        return _unknown(folder, "is missing") if (folder / "ids.json").exists() else None
+    except OSError as error:
+        return _unknown(folder, f"cannot be read ({error.strerror})")
+    except (msgspec.DecodeError, RecursionError):
+        return _unknown(folder, "is damaged")
+    return _unknown(folder, "is damaged") if state.cursor < 0 or state == DeliveryState() else state
 
 
 def save_state(folder: Path, state: DeliveryState) -> None:
     """Write a tracker's state in one step."""
+    state.updated = time.time()
     write_atomically(folder / "state.json", msgspec.json.encode(state))
+
+
+def save_ids(folder: Path, state: DeliveryState) -> None:
+    """Write what the tracker calls the run."""
+    write_atomically(folder / "ids.json", msgspec.json.encode(KnownAs(ids=state.ids, url=state.url)))
+
+
+def _unknown(folder: Path, why: str) -> DeliveryState:
+    known = KnownAs()
+    with contextlib.suppress(OSError, msgspec.DecodeError, RecursionError):
+        known = msgspec.json.decode((folder / "ids.json").read_bytes(), type=KnownAs)
+    return DeliveryState(
+        phase="unknown",
+        clean=False,
+        sending=EVERYTHING,
+        attempts=1,
+        ids=known.ids,
+        url=known.url,
+        error=f"{folder / 'state.json'} {why}, so what was delivered is not known. The next delivery asks the tracker "
+        "itself: runcast sync",
+    )
+
+
+def is_over(state: DeliveryState, session: int) -> bool:
+    """Tell whether no delivery has anything to do for a session any more.
+
+    It was closed or refused, or a newer one has begun where all of it was delivered.
+    """
+    return state.session > session or (state.session == session and state.phase in ("finished", "refused"))
 
 
 class TrackerStatistics(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,7 +155,7 @@ class Statistics(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Carrier(Protocol):
-    """Is what a Run needs from the delivery of its records.
+    """What a Run needs from the delivery of its records.
 
     Nothing here waits, except `flush` and `finish`, up to their time.
     """
@@ -114,10 +167,16 @@ class Carrier(Protocol):
         """Return what each tracker last said."""
 
     def flush(self, size_bytes: int, timeout_s: float) -> bool:
-        """Wait until every tracker has the journal's first *size_bytes*; return whether that came true."""
+        """Wait until every tracker has the journal's first *size_bytes*; return whether that came true.
 
-    def finish(self, timeout_s: float) -> bool:
-        """Wait until every tracker has closed its run; return whether that came true."""
+        One that was refused is not waited for.
+        """
+
+    def finish(self, size_bytes: int, timeout_s: float) -> bool:
+        """Wait until every tracker has closed the session, whose records end in the journal's first *size_bytes*.
+
+        Return whether each has all of it.
+        """
 
     def abandon(self) -> None:
         """Forget the children: this is a fork, they belong to the parent."""

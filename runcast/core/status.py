@@ -11,7 +11,7 @@ from pathlib import Path
 from runcast.core.console import say, warn
 from runcast.core.foreign import attempt, described
 from runcast.core.records import Status
-from runcast.core.state import DeliveryState
+from runcast.core.state import DeliveryState, is_over
 
 # How a script ends that takes a signal and leaves with sys.exit, as shells and launchers count.
 TOLD_TO_GO = (128 + signal.SIGINT, 128 + signal.SIGTERM)
@@ -62,7 +62,9 @@ def _last_error() -> BaseException | None:
     return getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
 
 
-def report_end(directory: Path, dropped: Mapping[str, int], lost: int, behind: Mapping[str, DeliveryState]) -> None:
+def report_end(
+    directory: Path, session: int, dropped: Mapping[str, int], lost: int, behind: Mapping[str, DeliveryState]
+) -> None:
     """Tell the user what a run that has just ended lacks, and what the trackers that are behind still lack of it."""
     if dropped:
         count = sum(dropped.values())
@@ -70,7 +72,7 @@ def report_end(directory: Path, dropped: Mapping[str, int], lost: int, behind: M
     if lost:
         warn(f"{lost} records could not be written to {directory} and are lost, as its disk was full for too long.")
     for name, state in behind.items():
-        if state.phase not in ("finished", "refused"):
+        if not is_over(state, session):
             warn(
                 f"{name} does not have everything yet ({state.error or state.phase}). It is safe in the journal; "
                 f"deliver it with: runcast sync {directory}"

@@ -1,10 +1,10 @@
 """The delivery process of one tracker.
 
-`python -m runcast.delivery RUN_DIRECTORY TRACKER (--training PID | --once | --verify)`.
+`python -m runcast.delivery RUN_DIRECTORY TRACKER (--training PID --session NUMBER | --once | --verify)`.
 
-Its standard input brings its orders (`trust.py`). With `--training` it follows the journal while that process lives,
-and gets a byte whenever there is news. With `--once` it delivers what there is; with `--verify` it prints what the
-tracker has, compared with the journal, as JSON.
+Its standard input brings its orders (`trust.py`). With `--training` it waits until the delivery of an earlier session
+has ended, follows the journal while that process lives, and gets a byte whenever there is news. With `--once` it
+delivers what there is; with `--verify` it prints what the tracker has, compared with the journal, as JSON.
 """
 
 import argparse
@@ -24,16 +24,16 @@ from pathlib import Path
 import msgspec
 
 from runcast.core.console import Redacting, warn
-from runcast.core.errors import RuncastError
-from runcast.core.layout import RunDirectory, RunFile
+from runcast.core.errors import JournalError, RuncastError
+from runcast.core.layout import RunDirectory, RunFile, make_private
 from runcast.core.options import seconds
-from runcast.core.redaction import redact_text
-from runcast.core.state import DeliveryState, load_state, save_state
+from runcast.core.state import load_state
 from runcast.delivery.attempts import end_if_forked
 from runcast.delivery.comparison import Verdict, compare
 from runcast.delivery.exit_status import ended_by
+from runcast.delivery.giving_up import refuse, refusing
 from runcast.delivery.liveness import end_run, is_training, is_visible
-from runcast.delivery.lock import EXIT_BUSY, exclusive
+from runcast.delivery.lock import EXIT_BUSY, EXIT_RESTART, exclusive
 from runcast.delivery.loop import Delivery
 from runcast.delivery.priority import set_group_niceness, step_back
 from runcast.delivery.ranks import RankFiles, has_ranks
@@ -41,7 +41,7 @@ from runcast.delivery.tracked import tracked_run
 from runcast.delivery.trust import Orders
 from runcast.delivery.watchdog import start_watchdog
 from runcast.integrations.contract import TrackedRun
-from runcast.integrations.loading import load_tracker
+from runcast.integrations.loading import make_tracker
 
 EXIT_S = 30.0
 LINGER_S = 300.0  # how long to go on after the training process is gone, without getting anywhere
@@ -49,12 +49,14 @@ LINGER_S = 300.0  # how long to go on after the training process is gone, withou
 TOLD_TO_GO = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGXCPU)
 
 EXIT_REFUSED, EXIT_SUSPENDED = 5, 6
+TURN_S = 0.2  # how often a delivery looks whether the one before it has ended
 
 
 def main() -> int:
     """Run one delivery.
 
-    Return 0 if it is complete, 4 if another one has the tracker, 5 if it was refused, 6 if something still waits.
+    Return 0 if it is complete, 4 if another one has the tracker, 5 if it was refused, 6 if something still waits, 7 if
+    a fresh process is to continue.
     """
     arguments = _parse()
     directory = RunDirectory(arguments.run)
@@ -74,16 +76,22 @@ def main() -> int:
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     file = directory.load()
     choice = file.trackers[arguments.tracker]
-    tracked = tracked_run(directory, file, arguments.tracker, choice, orders.options)
     folder = directory.tracker(arguments.tracker)
     if arguments.verify:
+        tracked = tracked_run(directory, file, arguments.tracker, choice, orders.options)
         output.write(msgspec.json.encode(_verdict(directory, file, arguments.tracker, tracked, orders)))
         output.close()
         return 0
-    with exclusive(folder) as mine:
+    make_private(folder)
+    alive = _alive(arguments, directory, file)
+    turn = functools.partial(_wait_for_turn, folder, arguments.session, alive)
+    with exclusive(folder, turn if arguments.training else lambda: False) as mine:
+        if not mine and arguments.training:
+            return 0  # a newer session's delivery has all that this one would deliver
         if not mine:
             warn(f"another process is delivering this run to {arguments.tracker}.")
             return EXIT_BUSY
+        tracked = tracked_run(directory, file, arguments.tracker, choice, orders.options)
         pid, began, deliveries = os.getpid(), time.monotonic(), list[Delivery]()
         start_watchdog(
             folder,
@@ -91,28 +99,35 @@ def main() -> int:
             EXIT_SUSPENDED,
             each_time=lambda: None if os.getppid() == arguments.training else hurry(),
         )
-        try:
-            tracker = load_tracker(orders.tracker, orders.environment)()
-        except RuncastError as error:
-            return _refuse(folder, error)
-        finally:
-            end_if_forked(pid)
+        with refusing(folder, arguments.session, then=_leave_refused):
+            try:
+                tracker = make_tracker(orders.tracker, orders.environment)
+            except RuncastError as error:
+                refuse(folder, arguments.session, error)
+                return EXIT_REFUSED
+            finally:
+                end_if_forked(pid)
         delivery = Delivery(
             directory,
             arguments.tracker,
             tracker,
             tracked,
-            alive=_alive(arguments, directory, file),
+            alive=alive,
             wait=_Inbox().wait if arguments.training else time.sleep,
             follow=bool(arguments.training),
             patience_s=seconds("RUNCAST_LINGER_S", LINGER_S),
             when_over=hurry,
             ranks=RankFiles(directory, file) if arguments.training and has_ranks(directory) else None,
+            session=arguments.session,
+            ask=orders.ask,
         )
-        delivery.state.pid, delivery.state.version = os.getpid(), choice.version
+        delivery.state.version = choice.version
         gc.set_threshold(100_000, 50, 100)  # batches of small objects: the default costs MLflow a third of its time
         deliveries.append(delivery)
-        state = delivery.run()
+        with refusing(folder, arguments.session, then=_leave_refused):
+            state = delivery.run()
+    if delivery.needs_restart:
+        return EXIT_RESTART
     return {"finished": 0, "refused": EXIT_REFUSED}.get(state.phase, EXIT_SUSPENDED)
 
 
@@ -122,6 +137,9 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("tracker")
     parser.add_argument(
         "--training", type=int, metavar="PID", help="follow the journal while this parent process lives"
+    )
+    parser.add_argument(
+        "--session", type=int, default=0, metavar="NUMBER", help="the session of that process; default: all"
     )
     parser.add_argument("--descriptor", type=int, metavar="N", help="of that process, which says how it ended")
     parser.add_argument("--once", action="store_true", help="deliver what there is now")
@@ -140,19 +158,36 @@ def _orders() -> Orders:
     return msgspec.json.decode(line.split(b"\n")[0], type=Orders) if line else Orders()
 
 
+def _wait_for_turn(folder: Path, session: int, alive: Callable[[], bool]) -> bool:
+    """Wait a while for the delivery of an earlier session; return whether there is something to wait for."""
+    alive()  # it writes how the training has ended
+    state = load_state(folder)
+    if state is not None and state.session > session:
+        return False
+    time.sleep(TURN_S)
+    return True
+
+
 def _alive(arguments: argparse.Namespace, directory: RunDirectory, file: RunFile) -> Callable[[], bool]:
     if arguments.training:
-        return _Parent(directory, arguments.training, arguments.descriptor)
-    # A run that may train on another machine is not closed from here.
-    return lambda: is_training(file) or not is_visible(file)
+        return _Parent(directory, arguments)
+
+    def alive() -> bool:
+        nonlocal file
+        with contextlib.suppress(JournalError):
+            file = directory.load()  # another session may have begun
+        # A run that may train on another machine is not closed from here.
+        return is_training(file) or not is_visible(file)
+
+    return alive
 
 
 class _Parent:
     """Tells whether the training process lives; of one that was told to go, and went at once, the end is written."""
 
-    def __init__(self, directory: RunDirectory, pid: int, descriptor: int | None) -> None:
-        self._directory, self._pid, self._descriptor = directory, pid, descriptor
-        self._noted = False
+    def __init__(self, directory: RunDirectory, arguments: argparse.Namespace) -> None:
+        self._directory, self._pid, self._session = directory, arguments.training, arguments.session
+        self._descriptor, self._noted = arguments.descriptor, False
 
     def __call__(self) -> bool:
         if os.getppid() == self._pid:
@@ -160,7 +195,8 @@ class _Parent:
         if not self._noted:
             self._noted = True
             if ended_by(self._descriptor) in TOLD_TO_GO:
-                end_run(self._directory, "killed")
+                with contextlib.suppress(JournalError, OSError):
+                    end_run(self._directory, "killed", session=self._session)
         return False
 
 
@@ -183,19 +219,15 @@ class _Inbox:
             self.open = bool(os.read(0, 65536))
 
 
-def _refuse(folder: Path, error: RuncastError) -> int:
-    cause = error.__cause__
-    logging.getLogger("runcast.delivery").error("%s", error, exc_info=cause)
-    state = load_state(folder) or DeliveryState()
-    state.phase, state.error, state.traceback = "refused", redact_text(str(error)), redact_text(repr(cause))
-    with contextlib.suppress(OSError):
-        save_state(folder, state)
-    return EXIT_REFUSED
+def _leave_refused() -> None:
+    """Leave at once: an SDK that has raised what nobody expects may hang when it is closed."""
+    logging.shutdown()
+    os._exit(EXIT_REFUSED)
 
 
 def _verdict(directory: RunDirectory, file: RunFile, name: str, tracked: TrackedRun, orders: Orders) -> Verdict:
     try:
-        return compare(directory, file, name, load_tracker(orders.tracker, orders.environment)(), tracked)
+        return compare(directory, file, name, make_tracker(orders.tracker, orders.environment), tracked)
     except RuncastError as error:
         return Verdict(name=name, error=str(error))
 

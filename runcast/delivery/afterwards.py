@@ -2,7 +2,7 @@
 
 `sys.exit(3)` leaves no trace that a handler of `atexit` could see, so the run ends as "finished" there. The C library,
 which comes after Python, does tell: it writes the code into a pipe, at whose other end this process waits
-(`python -m runcast.delivery.afterwards RUN_DIRECTORY`). It goes without a word if the code is 0.
+(`python -m runcast.delivery.afterwards RUN_DIRECTORY SESSION`). It goes without a word if the code is 0.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ from runcast.delivery.trust import orders_for
 WAIT_S = 60.0  # for deliveries that still have something to do
 
 
-def watch_exit(path: Path) -> None:
+def watch_exit(path: Path, session: int) -> None:
     """Start the process, and let the C library tell it. Where it cannot (musl, macOS), nothing is done."""
     libc = ctypes.CDLL(None)
     if not hasattr(libc, "on_exit"):
@@ -32,7 +32,7 @@ def watch_exit(path: Path) -> None:
     reader, writer = os.pipe()
     with contextlib.suppress(OSError):
         process = subprocess.Popen(
-            module_command("runcast.delivery.afterwards", str(path.resolve())),
+            module_command("runcast.delivery.afterwards", str(path.resolve()), str(session)),
             stdin=reader,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -46,14 +46,14 @@ def watch_exit(path: Path) -> None:
     libc.on_exit(libc.fputc, ctypes.c_void_p(stream))  # fputc takes the exit code first, as on_exit gives it
 
 
-def main(path: str) -> None:
+def main(path: str, session: int) -> None:
     """Wait for the exit code; write another end than "finished" if it says so, and bring it to the trackers."""
     code = sys.stdin.buffer.read(1)
     if code in (b"", b"\0"):  # the process was killed after all, or all is well
         return
     directory = RunDirectory(Path(path))
     error = f"SystemExit: {code[0]}"
-    if end_run(directory, status_of_code(code[0]), error, instead_of="finished"):
+    if end_run(directory, status_of_code(code[0]), error, session=session, instead_of="finished"):
         file = directory.load()
         names = [name for name, c in file.trackers.items() if load_state(directory.tracker(name)) and not c.measures]
         wait_for_others(directory, names, WAIT_S, None)
@@ -62,4 +62,4 @@ def main(path: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1], int(sys.argv[2]))

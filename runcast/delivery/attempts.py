@@ -9,13 +9,17 @@ import os
 import time
 import traceback
 from collections.abc import Callable
+from typing import TypeVar
 
-from runcast.core.errors import FinalError, RetryableError, TrackerUnavailableError
+from runcast.core.errors import FinalError, RestartError, RetryableError, TrackerUnavailableError
 from runcast.delivery.retry import backoff_s
 
 UNKNOWN_ERRORS = 3  # attempts after an exception that is neither retryable nor final
+LEAVING = (SystemExit, KeyboardInterrupt, GeneratorExit)  # they end a script, not a delivery
 ONCE_PAUSE_S = 0.5
 LONGEST_WISH_S = 600.0
+
+Result = TypeVar("Result")
 
 log = logging.getLogger("runcast.delivery")
 
@@ -76,17 +80,19 @@ class Attempts:
     def __call__(
         self,
         what: str,
-        call: Callable[[], object],
+        call: Callable[[], Result],
         again: Callable[[], object] | None = None,
         in_vain: set[type[Exception]] | None = None,
-    ) -> None:
-        """Call until it succeeds; `again` runs before every attempt but the first.
+    ) -> Result:
+        """Call until it succeeds, and return the result; `again` runs before every attempt but the first.
 
         `in_vain` holds the unknown exceptions for which earlier parts of the same request were tried again to no avail:
         they are final at once, and others are added to it.
 
         Raises:
             FinalError: It will never succeed.
+            TrackerUnavailableError: The SDK leaves the process, again and again.
+            RestartError: Only a fresh process can continue.
             GaveUp: The run is over, and so is the patience.
         """
         attempt = unknown = 0
@@ -95,12 +101,19 @@ class Attempts:
             try:
                 if attempt and again is not None:
                     again()
-                call()
+                result = call()
                 break
-            except (FinalError, TrackerUnavailableError):
+            except (FinalError, TrackerUnavailableError, RestartError):
                 raise
             except RetryableError as error:
-                failure: Exception = error
+                failure: BaseException = error
+            except LEAVING as error:
+                end_if_forked(self._pid)
+                log.exception("%s: %s wants to leave the process", self._name, what)
+                unknown += 1
+                if unknown >= UNKNOWN_ERRORS:
+                    raise TrackerUnavailableError(f"{what} raised {type(error).__name__}: {error}") from error
+                failure = error
             except Exception as error:
                 is_known = in_vain is not None and type(error) in in_vain
                 if not is_known:
@@ -118,9 +131,10 @@ class Attempts:
             self._pause(what, failure, attempt)
         if attempt:
             self._save(phase="delivering", error=None, traceback=None, not_before=0.0)
+        return result
 
-    def _pause(self, what: str, failure: Exception, attempt: int) -> None:
-        said = f"{what}: {failure}"
+    def _pause(self, what: str, failure: BaseException, attempt: int) -> None:
+        said = f"{what}: {failure if isinstance(failure, Exception) else repr(failure)}"
         trace = "".join(traceback.format_exception(failure))
         wish = min(getattr(failure, "retry_after_s", None) or 0.0, LONGEST_WISH_S)
         if self._no_time_left(attempt):

@@ -12,7 +12,7 @@ import msgspec
 
 from runcast.core.journal import JournalReader
 from runcast.core.layout import RunDirectory, RunFile
-from runcast.core.params import same_param, shorten
+from runcast.core.params import same_param
 from runcast.core.records import (
     AnyRecord,
     Artifact,
@@ -186,10 +186,8 @@ class _Expected:
 
     def add(self, record: AnyRecord, offset: int) -> None:
         """Take a record into account."""
-        limit = self.tracker.max_param_chars
         if isinstance(record, Params):
-            for key, value in self.names.params(record.values).items():
-                self.params[key] = shorten(value, limit) if limit and isinstance(value, str) else value
+            self.params.update(self.names.params(record.values))
         elif isinstance(record, Summary):
             self.summary.update(self.names.summary(record.values))
         elif isinstance(record, Tags):

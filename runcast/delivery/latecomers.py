@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from runcast.core.layout import RunDirectory
-from runcast.core.state import load_state
+from runcast.core.state import is_over, load_state
 from runcast.delivery.lock import is_held
 from runcast.delivery.ranks import RankFiles
 
@@ -17,13 +17,13 @@ RANKS_S = 10.0  # how long for other ranks of the job that log nothing, and have
 Wait = Callable[[float], None]
 
 
-def wait_for_meters(directory: RunDirectory, wait: Wait) -> None:
-    """Let the meters close first, so that their last measurements arrive before another tracker closes."""
+def wait_for_meters(directory: RunDirectory, session: int, wait: Wait) -> None:
+    """Let the meters close a session first, so that their last measurements arrive before another tracker closes."""
     since = time.monotonic()
     trackers = directory.load().trackers
     meters = [directory.tracker(name) for name, choice in trackers.items() if choice.measures and not choice.left]
     while meters and (waited_s := time.monotonic() - since) < METERS_S:
-        meters = [folder for folder in meters if _still_measures(folder, waited_s)]
+        meters = [folder for folder in meters if _still_measures(folder, session, waited_s)]
         wait(POLL_S)
 
 
@@ -37,8 +37,8 @@ def wait_for_ranks(ranks: RankFiles, wait: Wait) -> None:
     ranks.gather(closing=True)
 
 
-def _still_measures(folder: Path, waited_s: float) -> bool:
+def _still_measures(folder: Path, session: int, waited_s: float) -> bool:
     state = load_state(folder)
-    if state is not None and state.phase in ("finished", "refused", "suspended"):
+    if state is not None and (is_over(state, session) or (state.phase == "suspended" and state.session == session)):
         return False
     return is_held(folder) or waited_s < METER_RESTART_S

@@ -1,7 +1,5 @@
 """Whether a run's training process is still there, and how the run stands."""
 
-import contextlib
-import fcntl
 import os
 import time
 from typing import Literal, TypeAlias
@@ -80,7 +78,12 @@ def last_end(directory: RunDirectory) -> Finish | None:
 
 
 def end_run(
-    directory: RunDirectory, status: Status, error: str | None = None, *, instead_of: Status | None = None
+    directory: RunDirectory,
+    status: Status,
+    error: str | None = None,
+    *,
+    session: int | None = None,
+    instead_of: Status | None = None,
 ) -> bool:
     """Write the end of a run into its journal, once, whichever of its processes is the first to know it.
 
@@ -88,20 +91,17 @@ def end_run(
         directory: The run's folder.
         status: How it ended.
         error: A traceback as text, if it failed.
+        session: The session that ended so: when a newer one has begun, nothing is written. Default: the last one.
         instead_of: The end that the journal must have now; default: none. With another one, nothing is written.
 
     Returns:
         Whether it was written by this call.
     """
-    folder = os.open(directory.path, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError):  # a file system without locks: an end that is there twice does no harm
-            fcntl.flock(folder, fcntl.LOCK_EX)
-        if last_status(directory) != instead_of:
+    with directory.settled():
+        is_old = session is not None and directory.load().session > session
+        if is_old or last_status(directory) != instead_of:
             return False
         journal = Journal(directory.journal)
         journal.append(encode(Finish(time=time.time(), status=status, error=error)) + b"\n")
         journal.close()
         return True
-    finally:
-        os.close(folder)

@@ -1,32 +1,33 @@
 """One delivery at a time: the lock of a tracker's folder."""
 
 import contextlib
-import fcntl
-import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-EXIT_BUSY = 4  # how a delivery process ends that finds the lock taken
+from runcast.core import locks
+
+EXIT_BUSY, EXIT_RESTART = 4, 7  # how a delivery process ends that finds the lock taken, or wants a fresh one
 
 
 @contextlib.contextmanager
-def exclusive(folder: Path) -> Iterator[bool]:
-    """Hold the tracker's lock; yields whether it was free.
+def exclusive(folder: Path, wait: Callable[[], bool] = lambda: False) -> Iterator[bool]:
+    """Hold the tracker's lock; yields whether it was got.
 
     It ends with the process, also with a killed one, and no fork inherits it.
+
+    Args:
+        folder: The tracker's folder.
+        wait: Called while somebody else has the lock: waits a while, and returns whether to try once more.
     """
-    with open(os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600), "r+b") as file:
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            yield False
-            return
-        yield True
+    lock = locks.FileLock(folder / "lock")
+    while not (mine := lock.take()) and wait():
+        pass
+    try:
+        yield mine
+    finally:
+        lock.release()
 
 
 def is_held(folder: Path) -> bool:
-    """Tell whether another process is delivering to the tracker."""
-    if not (folder / "lock").exists():
-        return False
-    with exclusive(folder) as mine:
-        return not mine
+    """Tell whether a process or thread is delivering to the tracker."""
+    return locks.is_held(folder / "lock")

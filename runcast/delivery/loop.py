@@ -6,15 +6,15 @@ the next one knows what may have arrived, and asks the tracker itself (`sending.
 
 import contextlib
 import logging
+import os
 import time
 import traceback
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from runcast.core.errors import FinalError, GoneError, TrackerUnavailableError
+from runcast.core.errors import FinalError, GoneError, RestartError, TrackerUnavailableError
 from runcast.core.journal import JournalReader, journal_size
-from runcast.core.layout import RunDirectory, inside
-from runcast.core.params import shorten
+from runcast.core.layout import RunDirectory
 from runcast.core.records import (
     AnyRecord,
     Artifact,
@@ -30,21 +30,21 @@ from runcast.core.records import (
     points,
 )
 from runcast.core.redaction import redact_text
-from runcast.core.state import DeliveryState, load_state, save_state
+from runcast.core.state import EVERYTHING, DeliveryState, is_over, load_state, save_ids, save_state
 from runcast.delivery.attempts import Attempts, GaveUp
+from runcast.delivery.kept_files import artifact_file, media_file
 from runcast.delivery.latecomers import POLL_S, wait_for_meters, wait_for_ranks
 from runcast.delivery.liveness import last_status
 from runcast.delivery.metering import Metering
 from runcast.delivery.naming import MediaNames, ServiceNames
 from runcast.delivery.ranks import RankFiles
-from runcast.delivery.recovery import journal_points
+from runcast.delivery.recovery import is_another_run, journal_points, lacking_records
 from runcast.delivery.refusals import Refusals, unsupported
 from runcast.delivery.sending import BATCH_POINTS, PointSender, send_values
-from runcast.integrations.contract import ALL_KINDS, ArtifactFile, Kind, MediaFile, Reading, TrackedRun, Tracker
+from runcast.integrations.contract import ALL_KINDS, Kind, Reading, TrackedRun, Tracker
 
 SAID = frozenset(("error", "traceback", "url"))  # by an SDK, which may repeat what it was told
 LIVES = 3  # how often a run is begun anew that somebody keeps deleting
-IDENTITIES = ("id", "key", "run_id", "task")  # of the service's own: another one is a new, empty run
 
 log = logging.getLogger("runcast.delivery")
 
@@ -63,6 +63,9 @@ class Delivery:
         patience_s: How long to go on with failing attempts once the run is over.
         when_over: Called once when the run has ended, before the tracker is closed.
         ranks: What other ranks of the job log, if they do.
+        session: The session that is delivered and closed, with what is left of earlier ones; a newer one has a delivery
+            of its own. Default: all that there are.
+        ask: Whether to ask the tracker what it has, and to send again what it lacks, as after a sudden death.
     """
 
     def __init__(
@@ -78,14 +81,16 @@ class Delivery:
         patience_s: float = 120.0,
         when_over: Callable[[], None] = lambda: None,
         ranks: RankFiles | None = None,
+        session: int = 0,
+        ask: bool = False,
     ) -> None:
         self.directory, self.name, self.tracked = directory, name, tracked
         self.alive, self.wait, self.follow, self.when_over = alive, wait, follow, when_over
-        self.ranks = ranks
-        self._is_open = False
+        self.ranks, self.session, self.ask = ranks, session, ask
+        self.needs_restart = self._is_open = False
         self.folder = directory.tracker(name)
         self.state = load_state(self.folder) or DeliveryState()
-        self.reader = JournalReader(directory.journal, self.state.cursor)
+        self.reader = self._read_from(self.state.cursor)
         self.metering = Metering(directory, name, self.state)
         self.attempt = Attempts(
             name, alive=self._still_trains, wait=wait, follow=follow, patience_s=patience_s, save=self._save
@@ -108,11 +113,15 @@ class Delivery:
 
     def _run(self) -> None:
         state = self.state
-        if state.phase == "finished" and journal_size(self.directory.journal) <= state.cursor:
+        if self._has_nothing_to_do():
             return
-        self.tracked.resumed = state.attempts > 0 and bool(state.ids or state.url or state.cursor)
-        clean, known = state.clean, dict(state.ids)
-        unclean = not clean
+        if 0 < journal_size(self.directory.journal) < state.cursor:  # it has lost its end
+            state.clean, state.sending = False, EVERYTHING
+        if state.session < self.session:
+            state.ending = state.ending_error = None  # of a session before this one
+        self.tracked.resumed = state.attempts > 0 and bool(state.ids or state.url or state.cursor or state.sending)
+        clean, known, unclean = state.clean, dict(state.ids), not state.clean or self.ask
+        state.pid = os.getpid()
         self._save(phase="starting", clean=False, attempts=state.attempts + 1, error=None, traceback=None, status=None)
         try:
             self.attempt.heed(state.not_before)
@@ -126,10 +135,23 @@ class Delivery:
             self._carry(known, unclean=unclean)
         except GaveUp:
             self._save(phase="suspended")
+        except RestartError as error:
+            self.needs_restart = True
+            self._save(phase="suspended", error=str(error), traceback=traceback.format_exc())
         except (FinalError, TrackerUnavailableError) as error:
             # What was sent may not have arrived. If nothing was, it is as the process before this one has left it.
-            clean = clean and not self._is_open
-            self._save(phase="refused", clean=clean, error=str(error), traceback=traceback.format_exc())
+            said = {"error": str(error), "traceback": traceback.format_exc()}
+            session, clean = max(self.state.session, self.session), clean and not self._is_open
+            self._save(phase="refused", session=session, clean=clean, **said)
+
+    def _has_nothing_to_do(self) -> bool:
+        state = self.state
+        is_taken_over = 0 < self.session < state.session  # by a newer session's delivery
+        has_all = state.phase == "finished" and journal_size(self.directory.journal) <= state.cursor
+        return not self.ask and (is_taken_over or (has_all and is_over(state, self.session)))
+
+    def _read_from(self, offset: int) -> JournalReader:
+        return JournalReader(self.directory.journal, offset, self.session or None)
 
     def _still_trains(self) -> bool:
         return self.alive() and last_status(self.directory) is None
@@ -141,12 +163,12 @@ class Delivery:
         self._is_open = True
         self.metering.begin()
         self._save(phase="delivering", url=self.tracked.url, ids=dict(self.tracked.ids), error=None)
-        if unclean or any(name in known and self.state.ids.get(name) != known[name] for name in IDENTITIES):
+        if unclean or is_another_run(self.tracker, known, self.state.ids):
             self._recover()
-        if self._follow():
-            self._finish()
-        else:
-            self._save(phase="suspended")
+        while self._follow():
+            if self._finish():
+                return
+        self._save(phase="suspended")
 
     def _take(self, tracker: Tracker) -> None:
         """Deliver with this Tracker from now on."""
@@ -170,29 +192,33 @@ class Delivery:
                     self.reader.skip()
                     self.metering.end(was_seen=self.follow)
                     self._save(ending="crashed", cursor=self.reader.offset, damaged=self._take_damaged())
-            if self.state.ending is not None:
+            if self.state.ending is not None and (self.state.session >= self.session or not self.alive()):
                 self.attempt.run_is_over()
                 return True
             if not moved:
-                if not self.follow:
+                if not self.follow or self.reader.is_superseded:
                     return False
                 self.wait(POLL_S)
 
-    def _finish(self) -> None:
+    def _finish(self) -> bool:
+        """Close the run; return whether it was: its session may have gone on."""
+        self.reader.last_session = session = max(self.state.session, self.session)  # a newer one is for the next
         self.when_over()
         if self.tracker.measures:
             self._measure(final=True)
             log.warning("%s %s of the training", self.name, self.state.coverage or "does not say how much it measured")
         elif self.follow:
-            wait_for_meters(self.directory, self.wait)
+            wait_for_meters(self.directory, session, self.wait)
         if self.ranks is not None:
             wait_for_ranks(self.ranks, self.wait)
         self._deliver_available()
         status, error = self.state.ending, self.state.ending_error
-        assert status is not None
+        if status is None:
+            return False
         self._holds("status", ["status"])
         self.attempt("finish", lambda: self.tracker.finish(status, error))
-        self._save(phase="finished", clean=True, status=status, error=None, traceback=None)
+        self._save(phase="finished", session=session, clean=True, status=status, error=None, traceback=None)
+        return True
 
     # Records
 
@@ -236,18 +262,15 @@ class Delivery:
         """Deliver a record that is no point and ends at *offset*; with it, everything up to *end* is delivered."""
         tracker, names = self.tracker, self.names
         if isinstance(record, Start):
+            self.state.session = max(self.state.session, record.session)
             self.state.ending = self.state.ending_error = None
             return
         if isinstance(record, Finish):
             self.state.ending, self.state.ending_error = record.status, record.error
             return
         if isinstance(record, Params) and self._holds("params", record.values):
-            limit = tracker.max_param_chars
-            params = {
-                key: shorten(value, limit) if limit and isinstance(value, str) else value
-                for key, value in names.params(record.values).items()
-            }
-            self._send_values("params", list(params.items()), lambda part: tracker.log_params(dict(part)))
+            params = list(names.params(record.values).items())
+            self._send_values("params", params, lambda part: tracker.log_params(dict(part)))
         elif isinstance(record, Summary) and self._holds("summary", record.values):
             summary = names.summary(record.values)
             self._send_values("summary", list(summary.items()), lambda part: tracker.log_summary(dict(part)))
@@ -258,13 +281,12 @@ class Delivery:
             self._send_media(record, offset)
         elif isinstance(record, Artifact) and self._holds("artifacts", [record.name]):
             self._save(sending=end)
-            self._try("artifact", lambda: tracker.log_artifact(self._artifact(record)), [record.name])
+            self._try(
+                "artifact", lambda: tracker.log_artifact(artifact_file(record, names, self.directory)), [record.name]
+            )
         else:
             return  # it leaves no trace in the tracker: the cursor follows with the next batch
         self._save(cursor=end)
-
-    def _artifact(self, record: Artifact) -> ArtifactFile:
-        return ArtifactFile(self.names.artifact(record.name), record.kind, inside(self.directory.path, record.path))
 
     def _holds(self, kind: Kind, names: Iterable[str]) -> bool:
         """Tell whether the tracker holds a kind; what is logged of another one is counted, except by a meter."""
@@ -287,8 +309,7 @@ class Delivery:
 
         def send() -> None:
             if not is_there:
-                path = inside(self.directory.path, record.path)
-                self.tracker.log_media(MediaFile(name, record.step, record.kind, path, record.caption, record.time))
+                self.tracker.log_media(media_file(record, name, self.directory))
 
         self._try("media", send, [record.key], look)
 
@@ -308,49 +329,29 @@ class Delivery:
     def _recover(self) -> None:
         """Deliver again what a process before this one said it had delivered, but the tracker does not have."""
         end = max(self.state.cursor, self.state.sending)
+        if end > journal_size(self.directory.journal):  # nobody knows how far: as far as there is anything
+            (reader := self._read_from(0)).read_all()
+            end, self.state.damaged = reader.offset, reader.damaged
         self.refusals.forget("point", "params", "summary", "tags", *ALL_KINDS)  # sent again, and counted again
         if "metrics" in self.tracker.supports:
             again = self.sender.send_missing(end)
             log.warning("an earlier delivery of %s was cut off; %d points were sent again", self.name, again)
             known = sum(1 for _ in journal_points(self.directory.journal, end, without=self.name))
             self.state.points = known - self.sender.refused
-        self._recover_others(end)
-        self.reader = JournalReader(self.directory.journal, end)
-        self._save(cursor=end)
+        reading: Reading = self.attempt("read", lambda: self.tracker.read(self.tracked))
+        looked = {"media": reading.media, "artifact": reading.artifacts}
+        self.refusals.forget(*(kind for kind, found in looked.items() if found is not None))
+        names = self.names, self.media_names
+        for record, offset in lacking_records(self.directory.journal, end, reading, *names, self.tracker.supports):
+            if not isinstance(record, Metrics):
+                self._deliver(record, offset, end)
+            elif record.by != self.name:
+                self._holds("metrics", record.values)
+        self.reader = self._read_from(end)
+        self._save(cursor=end, sending=end)
         if self.tracker.measures:
             self._deliver_available()  # so that it is known how long the training has lasted
-            self._save(points=self.state.points + self.metering.recover(self.tracker.read(self.tracked)))
-
-    def _recover_others(self, end: int) -> None:
-        """Send params, summary and tags again (the last value holds), and the files that the tracker does not have."""
-        reading = Reading()
-
-        def look() -> None:
-            nonlocal reading
-            reading = self.tracker.read(self.tracked)
-
-        self.attempt("read", look)
-        have_media, have_artifacts, holds = reading.media, reading.artifacts, self.tracker.supports
-        looked = {"media": have_media, "artifact": have_artifacts}
-        self.refusals.forget(*(kind for kind, found in looked.items() if found is not None))
-        reader, artifacts = JournalReader(self.directory.journal), set[str]()
-        while batch := reader.read():
-            for record, offset in batch:
-                if offset > end:
-                    return
-                if isinstance(record, Metrics):
-                    if record.by != self.name:
-                        self._holds("metrics", record.values)
-                    continue
-                if isinstance(record, Media) and "media" in holds:
-                    if have_media is None or (self.media_names.name(record, offset), record.step) in have_media:
-                        continue
-                elif isinstance(record, Artifact) and "artifacts" in holds:
-                    is_newer = record.name in artifacts  # than what the tracker may have under this name
-                    artifacts.add(record.name)
-                    if have_artifacts is None or (self.names.artifact(record.name) in have_artifacts and not is_newer):
-                        continue
-                self._deliver(record, offset, end)
+            self._save(points=self.state.points + self.metering.recover(reading))
 
     # Meters
 
@@ -369,5 +370,6 @@ class Delivery:
     def _save(self, **changes: object) -> None:
         for name, value in changes.items():
             setattr(self.state, name, redact_text(value) if isinstance(value, str) and name in SAID else value)
-        self.state.updated = time.time()
         save_state(self.folder, self.state)
+        if "ids" in changes:
+            save_ids(self.folder, self.state)

@@ -6,7 +6,8 @@ from typing import TypeVar
 
 from runcast.core.journal import JournalReader
 from runcast.core.names import NameRule
-from runcast.core.records import Media
+from runcast.core.params import shorten
+from runcast.core.records import Media, ParamValue
 from runcast.integrations.contract import Tracker
 
 Value = TypeVar("Value")
@@ -34,9 +35,15 @@ class ServiceNames:
         """Return the names of tags."""
         return [self._apply(self._tracker.tag_names, tag) for tag in tags]
 
-    def params(self, values: Mapping[str, Value]) -> dict[str, Value]:
-        """Rename the keys of parameters."""
-        return {self._apply(self._tracker.param_names, key): value for key, value in values.items()}
+    def params(self, values: Mapping[str, ParamValue]) -> dict[str, ParamValue]:
+        """Rename the keys of parameters, and shorten texts that are too long for the service."""
+        limit = self._tracker.max_param_chars
+        return {
+            self._apply(self._tracker.param_names, key): shorten(value, limit)
+            if limit and isinstance(value, str)
+            else value
+            for key, value in values.items()
+        }
 
     def summary(self, values: Mapping[str, Value]) -> dict[str, Value]:
         """Rename the keys of summary values."""

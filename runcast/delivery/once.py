@@ -10,10 +10,13 @@ from typing import IO, Literal, TypeAlias
 import msgspec
 
 from runcast.core.console import say
+from runcast.core.journal import journal_size
 from runcast.core.layout import RunDirectory, make_private
 from runcast.core.state import DeliveryState, load_state
-from runcast.delivery.lock import EXIT_BUSY, is_held
+from runcast.delivery.liveness import is_training, is_visible
+from runcast.delivery.lock import EXIT_BUSY, EXIT_RESTART, is_held
 from runcast.delivery.overview import open_command, place, waiting_points
+from runcast.delivery.priority import LOWEST, set_group_niceness
 from runcast.delivery.process import child_environment, delivery_command
 from runcast.delivery.refusals import described, refusals
 from runcast.delivery.trust import Orders
@@ -21,6 +24,8 @@ from runcast.delivery.trust import Orders
 POLL_S = 0.1
 END_S = 3.0
 TELL_S = 2.0  # a pause of more than this is told
+RESTARTS = 3  # how often a fresh process continues where an SDK wants one
+STUCK_S = 30.0  # how long a delivery that fails is watched without getting anywhere
 
 Result: TypeAlias = Literal["complete", "open", "waiting", "refused", "busy", "unavailable", "absent"]
 Progress: TypeAlias = Callable[[str, int, int], None]
@@ -62,6 +67,38 @@ def wait_for_others(
         time.sleep(POLL_S)
 
 
+def follow(directory: RunDirectory, names: Collection[str], progress: Progress | None) -> dict[str, Outcome]:
+    """Hurry the deliveries that other processes have under way, and watch each until it has what there is now.
+
+    One that beside a living training has got so far, or gets nowhere, has an outcome. The others have ended: what they
+    left, if anything, is to be delivered.
+    """
+    end = journal_size(directory.journal)
+    before, totals = _states(directory, names), _totals(directory, names)
+    outcomes: dict[str, Outcome] = {}
+    moved = {name: (state.cursor, time.monotonic()) for name, state in before.items()}
+    while left := [name for name in names if name not in outcomes and is_held(directory.tracker(name))]:
+        states, file = _states(directory, left), directory.load()
+        is_alive = is_training(file) or not is_visible(file)
+        _tell(states, {name: totals[name] for name in left}, progress)
+        for name, state in states.items():
+            added = max(0, state.points - before[name].points)
+            if state.cursor != moved[name][0]:
+                moved[name] = state.cursor, time.monotonic()
+            if state.cursor >= end and is_alive:
+                set_group_niceness(state.pid, LOWEST)
+                outcomes[name] = outcome(directory, name, "open", state, delivered=added)
+            elif state.phase == "retrying" and time.monotonic() - moved[name][1] > STUCK_S:
+                waiting = waiting_points(directory.journal, state.cursor, name)
+                outcomes[name] = outcome(
+                    directory, name, "waiting", state, delivered=added, waiting=waiting, note=state.error
+                )
+            elif state.pid:
+                set_group_niceness(state.pid, 0)
+        time.sleep(POLL_S)
+    return outcomes
+
+
 def deliver(directory: RunDirectory, orders: Mapping[str, Orders], progress: Progress | None) -> dict[str, Outcome]:
     """Run one delivery process per tracker, all at the same time, until each has ended."""
     names = list(orders)
@@ -69,10 +106,11 @@ def deliver(directory: RunDirectory, orders: Mapping[str, Orders], progress: Pro
     totals = _totals(directory, names)
     processes: dict[str, subprocess.Popen[bytes]] = {}
     told: set[str] = set()
+    restarts = dict.fromkeys(names, RESTARTS)
     try:
         for name in names:
             processes[name] = _start(directory, name, orders[name])
-        while [process for process in processes.values() if process.poll() is None]:
+        while _live(directory, processes, orders, restarts):
             states = _states(directory, names)
             _tell(states, totals, progress)
             _tell_of_pauses(states, told)
@@ -82,6 +120,20 @@ def deliver(directory: RunDirectory, orders: Mapping[str, Orders], progress: Pro
         for process in processes.values():
             _end(process)
     return {name: _ended(directory, name, before[name], process.returncode) for name, process in processes.items()}
+
+
+def _live(
+    directory: RunDirectory,
+    processes: dict[str, "subprocess.Popen[bytes]"],
+    orders: Mapping[str, Orders],
+    restarts: dict[str, int],
+) -> bool:
+    """Tell whether any process is at work; one that wants a fresh process in its place gets it."""
+    for name, process in list(processes.items()):
+        if process.poll() == EXIT_RESTART and restarts[name]:
+            restarts[name] -= 1
+            processes[name] = _start(directory, name, orders[name])
+    return any(process.poll() is None for process in processes.values())
 
 
 def _totals(directory: RunDirectory, names: Collection[str]) -> dict[str, int]:
@@ -145,7 +197,7 @@ def _ended(directory: RunDirectory, name: str, before: DeliveryState, code: int)
     added = max(0, state.points - before.points)
     if code == EXIT_BUSY:
         return outcome(directory, name, "busy", state, note="another process is delivering to it")
-    if state.phase == "finished":
+    if state.phase == "finished" and not waiting:
         note = "; ".join(f"it refused {described(state, reason)}" for reason in refusals(state)) or None
         return outcome(directory, name, "complete", state, delivered=added, note=note)
     if state.phase == "refused":
@@ -153,6 +205,9 @@ def _ended(directory: RunDirectory, name: str, before: DeliveryState, code: int)
     if state.phase == "suspended" and not state.error and not waiting:
         return outcome(directory, name, "open", state, delivered=added)
     log = directory.tracker(name) / "delivery.log"
+    if state.phase == "finished":
+        note = "a newer session of the run has begun meanwhile"
+        return outcome(directory, name, "waiting", state, delivered=added, waiting=waiting, note=note)
     note = state.error or f"its process ended with exit status {code}; see {log}"
     return outcome(directory, name, "waiting", state, delivered=added, waiting=waiting, note=note)
 

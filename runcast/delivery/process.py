@@ -18,11 +18,11 @@ import msgspec
 from runcast.core.console import say, warn
 from runcast.core.errors import RuncastError, TrackerUnavailableError
 from runcast.core.layout import RunDirectory, make_private
-from runcast.core.state import DeliveryState, load_state
+from runcast.core.state import DeliveryState, is_over, load_state
 from runcast.delivery.exit_status import open_self
 from runcast.delivery.launcher import can_launch
-from runcast.delivery.priority import set_group_niceness
-from runcast.delivery.refusals import report
+from runcast.delivery.priority import LOWEST, set_group_niceness
+from runcast.delivery.refusals import is_delivered, report
 from runcast.delivery.retry import backoff_s
 from runcast.delivery.starting import NO_SIGNAL, Launch, Launched, Plan, Process, above_standard, start_alone
 from runcast.delivery.trust import Orders
@@ -30,7 +30,6 @@ from runcast.delivery.trust import Orders
 POLL_S = 0.02
 TELL_S = 3.0
 HAND_OVER_S = 5.0  # for a first message that is larger than the line holds
-DONE = ("finished", "refused")
 OF_THE_SCRIPT = frozenset(
     f"PYTHON{name}" for name in ("OPTIMIZE", "WARNINGS", "INSPECT", "DEVMODE", "VERBOSE", "PROFILEIMPORTTIME")
 )
@@ -40,21 +39,24 @@ _BEGIN = "import sys; sys.path[:1] = []; import runpy; runpy.run_module(sys.argv
 
 
 class ChildProcess:
-    """Is the delivery process of one tracker.
+    """The delivery process of one tracker, for one session of a run.
 
     It is started again, after a growing pause, when it dies before its work is done.
     """
 
-    def __init__(self, directory: RunDirectory, name: str, orders: Orders, environment: Mapping[str, str]) -> None:
-        self.directory, self.name, self.environment = directory, name, environment
+    def __init__(
+        self, directory: RunDirectory, name: str, orders: Orders, environment: Mapping[str, str], session: int
+    ) -> None:
+        self.directory, self.name, self.environment, self.session = directory, name, environment, session
         self.folder = directory.tracker(name)
         self._message = msgspec.json.encode(orders) + b"\n"
         self._process: Process | None = None
         self._line: socket.socket | None = None
         self._deaths = 0
         self._restart_at = 0.0
-        self._seen_ns = 0
+        self._seen: tuple[int, ...] = ()
         self._state = DeliveryState()
+        self._is_hurried = False
         self.told = False
         self.told_refusals: set[str] = set()
 
@@ -76,7 +78,8 @@ class ChildProcess:
         self._process = None
         self._close_line()
         make_private(self.folder)
-        mode = ["--training", str(os.getpid()), *(part for each in training for part in ("--descriptor", str(each)))]
+        mode = ["--training", str(os.getpid()), "--session", str(self.session)]
+        mode += [part for each in training for part in ("--descriptor", str(each))]
         self._line, theirs = socket.socketpair()
         with theirs:
             yield Plan(delivery_command(self.directory, self.name, *mode), self.folder / "delivery.log", theirs)
@@ -111,16 +114,17 @@ class ChildProcess:
     def state(self) -> DeliveryState:
         """Return what the process last said; the file is read only when it has changed."""
         with contextlib.suppress(OSError):
-            changed = os.stat(self.folder / "state.json").st_mtime_ns
-            if changed != self._seen_ns:
-                self._state, self._seen_ns = load_state(self.folder) or self._state, changed
+            found = os.stat(self.folder / "state.json")
+            seen = found.st_mtime_ns, found.st_ino, found.st_size  # a clock may stand still for milliseconds
+            if seen != self._seen:
+                self._state, self._seen = load_state(self.folder) or self._state, seen
         return self._state
 
     def check(self) -> None:
         """Start the process again if it died before its work was done."""
         if self._process is not None and self._process.poll() is None:
             return
-        if self.state().phase in DONE:
+        if self.is_over():
             return
         if isinstance(self._process, Launched) and self._process.never_began:
             self._process = None
@@ -139,13 +143,30 @@ class ChildProcess:
             self.go()
 
     def hurry(self) -> None:
-        """Let the process have its share of the processors, wherever it is in its work: somebody waits for it."""
-        if self._process is not None:
-            set_group_niceness(self._process.pid, 0)
+        """Let the process have its share of the processors, wherever it is in its work: somebody waits for it.
 
-    def is_done(self) -> bool:
-        """Tell whether the process has ended with its work done, or refused for good."""
-        return self.state().phase in DONE and (self._process is None or self._process.poll() is not None)
+        Likewise a process of an earlier session, or of somebody else, which it may have to wait for.
+        """
+        self._is_hurried = True
+        for pid in {self.state().pid, self._process.pid if self._process is not None else 0} - {0, os.getpid()}:
+            set_group_niceness(pid, 0)
+
+    def step_back(self) -> None:
+        """Let the process leave the processors to the training again, if it was hurried."""
+        if self._is_hurried and self._process is not None:
+            self._is_hurried = not set_group_niceness(self._process.pid, LOWEST)
+
+    def is_over(self) -> bool:
+        """Tell whether the session was closed, or refused for good."""
+        return is_over(self.state(), self.session)
+
+    def has_ended(self) -> bool:
+        """Tell whether the session is over and the process has ended."""
+        return self.is_over() and (self._process is None or self._process.poll() is not None)
+
+    def has(self, size_bytes: int) -> bool:
+        """Tell whether the tracker has the journal's first *size_bytes*."""
+        return self.state().cursor >= size_bytes
 
     def abandon(self) -> None:
         """Forget the process, which belongs to the parent of this fork."""
@@ -168,13 +189,14 @@ class ChildProcess:
 
 
 class ProcessCarrier:
-    """Holds the delivery processes of one run."""
+    """The delivery processes of one session of a run."""
 
-    def __init__(self, directory: RunDirectory, orders: Mapping[str, Orders]) -> None:
+    def __init__(self, directory: RunDirectory, orders: Mapping[str, Orders], session: int) -> None:
         self._lock = threading.Lock()
         environment = child_environment()
         self._launch: Launch | None = None
-        self._children = [ChildProcess(directory, name, own, environment) for name, own in orders.items()]
+        self._waits = 0  # how many threads wait for the deliveries now
+        self._children = [ChildProcess(directory, name, own, environment, session) for name, own in orders.items()]
         if len(self._children) > 1 and can_launch():
             self._start_together(environment)
         else:
@@ -210,6 +232,8 @@ class ProcessCarrier:
             try:
                 for child in self._children:
                     child.check()
+                    if not self._waits:
+                        child.step_back()
                     failure = self._tell(child) or failure
             finally:
                 self._lock.release()
@@ -219,7 +243,7 @@ class ProcessCarrier:
         state = child.state()
         if state.refused:
             report(child.name, state, child.directory, child.told_refusals)
-        if state.phase != "refused" or child.told:
+        if state.phase != "refused" or not child.is_over() or child.told:
             return None
         child.told = True
         warn(
@@ -233,37 +257,42 @@ class ProcessCarrier:
         return {child.name: child.state() for child in self._children}
 
     def flush(self, size_bytes: int, timeout_s: float) -> bool:
-        """Wait until every tracker that has not failed has the journal's first *size_bytes*."""
-        return self._wait(lambda child: child.state().phase in DONE or child.state().cursor >= size_bytes, timeout_s)
-
-    def finish(self, timeout_s: float) -> bool:
-        """Wait until every process has closed its run, and let the others go on without us."""
+        """Wait until every tracker that was not refused has the journal's first *size_bytes*."""
+        self._waits += 1
         try:
-            done = self._wait(ChildProcess.is_done, timeout_s, is_last=True)
+            self._wait(lambda child: child.is_over() or child.has(size_bytes), timeout_s)
+        finally:
+            self._waits -= 1
+            self.check()
+        return all(child.has(size_bytes) for child in self._children)
+
+    def finish(self, size_bytes: int, timeout_s: float) -> bool:
+        """Wait until every process has closed its run, and let the others go on without us."""
+        self._waits += 1
+        try:
+            self._wait(ChildProcess.has_ended, timeout_s, is_last=True)
         finally:
             for child in self._children:
                 child.release()
             self._forget_launch()
-        return done and all(child.state().phase == "finished" for child in self._children)
+        return all(is_delivered(child.state(), child.session, size_bytes) for child in self._children)
 
-    def _wait(self, is_done: Callable[[ChildProcess], bool], timeout_s: float, *, is_last: bool = False) -> bool:
+    def _wait(self, is_done: Callable[[ChildProcess], bool], timeout_s: float, *, is_last: bool = False) -> None:
         began, tell_after_s = time.monotonic(), TELL_S if is_last else float("inf")
         for child in self._children:
             child.wake()
-        while missing := [child.name for child in self._children if not is_done(child)]:
+        while missing := [child for child in self._children if not is_done(child)]:
+            for child in missing:
+                child.hurry()
             waited_s = time.monotonic() - began
             if waited_s > timeout_s:
-                return False
+                return
             if waited_s > tell_after_s:
-                say(f"waiting up to {timeout_s - waited_s:.0f} s for {', '.join(missing)}")
+                say(f"waiting up to {timeout_s - waited_s:.0f} s for {', '.join(child.name for child in missing)}")
                 tell_after_s = float("inf")
             self.check()
-            if is_last:
-                for child in self._children:
-                    child.hurry()
             time.sleep(POLL_S)
         self.check()
-        return True
 
     def abandon(self) -> None:
         """Forget the processes: this is a fork."""

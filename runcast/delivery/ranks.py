@@ -10,15 +10,15 @@ import contextlib
 import logging
 import os
 import re
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
-from runcast.core.journal import JournalReader, append_lines, is_held
+from runcast.core.journal import JournalReader, append_lines
 from runcast.core.layout import RunDirectory, RunFile, rank_journals, write_atomically
+from runcast.core.locks import is_held
 from runcast.core.records import Metrics, RankMetrics, Start, decode, encode
 from runcast.core.seal import is_own
 from runcast.delivery.liveness import is_visible, last_end
@@ -31,7 +31,6 @@ BUSY_S, PAUSE_S = 30.0, 0.02
 CLOCKS_S = 60.0  # by how much the clocks of two machines may differ, or the starts of two ranks
 
 _NAME = re.compile(r"(\d{1,9})(-\d{1,9})?\.jsonl")
-_IN_THIS_PROCESS = threading.Lock()  # the lock of a file is that of a process, and deliveries may be its threads
 
 log = logging.getLogger("runcast.delivery")
 
@@ -111,7 +110,7 @@ class RankFiles:
         return False
 
     def _gather(self, *, closing: bool) -> bool | None:
-        with _IN_THIS_PROCESS, exclusive(self._folder) as mine:
+        with exclusive(self._folder) as mine:
             if not mine:
                 return None
             self._take_over()

@@ -6,13 +6,15 @@ memory. Comparing with what the service really has settles both: each point ends
 
 import math
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from runcast.core.journal import JournalReader
 from runcast.core.points import PointList
-from runcast.core.records import Metrics, Number, Point, points
+from runcast.core.records import AnyRecord, Artifact, Media, Metrics, Number, Point, points
 from runcast.delivery.marks import MarkCounter
+from runcast.delivery.naming import MediaNames, ServiceNames
+from runcast.integrations.contract import Kind, Reading, Tracker
 
 Identity = tuple[str, int, float | str]
 
@@ -58,6 +60,12 @@ def canonical(value: Number, precision: str = "float64") -> float | str:
     return number
 
 
+def is_another_run(tracker: Tracker, before: Mapping[str, str], now: Mapping[str, str]) -> bool:
+    """Tell whether a tracker's ids of a run have become those of another run, which may be an empty one."""
+    names = before.keys() if tracker.identities is None else tracker.identities & before.keys()
+    return any(now.get(name) != before[name] for name in names)
+
+
 def journal_points(journal: Path, end: int | None = None, *, without: str | None = None) -> Iterator[Point]:
     """Yield a journal's points up to an offset, without those that the tracker *without* measured itself."""
     reader = JournalReader(journal)
@@ -80,3 +88,30 @@ def missing(
         if not have.take(mark(renamed, precision)):
             lacking.append(renamed)
     return lacking
+
+
+def lacking_records(
+    journal: Path, end: int, reading: Reading, names: ServiceNames, media_names: MediaNames, supports: frozenset[Kind]
+) -> Iterator[tuple[AnyRecord, int]]:
+    """Yield the records up to an offset that go again to a tracker, each with the offset behind it.
+
+    Those are the files that it lacks; params, summary and tags, of which the last value holds; and what it does not
+    support, which is counted again. Points are not among them, if it supports them.
+    """
+    reader, artifacts = JournalReader(journal), set[str]()
+    while batch := reader.read():
+        for record, offset in batch:
+            if offset > end:
+                return
+            if isinstance(record, Metrics):
+                has = "metrics" in supports
+            elif isinstance(record, Media) and "media" in supports:
+                has = reading.media is None or (media_names.name(record, offset), record.step) in reading.media
+            elif isinstance(record, Artifact) and "artifacts" in supports:
+                is_newer = record.name in artifacts  # than what the tracker may have under this name
+                artifacts.add(record.name)
+                has = reading.artifacts is None or (names.artifact(record.name) in reading.artifacts and not is_newer)
+            else:
+                has = False
+            if not has:
+                yield record, offset

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from runcast.core.console import warn
 from runcast.core.layout import RunDirectory
 from runcast.core.redaction import redact_text
-from runcast.core.state import DeliveryState
+from runcast.core.state import DeliveryState, is_over
 from runcast.delivery.narrowing import same_reason
 from runcast.delivery.overview import shown
 
@@ -70,6 +70,15 @@ def is_unsupported(reason: str) -> bool:
 def refusals(state: DeliveryState) -> dict[str, int]:
     """Return what a tracker refused of what it supports."""
     return {reason: count for reason, count in state.refused.items() if not is_unsupported(reason)}
+
+
+def is_delivered(state: DeliveryState, session: int, end: int) -> bool:
+    """Tell whether a tracker has all of a session, whose records end at an offset of the journal, and has closed it.
+
+    All but what a tracker of its kind cannot have.
+    """
+    is_closed = state.phase == "finished" or state.session > session
+    return is_over(state, session) and is_closed and state.cursor >= end and not refusals(state)
 
 
 def described(state: DeliveryState, reason: str) -> str:

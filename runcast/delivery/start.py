@@ -1,6 +1,5 @@
 """Opening the deliveries of a run, each in its place: a child process or a thread."""
 
-import contextlib
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,14 +10,14 @@ from runcast.core.errors import OptionError, RuncastError
 from runcast.core.layout import RunDirectory, RunFile, TrackerChoice
 from runcast.core.options import LABELS
 from runcast.core.redaction import redact_under
-from runcast.core.state import Carrier, DeliveryState, load_state, save_state
-from runcast.delivery.process import DONE, ProcessCarrier
+from runcast.core.state import Carrier, DeliveryState
+from runcast.delivery.process import ProcessCarrier
 from runcast.delivery.trust import orders_for_training
 from runcast.integrations.contract import Tracker
 
 
 class CarrierGroup:
-    """Is several carriers as one."""
+    """Several carriers as one."""
 
     def __init__(self, carriers: list[Carrier]) -> None:
         self._carriers = carriers
@@ -36,9 +35,9 @@ class CarrierGroup:
         """Wait for one after the other within the same time; they all work meanwhile."""
         return self._each(lambda carrier, left_s: carrier.flush(size_bytes, left_s), timeout_s)
 
-    def finish(self, timeout_s: float) -> bool:
+    def finish(self, size_bytes: int, timeout_s: float) -> bool:
         """Wait for one after the other within the same time; they all work meanwhile."""
-        return self._each(lambda carrier, left_s: carrier.finish(left_s), timeout_s)
+        return self._each(lambda carrier, left_s: carrier.finish(size_bytes, left_s), timeout_s)
 
     def _each(self, wait: Callable[[Carrier, float], bool], timeout_s: float) -> bool:
         deadline = time.monotonic() + timeout_s
@@ -74,11 +73,10 @@ def open_carrier(
                     f"setup[{name!r}] holds an object that cannot travel to another process. Use plain values, or "
                     "delivery='thread'."
                 ) from None
-        _reopen(directory, name)
     carriers: list[Carrier] = []
     if delivery == "process" and chosen:
         orders = {name: orders_for_training(choice, own[name]) for name, choice in chosen.items()}
-        carriers.append(ProcessCarrier(directory, orders))
+        carriers.append(ProcessCarrier(directory, orders, file.session))
     if objects or delivery == "thread":
         from runcast.delivery.thread import ThreadCarrier
 
@@ -90,13 +88,3 @@ def open_carrier(
 def _without_secrets(options: Mapping[str, Any]) -> dict[str, Any]:
     """Redact the options that a tracker shows; from the others it logs in."""
     return {key: redact_under(key, value) if key in LABELS else value for key, value in options.items()}
-
-
-def _reopen(directory: RunDirectory, name: str) -> None:
-    """Take back the end of an earlier session's delivery, which nobody may mistake for the end of this one's."""
-    folder = directory.tracker(name)
-    state = load_state(folder)
-    if state is not None and state.phase in DONE:
-        state.phase, state.status = "starting", None
-        with contextlib.suppress(OSError):  # the delivery will meet a full disk itself, and wait for it
-            save_state(folder, state)

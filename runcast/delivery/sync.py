@@ -9,10 +9,10 @@ from runcast.core.journal import journal_size
 from runcast.core.layout import RunDirectory, RunFile, TrackerChoice, make_private
 from runcast.core.records import Status
 from runcast.core.seal import is_own, seal_of
-from runcast.core.state import DeliveryState, load_state, save_state
+from runcast.core.state import DeliveryState, load_state
 from runcast.delivery.liveness import end_run, is_training, last_status
 from runcast.delivery.lock import exclusive, is_held
-from runcast.delivery.once import Outcome, Progress, Result, deliver, outcome
+from runcast.delivery.once import Outcome, Progress, Result, deliver, follow, outcome
 from runcast.delivery.overview import shown, waiting_points
 from runcast.delivery.ranks import gather_ranks
 from runcast.delivery.refusals import refusals
@@ -29,6 +29,7 @@ def sync(
     trust: bool = False,
     classes: Mapping[str, str] | None = None,
     progress: Progress | None = None,
+    wait: bool = False,
 ) -> list[Outcome]:
     """Deliver what each tracker of a run lacks, all at the same time; return what became of each.
 
@@ -46,6 +47,8 @@ def sync(
             to go on with what was delivered there.
         classes: The user's own tracker classes, as "module:Class" by name.
         progress: Called now and then with a tracker, the points that it has and the points that it will have.
+        wait: Whether to hurry a delivery that another process has under way, and to wait until it has delivered what
+            there is now. By default, its tracker is "busy".
 
     Raises:
         OptionError: A tracker has no part in the run.
@@ -60,23 +63,35 @@ def sync(
         file.trackers[name] = msgspec.structs.replace(file.trackers[name], left=False)
     own = trust or is_own(file)
     wary = _wary_of(directory, file, decide, classes, own=own)
-    settled = {
-        name: _unavailable(directory, name, wary[name])
-        if name in wary
-        else _settle(directory, file, name, decide, offline, mend)
-        for name in chosen
-    }
-    _save(directory, file, own=own or not wary)
-    orders = {
-        name: orders_for(directory, file, name, own=own, decide=decide, classes=classes)
-        for name in chosen
-        if settled[name] is None
-    }
-    meters = {name: order for name, order in orders.items() if file.trackers[name].measures}
-    others = {name: order for name, order in orders.items() if name not in meters}
-    # The meters first: what they had measured, and could not tell, goes to the others.
-    delivered = {**deliver(directory, meters, progress), **deliver(directory, others, progress)}
-    return [settled[name] or delivered[name] for name in chosen]
+
+    def deliver_now(names: Collection[str]) -> dict[str, Outcome]:
+        settled = {
+            name: _unavailable(directory, name, wary[name])
+            if name in wary
+            else _settle(directory, file, name, decide, offline, mend)
+            for name in names
+        }
+        _save(directory, file, own=own or not wary)
+        orders = {
+            name: msgspec.structs.replace(
+                orders_for(directory, file, name, own=own, decide=decide, classes=classes),
+                ask=_is_asked(load_state(directory.tracker(name)), mend),
+            )
+            for name in names
+            if settled[name] is None
+        }
+        meters = {name: order for name, order in orders.items() if file.trackers[name].measures}
+        others = {name: order for name, order in orders.items() if name not in meters}
+        # The meters first: what they had measured, and could not tell, goes to the others.
+        delivered = {**deliver(directory, meters, progress), **deliver(directory, others, progress)}
+        return {name: settled[name] or delivered[name] for name in names}
+
+    outcomes: dict[str, Outcome] = {}
+    while left := [name for name in chosen if name not in outcomes]:
+        busy = [name for name in left if wait and is_held(directory.tracker(name))]
+        found = deliver_now([name for name in left if name not in busy]) | follow(directory, busy, progress)
+        outcomes |= {name: one for name, one in found.items() if not (wait and one.result == "busy")}
+    return [outcomes[name] for name in chosen]
 
 
 def replay(
@@ -158,9 +173,14 @@ def _wary_of(
 
 
 def _save(directory: RunDirectory, file: RunFile, *, own: bool) -> None:
-    """Write run.json; with our seal, if it says nothing any more that was not decided by this user."""
+    """Write run.json; with our seal, if it says nothing any more that was not decided by this user.
+
+    Where a new session has begun meanwhile, what that one has decided holds.
+    """
     file.seal = seal_of(file) if own else ""
-    directory.save(file)
+    with directory.settled():
+        if directory.load().session == file.session:
+            directory.save(file)
 
 
 def _unavailable(directory: RunDirectory, name: str, why: str) -> Outcome:
@@ -176,8 +196,7 @@ def _settle(
     folder = directory.tracker(name)
     make_private(folder)
     choice, state = file.trackers[name], load_state(folder)
-    mend = mend or bool(state is not None and refusals(state))  # what it refused, it may take now
-    if state is not None and state.phase == "finished" and _has_all(directory, choice, state) and not mend:
+    if state is not None and _has_all(directory, choice, state) and not _is_asked(state, mend):
         return outcome(directory, name, "complete", state, note=_stays_local(directory, file, name, decide))
     if choice.measures and not _is_opened(state):
         return Outcome(
@@ -185,10 +204,7 @@ def _settle(
         )
     if is_held(folder):
         return outcome(directory, name, "busy", state, note="another process is delivering to it")
-    if state is not None and _is_opened(state):
-        if mend:
-            state.phase, state.clean = "suspended", False  # as after a sudden death: the next delivery asks the tracker
-            save_state(folder, state)
+    if _is_opened(state):
         return None
     if offline is None and choice.reason == "offline=True":
         offline = True  # the script asked for it; only the user at the command line may say otherwise
@@ -209,12 +225,18 @@ def _take_part(file: RunFile, name: str, choice: TrackerChoice) -> None:
 
 def _is_opened(state: DeliveryState | None) -> bool:
     """Tell whether the tracker has, or may have, a part of the run."""
-    return state is not None and bool(state.url or state.cursor or state.ids)
+    return state is not None and bool(state.url or state.cursor or state.sending or state.ids)
+
+
+def _is_asked(state: DeliveryState | None, mend: bool) -> bool:
+    """Tell whether a tracker is asked what it has, though its delivery ended well: what it refused, it may take now."""
+    return state is not None and _is_opened(state) and (mend or bool(refusals(state)))
 
 
 def _has_all(directory: RunDirectory, choice: TrackerChoice, state: DeliveryState) -> bool:
-    """Tell whether the journal holds nothing new; what a meter has not read is what it wrote itself."""
-    return choice.measures or journal_size(directory.journal) <= state.cursor
+    """Tell whether the run is closed, and the journal holds nothing new; what a meter has not read, it wrote itself."""
+    has_nothing_new = choice.measures or journal_size(directory.journal) <= state.cursor
+    return state.phase == "finished" and has_nothing_new
 
 
 def _already(directory: RunDirectory, file: RunFile, name: str, decide: Decide) -> Outcome:

@@ -11,21 +11,23 @@ from typing import Any
 
 from runcast.core.console import warn
 from runcast.core.errors import RuncastError, TrackerUnavailableError
-from runcast.core.layout import RunDirectory, RunFile, TrackerChoice
-from runcast.core.state import DeliveryState, load_state, save_state
+from runcast.core.layout import RunDirectory, RunFile, TrackerChoice, make_private
+from runcast.core.state import DeliveryState, is_over, load_state
+from runcast.delivery.giving_up import refuse, refusing
 from runcast.delivery.lock import exclusive
 from runcast.delivery.loop import Delivery
 from runcast.delivery.ranks import RankFiles, has_ranks
-from runcast.delivery.refusals import report
+from runcast.delivery.refusals import is_delivered, report
 from runcast.delivery.tracked import tracked_run
 from runcast.integrations.contract import Tracker
-from runcast.integrations.loading import load_tracker
+from runcast.integrations.loading import make_tracker
 
-DONE = ("finished", "refused")
+RESTARTS = 3  # how often a Tracker is replaced by a fresh one; a fresh process cannot be had here
+TURN_S, POLL_S = 0.05, 0.01
 
 
 class TrackerThread(threading.Thread):
-    """Delivers to one tracker."""
+    """The delivery to one tracker, for one session of a run."""
 
     def __init__(
         self,
@@ -37,53 +39,85 @@ class TrackerThread(threading.Thread):
     ) -> None:
         super().__init__(name=f"runcast-{name}", daemon=True)
         self.directory, self.tracker_name, self.target = directory, name, target
-        choice = (
-            target
-            if isinstance(target, TrackerChoice)
-            else TrackerChoice(tracker="", online=False, reason="given as an object")
-        )
-        self.tracked = tracked_run(directory, file, name, choice, options)
+        self.file, self.options, self.session = file, options, file.session
+        self.folder = directory.tracker(name)
         self.ranks = RankFiles(directory, file) if has_ranks(directory) else None
         self.news, self.ended, self.told = threading.Event(), threading.Event(), False
         self.told_refusals: set[str] = set()
 
     def run(self) -> None:
-        """Deliver until the run has ended; what fails is in the state."""
-        folder = self.directory.tracker(self.tracker_name)
+        """Deliver until the session has ended, once that before it has; what fails is in the state."""
         try:
-            tracker = (
-                self.target
-                if isinstance(self.target, Tracker)
-                else load_tracker(self.target.tracker, self.target.environment)()
+            make_private(self.folder)
+            with exclusive(self.folder, self._wait_for_turn) as mine:
+                if mine:  # else a newer session's delivery has all that this one would deliver
+                    with refusing(self.folder, self.session):
+                        self._deliver()
+        except OSError as error:
+            warn(
+                f"the delivery to {self.tracker_name} could not be started ({error}). Its records wait in the journal: "
+                f"runcast sync {self.directory.path}"
             )
+
+    def _deliver(self) -> None:
+        try:
+            tracker = self.target if isinstance(self.target, Tracker) else None
+            for _ in range(RESTARTS):
+                delivery = self._delivery(tracker or self._make())
+                delivery.run()
+                if not delivery.needs_restart:
+                    return
+                tracker = type(delivery.tracker)()
         except RuncastError as error:
-            save_state(folder, DeliveryState(phase="refused", error=str(error), traceback=repr(error.__cause__)))
-            return
-        with exclusive(folder) as mine:
-            if not mine:
-                warn(f"another process is delivering this run to {self.tracker_name}; this one leaves it alone.")
-                return
-            Delivery(
-                self.directory,
-                self.tracker_name,
-                tracker,
-                self.tracked,
-                alive=lambda: not self.ended.is_set(),
-                wait=self._wait,
-                ranks=self.ranks,
-            ).run()
+            refuse(self.folder, self.session, error)
+
+    def _make(self) -> Tracker:
+        assert isinstance(self.target, TrackerChoice)
+        return make_tracker(self.target.tracker, self.target.environment)
+
+    def _delivery(self, tracker: Tracker) -> Delivery:
+        choice = (
+            self.target
+            if isinstance(self.target, TrackerChoice)
+            else TrackerChoice(tracker="", online=False, reason="given as an object")
+        )
+        return Delivery(
+            self.directory,
+            self.tracker_name,
+            tracker,
+            tracked_run(self.directory, self.file, self.tracker_name, choice, self.options),
+            alive=lambda: not self.ended.is_set(),
+            wait=self._wait,
+            ranks=self.ranks,
+            session=self.session,
+        )
 
     def _wait(self, timeout_s: float) -> None:
         self.news.wait(timeout_s)
         self.news.clear()
 
+    def _wait_for_turn(self) -> bool:
+        """Wait a while for the delivery of an earlier session; return whether there is something to wait for."""
+        if self.state().session > self.session:
+            return False
+        time.sleep(TURN_S)
+        return True
+
     def state(self) -> DeliveryState:
         """Return what the delivery last said."""
-        return load_state(self.directory.tracker(self.tracker_name)) or DeliveryState()
+        return load_state(self.folder) or DeliveryState()
+
+    def is_over(self) -> bool:
+        """Tell whether the session was closed or refused, or nobody delivers it any more."""
+        return is_over(self.state(), self.session) or not self.is_alive()
+
+    def has(self, size_bytes: int) -> bool:
+        """Tell whether the tracker has the journal's first *size_bytes*."""
+        return self.state().cursor >= size_bytes
 
 
 class ThreadCarrier:
-    """Holds the delivery threads of one run."""
+    """The delivery threads of one session of a run."""
 
     def __init__(
         self,
@@ -102,12 +136,14 @@ class ThreadCarrier:
         """Tell of each tracker that failed for good, once; return the newest such failure."""
         failure = None
         for thread in self._threads:
-            state = thread.state()
+            is_dead, state = not thread.is_alive() and not thread.ended.is_set(), thread.state()
             report(thread.tracker_name, state, thread.directory, thread.told_refusals)
-            if state.phase == "refused" and not thread.told:
+            is_refused = state.phase == "refused" if is_over(state, thread.session) else is_dead
+            if is_refused and not thread.told:
                 thread.told = True
-                warn(f"{thread.tracker_name} is not reported to: {state.error}. Training goes on, nothing is lost.")
-                failure = TrackerUnavailableError(f"{thread.tracker_name}: {state.error}\n{state.traceback or ''}")
+                error = state.error or "its thread has ended"
+                warn(f"{thread.tracker_name} is not reported to: {error}. Training goes on, nothing is lost.")
+                failure = TrackerUnavailableError(f"{thread.tracker_name}: {error}\n{state.traceback or ''}")
         return failure
 
     def states(self) -> Mapping[str, DeliveryState]:
@@ -115,28 +151,26 @@ class ThreadCarrier:
         return {thread.tracker_name: thread.state() for thread in self._threads}
 
     def flush(self, size_bytes: int, timeout_s: float) -> bool:
-        """Wait until every tracker that has not failed has the journal's first *size_bytes*."""
-        return self._wait(lambda thread: thread.state().phase in DONE or thread.state().cursor >= size_bytes, timeout_s)
+        """Wait until every tracker that was not refused has the journal's first *size_bytes*."""
+        self._wait(lambda thread: thread.is_over() or thread.has(size_bytes), timeout_s)
+        return all(thread.has(size_bytes) for thread in self._threads)
 
-    def finish(self, timeout_s: float) -> bool:
+    def finish(self, size_bytes: int, timeout_s: float) -> bool:
         """Wait until every thread has closed its run."""
         for thread in self._threads:
             thread.ended.set()
-        return self._wait(lambda thread: not thread.is_alive(), timeout_s) and all(
-            t.state().phase == "finished" for t in self._threads
-        )
+        self._wait(lambda thread: not thread.is_alive(), timeout_s)
+        return all(is_delivered(thread.state(), thread.session, size_bytes) for thread in self._threads)
 
-    def _wait(self, is_done: Callable[[TrackerThread], bool], timeout_s: float) -> bool:
+    def _wait(self, is_done: Callable[[TrackerThread], bool], timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s
         for thread in self._threads:
             thread.news.set()
         while not all(is_done(thread) for thread in self._threads):
             if time.monotonic() > deadline:
-                self.check()
-                return False
-            time.sleep(0.01)
+                break
+            time.sleep(POLL_S)
         self.check()
-        return True
 
     def abandon(self) -> None:
         """Forget the threads, which a fork does not have."""

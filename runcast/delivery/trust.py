@@ -29,7 +29,8 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
     """Tells a delivery process what to import, and with which variables and options.
 
     Comes over its standard input, as nobody else sees that. An empty `path` is that of a fresh interpreter; `from_here`
-    adds the working directory to it, for a class of the user's own.
+    adds the working directory to it, for a class of the user's own. With `ask`, the tracker is asked what it has, and
+    what it lacks is sent again.
     """
 
     tracker: str = ""
@@ -37,6 +38,7 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
     options: dict[str, Any] = {}
     path: list[str] = []
     from_here: bool = False
+    ask: bool = False
 
 
 def orders_for_training(choice: TrackerChoice, options: Mapping[str, Any]) -> Orders:

@@ -78,6 +78,7 @@ class ClearmlTracker(Tracker):
     """Writes one task: on a server, or in the folder of an offline session."""
 
     name = "clearml"
+    identities = frozenset(("task",))
     names: ClassVar[NameRule] = NameRule(r"\A/|/\Z|=(?=(?:nan|inf|-inf)\Z)", KEY_CHARS)
     param_names: ClassVar[NameRule] = NameRule(r"\A/|/\Z", KEY_CHARS)
 

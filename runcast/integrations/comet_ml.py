@@ -97,6 +97,7 @@ class CometTracker(Tracker):
     """Writes to the one experiment that a process can have."""
 
     name = "comet_ml"
+    identities = frozenset(("key",))
     names = NameRule(LINE_BREAKS, KEY_CHARS, OWN_METRICS | OWN_OTHERS)
     param_names = NameRule(LINE_BREAKS, KEY_CHARS, OWN_PARAMS)
     artifact_names = NameRule(rf"[/:]|{LINE_BREAKS}", KEY_CHARS)

@@ -3,8 +3,8 @@
 A Tracker writes one run to one service. All of its methods are called from one thread of one process
 (`runcast.delivery`), in the order `setup`, any of the `log_*`, `flush`, `finish`; `read` on its own. It knows nothing
 of retries, threads, ranks, redaction or keys that its service cannot hold: those are settled before it is called. A
-method that fails raises `RetryableError` (call me again later), `FinalError` (never) or `GoneError` (somebody deleted
-the run: `setup` of a fresh Tracker begins it anew).
+method that fails raises `RetryableError` (call me again later), `FinalError` (never), `RestartError` (call a fresh
+process) or `GoneError` (somebody deleted the run: `setup` of a fresh Tracker begins it anew).
 """
 
 import os
@@ -138,7 +138,9 @@ class Tracker:
     attributes are data about the service: which names it accepts (`names` for metrics, summary and media, and likewise
     for params, tags and artifacts), how long a parameter's text may be, and whether it keeps 64-bit floats. `measures`
     is true for a tracker that is a meter (CodeCarbon): its `measure` is asked now and then for metrics, which then
-    reach every other tracker. The constructor takes no arguments and does no I/O.
+    reach every other tracker. `identities` names those of `TrackedRun.ids` by which the service tells one run from
+    another (default: all): when one of them has changed after `setup`, the run there may be a new, empty one, and what
+    it lacks is sent again. The constructor takes no arguments and does no I/O.
     """
 
     name: ClassVar[str]
@@ -151,6 +153,7 @@ class Tracker:
     max_param_chars: ClassVar[int | None] = None
     precision: ClassVar[Literal["float64", "float32"]] = "float64"
     measures: ClassVar[bool] = False
+    identities: ClassVar[frozenset[str] | None] = None
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)

@@ -24,10 +24,25 @@ def load_tracker(target: str, environment: Mapping[str, str] | None = None) -> t
             found = getattr(found, part)
     except ModuleNotFoundError as error:
         raise TrackerUnavailableError(f"{error.name} is not installed, {target} needs it.") from error
-    except Exception as error:
+    except (Exception, SystemExit, KeyboardInterrupt) as error:
         raise TrackerUnavailableError(
             f"{target} is installed but broken: importing it raised {type(error).__name__}: {error}"
         ) from error
     if not (isinstance(found, type) and issubclass(found, Tracker)):
         raise TrackerUnavailableError(f"{target} is not a runcast.Tracker.")
     return found
+
+
+def make_tracker(target: str, environment: Mapping[str, str] | None = None) -> Tracker:
+    """Import a Tracker class and construct it.
+
+    Raises:
+        TrackerUnavailableError: It cannot be imported, or its constructor raised something.
+    """
+    tracker = load_tracker(target, environment)
+    try:
+        return tracker()
+    except (Exception, SystemExit, KeyboardInterrupt) as error:
+        raise TrackerUnavailableError(
+            f"{target} cannot be constructed, it raised {type(error).__name__}: {error}"
+        ) from error

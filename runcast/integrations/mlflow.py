@@ -78,6 +78,7 @@ class MlflowTracker(Tracker):
     """Writes one run through MlflowClient alone: the fluent functions keep a run for each thread."""
 
     name = "mlflow"
+    identities = frozenset(("run_id",))
     names: ClassVar[NameRule] = NameRule(rf"\As(?=ummary/)|{KEY}", KEY_CHARS - len(SUMMARY))
     param_names: ClassVar[NameRule] = NameRule(KEY, KEY_CHARS - len(PARAM))
     tag_names: ClassVar[NameRule] = NameRule(KEY, KEY_CHARS - len(LABEL))

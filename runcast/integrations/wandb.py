@@ -38,7 +38,7 @@ from typing import Any
 
 import wandb
 
-from runcast.core.errors import FinalError, GoneError, RetryableError
+from runcast.core.errors import FinalError, GoneError, RestartError, RetryableError
 from runcast.integrations.contract import (
     ArtifactFile,
     MediaFile,
@@ -93,6 +93,7 @@ class WandbTracker(Tracker):
     """Writes to one `wandb.Run`, which is never the global one unless the user made it."""
 
     name = "wandb"
+    identities = frozenset(("id",))
     names = NameRule(reserved=OWN_KEYS)
     param_names = NameRule(r"\A-+|-+\Z", reserved=OWN_KEYS)
     tag_names = NameRule(max_length=64)
@@ -177,7 +178,7 @@ class WandbTracker(Tracker):
         run, self._run = self._run, None
         if run is None:
             if self._tracked is not None and self._is_online and not self._is_joined and not self._is_settled:
-                raise SystemExit("W&B did not take everything in time: this delivery ends and another one goes on.")
+                raise RestartError("W&B did not take everything in time: another delivery process continues.")
             return
         with _translated():
             # The summary goes again, as W&B has set it to the last value of a metric of the same name.
@@ -194,7 +195,7 @@ class WandbTracker(Tracker):
     def _stop_if_refused(self, opened: Any) -> None:
         """End this process if W&B takes nothing more of the run, as the SDK sends nothing more then."""
         if said := self._leave_if_gone(opened):
-            raise SystemExit(f"W&B takes nothing more ({said}): this delivery ends and another one goes on.")
+            raise RestartError(f"W&B takes nothing more ({said}): another delivery process continues.")
 
     def _leave_if_gone(self, opened: Any) -> str | None:
         """Leave the run if W&B takes nothing more of it because somebody deleted it; return why it takes nothing more.
@@ -312,7 +313,7 @@ def _translated() -> Iterator[None]:
         raise FinalError(f"W&B refuses: {error}") from error
     except ConnectionError as error:
         # Nothing in this process can replace a dead wandb-core; the next one reads what reached the file, and goes on.
-        raise SystemExit(f"wandb-core is gone ({error}): this delivery ends and another one goes on.") from error
+        raise RestartError(f"wandb-core is gone ({error}): another delivery process continues.") from error
     except OSError as error:
         if error.errno in (errno.ENAMETOOLONG, errno.ENOENT):
             raise FinalError(f"W&B cannot take this file: {error}") from error

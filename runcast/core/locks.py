@@ -1,0 +1,106 @@
+"""Locks that lie on a file or a folder: one holder at a time among the threads and processes of a machine.
+
+`flock` belongs to the opened file. So two threads exclude each other, and nothing that reads the same file elsewhere in
+this process gives the lock away, as it would a POSIX lock. A fork shares it, and lets go of it at once.
+"""
+
+import contextlib
+import fcntl
+import functools
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+TRIES, PAUSE_S = 5, 0.001  # somebody may be looking just now (`is_held`)
+LONGEST_S = 5.0  # for work of milliseconds: a process that was stopped in the middle of it may not stop everybody
+
+
+class FileLock:
+    """A lock on a file, which is made if it is missing, or on a folder. It ends with the process, also a killed one.
+
+    Where the file system knows no locks, everybody gets it.
+    """
+
+    def __init__(self, path: Path, *, is_folder: bool = False) -> None:
+        self._path = path
+        self._mode = os.O_RDONLY | os.O_DIRECTORY if is_folder else os.O_RDWR | os.O_CREAT
+        self._descriptor: int | None = None
+
+    def take(self) -> bool:
+        """Take the lock if it is free; return whether it was.
+
+        Raises:
+            OSError: The file cannot be opened.
+        """
+        descriptor = os.open(self._path, self._mode | os.O_CLOEXEC, 0o600)
+        if not _is_taken(descriptor):
+            os.close(descriptor)
+            return False
+        self._descriptor = descriptor
+        _let_go_in_forks()
+        _HELD.add(self)
+        return True
+
+    def release(self) -> None:
+        """Let go of the lock, if it is held."""
+        descriptor, self._descriptor = self._descriptor, None
+        _HELD.discard(self)
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def is_held(path: Path) -> bool:
+    """Tell whether anybody, in this process or another one, holds the lock; False where there are no locks."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return False
+
+
+@contextlib.contextmanager
+def briefly(folder: Path) -> Iterator[None]:
+    """Hold a folder's lock for work of milliseconds; who waits for it in vain for some seconds goes ahead without."""
+    lock, deadline = FileLock(folder, is_folder=True), time.monotonic() + LONGEST_S
+    while not lock.take() and time.monotonic() < deadline:
+        time.sleep(PAUSE_S)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+_HELD: set[FileLock] = set()
+
+
+def _is_taken(descriptor: int) -> bool:
+    for _ in range(TRIES):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(PAUSE_S)
+        except OSError:
+            return True
+        else:
+            return True
+    return False
+
+
+@functools.cache
+def _let_go_in_forks() -> None:
+    """See to it, once, that a fork closes its copies: else the lock would be held for as long as the fork lives."""
+    os.register_at_fork(after_in_child=_let_go)
+
+
+def _let_go() -> None:
+    for lock in list(_HELD):
+        lock.release()

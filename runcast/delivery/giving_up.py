@@ -1,0 +1,36 @@
+"""Ending a delivery for good, and saying so: also one whose SDK leaves in a way that no delivery expects."""
+
+import contextlib
+import logging
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from runcast.core.errors import RuncastError
+from runcast.core.redaction import redact_text
+from runcast.core.state import DeliveryState, load_state, save_state
+
+
+def refuse(folder: Path, session: int, error: BaseException) -> None:
+    """Write that the delivery of a session has ended with *error*; whoever calls this holds the tracker's lock.
+
+    What may have arrived is found out by the next delivery.
+    """
+    logging.getLogger("runcast.delivery").error("%s", error, exc_info=error)
+    state = load_state(folder) or DeliveryState()
+    state.phase, state.session = "refused", max(state.session, session)
+    state.error = redact_text(str(error) if isinstance(error, RuncastError) else f"{type(error).__name__}: {error}")
+    state.traceback = redact_text("".join(traceback.format_exception(error)))
+    with contextlib.suppress(OSError):
+        save_state(folder, state)
+
+
+@contextlib.contextmanager
+def refusing(folder: Path, session: int, then: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """End the delivery with whatever is raised, do something *then*, and raise it again."""
+    try:
+        yield
+    except BaseException as error:
+        refuse(folder, session, error)
+        then()
+        raise
