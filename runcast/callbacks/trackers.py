@@ -33,6 +33,7 @@ class TrackerCallback(ReportCallback):
         options: What one would pass to the tracker by hand, as in `setup={"wandb": {"entity": "team"}}`.
 
     Raises:
+        OptionError: The tracker has no such option; the message says which one was probably meant.
         TrackerUnavailableError: The tracker cannot be used here; the message says what to install.
     """
 
@@ -63,7 +64,7 @@ class TrackerCallback(ReportCallback):
 
     def _forget(self) -> None:
         for member in self._company.members if self._company else [self]:
-            member.run = member.run_id = None
+            ReportCallback._forget(member)
 
     def _open(self, args: Any, config: Any = None) -> Run:
         company = self._join(args)
