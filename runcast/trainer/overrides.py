@@ -82,8 +82,8 @@ def refuse_unheard(kind: type, base: type) -> None:
     Raises:
         OptionError: It names each method, and what to use instead.
     """
-    unheard = {name: other for other in kind.__mro__ if other not in base.__mro__ for name in vars(other)}
-    unheard = {name: other for name, other in unheard.items() if name in NOT_CALLED}
+    found = [(name, other) for other in reversed(kind.__mro__) for name in vars(other) if name in NOT_CALLED]
+    unheard = dict(each for each in found if each != ("save_model", base))  # which is its own
     if unheard:
         raise OptionError(
             f"{kind.__name__} would not be trained as it says, as this Trainer does not call "

@@ -86,6 +86,14 @@ def test_setting_such_a_method_on_a_trainer_is_refused_too(tmp_path, name):
         setattr(make(Trainer, tmp_path), name, print)
 
 
+def test_a_method_put_into_the_class_is_refused_too(tmp_path, monkeypatch):
+    """As scripts patch it into transformers' Trainer."""
+    monkeypatch.setattr(Trainer, "compute_loss", lambda self, model, inputs: 0, raising=False)
+
+    with pytest.raises(OptionError, match=r"Trainer\.compute_loss\."):
+        make(Trainer, tmp_path)
+
+
 def test_what_the_loop_calls_is_heard(tmp_path):
     """evaluate, log and event, in a subclass with helpers of its own, and with the arguments of transformers."""
     seen = []
