@@ -59,11 +59,12 @@ class ModelCheckpointCallback(TrainerCallback):
         self._top_k, self._saves_on_exception = top_k, on_exception
         self._monitor = Monitor(metric, greater_is_better)
         self._saved_at = 0.0
+        self._unsaved: str | None = None  # the step of a score whose checkpoint is not yet written
         self._args: Any = None
 
     def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Start the clock, check that there is something to rank by."""
-        self._saved_at, self._args = time.monotonic(), args
+        self._saved_at, self._args, self._unsaved = time.monotonic(), args, None
         if state.global_step == 0:
             self.scores = {}
         else:
@@ -103,10 +104,12 @@ class ModelCheckpointCallback(TrainerCallback):
         """Save, if this is one of the best so far."""
         if self._top_k is not None and state.global_step and self._monitor.concerns(args, metrics):
             value = self._monitor.value(args, metrics)
+            self._drop_unsaved()
             ranked = self._ranked()
             beaten = self.scores[ranked[self._top_k - 1]] if len(ranked) >= self._top_k else None
             if value is not None and self._monitor.is_better(args, value, beaten):
-                self.scores[str(state.global_step)] = value
+                self._unsaved = str(state.global_step)
+                self.scores[self._unsaved] = value
                 control.should_save = True
                 remember(self, state, self._monitor.name(args))
         return control
@@ -114,6 +117,9 @@ class ModelCheckpointCallback(TrainerCallback):
     def on_save(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Set the links, and delete what is no longer among the best."""
         self._saved_at = time.monotonic()
+        if self._unsaved != str(state.global_step):
+            self._drop_unsaved()
+        self._unsaved = None
         if not state.is_world_process_zero:
             return
         root, step = Path(args.output_dir), str(state.global_step)
@@ -140,6 +146,12 @@ class ModelCheckpointCallback(TrainerCallback):
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint keeps: the scores by step."""
         return {"args": {}, "attributes": {"scores": dict(self.scores)}}
+
+    def _drop_unsaved(self) -> None:
+        """Forget the score of a checkpoint that was asked for and not written; an earlier training's may lie there."""
+        if self._unsaved is not None:
+            self.scores.pop(self._unsaved, None)
+            self._unsaved = None
 
     @property
     def _is_time(self) -> bool:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from runcast.callbacks.memory import recall, remember
-from runcast.callbacks.monitor import Monitor, needs_evaluation
+from runcast.callbacks.monitor import Monitor, needs_evaluation, number
 from runcast.callbacks.reporters import open_runs
 from runcast.core.console import say, warn
 from runcast.core.errors import OptionError
@@ -151,9 +151,10 @@ class TerminateOnNaNCallback(TrainerCallback):
     ) -> Control:
         """Look at the losses."""
         for name, value in logs.items():
-            if self.reason is None and name.endswith("loss") and not math.isfinite(float(value)):
+            loss = number(logs, name) if name.endswith("loss") and value is not None else None
+            if self.reason is None and loss is not None and not math.isfinite(loss):
                 control.should_training_stop = True
-                self.reason = f"{name} is {float(value)}"
+                self.reason = f"{name} is {loss}"
                 note_reason(state, self.reason, kwargs.get("callback_handler"))
         return control
 

@@ -1,5 +1,6 @@
 """The optimizer, its parameter groups, and the learning-rate schedules."""
 
+import logging
 import math
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -11,6 +12,8 @@ from torch import nn
 from runcast.core.errors import OptionError
 from runcast.trainer.adafactor import Adafactor
 from runcast.trainer.arguments import TrainingArguments
+
+_log = logging.getLogger("runcast.trainer")
 
 
 def make_optimizer(model: nn.Module, args: TrainingArguments) -> torch.optim.Optimizer:
@@ -36,16 +39,28 @@ def make_optimizer(model: nn.Module, args: TrainingArguments) -> torch.optim.Opt
 
 
 def belongs_to(optimizer: torch.optim.Optimizer | None, model: nn.Module) -> torch.optim.Optimizer | None:
-    """Return the optimizer, if it would change this model.
+    """Return the optimizer, if it would change this model; warn where it would change a part of it only.
 
     Raises:
         OptionError: It holds none of the model's parameters.
     """
-    mine = {id(parameter) for parameter in model.parameters()}
-    if optimizer is not None and not any(id(p) in mine for group in optimizer.param_groups for p in group["params"]):
+    if optimizer is None:
+        return None
+    held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+    if not any(id(parameter) in held for parameter in model.parameters()):
         raise OptionError(
             "The optimizer has none of the model's parameters, so it would train nothing. Make it of the model that "
             "the Trainer is given; with fsdp=True, let the arguments name it, as sharding makes new parameters."
+        )
+    left = [
+        name for name, parameter in model.named_parameters() if parameter.requires_grad and id(parameter) not in held
+    ]
+    if left:
+        _log.warning(
+            "%d parameters are in no group of the optimizer and stay as they are, the first is %s. If that is meant, "
+            "requires_grad_(False) saves their gradients.",
+            len(left),
+            left[0],
         )
     return optimizer
 

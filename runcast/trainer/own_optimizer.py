@@ -14,12 +14,18 @@ from runcast.trainer.arguments import TrainingArguments
 _METHODS = ("step", "state_dict", "load_state_dict")
 
 
-def check_own(optimizer: Any, scheduler: Any, args: TrainingArguments) -> None:
-    """Check what a user brings before anything is trained with it.
+def check_own(optimizers: Any, args: TrainingArguments) -> tuple[Any, Any]:
+    """Check what a user brings before anything is trained with it; return the optimizer and the schedule, or None.
 
     Raises:
         OptionError: It cannot be used; the message says why, and what can.
     """
+    if not isinstance(optimizers, tuple | list) or len(optimizers) != 2:
+        raise OptionError(
+            f"optimizers is {_kind(optimizers)}. Give a pair: optimizers=(optimizer, schedule), with None for the one "
+            "that the arguments name."
+        )
+    optimizer, scheduler = optimizers
     if optimizer is not None:
         if isinstance(optimizer, type) or not hasattr(optimizer, "param_groups") or _missing(optimizer):
             raise OptionError(
@@ -32,7 +38,7 @@ def check_own(optimizer: Any, scheduler: Any, args: TrainingArguments) -> None:
                 "Trainer computes it once. Choose another optimizer, or write the loop by hand with runcast.init()."
             )
     if scheduler is None:
-        return
+        return optimizer, None
     if isinstance(scheduler, type) or _missing(scheduler):
         raise OptionError(
             f"optimizers[1] is {_kind(scheduler)}, not a schedule. Give one that is made of the optimizer: "
@@ -52,6 +58,7 @@ def check_own(optimizer: Any, scheduler: Any, args: TrainingArguments) -> None:
             f"The schedule {type(scheduler).__name__} wants {', '.join(_wanted(scheduler))} at each step, "
             "which the Trainer does not give. Give one whose step() needs nothing: it follows each optimizer step."
         )
+    return optimizer, scheduler
 
 
 def check_sparse(model: nn.Module, optimizer: Any, args: TrainingArguments) -> None:

@@ -109,8 +109,7 @@ class Trainer:
             data_collator,
             processing_class,
         )
-        self.optimizer, self.lr_scheduler = optimizers
-        check_own(self.optimizer, self.lr_scheduler, self.args)
+        self.optimizer, self.lr_scheduler = check_own(optimizers, self.args)
         check_sparse(model, self.optimizer, self.args)
         self.state = self._new_state()
         self.control = TrainerControl()

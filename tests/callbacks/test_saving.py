@@ -1,5 +1,6 @@
 """When checkpoints are saved, and which are kept."""
 
+import math
 import os
 
 import pytest
@@ -70,6 +71,35 @@ def test_a_save_that_failed_is_not_among_the_best(stage, tmp_path):
 
     assert os.readlink(tmp_path / "best") == "checkpoint-2"
     assert training.handler.states()["ModelCheckpointCallback"]["attributes"] == {"scores": {"2": 0.05}}
+
+
+def test_a_checkpoint_of_an_earlier_training_stands_for_none_that_was_not_written(stage, tmp_path):
+    """Where a save failed, the folder of that name is another training's: it is not the best, and not deleted."""
+    (tmp_path / "checkpoint-1").mkdir()
+    training = stage(ModelCheckpointCallback(top_k=1), output_dir=str(tmp_path))
+    training.event("on_train_begin")
+    training.evaluate(eval_loss=0.1)  # asked for, but not written
+    training.control.should_save = False
+    for loss in (0.3, 0.2):
+        training.evaluate(eval_loss=loss)
+        save(training, tmp_path)
+
+    assert os.readlink(tmp_path / "best") == "checkpoint-3"
+    assert sorted(path.name for path in tmp_path.glob("checkpoint-*")) == ["checkpoint-1", "checkpoint-3"]
+
+
+@pytest.mark.parametrize("greater", [True, False])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, None, "n/a", torch.tensor(math.nan)])
+def test_what_is_not_a_finite_number_takes_no_place_among_the_best(stage, tmp_path, value, greater):
+    """It is not saved, and the next number is."""
+    training = stage(ModelCheckpointCallback(top_k=2, greater_is_better=greater), output_dir=str(tmp_path))
+    training.event("on_train_begin")
+    for loss in (value, 0.5, value, 0.4, value):
+        training.evaluate(eval_loss=loss)
+        save(training, tmp_path)
+
+    assert sorted(path.name for path in tmp_path.glob("checkpoint-*")) == ["checkpoint-2", "checkpoint-4"]
+    assert os.readlink(tmp_path / "best") == ("checkpoint-2" if greater else "checkpoint-4")
 
 
 def test_a_checkpoint_that_the_arguments_call_best_stays(stage, tmp_path):

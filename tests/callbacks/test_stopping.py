@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from runcast.callbacks.rates import ReduceLROnPlateauCallback
 from runcast.callbacks.reporting import ReportCallback
 from runcast.callbacks.stopping import EarlyStoppingCallback, TerminateOnNaNCallback
 from runcast.core.errors import OptionError
@@ -193,3 +194,50 @@ def test_no_patience_at_all_is_refused():
     """It would stop at the first evaluation."""
     with pytest.raises(OptionError, match="early_stopping_patience=0 must be a number of evaluations"):
         EarlyStoppingCallback(0)
+
+
+NOT_NUMBERS = [math.nan, math.inf, -math.inf, None, "n/a", torch.tensor(math.nan), torch.zeros(2)]
+
+
+@pytest.mark.parametrize("greater", [True, False])
+@pytest.mark.parametrize("value", NOT_NUMBERS)
+def test_what_is_not_a_finite_number_is_no_improvement(stage, value, greater):
+    """First, and later: it counts as one evaluation without, for early stopping and for the learning rate."""
+    better = 0.7 if greater else 0.3
+    stopping = EarlyStoppingCallback(2, greater_is_better=greater, check_finite=False)
+    rates = ReduceLROnPlateauCallback(0.5, patience=2, greater_is_better=greater)
+    training = stage(stopping, rates, context={"optimizer": torch.optim.SGD([torch.zeros(1)], lr=1.0)})
+
+    assert stops_after(training, "eval_loss", [value, 0.5, value, better, value, value]) == 6
+    assert (stopping.best, stopping.best_step, rates.best, rates.reductions) == (better, 4, better, 1)
+
+
+def test_a_metric_that_is_missing_now_and_then_has_not_improved_there(stage):
+    """Its name is known to be right."""
+    training = stage(EarlyStoppingCallback(2, metric="auc"))
+    training.event("on_train_begin")
+    for metrics in ({"eval_auc": 0.5}, {"eval_loss": 0.1}, {"eval_loss": 0.1}):
+        training.evaluate(**metrics, eval_runtime=1.0)
+
+    assert training.control.should_training_stop
+
+
+@pytest.mark.parametrize("value", [None, "n/a", torch.zeros(2)])
+def test_a_loss_that_cannot_be_read_ends_nothing(stage, value):
+    """It is neither NaN nor infinite."""
+    training = stage(TerminateOnNaNCallback())
+
+    training.log(loss=value)
+
+    assert not training.control.should_training_stop
+
+
+def test_a_name_that_no_dataset_reports_is_refused_when_all_were_evaluated(stage):
+    """`val_lost` begins like the metrics of val: it is known to be wrong when val comes again."""
+    training = stage(EarlyStoppingCallback(9, metric="val_lost"))
+    training.event("on_train_begin")
+    for part in ("val", "val_ood"):
+        training.evaluate(**{f"eval_{part}_loss": 0.1, f"eval_{part}_runtime": 1.0})
+
+    with pytest.raises(OptionError, match=r"'eval_val_lost' is not reported.*eval_val_loss"):
+        training.evaluate(eval_val_loss=0.1, eval_val_runtime=1.0)

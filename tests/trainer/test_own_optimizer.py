@@ -355,3 +355,22 @@ def test_sparse_gradients_work_or_are_refused_when_the_trainer_is_made(make, set
     frozen = Tokens(sparse=True)
     frozen.embedding.requires_grad_(False)
     make(model=frozen, train_dataset=DATA, max_steps=1, **settings).train()
+
+
+@pytest.mark.parametrize("wrong", [None, (), (None,), torch.optim.SGD(nn.Linear(1, 1).parameters(), 0.1)])
+def test_what_is_no_pair_is_refused(make, wrong):
+    """An optimizer alone, say."""
+    with pytest.raises(OptionError, match=r"Give a pair: optimizers=\(optimizer, schedule\)"):
+        make(optimizers=wrong)
+
+
+def test_parameters_that_no_group_holds_are_named(make, caplog):
+    """Muon takes matrices only: the biases would stay as they are without a word."""
+    model = make.Net()
+    matrices = [parameter for parameter in model.parameters() if parameter.ndim == 2]
+
+    make(model=model, optimizers=(torch.optim.Muon(matrices, lr=0.01), None), max_steps=1).train()
+
+    assert (
+        "2 parameters are in no group of the optimizer and stay as they are, the first is layers.0.bias" in caplog.text
+    )
