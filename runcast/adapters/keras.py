@@ -19,6 +19,7 @@ from runcast.adapters.keras_metric import MetricCallback
 from runcast.adapters.keras_steps import OptimizerSteps
 from runcast.core.errors import OptionError
 from runcast.core.lasting import LastingRun
+from runcast.core.layout import absolute
 from runcast.core.options import RunOptions, Unpack
 from runcast.core.ranks import rank
 from runcast.core.run import Run
@@ -78,7 +79,7 @@ class RuncastCallback(keras.callbacks.Callback):  # type: ignore[misc]
         self._lasting = LastingRun(report_to, run, **options)
         self._every, self._log_model = every_steps, log_model
         self._monitor, self._mode = monitor, mode
-        self._run_id = Path(backup_dir) / RUN_ID if backup_dir else None
+        self._run_id = absolute(backup_dir) / RUN_ID if backup_dir else None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._best: Any = None
         self._fits, self._is_inside, self._is_by_hand, self._has_architecture = 0, False, False, False

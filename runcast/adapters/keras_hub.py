@@ -5,13 +5,13 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import keras
 
 from runcast.core.console import warn
 from runcast.core.errors import OptionError
+from runcast.core.layout import absolute
 from runcast.core.ranks import rank
 from runcast.core.upload import Uploads, require
 
@@ -65,7 +65,7 @@ class PushToHubCallback(keras.callbacks.Callback):  # type: ignore[misc]
                 "'steps', and only then."
             )
         require("huggingface_hub", "PushToHubCallback", "hub")
-        self._folder = Path(output_dir)
+        self._folder = absolute(output_dir)
         self._strategy, self._every, self._tokenizer = save_strategy, save_steps, tokenizer
         self._finish_timeout_s = finish_timeout_s
         self._batches, self._pushes = 0, itertools.count(1)

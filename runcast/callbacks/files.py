@@ -3,11 +3,11 @@
 import csv
 import json
 import os
-from pathlib import Path
 from typing import Any
 
 from runcast.core.console import warn
 from runcast.core.events import TrainerCallback, TrainerControl, TrainerState
+from runcast.core.layout import absolute
 from runcast.core.values import as_json, leaves
 
 MISSING = ""
@@ -23,7 +23,7 @@ class _FileCallback(TrainerCallback):
     reports = True
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+        self.path = absolute(path)
         self._is_broken = False
 
     def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:

@@ -10,6 +10,7 @@ from runcast.callbacks.reporters import open_runs
 from runcast.core.console import warn
 from runcast.core.errors import OptionError
 from runcast.core.events import Control, TrainerCallback, TrainerControl, TrainerState
+from runcast.core.layout import absolute
 from runcast.core.upload import Uploads, require
 
 STRATEGIES = ("epoch", "steps", "end", "save")
@@ -74,7 +75,8 @@ class PushToHubCallback(TrainerCallback):
                 "of steps with 'steps', and only then."
             )
         require("huggingface_hub", "PushToHubCallback", "hub")
-        self._output_dir, self._strategy, self._every_steps = output_dir, save_strategy, save_steps
+        self._output_dir = None if output_dir is None else absolute(output_dir)
+        self._strategy, self._every_steps = save_strategy, save_steps
         self._processing_class, self._repo, self._token = processing_class, hub_model_id, hub_token
         self._with_checkpoint, self._private, self._endpoint = checkpoint, hub_private_repo, endpoint
         self._card, self._report = card, report

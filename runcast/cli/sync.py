@@ -132,8 +132,8 @@ def _print_outcomes(out: "Console", directory: "RunDirectory", outcomes: "list[O
     from rich.text import Text
 
     from runcast.cli.output import commands, count, line, notes, table, word
+    from runcast.core.layout import shown
     from runcast.delivery.liveness import run_status
-    from runcast.delivery.overview import shown
 
     file = directory.load()
     status = run_status(directory, file)

@@ -27,7 +27,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from runcast.core.foreign import PASSING, attempt
-from runcast.core.records import encodable
+from runcast.core.records import encodable, without_surrogates
 
 MAX_DEPTH = 32
 MAX_ELEMENTS = 10_000  # of one list, set or dict
@@ -207,11 +207,6 @@ class _Reader:
             return self._read(value.item())
         parts = (str(getattr(dtype, "name", dtype)).removeprefix("torch."), str(shape), "" if host else str(device))
         return f"{kind.__name__}({', '.join(filter(None, parts))})"
-
-
-def without_surrogates(text: str) -> str:
-    r"""Write each lone surrogate, which neither UTF-8 nor JSON can hold, as its escape (`\udc80`)."""
-    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def to_json(tree: Json) -> str:

@@ -24,6 +24,18 @@ def warn(message: str) -> None:
         _print(message)
 
 
+def keep_standard_descriptors() -> None:
+    """Open the null device in place of a standard stream that is closed, as daemons and `2>&-` leave it.
+
+    A file of ours would get its number otherwise, and everything that is written to that stream.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+
+
 def _print(message: str) -> None:
     if sys.stderr is None:  # `2>&-`; print would take standard output
         return

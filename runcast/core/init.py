@@ -14,17 +14,28 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from runcast.core.config import plain, plain_value, without_surrogates
-from runcast.core.console import say, warn
-from runcast.core.errors import OptionError
+from runcast.core.config import plain, plain_value
+from runcast.core.console import keep_standard_descriptors, say, warn
+from runcast.core.errors import OptionError, RuncastError
 from runcast.core.foreign import attempt, described
 from runcast.core.journal import Journal
-from runcast.core.layout import RunDirectory, RunFile, Session, TrackerChoice, make_private, process_began
+from runcast.core.layout import (
+    RunDirectory,
+    RunFile,
+    Session,
+    TrackerChoice,
+    absolute,
+    host_name,
+    make_private,
+    private_temporary_folder,
+    process_began,
+    shown,
+)
 from runcast.core.options import Options, check_names, settle
 from runcast.core.params import flatten
 from runcast.core.random_name import random_id, random_name
 from runcast.core.ranks import next_job_folder, rank, world_size
-from runcast.core.records import VERSION, Start, encode_line
+from runcast.core.records import VERSION, Start, encode_line, without_surrogates
 from runcast.core.redaction import redact, redact_text
 from runcast.core.run import Run
 from runcast.core.seal import is_own, seal_of
@@ -84,6 +95,8 @@ def init(
             it.
     """
     arguments = locals()
+    _check_system()
+    keep_standard_descriptors()
     options = settle(arguments)
     from runcast.autodetect import join_open_runs, select
     from runcast.delivery.start import open_carrier
@@ -103,7 +116,10 @@ def init(
     )
     selection.chosen = joining.chosen
     chosen = {n: _with_options(choice, joining.setup.get(n, {})) for n, choice in selection.chosen.items()}
-    directory, file, journal = _open(options, config, job, chosen, selection.skipped)
+    try:
+        directory, file, journal = _open(options, config, job, chosen, selection.skipped)
+    except OSError as error:
+        return _unrecorded(options, config, error)
     carrier: Carrier | None = None
     if options.delivery != "later" and (selection.chosen or selection.objects):
         carrier = open_carrier(directory, file, selection.chosen, selection.objects, joining.setup, options.delivery)
@@ -137,6 +153,16 @@ def check(report_to: Any = ..., **options: Any) -> Options:
     return settled
 
 
+def _check_system() -> None:
+    try:
+        import fcntl  # noqa: F401
+    except ImportError:
+        raise RuncastError(
+            "runcast records runs on Linux and macOS: this Python has no module fcntl, with which files are locked. On "
+            "Windows, use WSL."
+        ) from None
+
+
 def is_running(directory: RunDirectory, file: RunFile) -> bool:
     """Tell whether the process that opened the run's last session lives and has not finished it."""
     from runcast.delivery.liveness import run_status
@@ -155,9 +181,19 @@ def _open_beside(options: Options, config: Any, job: str | None, number: int) ->
         file.id, folder = id_of_rank(job, number), Path(job)
     else:
         folder = Path(options.id, "ranks")
-    run: RankRun = _in_folder(options.dir, lambda root: RankRun(file, root / folder, number))
+    try:
+        run: RankRun = _in_folder(options.dir, lambda root: RankRun(file, root / folder, number))
+    except OSError as error:
+        return _unrecorded(options, config, error)
     _look_after(run, watch=False)
     return run
+
+
+def _unrecorded(options: Options, config: Any, error: OSError) -> Run:
+    """Make a run that writes nothing, where there is no place to write to: training goes on."""
+    file = _new_file(options, config)
+    warn(f"there is no temporary folder either ({error}): nothing of this run is kept. Training goes on.")
+    return Run(file, RunDirectory(options.dir / file.id), None, None)
 
 
 def _is_imported_by_a_child() -> bool:
@@ -184,9 +220,7 @@ def _in_folder(root: Path, work: Callable[[Path], Made]) -> Made:
     try:
         return work(root)
     except OSError as error:
-        import tempfile  # rarely needed, and start-up counts
-
-        fallback = Path(tempfile.gettempdir()) / f"runcast-{os.getuid()}"
+        fallback = private_temporary_folder()
         warn(
             f"the folder {root} cannot be written ({error.strerror}). Training goes on, and the run is kept in "
             f"{fallback}: "
@@ -268,10 +302,10 @@ def _new_file(options: Options, config: Any) -> RunFile:
         tags=[redact_text(tag) for tag in options.tags],
         notes=redact_text(options.notes) if options.notes else None,
         given=sorted(options.given),
-        host=os.uname().nodename,
+        host=host_name(),
         pid=os.getpid(),
         pid_began=process_began(os.getpid()),
-        cwd=without_surrogates(os.getcwd()),
+        cwd=without_surrogates(str(absolute("."))),
         argv=redact(plain_value(list(sys.argv))),
         python=sys.version.split()[0],
         runcast=_version(),
@@ -309,7 +343,7 @@ def _greet(run: Run, file: RunFile, options: Options, remarks: Iterable[str]) ->
         or "no tracker"
     )
     later = " (later, with runcast sync)" if options.delivery == "later" and file.trackers else ""
-    say(f"run {run.name} in {run.dir} → {where}{later}")
+    say(f"run {run.name} in {shown(run.dir)} → {where}{later}")
     for remark in remarks:
         say(f"  {remark}")
     for name, reason in file.skipped.items():

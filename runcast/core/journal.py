@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import msgspec
 
 from runcast.core.console import warn
+from runcast.core.layout import own_mode
 from runcast.core.records import AnyRecord, Start, decode
 
 if TYPE_CHECKING:
@@ -57,7 +58,10 @@ class Journal:
         self.lost_records = 0
 
     def _open(self) -> int:
-        return os.open(self.path, os.O_CREAT | os.O_APPEND | os.O_RDWR, 0o600)
+        descriptor = os.open(self.path, os.O_CREAT | os.O_APPEND | os.O_RDWR, 0o600)
+        if not os.fstat(descriptor).st_size:
+            own_mode(descriptor)
+        return descriptor
 
     def append(self, line: bytes) -> None:
         """Write one line, which ends in a newline."""
@@ -177,13 +181,13 @@ class Journal:
         """Write what waits into the temporary folder, which may be on another disk; return the file."""
         import tempfile  # rarely needed, and start-up counts
 
-        path = Path(tempfile.gettempdir()) / f"{self.path.parent.name}-{os.getpid()}.jsonl"
         try:
-            with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            descriptor, name = tempfile.mkstemp(prefix=f"{self.path.parent.name}-", suffix=".jsonl")
+            with open(descriptor, "wb") as file:
                 file.write(whole_lines(self._fd, b"".join(self._backlog)))
         except OSError:
             return None
-        return path
+        return Path(name)
 
 
 def append_lines(path: Path, lines: bytes) -> bool:

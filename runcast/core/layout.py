@@ -11,6 +11,7 @@ import contextlib
 import itertools
 import os
 import re
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from typing import Any
 import msgspec
 
 from runcast.core.errors import FinalError, JournalError
-from runcast.core.records import VERSION
+from runcast.core.records import VERSION, without_surrogates
 
 
 class TrackerChoice(msgspec.Struct, frozen=True, kw_only=True):
@@ -144,11 +145,64 @@ class RunDirectory:
         write_atomically(self.run_json, msgspec.json.format(msgspec.json.encode(run), indent=2))
 
 
+def absolute(path: str | os.PathLike[str]) -> Path:
+    """Return a path that means the same after a change of the working directory; as it is, where there is none."""
+    try:
+        return Path(os.path.abspath(path))
+    except OSError:  # the working directory was deleted
+        return Path(path)
+
+
+def shown(path: Path) -> str:
+    """Write a path as short as it can be typed from here."""
+    try:
+        path = Path(os.path.abspath(path))
+        return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
+    except OSError:
+        return str(path)
+
+
+def host_name() -> str:
+    """Return this machine's name, as JSON can hold it."""
+    return without_surrogates(os.uname().nodename)
+
+
 def make_private(folder: Path) -> None:
     """Make a folder, and those above it that are missing, for their owner only (`Path.mkdir` forgets the parents)."""
     missing = [each for each in (folder, *folder.parents) if not each.exists()]
     for each in reversed(missing):
-        each.mkdir(mode=0o700, exist_ok=True)
+        try:
+            each.mkdir(mode=0o700)
+            each.chmod(0o700)  # a umask may take the owner's own rights
+        except FileExistsError:  # another process was faster
+            if not each.is_dir():
+                raise
+
+
+def private_temporary_folder() -> Path:
+    """Make or find this user's own folder among the temporary files, where anybody may have made one of its name.
+
+    Raises:
+        OSError: There is no place for temporary files.
+    """
+    import tempfile  # rarely needed, and start-up counts
+
+    name = f"runcast-{os.getuid()}"
+    folder = Path(tempfile.gettempdir()) / name
+    try:
+        make_private(folder)
+        found = folder.lstat()
+        if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077:
+            return folder
+    except OSError:  # a file of somebody else's has the name
+        pass
+    return Path(tempfile.mkdtemp(prefix=f"{name}-"))
+
+
+def own_mode(descriptor: int) -> None:
+    """Give a file's owner, and nobody else, the rights that a umask may have taken; not every file system has any."""
+    with contextlib.suppress(OSError):
+        os.fchmod(descriptor, 0o600)
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -160,6 +214,7 @@ def write_atomically(path: Path, data: bytes) -> None:
     try:
         temporary.unlink(missing_ok=True)
         with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            own_mode(file.fileno())
             file.write(data)
         os.replace(temporary, path)
     except OSError:
@@ -250,9 +305,14 @@ def inside(folder: Path, path: str) -> Path:
 
 def stray_link(folder: Path, root: Path) -> Path | None:
     """Find a link in a folder that leads out of *root*, which is resolved."""
-    for path in (folder, *folder.rglob("*")) if folder.is_dir() else (folder,):
-        if path.is_symlink() and not path.resolve().is_relative_to(root):
-            return path
+    waiting = [folder]  # not `rglob`, which goes deeper than Python may
+    while waiting:
+        path = waiting.pop()
+        if path.is_symlink():
+            if not path.resolve().is_relative_to(root):
+                return path
+        elif path.is_dir():
+            waiting += path.iterdir()
     return None
 
 

@@ -14,10 +14,10 @@ if sys.version_info >= (3, 11):
 else:
     from typing_extensions import Unpack as Unpack  # it comes with typer
 
-from runcast.core.config import without_surrogates
 from runcast.core.console import warn
 from runcast.core.errors import OptionError
-from runcast.core.layout import valid_id
+from runcast.core.layout import absolute, valid_id
+from runcast.core.records import without_surrogates
 
 TRUE = ("1", "on", "yes", "true")
 FALSE = ("0", "off", "no", "false", "")
@@ -115,9 +115,9 @@ def settle(arguments: Mapping[str, Any], environ: Mapping[str, str] = os.environ
     if not isinstance(setup, Mapping) or not all(isinstance(value, Mapping) for value in setup.values()):
         raise OptionError('setup must map a tracker to its options, such as setup={"wandb": {"entity": "team"}}.')
     return Options(
-        project=without_surrogates(str(chosen.get("project") or Path.cwd().name or "runcast")),
+        project=without_surrogates(str(chosen.get("project") or absolute(".").name or "runcast")),
         name=_text(chosen.get("name")),
-        dir=Path(chosen.get("dir", "runs")).expanduser(),
+        dir=_folder(chosen.get("dir", "runs")),
         id=_text(run_id),
         resume=_one_of("resume", chosen.get("resume", "never"), RESUMES),
         group=_text(chosen.get("group")),
@@ -207,6 +207,14 @@ def reports_nothing(report_to: Any) -> bool:
     if isinstance(report_to, list | tuple | set | frozenset) and len(report_to) == 1:
         (report_to,) = report_to
     return report_to is not ... and (not report_to or str(report_to).lower() in NOTHING)
+
+
+def _folder(value: Any) -> Path:
+    """Return the folder of the runs, which a change of the working directory does not move."""
+    try:
+        return absolute(Path(value).expanduser())
+    except (RuntimeError, TypeError, ValueError) as error:  # no home, no path
+        raise OptionError(f"dir={value!r} cannot name a folder ({error}). Give it another path.") from None
 
 
 def _iterable(value: Any) -> Iterable[Any]:

@@ -3,9 +3,9 @@
 import re
 from typing import Any
 
-from runcast.core.config import plain, plain_value, to_json, without_surrogates
+from runcast.core.config import plain, plain_value, to_json
 from runcast.core.names import NameRule
-from runcast.core.records import ParamValue, encodable
+from runcast.core.records import ParamValue, encodable, without_surrogates
 
 __all__ = ["flatten", "plain", "plain_value", "same_param", "shorten"]
 

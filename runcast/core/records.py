@@ -126,6 +126,11 @@ encode = _encoder.encode
 decode = _decoder.decode
 
 
+def without_surrogates(text: str) -> str:
+    r"""Write each lone surrogate, which neither UTF-8 nor JSON can hold, as its escape (`\udc80`)."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def encode_line(record: Record) -> bytes:
     """Encode a record as a line of the journal, whatever text is in it."""
     try:
@@ -137,7 +142,7 @@ def encode_line(record: Record) -> bytes:
 def _without_surrogates(record: Record) -> Record:
     def clean(value: Any) -> Any:
         if isinstance(value, str):
-            return value.encode("utf-8", "backslashreplace").decode()
+            return without_surrogates(value)
         if isinstance(value, dict):
             return {clean(k): clean(v) for k, v in value.items()}
         return [clean(v) for v in value] if isinstance(value, list) else value

@@ -155,7 +155,8 @@ class Run:
         """Keep a file or a folder with the run, as it is now.
 
         Args:
-            path: A file or a folder. A missing one is reported, not raised.
+            path: A file or a folder, which is copied. In a folder, links are followed, and runs of runcast are left
+                out. What is missing or cannot be read is reported, not raised.
             name: What the trackers call it; by default the last part of the path. The same name again is a newer
                 version.
             type: A word for what it is: "model", "dataset", "config", "file".
@@ -163,10 +164,9 @@ class Run:
         self._sparing("artifact", self._log_artifact, path, name, type)
 
     def _log_artifact(self, path: Any, name: Any, kind: Any) -> None:
-        source = Path(path)
         if not os.fspath(path):
             raise ValueError("its path is empty")
-        self._keep(source, str(name or source.absolute().resolve().name), str(kind))
+        self._keep(Path(path), str(name or Path(path).absolute().resolve().name), str(kind))
 
     def _keep(self, source: Path | bytes, name: str, kind: str) -> None:
         if self._journal is None:
@@ -176,12 +176,14 @@ class Run:
             self._artifacts += 1
             number = self._artifacts
         try:
-            record = keep_artifact(self.dir, source, name, kind, number)
+            record, lacking = keep_artifact(self.dir, source, name, kind, number)
         except (OSError, ValueError) as error:
             warn(f"the artifact {name!r} was not kept: {error}. Training goes on; log it again when that is fixed.")
             self._drop(name, "the artifact could not be kept")
             return
         self._append(record)
+        if lacking:
+            self._drop(name, lacking)
 
     def add_tags(self, *tags: str) -> None:
         """Add tags to those that the run has."""

@@ -19,6 +19,7 @@ from typing import Any
 
 from runcast.core.console import say, warn
 from runcast.core.errors import OptionError
+from runcast.core.layout import absolute
 from runcast.core.redaction import redact_text
 
 CHILD = (
@@ -46,7 +47,13 @@ class Uploads:
     ) -> None:
         self.repo, self.url = repo, ""
         self._token, self._timeout_s = token, timeout_s
-        self._job = {"repo": repo, "endpoint": endpoint, "private": private, "timeout_s": timeout_s, "path": sys.path}
+        self._job = {
+            "repo": repo,
+            "endpoint": endpoint,
+            "private": private,
+            "timeout_s": timeout_s,
+            "path": [str(absolute(each)) for each in sys.path],
+        }
         self._child: subprocess.Popen[bytes] | None = None
         self._folder: Path | None = None
         self._deadline = 0.0

@@ -65,6 +65,7 @@ def main() -> int:
     os.umask(0o077)  # whatever an SDK writes is for the owner of the run
     sys.stderr = Redacting(sys.stderr)
     orders = _orders()
+    _settle_in(orders.here, directory.path)
     if orders.path:
         sys.path[:] = orders.path
     if orders.from_here:
@@ -145,6 +146,15 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--once", action="store_true", help="deliver what there is now")
     parser.add_argument("--verify", action="store_true", help="read the tracker back and print a verdict")
     return parser.parse_args()
+
+
+def _settle_in(here: str, otherwise: Path) -> None:
+    """Work where the script was when it began the run, or else in the run's folder: an SDK asks where it is."""
+    for folder in (here or ".", otherwise):
+        with contextlib.suppress(OSError):
+            os.chdir(folder)
+            os.getcwd()
+            return
 
 
 def _orders() -> Orders:

@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from runcast.core.journal import Journal
-from runcast.core.layout import RunDirectory, RunFile, process_began
+from runcast.core.layout import RunDirectory, RunFile, host_name, process_began
 from runcast.core.records import Finish, Start, Status, decode, encode
 
 TAIL_BYTES = 256 * 1024  # the end of a run is in its last records; only a meter or another rank may write behind it
@@ -17,7 +17,7 @@ RunStatus: TypeAlias = Status | Literal["running", "unknown"]
 
 def is_visible(file: RunFile) -> bool:
     """Tell whether the run's training is, or was, on this machine, where its process can be seen."""
-    return file.host == os.uname().nodename and bool(file.pid)
+    return file.host == host_name() and bool(file.pid)
 
 
 def is_training(file: RunFile) -> bool:

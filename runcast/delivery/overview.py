@@ -1,13 +1,12 @@
 """How a run and its deliveries stand, from the run's folder alone: what `runcast status` prints."""
 
-import os
 import shlex
 from pathlib import Path
 
 import msgspec
 
 from runcast.core.journal import JournalReader
-from runcast.core.layout import RunDirectory, RunFile
+from runcast.core.layout import RunDirectory, RunFile, shown
 from runcast.core.records import Metrics
 from runcast.core.state import DeliveryState, Phase, load_state
 from runcast.delivery.liveness import RunStatus, run_status
@@ -136,9 +135,3 @@ def open_command(directory: RunDirectory, name: str, where: str | None) -> str |
         return None
     places = {"url": where, "local": shown(directory.tracker(name)), "directory": shown(directory.path)}
     return row.open_command.format(**{key: shlex.quote(value) for key, value in places.items()})
-
-
-def shown(path: Path) -> str:
-    """Write a path as short as it can be typed from here."""
-    path = Path(os.path.abspath(path))
-    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)

@@ -17,7 +17,7 @@ import msgspec
 
 from runcast.core.console import say, warn
 from runcast.core.errors import RuncastError, TrackerUnavailableError
-from runcast.core.layout import RunDirectory, make_private
+from runcast.core.layout import RunDirectory, absolute, make_private
 from runcast.core.state import DeliveryState, is_over, load_state
 from runcast.delivery.exit_status import open_self
 from runcast.delivery.launcher import can_launch
@@ -323,7 +323,7 @@ def training_itself() -> Iterator[tuple[int, ...]]:
 
 def delivery_command(directory: RunDirectory, name: str, *mode: str) -> list[str]:
     """Return the command of a delivery process."""
-    return module_command("runcast.delivery", str(directory.path), name, *mode)
+    return module_command("runcast.delivery", str(absolute(directory.path)), name, *mode)
 
 
 def module_command(module: str, *arguments: str) -> list[str]:

@@ -4,11 +4,10 @@ import logging
 from collections.abc import Sequence
 
 from runcast.core.console import warn
-from runcast.core.layout import RunDirectory
+from runcast.core.layout import RunDirectory, shown
 from runcast.core.redaction import redact_text
 from runcast.core.state import DeliveryState, is_over
 from runcast.delivery.narrowing import same_reason
-from runcast.delivery.overview import shown
 
 NAMES = 5
 REASONS = 50  # for one tracker; a service may give each value a reason of its own

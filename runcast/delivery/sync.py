@@ -6,14 +6,14 @@ import msgspec
 
 from runcast.core.errors import OptionError, TrackerUnavailableError, UnknownTrackerError
 from runcast.core.journal import journal_size
-from runcast.core.layout import RunDirectory, RunFile, TrackerChoice, make_private
+from runcast.core.layout import RunDirectory, RunFile, TrackerChoice, make_private, shown
 from runcast.core.records import Status
 from runcast.core.seal import is_own, seal_of
 from runcast.core.state import DeliveryState, load_state
 from runcast.delivery.liveness import end_run, is_training, last_status
 from runcast.delivery.lock import exclusive, is_held
 from runcast.delivery.once import Outcome, Progress, Result, deliver, follow, outcome
-from runcast.delivery.overview import shown, waiting_points
+from runcast.delivery.overview import waiting_points
 from runcast.delivery.ranks import gather_ranks
 from runcast.delivery.refusals import refusals
 from runcast.delivery.trust import Decide, orders_for

@@ -12,10 +12,9 @@ from typing import Any, TypeAlias
 import msgspec
 
 from runcast.core.errors import TrackerUnavailableError, UnknownTrackerError
-from runcast.core.layout import RunDirectory, RunFile, TrackerChoice
+from runcast.core.layout import RunDirectory, RunFile, TrackerChoice, absolute, shown
 from runcast.core.options import LABELS
 from runcast.core.redaction import REDACTED
-from runcast.delivery.overview import shown
 from runcast.integrations.table import TABLE
 
 # Decides how a tracker takes part here and now, given its name and whether offline was asked for:
@@ -31,6 +30,8 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
     Comes over its standard input, as nobody else sees that. An empty `path` is that of a fresh interpreter; `from_here`
     adds the working directory to it, for a class of the user's own. With `ask`, the tracker is asked what it has, and
     what it lacks is sent again.
+    `here` is the working directory with which relative paths in options and variables were meant; empty is the present
+    one.
     """
 
     tracker: str = ""
@@ -39,11 +40,14 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
     path: list[str] = []
     from_here: bool = False
     ask: bool = False
+    here: str = ""
 
 
 def orders_for_training(choice: TrackerChoice, options: Mapping[str, Any]) -> Orders:
     """Give the orders of the script that begins the run: all of it is the user's own."""
-    return Orders(tracker=choice.tracker, environment=choice.environment, options=dict(options), path=sys.path)
+    path = [str(absolute(each)) if isinstance(each, str) else each for each in sys.path]
+    here = str(absolute("."))
+    return Orders(tracker=choice.tracker, environment=choice.environment, options=dict(options), path=path, here=here)
 
 
 def orders_for(

@@ -12,13 +12,13 @@ from typing import IO
 import msgspec
 
 from runcast.core.errors import TrackerUnavailableError
-from runcast.core.layout import RunDirectory, RunFile
+from runcast.core.layout import RunDirectory, RunFile, shown
 from runcast.core.options import seconds
 from runcast.core.seal import is_own
 from runcast.core.state import DeliveryState, load_state
 from runcast.delivery.comparison import LEFT, Verdict
 from runcast.delivery.once import start_with
-from runcast.delivery.overview import open_command, place, shown, waiting_points
+from runcast.delivery.overview import open_command, place, waiting_points
 from runcast.delivery.process import delivery_command
 from runcast.delivery.ranks import gather_ranks
 from runcast.delivery.trust import Decide, Orders, orders_for

@@ -102,9 +102,10 @@ class TensorboardTracker(Tracker):
         self._run, self._folder = run, _folder(run)
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            self._file = (
-                self._folder / f"events.out.tfevents.{time.time_ns()}.{socket.gethostname()}.{os.getpid()}"
-            ).open("xb", buffering=0)
+            host = socket.gethostname().replace("/", "_")
+            self._file = (self._folder / f"events.out.tfevents.{time.time_ns()}.{host}.{os.getpid()}").open(
+                "xb", buffering=0
+            )
         except OSError as error:
             raise FinalError(
                 f"TensorBoard's folder {self._folder} cannot be written to: {error}. Choose another one as log_dir."

@@ -14,6 +14,7 @@ from runcast.callbacks.reporting import ReportCallback
 from runcast.core.dispatcher import CallbackHandler
 from runcast.core.errors import OptionError
 from runcast.core.events import TrainerControl, TrainerState
+from runcast.core.layout import absolute
 from runcast.core.run import Run
 from runcast.core.values import as_json
 from runcast.trainer.arguments import TrainingArguments
@@ -82,6 +83,7 @@ class Trainer:
         if not isinstance(model, nn.Module):
             raise OptionError(f"model is a {type(model).__name__}, not a torch.nn.Module.")
         self.args = args or TrainingArguments()
+        self.args.output_dir = str(absolute(Path(self.args.output_dir).expanduser()))
         if self.args.eval_strategy != "no" and eval_dataset is None:
             raise OptionError(
                 f"eval_strategy={self.args.eval_strategy!r}, but there is no eval dataset. Give the Trainer one: "

@@ -163,7 +163,11 @@ def test_a_bad_value_raises_nowhere(value: Any, start: Start, tmp_path: Path) ->
     assert records(run, Params)[-1].values["nested/other"] == 1
 
 
-@pytest.mark.parametrize("key", [NoText(), OwnEquality("own"), None, b"\xff", (1, 2), "\ud800", "a\0b", ""], ids=repr)
+@pytest.mark.parametrize(
+    "key",
+    [NoText(), OwnEquality("own"), None, b"\xff", (1, 2), "\ud800", "a\0b", ""],
+    ids=lambda key: type(key).__name__,
+)
 def test_a_bad_key_loses_no_value(key: Any, start: Start) -> None:
     """A key that is no text, or raises, is given a name: its value is logged, as a number, a param and a final value."""
     run = start()
