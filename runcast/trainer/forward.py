@@ -157,23 +157,21 @@ def count_items(batch: Any, label_names: list[str] | None = None, *, shifted: bo
     `shifted` says that the model predicts the next token, so that the first label of each example does not count.
     The number of labels that are on a device already stays there: nothing waits for it.
     """
-    labels = _labels_in(batch, label_names)
+    count = count_labels(_labels_in(batch, label_names), shifted=shifted)
+    return example_count(batch) if count is None else count
+
+
+def count_labels(labels: Any, *, shifted: bool = False) -> int | torch.Tensor | None:
+    """Count the labels that are not ignored; None if they are no whole numbers."""
+    if isinstance(labels, tuple):
+        labels = labels[0]
     if not isinstance(labels, torch.Tensor) or labels.dtype not in _WHOLE or not labels.ndim:
-        return example_count(batch)
+        return None
     if shifted and labels.ndim > 1:
         labels = labels[:, 1:]
-    if labels.device.type == "cpu":  # NumPy takes a third of the time, and a step of 0.7 ms shows it
+    if labels.is_cpu:
         return int(np.count_nonzero(labels.numpy() != IGNORED_LABEL))
     return labels.ne(IGNORED_LABEL).sum()
-
-
-def surely_counts(batch: Any, label_names: list[str] | None = None) -> bool:
-    """Tell whether a batch has something to learn from, as far as can be told at once: for a step of one batch."""
-    labels = _labels_in(batch, label_names)
-    if not isinstance(labels, torch.Tensor) or labels.dtype not in _WHOLE or not labels.ndim:
-        return True
-    is_there = labels.device.type == "cpu" and labels.numel() > 0
-    return is_there and bool(labels.numpy().item(-1) != IGNORED_LABEL)
 
 
 def weighted(loss: torch.Tensor, weight: float | torch.Tensor) -> torch.Tensor:

@@ -256,7 +256,9 @@ class Trainer:
 
     def event(self, name: str, **about: Any) -> None:
         """Call the callbacks that listen to an event."""
-        self.control = self.callback_handler.call(name, self.args, self.state, self.control, **about)
+        control = self.callback_handler.call(name, self.args, self.state, self.control, **about)
+        if control is not self.control:
+            self.control = control
 
     @property
     def is_asked_to_leave(self) -> bool:
@@ -270,11 +272,12 @@ class Trainer:
 
     def agree(self) -> None:
         """Make what the callbacks of any process have decided the decision of all."""
-        self.must_leave = self.is_asked_to_leave
         if self.ranks.size > 1:
-            answers = [*(getattr(self.control, name) for name in SWITCHES), self.must_leave]
+            answers = [*(getattr(self.control, name) for name in SWITCHES), self.is_asked_to_leave]
             *answers, self.must_leave = self.ranks.any(answers)
             vars(self.control).update(zip(SWITCHES, answers, strict=True))
+        elif self._termination is not None:
+            self.must_leave = self._termination.is_asked
 
     def add_callback(self, callback: Any, function: Callable[..., Any] | None = None, **filters: Any) -> None:
         """Add a callback, its class, or a function on an event: `add_callback("on_epoch_end", function, every=5)`.

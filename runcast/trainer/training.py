@@ -15,7 +15,7 @@ from runcast.trainer.data import evenly, in_groups, length_of, make_loader, step
 from runcast.trainer.device import Mover, sent_ahead
 from runcast.trainer.distribution import accumulating
 from runcast.trainer.explanations import no_loss
-from runcast.trainer.forward import count_items, has_token_labels, surely_counts, weighted
+from runcast.trainer.forward import count_items, has_token_labels, weighted
 from runcast.trainer.losses import Losses
 from runcast.trainer.optimization import belongs_to, make_optimizer, make_scheduler
 from runcast.trainer.order import EpochOrder, continue_epoch, generators_of, set_epoch, stateful_source
@@ -74,7 +74,9 @@ class Training:
         self.saved_step = 0
         self._resumed: dict[str, Any] | None = None
         self._epoch_rng: dict[str, Any] = {}
-        self._losses = Losses(self.device, self.ranks)
+        self._losses = Losses(self.device, self.ranks, shifted=trainer.predicts_next_token)
+        # One process on the CPU looks at the labels of a lone batch only if its loss asks for it: nobody waits.
+        self._reads_losses = self.device.type == "cpu" and self.ranks.size == 1
         self._grad_norm: torch.Tensor | None = None
         self._learning_rate: Any = args.learning_rate
         self._was_stepped = True
@@ -163,9 +165,8 @@ class Training:
         self.trainer.last_batch = batches[0][0]
         for host, _ in batches:
             self.throughput.count(host)
-        if len(batches) == 1 and not self._weighs_tokens and surely_counts(batches[0][0], args.label_names):
-            host, receive = batches[0]
-            yield host if receive is None else receive(), None
+        if self._reads_losses and len(batches) == 1:
+            yield batches[0][0], None
             return
         shifted = self.trainer.predicts_next_token
         items = [count_items(host, args.label_names, shifted=shifted) for host, _ in batches]
@@ -196,16 +197,16 @@ class Training:
     def _compute(self, model: torch.nn.Module, batch: Any, share: Share) -> None:
         trainer = self.trainer
         if self._in_plain_precision:
-            loss = trainer.forward(model, batch).loss
+            loss, _, labels = trainer.forward(model, batch)
         else:
             with trainer.autocast:
-                loss = trainer.forward(model, batch).loss
+                loss, _, labels = trainer.forward(model, batch)
         if loss is None or loss.ndim or not loss.requires_grad:
             raise OptionError(no_loss(loss))
         if share is not None:
             loss = weighted(loss, share)
         (loss if self._scaler is None else self._scaler.scale(loss)).backward()
-        self._losses.add(loss)
+        self._losses.add(loss, labels if share is None else None)
 
     def clip_gradients(self) -> None:
         """Take the scale out of the gradients, for the callbacks too, and clip them; their norm stays on the device."""
