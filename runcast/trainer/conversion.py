@@ -36,7 +36,8 @@ def typed(name: str, hint: Any, value: Any) -> Any:
     try:
         return convert(hint, value)
     except NotConvertible:
-        raise OptionError(f"{name}={value!r} is not {describe(hint)}.") from None
+        shown = "<secret>" if name.endswith("token") else repr(value)
+        raise OptionError(f"{name}={shown} is not {describe(hint)}.") from None
 
 
 def convert(hint: Any, value: Any) -> Any:

@@ -136,6 +136,12 @@ def test_what_is_not_clear_is_refused_with_the_field_and_the_value(name, value, 
             make()
 
 
+def test_a_secret_of_a_wrong_type_is_not_shown():
+    """The message may end in a log."""
+    with pytest.raises(OptionError, match="hub_token=<secret> is not a text or None"):
+        TrainingArguments(hub_token=["hf_secret"])
+
+
 def test_a_setting_inside_another_has_a_type_too():
     """'false' is not true."""
     args = TrainingArguments(fsdp=True, fsdp_config={"cpu_offload": "false", "min_num_params": "1e6"})
