@@ -7,6 +7,7 @@ import sys
 import pytest
 import torch
 from rich.console import Console
+from rich.file_proxy import FileProxy
 
 from runcast.callbacks.progress import PrinterCallback, ProgressCallback
 
@@ -214,4 +215,5 @@ def test_a_bar_that_breaks_leaves_the_terminal_as_it_was(make, swallowed):
 
     assert trainer.state.global_step == 4
     assert out.getvalue().count("\x1b[?25l") == out.getvalue().count("\x1b[?25h") == 1
-    assert sys.stdout.write.__self__.__class__.__module__ != "rich.file_proxy"
+    assert not isinstance(sys.stdout, FileProxy)
+    assert not isinstance(sys.stderr, FileProxy)
