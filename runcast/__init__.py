@@ -75,7 +75,12 @@ if TYPE_CHECKING:
     from runcast.core.records import Point as Point
     from runcast.core.run import Run as Run
     from runcast.core.state import Statistics as Statistics
-    from runcast.integrations.contract import Reading as Reading, TrackedRun as TrackedRun, Tracker as Tracker
+    from runcast.integrations.contract import (
+        Ending as Ending,
+        Reading as Reading,
+        TrackedRun as TrackedRun,
+        Tracker as Tracker,
+    )
     from runcast.trainer.arguments import TrainingArguments as TrainingArguments
     from runcast.trainer.evaluation import EvalPrediction as EvalPrediction, PredictionOutput as PredictionOutput
     from runcast.trainer.trainer import Trainer as Trainer
@@ -126,6 +131,7 @@ _HOMES = {
     "get_reporting_integration_callbacks": "runcast.adapters.transformers",
     "Tracker": "runcast.integrations.contract",
     "TrackedRun": "runcast.integrations.contract",
+    "Ending": "runcast.integrations.contract",
     "Reading": "runcast.integrations.contract",
     "Point": "runcast.core.records",
     "RuncastError": "runcast.core.errors",

@@ -13,11 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from runcast import FinalError, Point, Reading, RetryableError, TrackedRun, Tracker
+from runcast import Ending, FinalError, Point, Reading, RetryableError, TrackedRun, Tracker
 
 WAIT_S = 5.0  # how long to wait for another run that writes; after that the delivery tries again
 TABLES = """
-CREATE TABLE IF NOT EXISTS runs (run PRIMARY KEY, name, project, status, error);
+CREATE TABLE IF NOT EXISTS runs (run PRIMARY KEY, name, project, status, error, started, ended);
 CREATE TABLE IF NOT EXISTS points (run, key, step, value, time);
 CREATE INDEX IF NOT EXISTS points_by_key ON points (run, key, step);
 CREATE TABLE IF NOT EXISTS params (run, key, value, PRIMARY KEY (run, key));
@@ -43,9 +43,11 @@ class SqliteTracker(Tracker):
         run.url = str(self._path)
         with self._writing() as database:
             database.executescript(TABLES)
-            database.execute("INSERT OR IGNORE INTO runs (run) VALUES (?)", (run.id,))
+            database.execute("INSERT OR IGNORE INTO runs (run, started) VALUES (?, ?)", (run.id, run.created))
             row = (run.name, run.project, "running", run.id)
-            database.execute("UPDATE runs SET name = ?, project = ?, status = ?, error = NULL WHERE run = ?", row)
+            database.execute(
+                "UPDATE runs SET name = ?, project = ?, status = ?, error = NULL, ended = NULL WHERE run = ?", row
+            )
 
     def log_params(self, params: Mapping[str, Any]) -> None:
         """Store each as JSON, so that 1 and "1" stay two things."""
@@ -66,11 +68,12 @@ class SqliteTracker(Tracker):
         with self._writing() as database:
             database.executemany("INSERT OR IGNORE INTO tags VALUES (?, ?)", [(self._run, tag) for tag in tags])
 
-    def finish(self, status: str, error: str | None = None) -> None:
+    def finish(self, ending: Ending) -> None:
         """Write the status, once."""
         if self._path is not None:
+            row = (ending.status, ending.error, ending.ended_at, self._run)
             with self._writing() as database:
-                database.execute("UPDATE runs SET status = ?, error = ? WHERE run = ?", (status, error, self._run))
+                database.execute("UPDATE runs SET status = ?, error = ?, ended = ? WHERE run = ?", row)
             self._path = None
 
     def read(self, run: TrackedRun) -> Reading:
@@ -80,7 +83,7 @@ class SqliteTracker(Tracker):
             def rows(columns: str, table: str) -> list[Any]:
                 return database.execute(f"SELECT {columns} FROM {table} WHERE run = ?", (run.id,)).fetchall()
 
-            name, status = rows("name, status", "runs")[0]
+            name, status, started, ended = rows("name, status, started, ended", "runs")[0]
             points = [
                 Point(k, math.nan if v == "NaN" else v, s, t) for k, v, s, t in rows("key, value, step, time", "points")
             ]
@@ -90,6 +93,8 @@ class SqliteTracker(Tracker):
                 summary={key: json.loads(value) for key, value in rows("key, value", "summary")},
                 tags={tag for (tag,) in rows("tag", "tags")},
                 status=status,
+                started_at=started,
+                ended_at=ended,
                 name=name,
             )
 

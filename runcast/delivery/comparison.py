@@ -25,7 +25,7 @@ from runcast.core.records import (
     Tags,
 )
 from runcast.core.state import DeliveryState, load_state
-from runcast.delivery.liveness import RunStatus, run_status
+from runcast.delivery.liveness import RunStatus, ended_at, last_status, run_status
 from runcast.delivery.metering import coverage_now
 from runcast.delivery.naming import MediaNames, ServiceNames
 from runcast.delivery.overview import open_command, place
@@ -59,7 +59,8 @@ class Verdict(msgspec.Struct, kw_only=True):
 
     Of the `logged` points, `found` are there, `waiting` were not yet delivered, `refused` were refused and counted,
     `missing` were delivered, but are not there. `extra` are there that should not be, `twice` of them because they came
-    more than once. `examples` names a few of both. `refused_for` counts what the tracker does not hold or refused, by
+    more than once. `late` ones are there with another time than the training's, and `times` says which of the run's own
+    are wrong. `examples` names a few of both. `refused_for` counts what the tracker does not hold or refused, by
     kind and reason, and `refusals` describes the latter. `waiting_records` counts the other records that were not yet
     delivered. `damaged` counts lines of the journal that were cut off or are no record. `note` is worth knowing,
     `error` says why it could not be read.
@@ -78,6 +79,8 @@ class Verdict(msgspec.Struct, kw_only=True):
     missing: int = 0
     extra: int = 0
     twice: int = 0
+    late: int = 0
+    times: list[str] = []
     examples: list[str] = []
     others: dict[str, Tally] = {}
     refused_for: dict[str, int] = {}
@@ -105,6 +108,9 @@ class Verdict(msgspec.Struct, kw_only=True):
             )
         if self.extra:
             found.append(f"{self.extra:,} points are too many ({self.twice:,} came twice): {', '.join(self.examples)}")
+        if self.late:
+            found.append(f"{self.late:,} points have another time than that of the training")
+        found += self.times
         found += [
             f"{kind}: {tally.found:,} of {tally.logged:,} are right, not {', '.join(tally.wrong)}"
             for kind, tally in self.others.items()
@@ -160,12 +166,26 @@ def compare(directory: RunDirectory, file: RunFile, name: str, tracker: Tracker,
     if tracked.is_joined and counts.extra:
         verdict.note = f"{counts.extra:,} more points are in this run, which was joined: they are not from runcast"
     else:
-        verdict.extra, verdict.twice = counts.extra, counts.twice
+        verdict.extra, verdict.twice, verdict.late = counts.extra, counts.twice, counts.late
+    if not tracked.is_joined:  # or its times are its owner's
+        verdict.times = _wrong_times(directory, file, reading, tracker)
     shown = (counts.examples_lacking if verdict.missing else []) + (counts.examples_extra if verdict.extra else [])
     verdict.examples = shown[:EXAMPLES]
     verdict.others = expected.tallies(reading, state)
     verdict.damaged = reader.damaged + int(reader.is_cut and verdict.status_logged != "running")
     return verdict
+
+
+def _wrong_times(directory: RunDirectory, file: RunFile, reading: Reading, tracker: Tracker) -> list[str]:
+    """Say which of a run's times differ from those of the training."""
+    times = [("start", reading.started_at, file.created)]
+    if last_status(directory) is not None and reading.status not in (None, "running"):
+        times.append(("end", reading.ended_at, ended_at(directory)))
+    return [
+        f"its {what} is {found - logged:+,.1f} s off that of the training"
+        for what, found, logged in times
+        if found is not None and abs(found - logged) > tracker.time_resolution_s
+    ]
 
 
 def _records(reader: JournalReader) -> Iterable[tuple[AnyRecord, int]]:

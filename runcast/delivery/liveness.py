@@ -1,14 +1,16 @@
 """Whether a run's training process is still there, and how the run stands."""
 
+import contextlib
 import os
 import time
+from collections.abc import Iterator
 from typing import Literal, TypeAlias
 
 import msgspec
 
 from runcast.core.journal import Journal
 from runcast.core.layout import RunDirectory, RunFile, host_name, process_began
-from runcast.core.records import Finish, Start, Status, decode, encode
+from runcast.core.records import AnyRecord, Finish, Metrics, Start, Status, decode, encode
 
 TAIL_BYTES = 256 * 1024  # the end of a run is in its last records; only a meter or another rank may write behind it
 
@@ -59,22 +61,33 @@ def last_status(directory: RunDirectory) -> Status | None:
 
 def last_end(directory: RunDirectory) -> Finish | None:
     """Return the record with which the journal ends, or None if its last session has no end."""
-    try:
-        with open(directory.journal, "rb") as journal:
-            journal.seek(max(0, os.fstat(journal.fileno()).st_size - TAIL_BYTES))
-            lines = journal.read().split(b"\n")
-    except OSError:
-        return None
-    for line in reversed(lines):
-        try:
-            record = decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            continue
+    for record in _last_records(directory):
         if isinstance(record, Finish):
             return record
         if isinstance(record, Start):
             return None
     return None
+
+
+def _last_records(directory: RunDirectory) -> Iterator[AnyRecord]:
+    """Yield what the journal ends with, the last record first."""
+    try:
+        with open(directory.journal, "rb") as journal:
+            journal.seek(max(0, os.fstat(journal.fileno()).st_size - TAIL_BYTES))
+            lines = journal.read().split(b"\n")
+    except OSError:
+        return
+    for line in reversed(lines):
+        with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
+            yield decode(line)
+
+
+def ended_at(directory: RunDirectory) -> float:
+    """Return when a run ended: the time of its end, else of the last record that the training itself wrote."""
+    for record in _last_records(directory):
+        if not (isinstance(record, Metrics) and record.by):  # a meter writes when the training is over, too
+            return record.time
+    return directory.load().created
 
 
 def end_run(
@@ -84,6 +97,7 @@ def end_run(
     *,
     session: int | None = None,
     instead_of: Status | None = None,
+    time_s: float | None = None,
 ) -> bool:
     """Write the end of a run into its journal, once, whichever of its processes is the first to know it.
 
@@ -92,6 +106,7 @@ def end_run(
         status: How it ended.
         error: A traceback as text, if it failed.
         session: The session that ended so: when a newer one has begun, nothing is written. Default: the last one.
+        time_s: When it ended, in seconds since the epoch; default: now.
         instead_of: The end that the journal must have now; default: none. With another one, nothing is written.
 
     Returns:
@@ -102,6 +117,6 @@ def end_run(
         if is_old or last_status(directory) != instead_of:
             return False
         journal = Journal(directory.journal)
-        journal.append(encode(Finish(time=time.time(), status=status, error=error)) + b"\n")
+        journal.append(encode(Finish(time=time_s or time.time(), status=status, error=error)) + b"\n")
         journal.close()
         return True

@@ -10,7 +10,7 @@ import os
 import time
 import traceback
 from collections.abc import Callable, Iterable
-from typing import Any
+from functools import partial
 
 from runcast.core.errors import FinalError, GoneError, RestartError, TrackerUnavailableError
 from runcast.core.journal import JournalReader, journal_size
@@ -41,6 +41,7 @@ from runcast.delivery.ranks import RankFiles
 from runcast.delivery.recovery import is_another_run, journal_points, lacking_records
 from runcast.delivery.refusals import Refusals, unsupported
 from runcast.delivery.sending import BATCH_POINTS, PointSender, send_values
+from runcast.delivery.tracked import ending_of
 from runcast.integrations.contract import ALL_KINDS, Kind, Reading, TrackedRun, Tracker
 
 SAID = frozenset(("error", "traceback", "url"))  # by an SDK, which may repeat what it was told
@@ -212,12 +213,13 @@ class Delivery:
         if self.ranks is not None:
             wait_for_ranks(self.ranks, self.wait)
         self._deliver_available()
-        status, error = self.state.ending, self.state.ending_error
-        if status is None:
+        if self.state.ending is None:
             return False
+        ending = ending_of(self.directory, self.state, session, self.tracked.time)
+        self.tracked.time = ending.ended_at
         self._holds("status", ["status"])
-        self.attempt("finish", lambda: self.tracker.finish(status, error))
-        self._save(phase="finished", session=session, clean=True, status=status, error=None, traceback=None)
+        self.attempt("finish", lambda: self.tracker.finish(ending))
+        self._save(phase="finished", session=session, clean=True, status=ending.status, error=None, traceback=None)
         return True
 
     # Records
@@ -260,7 +262,8 @@ class Delivery:
 
     def _deliver(self, record: AnyRecord, offset: int, end: int) -> None:
         """Deliver a record that is no point and ends at *offset*; with it, everything up to *end* is delivered."""
-        tracker, names = self.tracker, self.names
+        tracker, names, self.tracked.time = self.tracker, self.names, record.time
+        send = partial(send_values, attempts=self.attempt, refuse=self.refusals.count)
         if isinstance(record, Start):
             self.state.session = max(self.state.session, record.session)
             self.state.ending = self.state.ending_error = None
@@ -270,12 +273,12 @@ class Delivery:
             return
         if isinstance(record, Params) and self._holds("params", record.values):
             params = list(names.params(record.values).items())
-            self._send_values("params", params, lambda part: tracker.log_params(dict(part)))
+            send("params", params, lambda part: tracker.log_params(dict(part)))
         elif isinstance(record, Summary) and self._holds("summary", record.values):
             summary = names.summary(record.values)
-            self._send_values("summary", list(summary.items()), lambda part: tracker.log_summary(dict(part)))
+            send("summary", list(summary.items()), lambda part: tracker.log_summary(dict(part)))
         elif isinstance(record, Tags) and self._holds("tags", record.tags):
-            self._send_values("tags", names.tags(record.tags), lambda part: tracker.add_tags(part))
+            send("tags", names.tags(record.tags), lambda part: tracker.add_tags(part))
         elif isinstance(record, Media) and self._holds("media", [record.key]):
             self._save(sending=end)
             self._send_media(record, offset)
@@ -295,9 +298,6 @@ class Delivery:
         if not self.tracker.measures:
             self.refusals.count(unsupported(kind), list(names))
         return False
-
-    def _send_values(self, what: str, values: list[Any], call: Callable[[list[Any]], object]) -> None:
-        send_values(what, values, self.attempt, call, self.refusals.count)
 
     def _send_media(self, record: Media, offset: int) -> None:
         """Deliver a file; one whose sending failed may be there all the same, and is not sent twice."""
@@ -339,8 +339,7 @@ class Delivery:
             known = sum(1 for _ in journal_points(self.directory.journal, end, without=self.name))
             self.state.points = known - self.sender.refused
         reading: Reading = self.attempt("read", lambda: self.tracker.read(self.tracked))
-        looked = {"media": reading.media, "artifact": reading.artifacts}
-        self.refusals.forget(*(kind for kind, found in looked.items() if found is not None))
+        self.refusals.forget_files(reading)
         names = self.names, self.media_names
         for record, offset in lacking_records(self.directory.journal, end, reading, *names, self.tracker.supports):
             if not isinstance(record, Metrics):

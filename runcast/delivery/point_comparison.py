@@ -19,7 +19,8 @@ EXAMPLES = 5
 class PointComparison(msgspec.Struct, kw_only=True):
     """Counts points: those `logged`, `found`, `waiting` for delivery, `lacking`, and there though they should not be.
 
-    Of the `extra` ones those `twice` are too many of a point that was logged. A few that lack and that are extra are
+    Of the `extra` ones those `twice` are too many of a point that was logged; `late` counts points that are found with
+    another time than they were logged at. A few that lack and that are extra are
     named.
     """
 
@@ -29,6 +30,7 @@ class PointComparison(msgspec.Struct, kw_only=True):
     lacking: int = 0
     extra: int = 0
     twice: int = 0
+    late: int = 0
     examples_lacking: list[str] = []
     examples_extra: list[str] = []
 
@@ -73,11 +75,20 @@ def compare_points(
                             yield point._replace(key=rename(key)), offset
 
     counts = PointComparison()
-    have = MarkCounter(map(mark_of, seen))
+    have, times = MarkCounter(), MarkCounter()
+    knows_times = False
+    for point in seen:
+        have.add(mark_of(point))
+        if point.time and not tracker.measures:
+            knows_times = True
+            times.add(_with_time(mark_of(point), point.time // tracker.time_resolution_s))
     for one, offset in wanted():
         counts.logged += 1
         if have.take(mark_of(one)):
             counts.found += 1
+            if knows_times:
+                near = one.time // tracker.time_resolution_s
+                counts.late += not any(times.take(_with_time(mark_of(one), near + more)) for more in (0, 1, -1))
         elif offset > cursor and not tracker.measures:
             counts.waiting += 1
         else:
@@ -91,6 +102,11 @@ def compare_points(
         named = (_named(identity(own(point), tracker.precision)) for point in seen if mark_of(point) in extra)
         counts.examples_extra = _different(named)
     return counts
+
+
+def _with_time(one: int, moment: float) -> int:
+    """Return 64 bits that stand for a point and for about when it was."""
+    return (one + int(moment) * 0x9E3779B97F4A7C15) % 2**64 - 2**63
 
 
 def _concerns(record: Metrics, tracker: Tracker) -> bool:

@@ -8,6 +8,7 @@ from runcast.core.layout import RunDirectory, shown
 from runcast.core.redaction import redact_text
 from runcast.core.state import DeliveryState, is_over
 from runcast.delivery.narrowing import same_reason
+from runcast.integrations.contract import Reading
 
 NAMES = 5
 REASONS = 50  # for one tracker; a service may give each value a reason of its own
@@ -49,6 +50,11 @@ class Refusals:
         for reason in [reason for reason in self._state.refused if kind_of(reason) in kinds]:
             del self._state.refused[reason]
             self._state.refused_names.pop(reason, None)
+
+    def forget_files(self, reading: Reading) -> None:
+        """Start counting the files again that will be sent again, as the tracker can tell which ones it has."""
+        found = {"media": reading.media, "artifact": reading.artifacts}
+        self.forget(*(kind for kind, names in found.items() if names is not None))
 
 
 def unsupported(kind: str) -> str:

@@ -155,7 +155,7 @@ class _Request:
 
 
 def send_values(
-    what: str, values: list[Any], attempts: Attempts, call: Callable[[list[Any]], object], refuse: Refuse
+    what: str, values: list[Any], call: Callable[[list[Any]], object], *, attempts: Attempts, refuse: Refuse
 ) -> None:
     """Send pairs of a key and a value, or tags; what the service refuses for good is found, the rest arrives.
 

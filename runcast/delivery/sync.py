@@ -10,7 +10,7 @@ from runcast.core.layout import RunDirectory, RunFile, TrackerChoice, make_priva
 from runcast.core.records import Status
 from runcast.core.seal import is_own, seal_of
 from runcast.core.state import DeliveryState, load_state
-from runcast.delivery.liveness import end_run, is_training, last_status
+from runcast.delivery.liveness import end_run, ended_at, is_training, last_status
 from runcast.delivery.lock import exclusive, is_held
 from runcast.delivery.once import Outcome, Progress, Result, deliver, follow, outcome
 from runcast.delivery.overview import waiting_points
@@ -149,7 +149,7 @@ def close(directory: RunDirectory, status: Status) -> None:
         raise OptionError(f"The run {file.id} has its end already: it is {ended}.")
     if is_training(file):
         raise OptionError(f"The run {file.id} still trains, as process {file.pid}: it writes its own end.")
-    end_run(directory, status)
+    end_run(directory, status, time_s=ended_at(directory))
 
 
 def _wary_of(

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from runcast.core.layout import RunDirectory, RunFile, TrackerChoice, make_private
-from runcast.core.state import load_state
-from runcast.integrations.contract import TrackedRun
+from runcast.core.state import DeliveryState, load_state
+from runcast.delivery.liveness import ended_at
+from runcast.integrations.contract import Ending, TrackedRun
 
 TOLD = frozenset(
     ("project", "name", "id", "group", "tags", "notes")
@@ -32,9 +33,17 @@ def tracked_run(
         tags=tuple(file.tags),
         notes=file.notes,
         pid=file.pid,
+        time=file.started if state is not None and state.attempts and file.started else file.created,
         options=options or {},
         given=TOLD.intersection(file.given),
         ids=dict(state.ids) if state else {},
         resumed=bool(state and state.attempts),
         url=state.url if state else None,
     )
+
+
+def ending_of(directory: RunDirectory, state: DeliveryState, session: int, last: float) -> Ending:
+    """Describe the end of a session, which the delivery has met; *last* is the time of its last record."""
+    assert state.ending is not None
+    is_last = directory.load().session <= session
+    return Ending(state.ending, state.ending_error, ended_at(directory) if is_last else last, session)

@@ -10,7 +10,8 @@ Writes: online a task; one that is open around the training already (clearml-age
     A server replaces an event by one of the same step and series, so what may be a second value of its step has one
     field more, which tells them apart.
 Drops: captions of media. An imported session is always "completed", and has the last of several values of a step; the
-    user property `runcast_status` tells how the run ended.
+    user property `runcast_status` tells how the run ended. Start and end are those of the delivery: a server sets
+    them when a task is started and ended, and a session holds neither. The times of points are those of the training.
 Limits: the constants below and: a server's index refuses NaN and ±inf, so such a point is a 0.0 in the series
     "<series>=nan". Read in EventBLL.add_events of clearml-server and in clearml 2.1.12, 2026-11-20.
 """
@@ -18,7 +19,6 @@ Limits: the constants below and: a server's index refuses NaN and ±inf, so such
 import json
 import math
 import shutil
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -56,12 +56,12 @@ from runcast.integrations.clearml_task import (
 )
 from runcast.integrations.contract import (
     ArtifactFile,
+    Ending,
     MediaFile,
     Number,
     ParamValue,
     Point,
     Reading,
-    Status,
     TrackedRun,
     Tracker,
 )
@@ -125,7 +125,7 @@ class ClearmlTracker(Tracker):
         self._update({f"Summary/{key}": to_text(value) for key, value in values.items()})
         numbers = [(k, v) for k, v in values.items() if not isinstance(v, str | bool) and math.isfinite(v)]
         if numbers:
-            self._send([new_single_value(self._task.id, key, value, time.time()) for key, value in numbers])
+            self._send([new_single_value(self._task.id, key, value, self._run.time) for key, value in numbers])
 
     def add_tags(self, tags: Sequence[str]) -> None:
         """Add tags to the task's."""
@@ -158,22 +158,28 @@ class ClearmlTracker(Tracker):
                 for copied in (session_folder(self._run) / "data").glob("**/artifacts/**/*"):
                     copied.chmod(copied.stat().st_mode & 0o700)
 
-    def finish(self, status: Status, error: str | None = None) -> None:
+    def finish(self, ending: Ending) -> None:
         """End the task, unless it was open before us; offline, make the zip of the session."""
         if self._task is None:
             return
         with translated():
             self._reach()
-            self._task.set_user_properties(runcast_status=status)
-            if error:
-                self._task.set_configuration_object("error", config_text=error)
+            self._task.set_user_properties(runcast_status=ending.status)
+            if ending.error:
+                self._task.set_configuration_object("error", config_text=ending.error)
             if self._run.is_joined:
                 pass
             elif self._session is None:
                 self._task.close()
             else:
-                reason = (error or status).strip().splitlines()[-1]
-                ask(self._session, f"tasks.{STATUSES[status]}", task=self._task.id, force=True, status_reason=reason)
+                reason = (ending.error or ending.status).strip().splitlines()[-1]
+                ask(
+                    self._session,
+                    f"tasks.{STATUSES[ending.status]}",
+                    task=self._task.id,
+                    force=True,
+                    status_reason=reason,
+                )
         self._task = None
 
     def read(self, run: TrackedRun) -> Reading:

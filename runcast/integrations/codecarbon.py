@@ -37,7 +37,7 @@ from codecarbon.input import DataSource
 from codecarbon.output_methods.base_output import BaseOutput
 
 from runcast.core.errors import FinalError
-from runcast.integrations.contract import Number, Point, Reading, Status, TrackedRun, Tracker
+from runcast.integrations.contract import Ending, Number, Point, Reading, TrackedRun, Tracker
 
 EVERY_S = 15.0
 FILE = "emissions.csv"
@@ -123,7 +123,7 @@ class CodecarbonTracker(Tracker):
             )
         return _metrics(_add(self._before, amounts))
 
-    def finish(self, status: Status, error: str | None = None) -> None:
+    def finish(self, ending: Ending) -> None:
         if self._meter is not None:
             self._meter.stop()
             self._meter = None

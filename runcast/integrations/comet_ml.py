@@ -15,7 +15,8 @@ for it when it is opened and finished, and while messages stay unacknowledged. A
 Drops: the bins of a histogram, which Comet replaces by its own; folders without files. Comet knows experiments that
 crashed or that the user stopped; which of our words is meant stands in the other `runcast/status`. On a full disk the
 SDK raises nothing. Points on their way when the process was killed may be sent twice. `comet upload` thins each
-metric to 15,000 points (COMET_OFFLINE_SAMPLING_SIZE); the archive holds them all.
+metric to 15,000 points (COMET_OFFLINE_SAMPLING_SIZE); the archive holds them all. Archives have the start and the end
+of the training; online Comet sets its own, and the times of points are those of the training in both.
 
 Limits: the constants below, read in comet_ml 3.58.8 (config/config_constants.py, artifacts/, schemas/) on 2026-11-20.
 """
@@ -60,13 +61,13 @@ from runcast.integrations.comet_sessions import (
 )
 from runcast.integrations.contract import (
     ArtifactFile,
+    Ending,
     MediaFile,
     NameRule,
     Number,
     ParamValue,
     Point,
     Reading,
-    Status,
     TrackedRun,
     Tracker,
 )
@@ -184,18 +185,19 @@ class CometTracker(Tracker):
         if self._stuck is not None and self._stuck.look():
             self._leave_if_gone()
 
-    def finish(self, status: Status, error: str | None = None) -> None:
+    def finish(self, ending: Ending) -> None:
         experiment = self._experiment
         if experiment is None:
             return
         with _translated():
-            experiment.log_other(STATUS, status)
-            if error:
-                experiment.log_other(ERROR, error[-VALUE_CHARS:])
-            if status == "killed":
+            experiment.log_other(STATUS, ending.status)
+            if ending.error:
+                experiment.log_other(ERROR, ending.error[-VALUE_CHARS:])
+            if ending.status == "killed":
                 experiment.log_other(STOPPED, True)
-            elif status != "finished":
-                experiment._report_experiment_error(error or status, has_crashed=True)  # as Comet's exception hook does
+            elif ending.status != "finished":
+                # As Comet's exception hook does.
+                experiment._report_experiment_error(ending.error or ending.status, has_crashed=True)
             if self._is_online:
                 is_flushed = experiment.flush(timeout=FLUSH_S)
                 self._leave_if_gone()
@@ -203,6 +205,7 @@ class CometTracker(Tracker):
                     raise RetryableError(f"Comet did not take everything within {FLUSH_S} s.")
             self._experiment = None
             if not self._is_joined:
+                _end_at(experiment, ending.ended_at)
                 experiment.end()
                 assert self._tracked is not None
                 shutil.rmtree(self._tracked.local / OPEN, ignore_errors=True)
@@ -270,7 +273,21 @@ def _start(run: TrackedRun, *, online: bool) -> Any:
     if not experiment.alive:
         experiment.end()
         raise RetryableError("Comet did not open the experiment; its own message is in the log.")
+    if not online:
+        experiment.start_time = int(run.created * 1000)
     return experiment
+
+
+def _end_at(experiment: Any, moment: float) -> None:
+    """Let an archive have the time at which the training ended: `end` would write the present time into it."""
+    write: Any = getattr(experiment, "_write_experiment_meta_file", None)
+
+    def write_with_time() -> None:
+        experiment.stop_time = int(moment * 1000)
+        write()
+
+    if write is not None:
+        experiment._write_experiment_meta_file = write_with_time
 
 
 @contextlib.contextmanager

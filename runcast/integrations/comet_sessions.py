@@ -117,10 +117,16 @@ def read_sessions(paths: Sequence[Path]) -> Reading:
         description, messages = _open_folder(path) if path.is_dir() else _open_archive(path)
         if description:
             reading.status = "failed" if description.get("customer_error_reported") else "finished"
+            reading.started_at = reading.started_at or _seconds(description.get("start_time"))
+            reading.ended_at = _seconds(description.get("stop_time"))
             reading.tags = {*(reading.tags or ()), *description["tags"]}
         for kind, payload in messages:
             _add(kind, payload, reading)
     return reading
+
+
+def _seconds(milliseconds: int | None) -> float | None:
+    return milliseconds / 1000 if milliseconds else None
 
 
 def _open_archive(path: Path) -> tuple[Mapping[str, Any], Iterator[tuple[str, Any]]]:

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Literal
 
 import msgspec
 
+from runcast.core.errors import OptionError
 from runcast.core.names import NameRule
 from runcast.core.points import PointList
 from runcast.core.records import MediaKind, Number, ParamValue, Point, Status
@@ -53,15 +54,29 @@ class ArtifactFile(msgspec.Struct, frozen=True):
     path: Path
 
 
+class Ending(msgspec.Struct, frozen=True):
+    """How a run ended: its status, the traceback of one that failed, and when that was, in seconds since the epoch.
+
+    `ended_at` is the time of the training, however late it is delivered: of a run that was killed, that of its last
+    record. `session` counts the sessions of the run from 1.
+    """
+
+    status: Status
+    error: str | None = None
+    ended_at: float = 0.0
+    session: int = 1
+
+
 class TrackedRun(msgspec.Struct, kw_only=True):
     """Tells a Tracker about the run, and remembers what the tracker says of it.
 
     `directory` is the run's folder, `local` the folder under it where this tracker may write files. `online` says
     whether credentials are configured and wanted. `options` is what the user passed as `init(setup={name:
     options})`. `given` names the arguments of `init` that the user passed. `pid` is the training process; it is
-    over if not `trains`, and a meter has nothing to measure then. `ids` survives restarts: `remember` writes it
-    before it returns. `resumed` is true when this tracker has opened this run before. `url` is set by `setup`:
-    where a person sees the run (a web address or a local path).
+    over if not `trains`, and a meter has nothing to measure then. `created` is when the run began, and `time` that of
+    the record that is being delivered, at first of the session: a service that stores times gets these, not those of
+    the delivery. `ids` survives restarts: `remember` writes it before it returns. `resumed` is true when this tracker
+    has opened this run before. `url` is set by `setup`: where a person sees the run (a web address or a local path).
     """
 
     id: str
@@ -78,6 +93,7 @@ class TrackedRun(msgspec.Struct, kw_only=True):
     trains: bool = True
     options: Mapping[str, Any] = {}
     given: frozenset[str] = frozenset()
+    time: float = 0.0
     ids: dict[str, str] = {}
     resumed: bool = False
     url: str | None = None
@@ -114,7 +130,8 @@ class Reading(msgspec.Struct, kw_only=True):
 
     Keys are the service's names (the caller maps them back). `points` holds every stored point, in any order. `params`
     may be texts. `artifacts` holds the names given to `log_artifact`, `media` the keys and steps given to `log_media`,
-    each as often as it is there.
+    each as often as it is there. `started_at` and `ended_at` are the run's times, None where the service keeps none or
+    keeps its own.
     """
 
     points: Sequence[Point] = msgspec.field(default_factory=PointList)
@@ -124,6 +141,8 @@ class Reading(msgspec.Struct, kw_only=True):
     artifacts: set[str] | None = None
     media: Collection[tuple[str, int]] | None = None
     status: Status | Literal["running"] | None = None
+    started_at: float | None = None
+    ended_at: float | None = None
     name: str | None = None
     notes: str | None = None
     group: str | None = None
@@ -136,11 +155,11 @@ class Tracker:
 
     What it supports is what it overrides: records of the other kinds are never sent, and counted as refused. The class
     attributes are data about the service: which names it accepts (`names` for metrics, summary and media, and likewise
-    for params, tags and artifacts), how long a parameter's text may be, and whether it keeps 64-bit floats. `measures`
-    is true for a tracker that is a meter (CodeCarbon): its `measure` is asked now and then for metrics, which then
-    reach every other tracker. `identities` names those of `TrackedRun.ids` by which the service tells one run from
-    another (default: all): when one of them has changed after `setup`, the run there may be a new, empty one, and what
-    it lacks is sent again. The constructor takes no arguments and does no I/O.
+    for params, tags and artifacts), how long a parameter's text may be, whether it keeps 64-bit floats, and how exactly
+    it keeps times. `measures` is true for a tracker that is a meter (CodeCarbon): its `measure` is asked now and then
+    for metrics, which then reach every other tracker. `identities` names those of `TrackedRun.ids` by which the service
+    tells one run from another (default: all): when one of them has changed after `setup`, the run there may be a new,
+    empty one, and what it lacks is sent again. The constructor takes no arguments and does no I/O.
     """
 
     name: ClassVar[str]
@@ -152,11 +171,17 @@ class Tracker:
     artifact_names: ClassVar[NameRule] = NameRule()
     max_param_chars: ClassVar[int | None] = None
     precision: ClassVar[Literal["float64", "float32"]] = "float64"
+    time_resolution_s: ClassVar[float] = 0.01
     measures: ClassVar[bool] = False
     identities: ClassVar[frozenset[str] | None] = None
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)
+        if "status" in _arguments(cls.finish):
+            raise OptionError(
+                f"{cls.__qualname__}.finish(status, error) is the old signature. It is now "
+                "finish(self, ending), with ending.status, ending.error and ending.ended_at."
+            )
         cls.declared = cls.__dict__.get("supports", cls.declared)
         overridden = (kind for kind, name in METHODS.items() if getattr(cls, name) is not getattr(Tracker, name))
         cls.supports = frozenset(overridden) & (ALL_KINDS if cls.declared is None else cls.declared)
@@ -201,8 +226,8 @@ class Tracker:
         Called after each batch, so it must be cheap.
         """
 
-    def finish(self, status: Status, error: str | None = None) -> None:
-        """Close the run with its status, in the service's own word.
+    def finish(self, ending: Ending) -> None:
+        """Close the run with its status, in the service's own word, and with the time at which the training ended.
 
         Does nothing when called again or without `setup`.
         """
@@ -212,9 +237,15 @@ class Tracker:
         raise NotImplementedError
 
 
+def _arguments(method: Any) -> tuple[str, ...]:
+    code = getattr(method, "__code__", None)
+    return code.co_varnames[: code.co_argcount + code.co_kwonlyargcount] if code is not None else ()
+
+
 __all__ = [
     "ALL_KINDS",
     "ArtifactFile",
+    "Ending",
     "Kind",
     "MediaFile",
     "NameRule",

@@ -10,7 +10,7 @@ Writes: `dvclive/` in the run's own folder. `setup={"dvclive": {...}}` goes to `
 `loss/train`) stays flat in `metrics.json`; final values are under `summary`, the status is `status`. Media other than
 images are in `media/`, artifacts in `artifacts/`. DVC Studio gets the run when it ends.
 
-Drops: tags, notes, captions, and the times of points.
+Drops: tags, notes, captions, and all times: of the start, the end and the points.
 
 Limits (read in dvclive 3.49.1, 2026-11-20): a metric's name is a path. `Live.log_metric` opens a file for each value
 and `next_step` parses all files written so far; here each batch is appended to each file at once, as the same text.
@@ -37,13 +37,13 @@ from runcast.core.errors import FinalError, RetryableError
 from runcast.core.points import PointList
 from runcast.integrations.contract import (
     ArtifactFile,
+    Ending,
     MediaFile,
     NameRule,
     Number,
     ParamValue,
     Point,
     Reading,
-    Status,
     TrackedRun,
     Tracker,
 )
@@ -147,10 +147,10 @@ class DvcliveTracker(Tracker):
         if time.monotonic() > self._summarised + SUMMARY_EVERY_S:
             self._summarise()
 
-    def finish(self, status: Status, error: str | None = None) -> None:
+    def finish(self, ending: Ending) -> None:
         if not hasattr(self, "_live"):
             return
-        self._values["status"] = status
+        self._values["status"] = ending.status
         self._summarise()
         self._live.end()
         del self._live

@@ -19,7 +19,6 @@ import re
 import sqlite3
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -34,12 +33,12 @@ from runcast.core.names import NameRule, decode
 from runcast.core.points import PointList
 from runcast.integrations.contract import (
     ArtifactFile,
+    Ending,
     MediaFile,
     Number,
     ParamValue,
     Point,
     Reading,
-    Status,
     TrackedRun,
     Tracker,
 )
@@ -85,7 +84,10 @@ class MlflowTracker(Tracker):
     artifact_names: ClassVar[NameRule] = NameRule(rf"\A[im](?=(mages|edia)(/|\Z))|{FILE}", KEY_CHARS - len(ARTIFACT))
     max_param_chars = PARAM_CHARS
 
+    time_resolution_s = 1.0  # milliseconds, and equal points of one millisecond lie one after another
+
     _client: MlflowClient
+    _tracked: TrackedRun
     _uri: str
     _run_id: str
     _is_guest: bool
@@ -96,7 +98,8 @@ class MlflowTracker(Tracker):
 
     def setup(self, run: TrackedRun) -> None:
         """Begin the run, find the one begun earlier, or join the one in MLFLOW_RUN_ID."""
-        self._uri = uri = choose_store(run)
+        self._tracked, self._uri = run, choose_store(run)
+        uri = self._uri
         own = uri == own_store(run)
         run.remember(tracking_uri="" if own else public(uri))
         heed_retry_after()
@@ -147,7 +150,7 @@ class MlflowTracker(Tracker):
         """Store each value exactly as a tag, and a number also as the metric `summary/<key>`, which MLflow sorts by."""
         texts = {key: json.dumps(value) for key, value in values.items()}
         fitting = {SUMMARY + key: text for key, text in texts.items() if len(text) <= TAG_CHARS}
-        now = int(time.time() * 1000)
+        now = int(self._tracked.time * 1000)
         numbers = {key: float(value) for key, value in values.items() if not isinstance(value, str | bool)}
         metrics = [Metric(f"summary/{key}", value, now, 0) for key, value in numbers.items()]
         with _translated(self._uri):
@@ -178,15 +181,19 @@ class MlflowTracker(Tracker):
         with _translated(self._uri):
             self._client.set_tag(self._run_id, ARTIFACT + artifact.name, artifact.kind)
 
-    def finish(self, status: Status, error: str | None = None) -> None:
+    def finish(self, ending: Ending) -> None:
         """End the run, unless it was open before us; MLflow has no word for crashed, so a tag tells it from failed."""
         if not self._is_open:
             return
-        tags = {"runcast.status": status, **({"runcast.error": error[-TAG_CHARS:]} if error else {})}
+        tags = {
+            "runcast.status": ending.status,
+            **({"runcast.error": ending.error[-TAG_CHARS:]} if ending.error else {}),
+        }
         with _translated(self._uri):
             self._client.log_batch(self._run_id, tags=_run_tags(tags))
             if not self._is_guest:
-                self._client.set_terminated(self._run_id, STATUSES[status])
+                end = int(ending.ended_at * 1000)
+                self._client.set_terminated(self._run_id, STATUSES[ending.status], end)
         self._is_open = False
 
     def read(self, run: TrackedRun) -> Reading:
@@ -225,6 +232,8 @@ class MlflowTracker(Tracker):
                 if (m := MEDIA_PATH.match(path)) and not THUMBNAIL.search(path)
             ],
             status=status if agrees else found.info.status.lower(),
+            started_at=found.info.start_time / 1000,
+            ended_at=found.info.end_time / 1000 if found.info.end_time else None,
             name=found.info.run_name,
             notes=tags.get("mlflow.note.content"),
             group=tags.get("runcast.group"),

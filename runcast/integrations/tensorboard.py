@@ -40,13 +40,13 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from runcast.core.errors import FinalError, RetryableError
 from runcast.core.points import PointList
 from runcast.integrations.contract import (
+    Ending,
     MediaFile,
     NameRule,
     Number,
     ParamValue,
     Point,
     Reading,
-    Status,
     TrackedRun,
     Tracker,
 )
@@ -112,7 +112,7 @@ class TensorboardTracker(Tracker):
             ) from error
         self._buffer = io.BytesIO()
         self._records = RecordWriter(self._buffer)
-        self._records.write(_first_event())
+        self._records.write(_first_event(run.time))
         self._state = _read_state(self._folder)
         self._reopened, self._state_changed = bool(self._state), False
         self._set(STATUS, "running")
@@ -164,11 +164,12 @@ class TensorboardTracker(Tracker):
                 f"TensorBoard's files in {self._folder} cannot grow: {error}. Make room there, then: runcast sync"
             ) from error
 
-    def finish(self, status: Status, error: str | None = None) -> None:
+    def finish(self, ending: Ending) -> None:
         if not hasattr(self, "_file") or self._file.closed:
             return
-        self._add(_session_end(status))  # for a page that is open, which has read the other file already
-        self._set(STATUS, status)
+        # For a page that is open, which has read the other file already.
+        self._add(_session_end(ending.status, ending.ended_at))
+        self._set(STATUS, ending.status)
         self._file.close()
 
     def read(self, run: TrackedRun) -> Reading:
@@ -198,11 +199,12 @@ class TensorboardTracker(Tracker):
             tags=tags,
             media=media,
             status=state[STATUS],
+            ended_at=_read_end(folder),
             notes=state.get(NOTES),
         )
 
     def _add(self, summary: Summary, step: int = 0, moment: float = 0.0) -> None:
-        self._records.write(Event(wall_time=moment or time.time(), step=step, summary=summary).SerializeToString())
+        self._records.write(Event(wall_time=moment or self._run.time, step=step, summary=summary).SerializeToString())
 
     def _set(self, key: str, value: Any) -> None:
         self._state[key] = value
@@ -216,11 +218,11 @@ class TensorboardTracker(Tracker):
             hparams = {key: _hparam(value) for key, value in self._state[PARAMS].items()}
             summaries.append(hparams_pb(hparams, trial_id=self._run.id, start_time_secs=self._run.created))
         if self._reopened or self._state[STATUS] != "running":
-            summaries.append(_session_end(self._state[STATUS]))
+            summaries.append(_session_end(self._state[STATUS], self._run.time))
         new = self._folder / "state.new"
         with new.open("wb") as file:
             records = RecordWriter(file)
-            records.write(_first_event())
+            records.write(_first_event(self._run.created))
             for summary in summaries:
                 records.write(Event(wall_time=self._run.created, summary=summary).SerializeToString())
         new.replace(self._folder / STATE_FILE)
@@ -230,13 +232,13 @@ def _folder(run: TrackedRun) -> Path:
     return Path(run.ids.get("folder", run.local))
 
 
-def _first_event() -> bytes:
-    event = Event(wall_time=time.time(), file_version="brain.Event:2", source_metadata=SourceMetadata(writer="runcast"))
+def _first_event(moment: float) -> bytes:
+    event = Event(wall_time=moment, file_version="brain.Event:2", source_metadata=SourceMetadata(writer="runcast"))
     return cast("bytes", event.SerializeToString())
 
 
-def _session_end(status: str) -> Summary:
-    content = HParamsPluginData(session_end_info=SessionEndInfo(status=OUTCOMES[status], end_time_secs=time.time()))
+def _session_end(status: str, moment: float) -> Summary:
+    content = HParamsPluginData(session_end_info=SessionEndInfo(status=OUTCOMES[status], end_time_secs=moment))
     metadata = hparams_metadata.create_summary_metadata(content)
     return Summary(
         value=[
@@ -296,6 +298,16 @@ def _read_state(folder: Path) -> dict[str, Any]:
         key: text if key in (NOTES, STATUS) else json.loads(text[len(FENCE) : -len("```")])
         for key, text in texts.items()
     }
+
+
+def _read_end(folder: Path) -> float | None:
+    """Read when the run ended, from what the HPARAMS page shows."""
+    events, tag = _load(folder / STATE_FILE), hparams_metadata.SESSION_END_INFO_TAG
+    if tag not in events.tensors.Keys():
+        return None
+    content = events.SummaryMetadata(tag).plugin_data.content
+    ended: float = hparams_metadata.parse_session_end_info_plugin_data(content).end_time_secs
+    return ended
 
 
 def _as_text(value: Any) -> str:

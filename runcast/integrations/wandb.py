@@ -16,7 +16,8 @@ process is ended after RUNCAST_CALL_TIMEOUT_S, and the next one begins the run a
 
 Drops: captions of texts, tables and histograms. W&B has no word of its own for a run that crashed: it shows "Failed",
 and the summary `runcast/status` says which. On a full disk the SDK raises nothing. Versions up to 0.29 write the file
-only every 64 KiB, so more of the run is delivered again after a kill.
+only every 64 KiB, so more of the run is delivered again after a kill. The start and the time of each row are those of
+the training; `_runtime` and the duration are not: wandb-core computes them, and they are those of the delivery.
 
 Limits: the constants below, read in wandb 0.31.0 (wandb_settings.py, artifacts/, data_types/) on 2026-11-20.
 """
@@ -41,6 +42,7 @@ import wandb
 from runcast.core.errors import FinalError, GoneError, RestartError, RetryableError
 from runcast.integrations.contract import (
     ArtifactFile,
+    Ending,
     MediaFile,
     NameRule,
     Number,
@@ -69,6 +71,7 @@ from runcast.integrations.wandb_file import (
     upload_rest,
 )
 from runcast.integrations.wandb_gone import ANSWERED, PATH, REPLACED, SENT_ARTIFACTS, CoreLog, begin_anew, is_gone
+from runcast.integrations.wandb_times import beginning
 
 PROJECT = NameRule(r"[/\\#?%:]", max_length=128)
 ARTIFACT_TYPE = NameRule(r"^wandb-", reserved=frozenset(("job", TABLE_TYPE)))
@@ -174,7 +177,7 @@ class WandbTracker(Tracker):
     def flush(self) -> None:
         self._stop_if_refused(self._run)
 
-    def finish(self, status: Status, error: str | None = None) -> None:
+    def finish(self, ending: Ending) -> None:
         run, self._run = self._run, None
         if run is None:
             if self._tracked is not None and self._is_online and not self._is_joined and not self._is_settled:
@@ -182,10 +185,12 @@ class WandbTracker(Tracker):
             return
         with _translated():
             # The summary goes again, as W&B has set it to the last value of a metric of the same name.
-            run.summary.update({**self._summary, STATUS: status, **({ERROR: error} if error else {})})
+            run.summary.update(
+                {**self._summary, STATUS: ending.status, **({ERROR: ending.error} if ending.error else {})}
+            )
             if not self._is_joined:
                 try:
-                    run.finish(exit_code=EXIT_CODES[status])
+                    run.finish(exit_code=EXIT_CODES[ending.status])
                 except OSError:  # it takes too long
                     self._leave_if_gone(run)
                     raise
@@ -242,7 +247,8 @@ def _open(run: TrackedRun) -> Any:
                 raise GoneError("W&B no longer has the run")
             upload_rest(run)
         earlier = list_files(run)
-        opened = wandb.init(**arguments)
+        with beginning(run):
+            opened = wandb.init(**arguments)
         if run.resumed and not opened.offline:
             note_cut(run, earlier, opened.starting_step)
         return opened
@@ -250,7 +256,8 @@ def _open(run: TrackedRun) -> Any:
         if not isinstance(error, GoneError) and not DELETED.search(str(error)):
             raise
         begin_anew(run)
-        return wandb.init(**{**_arguments(run), "resume": None})
+        with beginning(run):
+            return wandb.init(**{**_arguments(run), "resume": None})
 
 
 def _arguments(run: TrackedRun) -> dict[str, Any]:

@@ -140,6 +140,8 @@ def _add(record: Any, kind: str, reading: Reading) -> None:
         _add_params(record.config, reading)
     elif kind == "run":
         run = record.run
+        if run.start_time.seconds:
+            reading.started_at = reading.started_at or run.start_time.ToMicroseconds() / 1e6
         _add_params(run.config, reading)
         reading.name, reading.notes, reading.group = run.display_name, run.notes or None, run.run_group or None
         reading.tags = {*(reading.tags or ()), *run.tags}

@@ -16,7 +16,7 @@ from runcast.core.media import Text
 from runcast.core.names import NameRule
 from runcast.core.records import Metrics, Status
 from runcast.delivery.refusals import unsupported
-from runcast.integrations.contract import ALL_KINDS, METHODS, Kind
+from runcast.integrations.contract import ALL_KINDS, METHODS, Ending, Kind
 from runcast.testing.stage import Skipped, Stage, expect
 
 IO_EVENTS = frozenset(
@@ -121,13 +121,13 @@ def construction(stage: Stage) -> None:
 
 def setup_and_finish_twice(stage: Stage) -> None:
     """A second `setup` makes no second run; a second `finish`, or one without `setup`, does nothing."""
-    stage.subject.make().finish("crashed")
+    stage.subject.make().finish(Ending("crashed"))
     with stage.start() as run:
         run.log({"loss": 0.5}, step=0)
     tracker = stage.subject.make()
     setattr(tracker, "setup", _twice(tracker.setup))  # noqa: B010 - mypy rightly forbids the assignment
     stage.deliver(tracker=tracker)
-    tracker.finish("failed", "a second call")
+    tracker.finish(Ending("failed", "a second call"))
     if "metrics" in tracker.supports:
         stage.expect_points([("loss", 0.5, 0)])
     _expect_status(stage, "finished")

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from runcast.core.points import PointList
-from runcast.core.records import Number, ParamValue, Point, Status
-from runcast.integrations.contract import ArtifactFile, MediaFile, Reading, TrackedRun, Tracker
+from runcast.core.records import Number, ParamValue, Point
+from runcast.integrations.contract import ArtifactFile, Ending, MediaFile, Reading, TrackedRun, Tracker
 
 
 class MemoryTracker(Tracker):
@@ -29,6 +29,8 @@ class MemoryTracker(Tracker):
             ["notes", run.notes],
             ["tags", list(run.tags)],
             ["status", "running"],
+            ["started_at", run.created],
+            ["ended_at", None],
         )
 
     def log_params(self, params: Mapping[str, ParamValue]) -> None:
@@ -55,10 +57,10 @@ class MemoryTracker(Tracker):
         """Append where the file or folder is."""
         self._append(["artifact", artifact.name])
 
-    def finish(self, status: Status, error: str | None = None) -> None:
-        """Append the status."""
+    def finish(self, ending: Ending) -> None:
+        """Append the status, and when the run ended."""
         if hasattr(self, "_path"):
-            self._append(["status", status])
+            self._append(["status", ending.status], ["ended_at", ending.ended_at])
             del self._path
 
     def read(self, run: TrackedRun) -> Reading:

@@ -19,6 +19,7 @@ PUBLIC = [
     "EarlyStoppingCallback",
     "EvalPrediction",
     "Figure",
+    "Ending",
     "FinalError",
     "GoneError",
     "Histogram",

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from runcast.core.records import Point
-from runcast.integrations.contract import ALL_KINDS, ArtifactFile, MediaFile, Reading, TrackedRun, Tracker
+from runcast.integrations.contract import ALL_KINDS, ArtifactFile, Ending, MediaFile, Reading, TrackedRun, Tracker
 from runcast.testing import MemoryTracker
 
 
@@ -35,9 +35,9 @@ class OpensFileInConstructor(MemoryTracker):
 
 
 class FinishesAgain(MemoryTracker):
-    def finish(self, status: Any, error: str | None = None) -> None:
+    def finish(self, ending: Ending) -> None:
         if hasattr(self, "_path"):
-            self._append(["status", status])
+            self._append(["status", ending.status], ["ended_at", ending.ended_at])
 
 
 class HasNoUrl(MemoryTracker):
@@ -53,8 +53,8 @@ class RenamesRun(MemoryTracker):
 
 
 class KnowsNoKilled(MemoryTracker):
-    def finish(self, status: Any, error: str | None = None) -> None:
-        super().finish("failed" if status == "killed" else status, error)
+    def finish(self, ending: Ending) -> None:
+        super().finish(msgspec.structs.replace(ending, status="failed") if ending.status == "killed" else ending)
 
 
 class CallsOpenRunFinished(MemoryTracker):

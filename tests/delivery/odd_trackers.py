@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from runcast.core.errors import FinalError, GoneError, RetryableError
 from runcast.core.records import Point
-from runcast.integrations.contract import Reading, TrackedRun
+from runcast.integrations.contract import Ending, Reading, TrackedRun
 from runcast.testing import MemoryTracker
 
 
@@ -108,9 +108,9 @@ class Moody(MemoryTracker):
         self._meet("log_metrics", len(points))
         super().log_metrics(points)
 
-    def finish(self, status: Any, error: str | None = None) -> None:
-        self._meet("finish", (status, error))
-        super().finish(status, error)
+    def finish(self, ending: Ending) -> None:
+        self._meet("finish", (ending.status, ending.error))
+        super().finish(ending)
 
     def read(self, run: TrackedRun) -> Reading:
         self._meet("read")

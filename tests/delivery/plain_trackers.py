@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from runcast.core.errors import FinalError, RetryableError
-from runcast.integrations.contract import Point, Reading, TrackedRun, Tracker
+from runcast.integrations.contract import Ending, Point, Reading, TrackedRun, Tracker
 
 
 class PlainTracker(Tracker):
@@ -39,9 +39,9 @@ class PlainTracker(Tracker):
         for point in points:
             self._write(list(point[:3]))
 
-    def finish(self, status: str, error: str | None = None) -> None:
+    def finish(self, ending: Ending) -> None:
         if hasattr(self, "_file"):
-            self._write(status)
+            self._write(ending.status)
 
     def read(self, run: TrackedRun) -> Reading:
         if mood(run) == "slow":

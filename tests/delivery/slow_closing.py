@@ -17,9 +17,9 @@ class SlowlyClosing(MemoryTracker):
         self._folder = Path(run.directory)
         super().setup(run)
 
-    def finish(self, status: Any, error: str | None = None) -> None:
+    def finish(self, ending: Any) -> None:
         (self._folder / "closing").touch()
         deadline = time.monotonic() + 60
         while not (self._folder / "close").exists() and time.monotonic() < deadline:
             time.sleep(0.01)
-        super().finish(status, error)
+        super().finish(ending)

@@ -20,7 +20,7 @@ from runcast.core.state import DeliveryState, load_state, save_state
 from runcast.delivery import attempts, loop
 from runcast.delivery.loop import Delivery
 from runcast.delivery.tracked import tracked_run
-from runcast.integrations.contract import ArtifactFile, MediaFile, Reading, TrackedRun, Tracker
+from runcast.integrations.contract import ArtifactFile, Ending, MediaFile, Reading, TrackedRun, Tracker
 from runcast.testing import MemoryTracker
 from tests.delivery.odd_trackers import Death, Deletable, HalfThenAway, Moody, Mortal, Picky
 
@@ -334,7 +334,7 @@ def test_what_was_refused_is_counted_once_across_deaths(start: Begin, deliver: D
     """A delivery that goes on after a death counts the points that the service will not have as before."""
 
     class Last(Picky):
-        def finish(self, status: Any, error: str | None = None) -> None:
+        def finish(self, ending: Ending) -> None:
             raise Death
 
     with start() as run:
@@ -634,7 +634,7 @@ class Recorder(MemoryTracker):
         self.files.append(artifact.name)
         super().log_artifact(artifact)
 
-    def finish(self, status: Any, error: str | None = None) -> None:
+    def finish(self, ending: Ending) -> None:
         raise Death
 
 

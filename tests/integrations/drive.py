@@ -22,7 +22,7 @@ from typing import Any
 from runcast.core.errors import GoneError, TrackerError
 from runcast.core.names import decode
 from runcast.core.records import NON_FINITE, Point
-from runcast.integrations.contract import ArtifactFile, MediaFile, Reading, TrackedRun, Tracker
+from runcast.integrations.contract import ArtifactFile, Ending, MediaFile, Reading, TrackedRun, Tracker
 from runcast.integrations.loading import load_tracker
 from runcast.integrations.table import TABLE
 
@@ -74,6 +74,8 @@ def call(tracker: Tracker, method: str, *arguments: Any) -> Any:
         tracker.log_summary({tracker.names.encode(key): value for key, value in arguments[0].items()})
     elif method == "add_tags":
         tracker.add_tags([tracker.tag_names.encode(tag) for tag in arguments[0]])
+    elif method == "finish":
+        tracker.finish(Ending(*arguments, **{} if len(arguments) > 2 else {"ended_at": 1.7e9 + 60}))
     elif method == "log_media":
         key, step, kind, path = arguments
         tracker.log_media(MediaFile(tracker.names.encode(key), step, kind, Path(path), "a caption", 1.7e9))

@@ -22,7 +22,7 @@ import json, os, signal, sys, time
 from pathlib import Path
 from runcast.core.errors import TrackerError
 from runcast.integrations.codecarbon import CodecarbonTracker
-from runcast.integrations.contract import TrackedRun
+from runcast.integrations.contract import Ending, TrackedRun
 
 local, fields = Path(sys.argv[1]), json.loads(sys.argv[2])
 kept = local / "ids.json"
@@ -46,8 +46,8 @@ try:
         answer["measured"].append(tracker.measure(False))
         time.sleep(0.05)
     answer["measured"] += [tracker.measure(True), tracker.measure(True)]
-    tracker.finish("failed")
-    tracker.finish("failed")
+    tracker.finish(Ending("failed"))
+    tracker.finish(Ending("failed"))
 except TrackerError as error:
     answer["error"] = [type(error).__name__, str(error)]
 answer["measured"] = [dict(one) for one in answer["measured"] if one]

@@ -210,7 +210,7 @@ JOINED = """
 import sys, comet_ml
 from pathlib import Path
 from runcast.integrations.comet_ml import CometTracker
-from runcast.integrations.contract import Point, TrackedRun
+from runcast.integrations.contract import Ending, Point, TrackedRun
 
 folder = Path(sys.argv[1])
 mine = comet_ml.start(online=False, experiment_config=comet_ml.ExperimentConfig(offline_directory=str(folder)))
@@ -219,7 +219,7 @@ local = folder / "local"
 run = TrackedRun(id="ours", name="n", project="p", directory=folder, local=local, created=1.0, online=False)
 tracker.setup(run)
 tracker.log_metrics([Point("loss", 0.5, 3, 1.7e9)])
-tracker.finish("failed")
+tracker.finish(Ending("failed"))
 assert mine.alive and not mine.ended
 mine.end()
 print([tuple(point)[:3] for point in CometTracker().read(run).points], run.ids["key"] == mine.get_key())

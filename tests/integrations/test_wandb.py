@@ -224,7 +224,7 @@ def test_an_option_that_wandb_does_not_have_is_named(tmp_path: Path) -> None:
 JOINED = """
 import sys, wandb
 from pathlib import Path
-from runcast.integrations.contract import Point, TrackedRun
+from runcast.integrations.contract import Ending, Point, TrackedRun
 from runcast.integrations.wandb import WandbTracker
 
 folder = Path(sys.argv[1])
@@ -235,7 +235,7 @@ with wandb.init(dir=folder, project="theirs", mode="offline") as mine:
     run = TrackedRun(id="ours", name="n", project="p", directory=folder, local=local, created=1.0, online=False)
     tracker.setup(run)
     tracker.log_metrics([Point("loss", 0.5, 3, 1.7e9)])
-    tracker.finish("failed")
+    tracker.finish(Ending("failed"))
     assert wandb.run is mine
     mine.log({"own": 2})
 print([tuple(point)[:3] for point in WandbTracker().read(run).points if point.key == "loss"], run.ids["id"] == mine.id)
@@ -252,7 +252,7 @@ def test_a_run_that_the_user_opened_is_joined_and_left_open(tmp_path: Path) -> N
 LOST = """
 import os, sys, psutil
 from pathlib import Path
-from runcast.integrations.contract import Point, TrackedRun
+from runcast.integrations.contract import Ending, Point, TrackedRun
 from runcast.integrations.wandb import WandbTracker
 
 folder = Path(sys.argv[1])

@@ -236,9 +236,9 @@ class FaultyTracker(MemoryTracker):
             meet("artifact")
         super().log_artifact(artifact)
 
-    def finish(self, status: Any, error: str | None = None) -> None:
+    def finish(self, ending: Any) -> None:
         meet("finish")
-        super().finish(status, error)
+        super().finish(ending)
 
 
 meet("import")

@@ -1,0 +1,166 @@
+"""A run that is delivered later has the times of its training, in every tracker that stores them."""
+
+import contextlib
+import json
+import re
+import sqlite3
+import time
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import runcast
+from runcast.autodetect import decide
+from runcast.core.errors import OptionError
+from runcast.core.layout import RunDirectory
+from runcast.core.seal import seal_of
+from runcast.delivery.sync import close, sync
+from runcast.delivery.verify import verify
+from runcast.integrations.contract import Ending, Tracker
+from runcast.testing import MemoryTracker
+
+BEGAN, ENDED = 1_700_000_000.25, 1_700_000_042.5  # a training of 42 s, long ago
+DEAD = 2**22 + 1  # no process has this number
+
+MakeOld = Callable[..., RunDirectory]
+
+
+@pytest.fixture
+def make_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeOld:
+    """Make a run that began and ended long ago, of which nothing was delivered."""
+    monkeypatch.setenv("RUNCAST_QUIET", "1")
+
+    def make(report_to: object, status: str | None = "finished") -> RunDirectory:
+        run = runcast.init("old", config={"lr": 0.5}, id="run", report_to=report_to, dir=tmp_path, delivery="later")
+        for step in range(3):
+            run.log({"loss": 0.5 / (step + 1), "note": runcast.Text("x")}, step=step)
+        run.log_summary({"best": 0.25})
+        run.add_tags("a tag")
+        run.finish(status or "finished")  # type: ignore[arg-type]
+        directory = RunDirectory(run.dir)
+        lines = directory.journal.read_bytes().split(b"\n")
+        kept = [line for line in lines if line and not (status is None and b'"type":"finish"' in line)]
+        for at, line in enumerate(kept):
+            moment = BEGAN + (ENDED - BEGAN) * at / (len(kept) - 1)
+            kept[at] = re.sub(rb'"time":[0-9.e+]+', f'"time":{moment!r}'.encode(), line)
+        directory.journal.write_bytes(b"".join(line + b"\n" for line in kept))
+        file = directory.load()
+        file.created = file.started = BEGAN
+        if status is None:
+            file.pid, file.pid_began = DEAD, 0
+        file.seal = seal_of(file)
+        directory.save(file)
+        return directory
+
+    return make
+
+
+def times_in_mlflow(directory: RunDirectory) -> tuple[float, float]:
+    """Ask the database."""
+    with contextlib.closing(sqlite3.connect(directory.path.parent / "mlflow.db")) as database:
+        ((start, end),) = database.execute("select start_time, end_time from runs").fetchall()
+        moments = [moment for (moment,) in database.execute("select timestamp from metrics")]
+    assert all(start <= moment <= end for moment in moments)
+    return start / 1000, end / 1000
+
+
+def times_in_tensorboard(directory: RunDirectory) -> tuple[float, float]:
+    """Read every event of every file, whatever it holds."""
+    from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+
+    files = directory.tracker("tensorboard").glob("*tfevents*")
+    moments = [event.wall_time for file in files for event in EventFileLoader(str(file)).Load()]
+    return min(moments), max(moments)
+
+
+def times_in_comet(directory: RunDirectory) -> tuple[float, float]:
+    """Open the archive that `comet upload` takes."""
+    (archive,) = directory.tracker("comet_ml").glob("*.zip")
+    with zipfile.ZipFile(archive) as content:
+        description = json.loads(content.read("experiment.json"))
+    return description["start_time"] / 1000, description["stop_time"] / 1000
+
+
+READERS = {"mlflow": times_in_mlflow, "tensorboard": times_in_tensorboard, "comet_ml": times_in_comet}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", READERS)
+def test_a_run_that_is_delivered_later_has_the_times_of_its_training(name: str, make_old: MakeOld) -> None:
+    """Start, end and every event lie between the first record and the last, in the service's own files."""
+    directory = make_old([name])
+
+    (outcome,) = sync(directory, decide=decide)
+
+    assert outcome.result == "complete"
+    assert READERS[name](directory) == (pytest.approx(BEGAN, abs=0.002), pytest.approx(ENDED, abs=0.002))
+    assert [verdict.problems() for verdict in verify(directory)] == [[]]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["mlflow", "tensorboard"])
+def test_a_training_that_died_ends_with_its_last_record(name: str, make_old: MakeOld) -> None:
+    """Nobody wrote an end: a delivery that finds the training dead, long after, gives the last record's time."""
+    directory = make_old([name], status=None)
+
+    sync(directory, decide=decide)
+
+    _, ended = READERS[name](directory)
+    assert ended == pytest.approx(ENDED, abs=0.002)
+    assert [(verdict.status, verdict.problems()) for verdict in verify(directory)] == [("crashed", [])]
+
+
+def test_a_run_that_is_closed_by_hand_ends_with_its_last_record(make_old: MakeOld) -> None:
+    """`runcast sync --close` is typed when somebody notices; the training was over before."""
+    directory = make_old("none", status=None)
+
+    close(directory, "crashed")
+
+    (end,) = (json.loads(line) for line in directory.journal.read_bytes().splitlines() if b'"type":"finish"' in line)
+    assert end["time"] == ENDED
+
+
+@pytest.mark.slow
+def test_a_start_an_end_and_points_at_other_times_are_found(make_old: MakeOld) -> None:
+    """`verify` is not green over a run whose times are those of its delivery."""
+    directory = make_old(["mlflow"])
+    sync(directory, decide=decide)
+    now = int(time.time() * 1000)
+    with contextlib.closing(sqlite3.connect(directory.path.parent / "mlflow.db")) as database, database:
+        database.execute("update runs set start_time = start_time + 73000, end_time = end_time + 2000")
+        database.execute(f"update metrics set timestamp = {now} where step = 1")
+
+    (verdict,) = verify(directory)
+
+    assert verdict.problems() == [
+        "1 points have another time than that of the training",
+        "its start is +73.0 s off that of the training",
+        "its end is +2.0 s off that of the training",
+    ]
+
+
+def test_a_tracker_is_told_when_the_training_ended(make_old: MakeOld) -> None:
+    """`finish` gets the status, the error, the end and the number of the session."""
+    directory = make_old(MemoryTracker, status="failed")
+
+    sync(directory, decide=decide)
+
+    reading = MemoryTracker.reading_of(directory.path)
+    assert (reading.status, reading.ended_at) == ("failed", ENDED)
+
+
+def test_the_old_signature_of_finish_is_named() -> None:
+    """A Tracker of an earlier version says at once what has changed."""
+    with pytest.raises(OptionError, match=r"Old\.finish\(status, error\) is the old signature.*finish\(self, ending\)"):
+
+        class Old(Tracker):
+            def finish(self, status: Any, error: str | None = None) -> None:  # type: ignore[override]
+                """End the run."""
+
+
+def test_an_ending_without_more_is_one_of_the_first_session() -> None:
+    """For tests of a Tracker."""
+    assert Ending("failed") == Ending(status="failed", error=None, ended_at=0.0, session=1)
