@@ -34,7 +34,7 @@ from runcast.core.layout import (
 from runcast.core.options import Options, check_names, settle
 from runcast.core.params import flatten
 from runcast.core.random_name import random_id, random_name
-from runcast.core.ranks import next_job_folder, rank, world_size
+from runcast.core.ranks import may_be_first, next_job_folder, rank, world_size
 from runcast.core.records import VERSION, Start, encode_line, without_surrogates
 from runcast.core.redaction import redact, redact_text
 from runcast.core.run import Run
@@ -148,7 +148,7 @@ def check(report_to: Any = ..., **options: Any) -> Options:
     settled = settle(options)
     select(report_to, offline=settled.offline, setup=settled.setup)
     check_setup(settled.setup)
-    if settled.id is not None and rank() == 0:
+    if settled.id is not None and may_be_first():
         _check_resume(settled, settled.dir)
     return settled
 

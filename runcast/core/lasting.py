@@ -8,7 +8,7 @@ from runcast.core.borrowed import Loan, borrow, find_open, lend, share
 from runcast.core.init import check, init
 from runcast.core.options import RunOptions, Unpack, check_names
 from runcast.core.random_name import random_id
-from runcast.core.ranks import rank
+from runcast.core.ranks import may_be_first
 from runcast.core.records import Status
 from runcast.core.run import Run
 from runcast.core.status import Watch, status_of
@@ -144,4 +144,4 @@ class LastingRun:
 
 def fresh_id() -> str | None:
     """Return an id for a run that the first rank opens; the other ranks of a job do not know it."""
-    return random_id() if rank() == 0 else None
+    return random_id() if may_be_first() else None

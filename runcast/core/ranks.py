@@ -29,6 +29,14 @@ def rank() -> int:
     return _first_number(RANK_VARIABLES, 0)
 
 
+def may_be_first() -> bool:
+    """Tell whether nothing says that this is another process than the first of its job.
+
+    Lightning starts the other ones with a local rank alone; their global rank is known when they have met.
+    """
+    return rank() == 0 and not any(_first_number((name,), 0) for name in ("LOCAL_RANK", "NODE_RANK", "GROUP_RANK"))
+
+
 def world_size() -> int:
     """Return the number of processes of the job, 1 if this is alone."""
     distributed = getattr(sys.modules.get("torch"), "distributed", None)
