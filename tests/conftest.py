@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.guard import pytest_configure  # noqa: F401 - a hook: it ends what an interrupted run leaves behind
+
 PREFIXES = (
     "RUNCAST_",
     "WANDB_",

@@ -7,7 +7,7 @@ Port 0 takes a free one; the first line on stdout is the server's URL. Each requ
 again, such as how many rows a run has: tests look at LOG. For faults, stop or end the process. GET /standin/held lists
 the [key, value, step] of every point they have; GET /standin/delete deletes every run, as a person would. What they
 answer then is what is known of the services (the docstrings say from where), else a guess that is called one. After
-GET /standin/refuse?403 every request is refused so, after /standin/refuse none. The clients' settings:
+GET /standin/refuse?403 every request is refused so, after /standin/refuse none; /standin/refused counts since then. The clients' settings:
 
     WANDB_BASE_URL=URL, WANDB_API_KEY=(40 characters)
     COMET_URL_OVERRIDE=URL/clientlib/, COMET_API_KEY=(25 characters)
@@ -414,7 +414,7 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", port), Handler)
         self.url = f"http://127.0.0.1:{self.server_port}"
         self.service = service(self.url)
-        self.refuses = 0
+        self.refuses = self.refused = 0
         self.log = log.open("a", buffering=1)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -432,11 +432,14 @@ class Handler(BaseHTTPRequestHandler):
         if self.headers.get("Content-Encoding") == "gzip":
             body = gzip.decompress(body)
         path, _, query = self.path.partition("?")
+        if path == "/standin/refused":
+            return self.send(200, self.server.refused)
         if path == "/standin/delete":
+            self.server.refused = 0
             self.server.service.delete(*filter(None, [query]))
             return self.send(200, {})
         if path == "/standin/refuse":
-            self.server.refuses = int(query or 0)
+            self.server.refuses, self.server.refused = int(query or 0), 0
             return self.send(200, {})
         if path == "/standin/held":
             return self.send(200, self.server.service.held())
@@ -449,6 +452,7 @@ class Handler(BaseHTTPRequestHandler):
             return self.send(refusal.status, refusal.answer)
 
     def send(self, status: int, content: Any) -> None:
+        self.server.refused += status >= 400
         answer = json.dumps(content).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")

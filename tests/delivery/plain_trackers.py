@@ -2,7 +2,7 @@
 
 import json
 import os
-import time
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ class PlainTracker(Tracker):
 
     def read(self, run: TrackedRun) -> Reading:
         if mood(run) == "slow":
-            time.sleep(60)
+            threading.Event().wait()  # for ever
         if mood(run) == "dies":
             os._exit(3)
         lines = [json.loads(line) for line in (run.local / "lines.jsonl").read_text().splitlines()]

@@ -5,7 +5,8 @@
 CALLS is a JSON list of [method, argument …]; `setup` and `read` take the fields of a TrackedRun, points are [key,
 value, step, time], NaN and ±inf are the words of the journal, keys are the user's. ANSWERS has an entry for each call:
 null, what `read` saw (with the user's keys), or the name and message of the error. `kill` ends the process (or another
-one) with SIGKILL, `network` lists the addresses that it has asked for, `fetch` gets a page, `sleep` waits some seconds,
+one) with SIGKILL, `network` lists the addresses that it has asked for, `fetch` gets a page, `held` and `refused` wait
+until a stand-in has that many points or has refused that often, `insist` flushes until that fails,
 `fresh` takes another Tracker, as a delivery does whose run is gone, and `unless_gone` makes the call behind it only if
 no call since has said that it is. What the tracker remembers is kept in the run directory.
 """
@@ -16,6 +17,7 @@ import signal
 import sys
 import time
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ from runcast.integrations.table import TABLE
 NAME, DIRECTORY = sys.argv[1], Path(sys.argv[2])
 LOCAL = DIRECTORY / "trackers" / NAME
 ADDRESSES: list[str] = []
+LONGEST_S = 120.0
 
 
 def tracked(online: bool = False, given: tuple[str, ...] = (), **fields: Any) -> TrackedRun:
@@ -60,8 +63,10 @@ def call(tracker: Tracker, method: str, *arguments: Any) -> Any:
         return os.kill(arguments[0] if arguments else os.getpid(), signal.SIGKILL)
     if method == "fetch":
         return urllib.request.urlopen(arguments[0], timeout=10).close()
-    if method == "sleep":
-        return time.sleep(arguments[0])
+    if method in ("held", "refused"):
+        return wait_for_standin(f"{arguments[0]}/standin/{method}", arguments[1])
+    if method == "insist":
+        return insist(tracker)
     if method == "log_params":
         tracker.log_params({tracker.param_names.encode(key): value for key, value in arguments[0].items()})
     elif method == "log_metrics":
@@ -85,6 +90,30 @@ def call(tracker: Tracker, method: str, *arguments: Any) -> Any:
     else:
         getattr(tracker, method)(*arguments)
     return None
+
+
+def wait_for_standin(page: str, number: int) -> None:
+    """Wait until a stand-in's list is as long, or its number as high."""
+    for _ in until_too_late():
+        with urllib.request.urlopen(page, timeout=10) as answer:
+            found = json.load(answer)
+        if (found if isinstance(found, int) else len(found)) >= number:
+            return
+
+
+def insist(tracker: Tracker) -> None:
+    """Flush as a delivery does that has no news, until the tracker notices what has become of the run."""
+    for _ in until_too_late():
+        tracker.flush()
+
+
+def until_too_late() -> Iterator[None]:
+    """Yield every now and then, and fail in the end."""
+    deadline = time.monotonic() + LONGEST_S
+    while time.monotonic() < deadline:
+        yield
+        time.sleep(0.05)
+    raise TimeoutError("what is waited for did not come")
 
 
 def seen(reading: Reading) -> dict[str, Any]:

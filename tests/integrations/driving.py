@@ -29,7 +29,7 @@ def _drive(tracker: str, run: Path, *calls: list[Any], cwd: Path | None = None, 
         text=True,
         cwd=cwd or run.parent,
         env={**{name: value for name, value in os.environ.items() if name != OURS}, **environment},
-        timeout=90,
+        timeout=170,
         check=False,
     )
     assert done.returncode in (0, -9), done.stderr

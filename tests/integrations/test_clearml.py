@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -280,10 +279,9 @@ def test_a_task_that_is_open_already_is_joined_and_stays_open(tmp_path: Path, se
 
 
 def test_a_server_that_goes_and_comes_back_is_retried(tmp_path: Path, server: Server) -> None:
-    """While the server is away every call says so soon; afterwards the same task goes on, and never offline."""
+    """While the server is away every call says so, where ClearML would repeat it for ever; afterwards the same task goes on, and never offline."""
     run, log = tmp_path / "run", ["log_metrics", [["a", 1, 1, 1.0]]]
 
-    began = time.monotonic()
     opened, _, _, *away = drive(
         run,
         ["setup", ONLINE],
@@ -296,14 +294,12 @@ def test_a_server_that_goes_and_comes_back_is_retried(tmp_path: Path, server: Se
         ["setup", ONLINE],
         **server.environment,
     )
-    took_s = time.monotonic() - began
     again = Server(tmp_path, int(server.url.rpartition(":")[2]))
     offline = drive(run, SETUP, **server.environment)
     back = drive(run, ["setup", ONLINE], log, ["finish", "finished"], ["read", ONLINE], **server.environment)
     again.stop()
 
     assert [answer[0] for answer in away] == ["RetryableError"] * 5
-    assert took_s < 60
     assert offline[0][0] == "FinalError"
     assert back[0]["ids"] == opened["ids"]
     assert (back[-1]["points"], back[-1]["status"]) == ([["a", 1, 1]], "finished")

@@ -150,7 +150,7 @@ def test_in_process_mode_it_is_the_training_that_is_measured(tmp_path: Path) -> 
     }
     energy = {}
 
-    for kind, script in {"busy": "while True: pass", "idle": "import time; time.sleep(60)"}.items():
+    for kind, script in {"busy": "while True: pass", "idle": "import threading; threading.Event().wait()"}.items():
         training = subprocess.Popen([sys.executable, "-c", script])
         try:
             seen = meter(tmp_path / kind, seconds=1.1, environment=load, pid=training.pid)

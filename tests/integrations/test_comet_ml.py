@@ -294,12 +294,12 @@ def test_an_experiment_that_is_deleted_meanwhile_is_begun_anew(
 ) -> None:
     """Whether Comet refuses what is sent then or lets it vanish, it is asked for the experiment, and has none."""
     run, points = tmp_path / "run", [("loss", float(step), step) for step in range(3)]
-    noticed = [log(points[2]), ["sleep", 6], ["flush"], ["sleep", 6], ["flush"]]
+    noticed = [["insist"]]
     if moment == "when it is finished":
         noticed = [["finish", "finished"]]
 
     answers = drive(
-        run, ONLINE, log(points[0]), ["sleep", 2], ["fetch", f"{server.url}/standin/{delete}"], log(points[1]), *noticed,
+        run, ONLINE, log(points[0]), ["held", server.url, 1], ["fetch", f"{server.url}/standin/{delete}"], log(points[1]), *noticed,
         ["fresh"], ONLINE, READ, log(*points), ["finish", "finished"], READ, **server.environment,
     )  # fmt: skip
 
@@ -317,7 +317,7 @@ def test_an_experiment_that_was_deleted_before_it_is_resumed_is_begun_anew(tmp_p
     """Its key is not used again; what was sent under it counts for nothing, after a kill too."""
     run = tmp_path / "run"
     drive(run, ONLINE, log(("loss", 1, 1)), ["finish", "failed"], **server.environment)
-    drive(run, ONLINE, log(("loss", 2, 2)), ["sleep", 2], KILL, **server.environment)
+    drive(run, ONLINE, log(("loss", 2, 2)), ["held", server.url, 2], KILL, **server.environment)
     urllib.request.urlopen(f"{server.url}/standin/delete").close()
 
     again, lacking, *_, seen = drive(
