@@ -8,6 +8,7 @@ import importlib.util
 import os
 import re
 import sys
+from collections.abc import Iterable
 from typing import NamedTuple
 
 ENTRY_POINT_GROUP = "runcast.trackers"
@@ -32,6 +33,24 @@ class Installed(NamedTuple):
             if found := self.distributions.get(normalise(name)):
                 return found.version
         return None
+
+    def has(self, need: str) -> bool:
+        """Tell whether a distribution ("name" or "name:module") is there, or at least its module."""
+        name, _, module = need.partition(":")
+        return normalise(name) in self.distributions or has_package(module or name.replace("-", "_"))
+
+    def required(self, *names: str) -> set[str]:
+        """Return the distributions that those of *names* which are installed require without any extra."""
+        found: set[str] = set()
+        for distribution in filter(None, (self.distributions.get(normalise(name)) for name in names)):
+            try:
+                with open(os.path.join(distribution.folder, "METADATA"), encoding="utf-8") as file:
+                    head = file.read().partition("\n\n")[0]
+            except (OSError, UnicodeDecodeError):
+                continue
+            required = re.findall(r"^Requires-Dist:\s*([\w.-]+)(.*)$", head, re.MULTILINE)
+            found.update(normalise(name) for name, condition in required if "extra" not in condition.partition(";")[2])
+        return found
 
     def entry_points(self) -> dict[str, tuple[str, Distribution]]:
         """Map the names in the group `runcast.trackers` to "module:Class" and the distribution that brings them."""
@@ -81,6 +100,20 @@ def has_package(name: str) -> bool:
     except (ImportError, ValueError):
         return False
     return found is not None and found.origin is not None
+
+
+def lacks_part(package: str, parts: Iterable[str]) -> str | None:
+    """Return the first of the files of a package that is not there."""
+    for part in parts:
+        try:
+            found = importlib.util.find_spec(package)
+        except (ImportError, ValueError):
+            return None
+        if found is not None and found.origin is not None:
+            path = os.path.join(os.path.dirname(found.origin), part)
+            if not (os.path.exists(path) or os.path.exists(f"{path}.exe")):
+                return part
+    return None
 
 
 def is_older(version: str, minimum: str) -> bool:

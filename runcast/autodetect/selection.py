@@ -8,11 +8,11 @@ from typing import Any, TypeAlias
 import msgspec
 
 from runcast.autodetect.credentials import configured, switched
-from runcast.autodetect.installed import Installed, has_package, is_older, scan
+from runcast.autodetect.installed import Installed, has_package, is_older, lacks_part, normalise, scan
 from runcast.core.errors import OptionError, TrackerUnavailableError, UnknownTrackerError
 from runcast.core.layout import TrackerChoice, valid_tracker
 from runcast.integrations.contract import Tracker
-from runcast.integrations.table import ALIASES, TABLE, Integration
+from runcast.integrations.table import ALIASES, TABLE, Address, Integration
 
 ReportTo: TypeAlias = (
     "str | bool | None | Tracker | type[Tracker] | Iterable[str | Tracker | type[Tracker]] | EllipsisType"
@@ -86,7 +86,7 @@ def select(
         for name in rows if "all" in words else sorted(asked, key=list(rows).index):
             _decide(
                 selection,
-                _look_at(rows[name], installed, offline, environ),
+                _look_at(rows[name], installed, offline, _with_addresses(rows[name], setup or {}, environ)),
                 by_name=name in asked,
                 asked_with=report_to,
             )
@@ -176,9 +176,50 @@ def _look_at(row: Integration, installed: Installed, offline: bool | None, envir
             problem=problem,
             mend=f"Mend it with: pip install --force-reinstall {row.distribution}",
         )
+    if problem := _incomplete(row, installed):
+        mend = f"Mend it with: pip install --force-reinstall {row.distribution}"
+        return Survey(row=row, version=version, online=False, reason="", problem=problem, mend=mend)
     if off := switched(row.off, environ):
         return Survey(row=row, version=version, online=False, reason=f"switched off by {off}", off=True)
-    return _choose_mode(row, version, offline, environ)
+    seen = _choose_mode(row, version, offline, environ)
+    missing = [need for need in row.local_needs if not installed.has(need)]
+    if missing and not (seen.online or seen.problem or _keeps_files(row, environ)):
+        problem = f"cannot keep runs locally: {' and '.join(missing)} {_are(missing)} not installed"
+        mend = f"Install the rest with: pip install {row.distribution}"
+        mend += f" (or report to a server: {row.log_in})" if row.log_in else ""
+        return msgspec.structs.replace(seen, reason="", problem=problem, mend=mend)
+    return seen
+
+
+def _with_addresses(
+    row: Integration, setup: Mapping[str, Mapping[str, Any]], environ: Mapping[str, str]
+) -> Mapping[str, str]:
+    """Put the addresses that the user's options hold over those of the environment."""
+    own = setup.get(row.name, {})
+    addresses = [where for where in row.credentials if isinstance(where, Address) and own.get(where.option)]
+    return {**environ, **{where.name: str(own[where.option]) for where in addresses}} if addresses else environ
+
+
+def _incomplete(row: Integration, installed: Installed) -> str:
+    """Say what an SDK lacks so that it cannot be imported, as far as that is seen without importing it."""
+    missing = [need for need in row.needs if not installed.has(need)]
+    if missing:  # which of them matter, the metadata of this version say
+        required = installed.required(row.distribution, *row.alternatives)
+        missing = [name for need in missing if normalise(name := need.partition(":")[0]) in required]
+    if missing:
+        return f"is broken: it requires {', '.join(missing)}, which {_are(missing)} not installed"
+    part = lacks_part(row.package, row.parts)
+    return f"is broken: its {part} is missing" if part else ""
+
+
+def _keeps_files(row: Integration, environ: Mapping[str, str]) -> bool:
+    """Tell whether a tracker is sent to a folder of plain files, which needs no database."""
+    addresses = (environ.get(where.name, "") for where in row.credentials if isinstance(where, Address))
+    return any(address.startswith("file:") or (address and ":" not in address) for address in addresses)
+
+
+def _are(names: list[str]) -> str:
+    return "is" if len(names) == 1 else "are"
 
 
 def _choose_mode(row: Integration, version: str, offline: bool | None, environ: Mapping[str, str]) -> Survey:

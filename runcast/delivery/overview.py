@@ -1,5 +1,7 @@
 """How a run and its deliveries stand, from the run's folder alone: what `runcast status` prints."""
 
+import os
+import re
 import shlex
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from runcast.core.state import DeliveryState, Phase, load_state
 from runcast.delivery.liveness import RunStatus, run_status
 from runcast.delivery.metering import coverage_now
 from runcast.delivery.ranks import gather_ranks
-from runcast.integrations.table import TABLE
+from runcast.integrations.table import TABLE, Address
 
 
 class TrackerOverview(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,15 +125,30 @@ def waiting_points(journal: Path, cursor: int, name: str) -> int:
 def place(directory: RunDirectory, name: str, state: DeliveryState | None) -> str | None:
     """Say where a person sees the run: a web address or a path; None before the tracker has opened it."""
     url = state.url if state else None
-    if url is None or "://" in url or Path(url).exists():
-        return shown(Path(url)) if url and "://" not in url else url
+    if url is None or "://" in url or url.startswith("file:") or is_service(name, url):
+        return url
+    if Path(url).exists():
+        return shown(Path(url))
     return shown(directory.tracker(name))  # the run's folder was moved since
 
 
 def open_command(directory: RunDirectory, name: str, where: str | None) -> str | None:
     """Return the command with which a person opens the run, or None if a web address is all it takes."""
     row = TABLE.get(name)
-    if where is None or row is None or where.startswith(("http://", "https://")):
+    if where is None or row is None or is_service(name, where) or (row.measures and Path(where).is_dir()):
         return None
-    places = {"url": where, "local": shown(directory.tracker(name)), "directory": shown(directory.path)}
-    return row.open_command.format(**{key: shlex.quote(value) for key, value in places.items()})
+    state, local = load_state(directory.tracker(name)), shown(directory.tracker(name))
+    ids = state.ids if state is not None else {}
+    places = {**ids, "url": where, "local": local, "directory": shown(directory.path)}
+    places["folder"] = ids.get("folder") or os.path.join(local, row.folder).rstrip(os.sep)
+    try:
+        return row.open_command.format(**{key: shlex.quote(value) for key, value in places.items()})
+    except KeyError:  # it remembers nothing, as its state was lost
+        return None
+
+
+def is_service(name: str, address: str) -> bool:
+    """Tell whether an address leads to a service, and not to files or a database that a command has to open."""
+    row = TABLE.get(name)
+    servers = [one.pattern for one in row.credentials if isinstance(one, Address)] if row is not None else []
+    return any(re.match(pattern, address) for pattern in (r"https?://", *servers))

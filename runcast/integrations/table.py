@@ -18,10 +18,11 @@ class Variables(msgspec.Struct, frozen=True):
 
 
 class Address(msgspec.Struct, frozen=True):
-    """A server named by a variable whose value matches `pattern`."""
+    """A server named by a variable, or by the tracker's option `option`, whose value matches `pattern`."""
 
     name: str
     pattern: str = r"https?://"
+    option: str = ""
 
 
 class Netrc(msgspec.Struct, frozen=True):
@@ -47,12 +48,16 @@ class Integration(msgspec.Struct, frozen=True, kw_only=True):
 
     Where the Tracker is, what it needs, how a user configures the service, how a person opens the result.
 
-    `minimum` and `tested` are versions of `distribution`. `credentials` are alternatives: with any of them the tracker
-    can go online (none listed: it is always local); `local` says whether it works without any. `off` and `offline` map
-    an environment variable to the values (lower case) with which users already switch the tracker off, or to its local
-    mode; `unset` needs no variable. `open_command` may use {url}, {local} and {directory}; `writes` says where local
-    runs lie, with {runs} and {name}. `options` are the names that `setup` may use: words, and "module:Name" of a
-    function or class of the SDK whose arguments are such names; none listed: any.
+    `minimum` and `tested` are versions of `distribution`. `credentials` are alternatives: with any of them the
+    tracker can go online (none listed: it is always local); `local` says whether it works without any. `off` and
+    `offline` map an environment variable to the values (lower case) with which users already switch the tracker
+    off, or to its local mode; `unset` needs no variable. `open_command` may use {url}, {local}, {directory},
+    {folder} (where the tracker keeps its files: what it remembers, else `folder` in its own) and what else it
+    remembers; `writes` says where local runs lie, with {runs} and {name}. `needs` lists the distributions (as
+    "distribution" or "distribution:module") without which the SDK cannot be imported, where its version requires
+    them; `local_needs` those without which it keeps no runs locally. `parts` are files of the package that a build
+    for another platform lacks. `options` are the names that `setup` may use: words, and "module:Name" of a function
+    or class of the SDK whose arguments are such names; none listed: any.
     """
 
     name: str
@@ -63,8 +68,12 @@ class Integration(msgspec.Struct, frozen=True, kw_only=True):
     tested: str
     title: str
     open_command: str
+    folder: str = ""
     aliases: tuple[str, ...] = ()
     alternatives: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+    local_needs: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
     credentials: tuple[Credentials, ...] = ()
     off: Mapping[str, tuple[str, ...]] = {}
     offline: Mapping[str, tuple[str, ...]] = {}
@@ -87,9 +96,15 @@ _ROWS = (
         tracker="runcast.integrations.wandb:WandbTracker",
         distribution="wandb",
         package="wandb",
+        needs=(
+            *("click", "opentelemetry-api:opentelemetry", "opentelemetry-sdk:opentelemetry", "packaging"),
+            *("platformdirs", "protobuf:google.protobuf", "pydantic", "typing-extensions", "xxhash"),
+        ),
+        parts=("bin/wandb-core",),
         minimum="0.22",
         tested="0.31.0",
-        open_command="wandb sync {local}/wandb/offline-run-*",
+        open_command="wandb sync {folder}/offline-run-*-{id}",
+        folder="wandb",
         credentials=(Variables(("WANDB_API_KEY",)), Netrc("api.wandb.ai", "WANDB_BASE_URL")),
         off={"WANDB_MODE": ("disabled",), "WANDB_DISABLED": TRUE},
         offline={"WANDB_MODE": ("offline", "dryrun")},
@@ -115,11 +130,17 @@ _ROWS = (
         distribution="mlflow",
         alternatives=("mlflow-skinny",),
         package="mlflow",
+        needs=(
+            *("cachetools", "click", "databricks-sdk:databricks.sdk", "fastapi", "importlib-metadata", "packaging"),
+            *("opentelemetry-api:opentelemetry", "opentelemetry-sdk:opentelemetry", "protobuf:google.protobuf"),
+            *("pydantic", "pyyaml:yaml", "requests", "sqlparse", "typing-extensions"),
+        ),
+        local_needs=("sqlalchemy", "alembic"),
         minimum="2.14",
         tested="3.17.2",
         open_command="mlflow ui --backend-store-uri {url}",
         writes="{runs}/mlflow.db",
-        credentials=(Address("MLFLOW_TRACKING_URI", r"https?://|databricks|azureml://"),),
+        credentials=(Address("MLFLOW_TRACKING_URI", r"https?://|databricks|azureml://", "tracking_uri"),),
         off={"DISABLE_MLFLOW_INTEGRATION": TRUE},
         environment={
             "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -141,9 +162,13 @@ _ROWS = (
         tracker="runcast.integrations.comet_ml:CometTracker",
         distribution="comet-ml",
         package="comet_ml",
+        needs=(
+            *("everett", "jsonschema", "psutil", "python-box:box", "requests", "requests-toolbelt", "semantic-version"),
+            *("sentry-sdk", "urllib3", "wrapt"),
+        ),
         minimum="3.43.2",
         tested="3.58.8",
-        open_command="comet upload $(ls -tr {local}/*.zip)",
+        open_command="(cd {folder} && comet upload $(ls -tr {key}*.zip))",
         credentials=(
             Variables(("COMET_API_KEY",)),
             TextFile("~/.comet.config", r"^\s*api_key\s*=\s*\S", "COMET_CONFIG"),
@@ -176,6 +201,10 @@ _ROWS = (
         tracker="runcast.integrations.clearml:ClearmlTracker",
         distribution="clearml",
         package="clearml",
+        needs=(
+            *("attrs:attr", "furl", "jsonschema", "numpy", "pathlib2", "pillow:PIL", "psutil", "pyjwt:jwt"),
+            *("pyparsing", "python-dateutil:dateutil", "pyyaml:yaml", "referencing", "requests", "six", "urllib3"),
+        ),
         minimum="1.14",
         tested="2.1.12",
         open_command="clearml-task --import-offline-session {url}",
@@ -195,6 +224,7 @@ _ROWS = (
         tracker="runcast.integrations.dvclive:DvcliveTracker",
         distribution="dvclive",
         package="dvclive",
+        needs=("dvc", "dvc-render", "dvc-studio-client", "funcy", "psutil", "ruamel-yaml:ruamel.yaml"),
         minimum="3.41",
         tested="3.49.1",
         open_command="cat {url}/metrics.json",
@@ -216,6 +246,7 @@ _ROWS = (
         tracker="runcast.integrations.codecarbon:CodecarbonTracker",
         distribution="codecarbon",
         package="codecarbon",
+        needs=("pandas", "psutil", "rapidfuzz"),
         minimum="3.0",
         tested="3.3.2",
         open_command="cat {url}",
@@ -238,6 +269,7 @@ _ROWS = (
         tracker="runcast.integrations.tensorboard:TensorboardTracker",
         distribution="tensorboard",
         package="tensorboard",
+        needs=("absl-py:absl", "numpy", "protobuf:google.protobuf"),
         minimum="2.15",
         tested="2.21.0",
         open_command="tensorboard --logdir {url}",

@@ -1,5 +1,6 @@
 """`report_to`: every form that people write, what it selects, and what it says when it cannot."""
 
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -7,9 +8,11 @@ from typing import Any
 import pytest
 
 from runcast.autodetect import select, survey
+from runcast.autodetect.health import examine
 from runcast.autodetect.selection import canonical_name
 from runcast.core.errors import OptionError, TrackerUnavailableError, UnknownTrackerError
 from runcast.integrations.contract import Tracker
+from runcast.integrations.table import TABLE
 from runcast.testing import MemoryTracker
 from tests.autodetect.conftest import Site
 
@@ -183,11 +186,102 @@ def test_a_folder_named_wandb_is_no_wandb(site: Site, tmp_path: Path, monkeypatc
     assert "is broken" in select("all", environ={}).skipped["wandb"]
 
 
+SERVER = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:5000"}
+
+
 def test_a_smaller_distribution_of_the_same_package_counts(site: Site) -> None:
-    """mlflow-skinny is an MLflow."""
+    """mlflow-skinny is an MLflow, for a server or a folder of files."""
     site.install("mlflow-skinny", "3.15.0", "mlflow")
 
-    assert select("mlflow", environ={}).chosen["mlflow"].version == "3.15.0"
+    assert select("mlflow", environ=SERVER).chosen["mlflow"].version == "3.15.0"
+    assert select("mlflow", environ={"MLFLOW_TRACKING_URI": "file:///runs"}).chosen["mlflow"].version == "3.15.0"
+    assert "mlflow" in select("mlflow", environ={}, setup={"mlflow": {"tracking_uri": "http://server"}}).chosen
+
+
+@pytest.mark.parametrize("offline", [None, True])
+def test_mlflow_skinny_alone_keeps_no_local_runs_and_says_so(site: Site, offline: bool | None) -> None:
+    """It has no database: by name that is an error with the command, under "all" it is skipped, doctor is not green."""
+    site.install("mlflow-skinny", "3.17.2", "mlflow")
+    environ = SERVER if offline else {}
+    problem = "cannot keep runs locally: sqlalchemy and alembic are not installed"
+
+    with pytest.raises(TrackerUnavailableError) as refused:
+        select("mlflow", offline=offline, environ=environ)
+    (mlflow,) = (seen for seen in examine(site.path, offline, environ).trackers if seen.name == "mlflow")
+
+    assert f"mlflow {problem}." in str(refused.value)
+    assert "Install the rest with: pip install mlflow (or " in str(refused.value)
+    assert problem in select("all", offline=offline, environ=environ).skipped["mlflow"]
+    assert (mlflow.mode, mlflow.problem) == (None, problem)
+    (site.path / "SQLAlchemy-2.0.dist-info").mkdir()
+    (site.path / "alembic-1.0.dist-info").mkdir()
+    assert "mlflow" in select("all", offline=offline, environ=environ).chosen
+
+
+@pytest.mark.parametrize(
+    ("name", "requirement", "missing"),
+    [
+        ("tensorboard", "protobuf!=4.24.0,>=3.19.6", "protobuf"),
+        ("tensorboard", "numpy>=1.12.0", "numpy"),
+        ("dvclive", "dvc>=3.48.4", "dvc"),
+        ("comet_ml", "requests>=2.18.4", "requests"),
+        ("comet_ml", "python-box<7.0.0", "python-box"),
+        ("clearml", "Pillow>=10.3.0; python_version >= '3.8'", "pillow"),
+        ("codecarbon", "pandas", "pandas"),
+        ("wandb", "protobuf!=4.21.0,<8,>=3.19.0; sys_platform == 'linux'", "protobuf"),
+        ("mlflow", "requests<3,>=2.17.3", "requests"),
+    ],
+)
+def test_an_sdk_without_what_it_cannot_be_imported_without_is_broken(
+    site: Site, name: str, requirement: str, missing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By name an error with the command that mends it; under "all" it is skipped with the reason."""
+    row = TABLE[name]
+    (module,) = (need.partition(":")[2] or need for need in row.needs if need.partition(":")[0] == missing)
+    for imported in [each for each in sys.modules if each.split(".")[0] == module.split(".")[0]]:
+        monkeypatch.delitem(sys.modules, imported)
+    site.install(row.distribution, row.tested, row.package, requires=[requirement, 'other>1 ; extra == "all"'])
+    problem = f"is broken: it requires {missing}, which is not installed"
+
+    with pytest.raises(TrackerUnavailableError, match=f"pip install --force-reinstall {row.distribution}"):
+        select(name, environ={})
+    assert problem in select("all", environ={}).skipped[name]
+
+    (site.path / f"{missing.replace('-', '_')}-99.dist-info").mkdir()
+    assert name in select("all", environ={}).chosen
+
+
+def test_what_a_version_does_not_require_is_not_missed(site: Site) -> None:
+    """Older versions of an SDK need less, and an extra is no need."""
+    site.install("wandb", "0.22.0", "wandb", requires=["click>=8", 'xxhash ; extra == "fast"'])
+    site.install("click", "8.0", "click")
+
+    assert "wandb" in select("wandb", environ={}).chosen
+
+
+def test_wandb_without_its_core_is_broken(site: Site) -> None:
+    """A build for another platform has no program in it."""
+    site.install("wandb", "0.31.0", "wandb")
+    (site.path / "wandb" / "bin" / "wandb-core").unlink()
+
+    assert "is broken: its bin/wandb-core is missing" in select("all", environ={}).skipped["wandb"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(TABLE))
+def test_what_the_table_says_an_sdk_needs_it_does_need(name: str) -> None:
+    """The real SDK cannot be imported without the first and the last of its needs."""
+    code = """
+import sys
+from runcast.integrations.loading import load_tracker
+sys.modules[sys.argv[1]] = None
+load_tracker(sys.argv[2])
+"""
+    for need in {TABLE[name].needs[-1], TABLE[name].needs[-2]}:
+        module = need.partition(":")[2] or need.replace("-", "_")
+        command = [sys.executable, "-c", code, module, TABLE[name].tracker]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert (done.returncode, module in done.stderr) == (1, True), done.stderr
 
 
 @pytest.mark.parametrize("name", ["comet_ml", "Comet.ML"])
