@@ -84,3 +84,16 @@ class FinalError(TrackerError):
 
 class GoneError(FinalError):
     """Means that the service no longer has the run: the delivery begins it anew and sends everything again."""
+
+
+def is_about_content(error: BaseException | None) -> bool:
+    """Tell whether an exception is about what is in a file, so that the same call will never succeed.
+
+    Pillow and others raise an OSError without a number for a picture that they cannot read or write; one of the system,
+    or of a connection, has a number or a class of its own.
+    """
+    while error is not None:
+        if (type(error) is OSError and error.errno is None) or type(error).__module__.startswith("PIL"):
+            return True
+        error = error.__cause__
+    return False

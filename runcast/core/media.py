@@ -29,6 +29,7 @@ from runcast.core.rendering import (
     sound_axis,
     wav,
 )
+from runcast.core.values import NotANumber, to_number
 
 
 class Image(msgspec.Struct, frozen=True, eq=False):
@@ -114,10 +115,15 @@ class Audio(msgspec.Struct, frozen=True, eq=False):
         if _is_path(self.data):
             _check_file(self.data)
             return
-        if not isinstance(self.sample_rate, int | float) or not 1 <= self.sample_rate < 2**31:
+        try:
+            rate = 0 if isinstance(self.sample_rate, bool) else to_number(self.sample_rate)
+        except NotANumber:
+            rate = 0
+        if not 1 <= rate < 2**31:
             raise OptionError(
                 f"sample_rate={self.sample_rate!r} must be samples per second, as in Audio(wave, 16_000)."
             )
+        force_setattr(self, "sample_rate", int(rate))
         if hasattr(self.data, "shape"):
             sound_axis(self.data)
 
@@ -231,8 +237,9 @@ class Histogram(msgspec.Struct, frozen=True, eq=False):
         _check_caption(self.caption)
         if (self.values is None) == (self.counts is None) or (self.counts is None) != (self.edges is None):
             raise OptionError("Histogram takes either values, or counts with edges.")
-        if not isinstance(self.bins, int) or self.bins < 1:
+        if isinstance(self.bins, bool) or not hasattr(type(self.bins), "__index__") or self.bins < 1:
             raise OptionError(f"bins={self.bins!r} must be a number of bins, 1 or more.")
+        force_setattr(self, "bins", int(self.bins))
         if self.counts is not None and len(self.edges) != len(self.counts) + 1:
             raise OptionError(f"{len(self.counts)} counts need {len(self.counts) + 1} edges, not {len(self.edges)}.")
 

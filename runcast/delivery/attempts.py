@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable
 from typing import TypeVar
 
-from runcast.core.errors import FinalError, RestartError, RetryableError, TrackerUnavailableError
+from runcast.core.errors import FinalError, RestartError, RetryableError, TrackerUnavailableError, is_about_content
 from runcast.delivery.retry import backoff_s
 
 UNKNOWN_ERRORS = 3  # attempts after an exception that is neither retryable nor final
@@ -106,6 +106,8 @@ class Attempts:
             except (FinalError, TrackerUnavailableError, RestartError):
                 raise
             except RetryableError as error:
+                if is_about_content(error):
+                    raise FinalError(str(error.__cause__)) from error
                 failure: BaseException = error
             except LEAVING as error:
                 end_if_forked(self._pid)

@@ -16,6 +16,7 @@ import json
 import os
 import posixpath
 import re
+import shutil
 import sqlite3
 import sys
 import tempfile
@@ -28,7 +29,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
-from runcast.core.errors import FinalError, GoneError, RetryableError
+from runcast.core.errors import FinalError, GoneError, RetryableError, is_about_content
 from runcast.core.names import NameRule, decode
 from runcast.core.points import PointList
 from runcast.integrations.contract import (
@@ -169,11 +170,18 @@ class MlflowTracker(Tracker):
         """Store an image as MLflow's own, anything else as a file in media/."""
         key = MEDIA_NAMES.encode(media.key)
         image = _open_image(media.path) if media.kind == "image" else None
+        name = f"media/{key.replace('/', '~')}+step+{media.step}{media.path.suffix}"
         if image is None:
-            self._upload(media.path, f"media/{key.replace('/', '~')}+step+{media.step}{media.path.suffix}")
+            self._upload(media.path, name)
             return
         with _translated(self._uri):
-            self._client.log_image(self._run_id, image, key=key, step=media.step, timestamp=int(media.time * 1000))
+            try:
+                self._client.log_image(self._run_id, image, key=key, step=media.step, timestamp=int(media.time * 1000))
+                return
+            except OSError as error:  # of a colour mode that PNG has not, or a file that is cut
+                if not is_about_content(error):
+                    raise
+        self._upload(media.path, name)
 
     def log_artifact(self, artifact: ArtifactFile) -> None:
         """Store a file or a folder under its name; a tag holds its kind."""
@@ -246,9 +254,17 @@ class MlflowTracker(Tracker):
                 self._client.log_artifacts(self._run_id, str(path), target)
                 return
             if path.name != name:  # MLflow stores a file under the name that it has on disk
-                Path(temporary, name).symlink_to(path.absolute())
-                path = Path(temporary, name)
+                path = _under_name(path, Path(temporary, name))
             self._client.log_artifact(self._run_id, str(path), folder or None)
+
+
+def _under_name(path: Path, wanted: Path) -> Path:
+    """Give a file another name, by a link, or by a copy where the file system has no links."""
+    try:
+        wanted.symlink_to(path.absolute())
+    except OSError:
+        shutil.copyfile(path, wanted)
+    return wanted
 
 
 def _run_tags(tags: Mapping[str, str]) -> list[RunTag]:

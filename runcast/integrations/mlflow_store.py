@@ -98,13 +98,23 @@ def prepare_store(uri: str, *, is_own: bool) -> None:
     if is_own and not path.exists():
         with tempfile.TemporaryDirectory(prefix=".mlflow-", dir=path.parent) as folder:
             MlflowClient(f"sqlite:///{Path(folder, path.name)}").search_experiments(max_results=1)
-            with contextlib.suppress(FileExistsError):
-                os.link(Path(folder, path.name), path)
+            _put_in_place(Path(folder, path.name), path)
     if uri.startswith("sqlite:///") and path.exists():
         with contextlib.closing(sqlite3.connect(path, timeout=BUSY_S)) as database:
             database.execute("select name from sqlite_master")
         if is_own:
             follow_move(uri)
+
+
+def _put_in_place(new: Path, path: Path) -> None:
+    """Move a file to where none is yet; of several that do so at once, the first wins."""
+    try:
+        os.link(new, path)
+    except FileExistsError:
+        pass
+    except OSError:  # a file system without hard links: the moment between the question and the move is short
+        if not path.exists():
+            os.replace(new, path)
 
 
 def follow_move(uri: str) -> None:

@@ -16,6 +16,7 @@ parameters and the first final status that it has loaded: restart TensorBoard af
 """
 
 import csv
+import errno
 import io
 import json
 import math
@@ -158,7 +159,7 @@ class TensorboardTracker(Tracker):
             if self._file.write(data) != len(data):
                 self._file.truncate(size)
                 self._file.seek(size)
-                raise OSError("there is no room for all of it")
+                raise OSError(errno.ENOSPC, "there is no room for all of it")
         except OSError as error:
             raise RetryableError(
                 f"TensorBoard's files in {self._folder} cannot grow: {error}. Make room there, then: runcast sync"

@@ -542,3 +542,17 @@ def test_nothing_is_imported_for_media() -> None:
     output = subprocess.run([sys.executable, "-c", script], env={}, capture_output=True, text=True, check=True).stdout
 
     assert output == "[]\n"
+
+
+@pytest.mark.parametrize("rate", [np.int64(16000), np.float32(16000), 16000.0])
+def test_a_sample_rate_may_be_a_number_of_any_library(rate: Any, tmp_path: Path) -> None:
+    """16 kHz is 16 kHz, as NumPy writes it, too."""
+    path = Audio(np.zeros(8, np.int16), rate).save(tmp_path, "sound")
+
+    with wave.open(str(path), "rb") as file:
+        assert file.getframerate() == 16000
+
+
+def test_a_number_of_bins_may_be_numpys() -> None:
+    """As `len` of an array is computed by NumPy now and then."""
+    assert Histogram([1.0, 2.0], bins=np.int64(8)).bins == 8  # type: ignore[arg-type]
