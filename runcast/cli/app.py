@@ -36,6 +36,9 @@ def run(arguments: Sequence[str] | None = None) -> None:
     except RuncastError as error:
         typer.echo(f"runcast: {error}", err=True)
         sys.exit(EXIT_USAGE)
+    except OSError as error:  # a folder that cannot be read, a name that is too long
+        typer.echo(f"runcast: {error.filename or 'it'} cannot be used ({error.strerror or error}).", err=True)
+        sys.exit(EXIT_USAGE)
 
 
 def make_app() -> typer.Typer:

@@ -29,7 +29,15 @@ STATUSES = ("finished", "failed", "killed", "crashed")
 
 
 def sync(
-    run: RunWord = None,
+    runs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[RUN]...",
+            help="Runs: their ids, the beginnings of their ids, their names or their folders, as in runs/*. "
+            "Default: the newest run.",
+            show_default=False,
+        ),
+    ] = None,
     root: Root = Path("runs"),
     tracker: Trackers = None,
     offline: Offline = None,
@@ -37,6 +45,14 @@ def sync(
     mend: Annotated[
         bool, typer.Option("--mend", help="Read each tracker back first, and deliver again what it has lost.")
     ] = False,
+    wait: Annotated[
+        bool,
+        typer.Option(
+            "--wait/--no-wait",
+            help="Hurry a delivery that another process has under way, and wait until it has what there is now; "
+            "or leave its tracker alone.",
+        ),
+    ] = True,
     close: Annotated[
         str | None,
         typer.Option(
@@ -57,38 +73,69 @@ def sync(
     from runcast.autodetect import decide
     from runcast.cli.bars import Bars
     from runcast.cli.output import console, print_json
+    from runcast.core.errors import JournalError
     from runcast.core.layout import list_runs
     from runcast.delivery.sync import close as close_run, sync as deliver
 
-    if every and (run or close):
+    if every and (runs or close):
         raise typer.BadParameter("it takes every run: leave RUN and --close out", param_hint="--all")
     if close is not None and close not in STATUSES:
         raise typer.BadParameter(f"it must be one of {', '.join(STATUSES)}", param_hint="--close")
     names, classes = canonical(tracker), classes_of(own_class)
-    directories = list_runs(root) if every else [find(run, root)]
+    directories = list_runs(root) if every else _find_all(runs or [], root)
     found: dict[str, list[Outcome]] = {}
+    failed = False
     for directory in directories:
-        if close is not None:
-            close_run(directory, close)  # type: ignore[arg-type]
-        with Bars(quiet=json) as bars:
-            here = _taking_part(names, directory) if every else names
-            outcomes = deliver(
-                directory,
-                here,
-                decide=decide,
-                offline=offline,
-                mend=mend,
-                trust=trust,
-                classes=classes,
-                progress=bars.show,
-            )
+        try:
+            if close is not None:
+                close_run(directory, close)  # type: ignore[arg-type]
+            with Bars(quiet=json) as bars:
+                here = _taking_part(names, directory) if every else names
+                outcomes = deliver(
+                    directory,
+                    here,
+                    decide=decide,
+                    offline=offline,
+                    mend=mend,
+                    trust=trust,
+                    classes=classes,
+                    progress=bars.show,
+                    wait=wait,
+                )
+        except (JournalError, OSError) as error:
+            if len(directories) == 1:
+                raise
+            typer.echo(f"runcast: {error}", err=True)
+            failed = True
+            continue
         found[directory.path.name] = outcomes
         if not json:
             _print_outcomes(console(), directory, outcomes)
     if json:
         print_json(found)
-    if not all(outcome.is_right for outcomes in found.values() for outcome in outcomes):
+    if failed or not all(outcome.is_right for outcomes in found.values() for outcome in outcomes):
         raise typer.Exit(EXIT_WRONG)
+
+
+def _find_all(words: list[str], root: Path) -> "list[RunDirectory]":
+    """Find the runs that the user means; among several words, those that name no run are skipped, and named once."""
+    from runcast.core.errors import JournalError
+
+    if len(words) < 2:
+        return [find(words[0] if words else None, root)]
+    found, skipped = {}, []
+    for word in words:
+        try:
+            directory = find(word, root)
+        except JournalError:
+            skipped.append(word)
+        else:
+            found[directory.path.resolve()] = directory
+    if not found:
+        raise JournalError(f"None of these is a run: {', '.join(words)}. Name folders that runcast made.")
+    if skipped:
+        typer.echo(f"runcast: skipped what is no run: {', '.join(skipped)}", err=True)
+    return list(found.values())
 
 
 def replay(

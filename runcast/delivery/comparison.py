@@ -24,7 +24,7 @@ from runcast.core.records import (
     Summary,
     Tags,
 )
-from runcast.core.state import DeliveryState, load_state
+from runcast.core.state import EVERYTHING, DeliveryState, load_state
 from runcast.delivery.liveness import RunStatus, ended_at, last_status, run_status
 from runcast.delivery.metering import coverage_now
 from runcast.delivery.naming import MediaNames, ServiceNames
@@ -143,22 +143,25 @@ def compare(directory: RunDirectory, file: RunFile, name: str, tracker: Tracker,
         status_logged="unknown" if choice.left else run_status(directory, file),
         note=LEFT if choice.left else None,
     )
+    if state.phase == "unknown":
+        verdict.note = state.error
     if tracker.measures and not choice.left:
         is_running = verdict.status_logged == "running"
         verdict.note = coverage_now(directory, name, state, is_running=is_running)
 
     names = ServiceNames(tracker, {})
+    cursor = EVERYTHING if state.phase == "unknown" else state.cursor
     expected = _Expected(tracker, names, directory)
     reader = JournalReader(directory.journal)
     for record, offset in _records(reader):
-        if isinstance(record, Metrics) or (choice.left and offset > state.cursor):
+        if isinstance(record, Metrics) or (choice.left and offset > cursor):
             continue
-        if offset > state.cursor and not tracker.measures:
+        if offset > cursor and not tracker.measures:
             verdict.waiting_records += 1
         else:
             expected.add(record, offset)
     counts = compare_points(
-        directory.journal, reading.points, tracker, names.metric, cursor=state.cursor, up_to_cursor=choice.left
+        directory.journal, reading.points, tracker, names.metric, cursor=cursor, up_to_cursor=choice.left
     )
     verdict.logged, verdict.found, verdict.waiting = counts.logged, counts.found, counts.waiting
     verdict.refused = min(counts.lacking, _refused(state, "point"))

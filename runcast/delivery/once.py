@@ -194,7 +194,8 @@ def _tell_of_pauses(states: Mapping[str, DeliveryState], told: set[str]) -> None
 def _ended(directory: RunDirectory, name: str, before: DeliveryState, code: int) -> Outcome:
     state = load_state(directory.tracker(name)) or DeliveryState()
     waiting = waiting_points(directory.journal, state.cursor, name)
-    added = max(0, state.points - before.points)
+    # Of a tracker whose state was damaged nobody knows what it had.
+    added = 0 if before.phase == "unknown" else max(0, state.points - before.points)
     if code == EXIT_BUSY:
         return outcome(directory, name, "busy", state, note="another process is delivering to it")
     if state.phase == "finished" and not waiting:

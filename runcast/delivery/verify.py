@@ -53,7 +53,7 @@ def verify(
     readers: dict[str, _Reader] = {}
     for name in file.trackers if names is None else names:
         state = load_state(directory.tracker(name))
-        if state is None or not (state.url or state.cursor):
+        if state is None or not (state.url or state.cursor or state.phase == "unknown"):
             verdicts[name] = _unopened(directory, file, name, state)
         else:
             try:

@@ -7,8 +7,10 @@ method that fails raises `RetryableError` (call me again later), `FinalError` (n
 process) or `GoneError` (somebody deleted the run: `setup` of a fresh Tracker begins it anew).
 """
 
+import contextlib
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+import shutil
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal
@@ -117,6 +119,17 @@ class TrackedRun(msgspec.Struct, kw_only=True):
     def is_joined(self) -> bool:
         """Tell whether somebody else opened the service's run, writes to it as well, and closes it."""
         return bool({"guest", "joined"} & self.ids.keys())
+
+    @contextlib.contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """Make a folder for the moment, among the tracker's own files; what a killed process left there is replaced."""
+        folder = self.local / ".scratch"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def remember(self, **ids: str) -> None:
         """Keep the service's own identifiers of this run, so that a restart or a resume finds it again."""

@@ -19,7 +19,6 @@ import re
 import shutil
 import sqlite3
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -105,7 +104,7 @@ class MlflowTracker(Tracker):
         run.remember(tracking_uri="" if own else public(uri))
         heed_retry_after()
         with _translated(uri):
-            prepare_store(uri, is_own=own)
+            prepare_store(uri, run, is_own=own)
             self._client, tags = MlflowClient(uri), own_tags(run)
             found = known_run(self._client, run) or begin_run(self._client, run, tags)
             is_ours = "run_id" in run.ids or "runcast.run_id" in found.data.tags
@@ -249,7 +248,7 @@ class MlflowTracker(Tracker):
 
     def _upload(self, path: Path, target: str) -> None:
         folder, name = posixpath.split(target)
-        with _translated(self._uri), tempfile.TemporaryDirectory() as temporary:
+        with _translated(self._uri), self._tracked.scratch() as temporary:
             if path.is_dir():
                 self._client.log_artifacts(self._run_id, str(path), target)
                 return

@@ -9,7 +9,6 @@ import json
 import os
 import re
 import sqlite3
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -89,14 +88,14 @@ def public(uri: str) -> str:
     return re.sub(r"//[^/@]*@", "//", uri)
 
 
-def prepare_store(uri: str, *, is_own: bool) -> None:
+def prepare_store(uri: str, run: TrackedRun, *, is_own: bool) -> None:
     """Make our own store if there is none, and see that a SQLite one is not locked, for MLflow fails at that.
 
     It is made aside and moved into place whole, so that nobody ever sees half a schema, even after a kill.
     """
     path = Path(uri.removeprefix("sqlite:///"))
     if is_own and not path.exists():
-        with tempfile.TemporaryDirectory(prefix=".mlflow-", dir=path.parent) as folder:
+        with run.scratch() as folder:
             MlflowClient(f"sqlite:///{Path(folder, path.name)}").search_experiments(max_results=1)
             _put_in_place(Path(folder, path.name), path)
     if uri.startswith("sqlite:///") and path.exists():
