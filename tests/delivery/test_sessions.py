@@ -17,6 +17,7 @@ from runcast.core.state import load_state
 from runcast.delivery.sync import sync
 from runcast.testing import MemoryTracker
 from tests.delivery.odd_trackers import Picky, Refusing
+from tests.delivery.replaced_trackers import Choosy, Replaced
 from tests.delivery.slow_closing import SlowlyClosing
 from tests.delivery.waiting import wait_for
 
@@ -154,6 +155,7 @@ def test_a_session_is_opened_beside_one_that_nobody_has_ended(start: Begin, deli
 SESSION = """
 import os, signal, sys, runcast
 from tests.delivery.odd_trackers import Picky, Refusing
+from tests.delivery.replaced_trackers import Choosy, Replaced
 from tests.delivery.slow_closing import SlowlyClosing
 run = runcast.init(dir=sys.argv[1], id="run", resume="allow", report_to=SlowlyClosing)
 for step in range(int(sys.argv[2]), int(sys.argv[3])):
@@ -239,3 +241,19 @@ def test_what_a_tracker_refuses_is_not_delivered(start: Begin) -> None:
 
     nobody = start("none", id="nobody")
     assert (nobody.flush(), nobody.finish(), nobody.finish()) == (True, True, True)
+
+
+@pytest.mark.parametrize("tracker", [Replaced, Choosy])
+def test_a_run_that_was_replaced_gets_everything_whatever_its_id_is_called(
+    start: Begin, tracker: type[MemoryTracker]
+) -> None:
+    """A third party's tracker has names of its own for its ids: a changed one means that the run may be empty."""
+    first = start(tracker)
+    log(first, *range(5))
+    assert first.finish(timeout_s=60) is True
+    (first.dir / "trackers" / tracker.name / "gone").touch()
+    second = start(tracker)
+    log(second, 5)
+
+    assert second.finish(timeout_s=60) is True
+    assert points_of(second.dir, tracker) == expected(6)
