@@ -101,8 +101,14 @@ def test_where_one_rank_fails_all_leave_with_its_reason(tmp_path, processes, bro
 
     assert job.codes == [1] * processes
     for rank, output in enumerate(job.outputs):
-        assert "ValueError: broken data" in output
-        assert (f"RankError: Rank {broken} failed: CallbackError" in output) == (rank != broken)
+        if rank == broken:
+            assert "ValueError: broken data" in output
+            assert "RankError" not in output
+        elif f"RankError: Rank {broken} failed: CallbackError" in output:
+            assert "ValueError: broken data" in output
+        else:  # without torchrun, the first rank keeps the job's store, and may end before another has read it
+            assert rank != 0
+            assert f"RankError: Rank {rank} lost the connection" in output
     assert [path.name for path in tmp_path.glob("out/checkpoint-*")] == ["checkpoint-2"]
 
 
