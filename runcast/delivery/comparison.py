@@ -148,6 +148,9 @@ def compare(directory: RunDirectory, file: RunFile, name: str, tracker: Tracker,
     if tracker.measures and not choice.left:
         is_running = verdict.status_logged == "running"
         verdict.note = coverage_now(directory, name, state, is_running=is_running)
+    if reading.unreadable is not None:
+        verdict.note = "; ".join(filter(None, (reading.unreadable, verdict.note)))
+        return verdict
 
     names = ServiceNames(tracker, {})
     cursor = EVERYTHING if state.phase == "unknown" else state.cursor

@@ -41,6 +41,7 @@ from runcast.integrations.contract import Ending, Number, Point, Reading, Tracke
 
 EVERY_S = 15.0
 FILE = "emissions.csv"
+UNKEPT = "CodeCarbon keeps no file (save_to_file=False): what it measures is in the journal and in the other trackers"
 QUEBEC = (
     "46.8",
     "-71.2",
@@ -83,6 +84,9 @@ class CodecarbonTracker(Tracker):
                 meter = (EmissionsTracker if is_online else OfflineEmissionsTracker)(
                     **arguments, output_handlers=[self._rows]
                 )
+            if not getattr(meter, "_save_to_file", True):
+                log.warning("%s.", UNKEPT)
+                run.remember(**{FILE: UNKEPT})
             meter_id = str(meter.run_id)  # which it lacks if its constructor has swallowed an exception
             sources = _sources(meter, run.pid if settings.get("tracking_mode") == "process" else 0)
             meter.start()
@@ -97,7 +101,8 @@ class CodecarbonTracker(Tracker):
             [part for part, source in sources.items() if source == "measured"] + ["placed"] * is_placed + [COVERS]
         )
         run.remember(**{meter_id: " ".join(self._sources)})
-        run.url, self._meter, self._due = str(_file(run)), meter, time.monotonic() + self._every_s
+        place = run.directory / "journal.jsonl" if FILE in run.ids else _file(run)
+        run.url, self._meter, self._due = str(place), meter, time.monotonic() + self._every_s
         means = (
             "of its place"
             if is_placed
@@ -131,11 +136,12 @@ class CodecarbonTracker(Tracker):
     def read(self, run: TrackedRun) -> Reading:
         history = enumerate(_history(run))
         return Reading(
+            unreadable=run.ids.get(FILE),
             points=[
                 Point(key, value, row, when)
                 for row, (when, amounts, is_old) in history
                 for key, value in _metrics(amounts, is_old=is_old).items()
-            ]
+            ],
         )
 
     def _failure(self, error: Exception | None = None) -> str:

@@ -144,7 +144,7 @@ class Reading(msgspec.Struct, kw_only=True):
     Keys are the service's names (the caller maps them back). `points` holds every stored point, in any order. `params`
     may be texts. `artifacts` holds the names given to `log_artifact`, `media` the keys and steps given to `log_media`,
     each as often as it is there. `started_at` and `ended_at` are the run's times, None where the service keeps none or
-    keeps its own.
+    keeps its own. `unreadable` says why there is nothing to compare, where the user's options leave nothing to read.
     """
 
     points: Sequence[Point] = msgspec.field(default_factory=PointList)
@@ -159,6 +159,7 @@ class Reading(msgspec.Struct, kw_only=True):
     name: str | None = None
     notes: str | None = None
     group: str | None = None
+    unreadable: str | None = None
 
 
 class Tracker:

@@ -193,3 +193,12 @@ def test_a_tracker_without_a_part_in_the_run_is_told(plain_run: RunDirectory) ->
 
     assert verdict.error is not None
     assert "runcast replay" in verdict.error
+
+
+def test_a_tracker_that_was_told_to_keep_nothing_lacks_nothing(plain_run: RunDirectory, set_mood: SetMood) -> None:
+    """Where the user's options leave nothing to read, the verdict says so, and does not call it missing."""
+    set_mood(plain_run, "no file")
+
+    verdict = only(verify(plain_run))
+
+    assert (verdict.missing, verdict.note, verdict.problems()) == (0, "it keeps no file, as asked", [])

@@ -51,7 +51,8 @@ try:
 except TrackerError as error:
     answer["error"] = [type(error).__name__, str(error)]
 answer["measured"] = [dict(one) for one in answer["measured"] if one]
-answer["read"] = [point[:3] for point in CodecarbonTracker().read(run()).points]
+reading = CodecarbonTracker().read(run())
+answer["read"], answer["unreadable"] = [point[:3] for point in reading.points], reading.unreadable
 answer["handlers"] = handlers == [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
 print(json.dumps(answer))
 """
@@ -278,3 +279,21 @@ def test_a_stale_lock_matters_only_to_a_user_who_wants_the_lock(tmp_path: Path) 
     assert ".codecarbon.lock" in locked["error"][1]
     assert with_lock["handlers"]
     assert locked["handlers"]
+
+
+@pytest.mark.parametrize(
+    ("environment", "options"), [({"CODECARBON_SAVE_TO_FILE": "False"}, {}), ({}, {"save_to_file": False})]
+)
+def test_without_a_file_it_still_measures_and_says_that_nothing_can_be_read_back(
+    tmp_path: Path, environment: dict[str, str], options: dict[str, Any]
+) -> None:
+    """Who wants no emissions.csv gets none; the measurements go to the other trackers, and `verify` is told why."""
+    local = tmp_path / "local"
+
+    found = meter(local, environment=environment, options={"measure_power_secs": 1, **options})
+
+    assert len(found["measured"]) == 1
+    assert (found["read"], found["url"]) == ([], str(local / "journal.jsonl"))
+    assert found["unreadable"].startswith("CodeCarbon keeps no file (save_to_file=False)")
+    assert found["printed"].count("CodeCarbon keeps no file") == 1
+    assert [path.name for path in local.iterdir()] == ["ids.json"]
