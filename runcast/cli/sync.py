@@ -29,10 +29,10 @@ STATUSES = ("finished", "failed", "killed", "crashed")
 
 
 def sync(
-    runs: Annotated[
+    run: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[RUN]...",
+            metavar="RUN",
             help="Runs: their ids, the beginnings of their ids, their names or their folders, as in runs/*. "
             "Default: the newest run.",
             show_default=False,
@@ -77,12 +77,12 @@ def sync(
     from runcast.core.layout import list_runs
     from runcast.delivery.sync import close as close_run, sync as deliver
 
-    if every and (runs or close):
+    if every and (run or close):
         raise typer.BadParameter("it takes every run: leave RUN and --close out", param_hint="--all")
     if close is not None and close not in STATUSES:
         raise typer.BadParameter(f"it must be one of {', '.join(STATUSES)}", param_hint="--close")
     names, classes = canonical(tracker), classes_of(own_class)
-    directories = list_runs(root) if every else _find_all(runs or [], root)
+    directories = list_runs(root) if every else _find_all(run or [], root)
     found: dict[str, list[Outcome]] = {}
     failed = False
     for directory in directories:

@@ -113,6 +113,21 @@ def test_sync_that_is_interrupted_delivers_the_rest_later(cli, later_run: runcas
     assert json.loads(cli("verify", "--json").out)[0]["found"] == 10
 
 
+def test_sync_takes_several_runs_and_skips_what_is_none(cli, later_run: runcast.Run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """As a shell writes `runs/*`: the store and the files of MLflow beside the runs are named once."""
+    (later_run.dir.parent / "mlflow.db").touch()
+    (later_run.dir.parent / "mlartifacts").mkdir()
+
+    answer = cli("sync", *sorted(str(path) for path in later_run.dir.parent.iterdir()))
+    nothing = cli("sync", "no", "such")
+
+    assert answer.status == 0
+    assert answer.err.count("skipped what is no run: ") == 1
+    assert "mlartifacts" in answer.err
+    assert "mlflow.db" in answer.err
+    assert (nothing.status, "Traceback" in nothing.err) == (2, False)
+
+
 @pytest.mark.slow
 def test_the_demo_ends_with_the_table(cli, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     """One epoch, one tracker: it trains, delivers, reads back, and says where everything is."""

@@ -577,6 +577,8 @@ def test_a_delivery_steps_back_while_training_lasts_and_no_longer(start: Begin, 
     group = Path(f"/proc/{process.pid}/autogroup")
     try:
         wait_for(lambda: group.read_text().endswith(" nice 19\n"))
+        run.flush(timeout_s=0.1)
+        wait_for(lambda: run._carrier.check() or group.read_text().endswith(" nice 19\n"))  # type: ignore[union-attr]
         run.finish(timeout_s=0.1)
 
         assert group.read_text().endswith(" nice 0\n")
