@@ -14,6 +14,7 @@ from runcast.core.journal import JournalReader
 from runcast.core.layout import RunDirectory, RunFile
 from runcast.core.params import same_param
 from runcast.core.records import (
+    NON_FINITE,
     AnyRecord,
     Artifact,
     Media,
@@ -225,20 +226,19 @@ class _Expected:
 
     def tallies(self, reading: Reading, state: DeliveryState) -> dict[str, Tally]:
         """Compare with what was read; a kind that the service does not have, or that was not logged, is left out."""
-        same: Callable[[Any, Any], bool] = same_param
         tallies = {
-            "params": _tally(self.params, reading.params, same, _refused(state, "params")),
+            "params": _tally(self.params, reading.params, _same_text, _refused(state, "params")),
             "summary": _tally(
                 self.summary,
                 reading.summary,
                 lambda a, b: _same_value(a, b, self.tracker.precision),
                 _refused(state, "summary"),
             ),
-            "tags": _tally(dict.fromkeys(self.tags), _keys(reading.tags), same, _refused(state, "tags")),
+            "tags": _tally(dict.fromkeys(self.tags), _keys(reading.tags), _same_text, _refused(state, "tags")),
             "artifacts": _tally(
-                dict.fromkeys(self.artifacts), _keys(reading.artifacts), same, _refused(state, "artifact")
+                dict.fromkeys(self.artifacts), _keys(reading.artifacts), _same_text, _refused(state, "artifact")
             ),
-            "media": _tally(dict.fromkeys(self.media, 1), _counts(reading.media), same, _refused(state, "media")),
+            "media": _tally(dict.fromkeys(self.media, 1), _counts(reading.media), _same_text, _refused(state, "media")),
         }
         return {kind: tally for kind, tally in tallies.items() if tally is not None and kind in self.tracker.supports}
 
@@ -261,11 +261,17 @@ def _counts(found: Iterable[Any] | None) -> Mapping[Any, int] | None:
     return None if found is None else Counter(found)
 
 
+def _same_text(logged: Any, found: Any) -> bool:
+    """Compare values of which a service may keep a number as its text, but not a text as a number: "007" is not 7."""
+    is_word = isinstance(logged, str) and logged in NON_FINITE  # stands for the number
+    return (is_word or not isinstance(logged, str) or isinstance(found, str)) and same_param(logged, found)
+
+
 def _same_value(logged: Any, found: Any, precision: str) -> bool:
     numbers = (int, float)
     if isinstance(logged, numbers) and isinstance(found, numbers):
         return canonical(logged, precision) == canonical(found, precision)
-    return same_param(logged, found)
+    return _same_text(logged, found)
 
 
 def _refused(state: DeliveryState, kind: str) -> int:

@@ -9,6 +9,7 @@ import pytest
 import runcast
 from runcast.autodetect import decide
 from runcast.core.layout import RunDirectory
+from runcast.delivery import comparison
 from runcast.delivery.comparison import Verdict
 from runcast.delivery.sync import sync
 from runcast.delivery.verify import verify
@@ -202,3 +203,23 @@ def test_a_tracker_that_was_told_to_keep_nothing_lacks_nothing(plain_run: RunDir
     verdict = only(verify(plain_run))
 
     assert (verdict.missing, verdict.note, verdict.problems()) == (0, "it keeps no file, as asked", [])
+
+
+@pytest.mark.parametrize(
+    ("logged", "found", "is_same"),
+    [
+        ("007", 7, False),
+        ("1e5", 100000.0, False),
+        ("true", True, False),
+        ("007", "007", True),
+        (7, "7", True),
+        (True, "True", True),
+        (None, "None", True),
+        ("NaN", float("nan"), True),
+        ("-Infinity", float("-inf"), True),
+        ("Infinity", float("-inf"), False),
+    ],
+)
+def test_a_text_that_became_a_number_is_not_the_same(logged: object, found: object, is_same: bool) -> None:
+    """A service may keep a number as its text; what was logged as a text is a text. The words of JSON are numbers."""
+    assert comparison._same_text(logged, found) is is_same
