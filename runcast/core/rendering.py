@@ -11,11 +11,14 @@ from typing import Any
 
 import msgspec
 
+from runcast.core.cells import Cell, csv_line
 from runcast.core.config import plain_value, to_json
 from runcast.core.errors import OptionError
+from runcast.core.records import NON_FINITE
 from runcast.core.redaction import redact_text, redact_under
 
 OVERSHOOT = 0.5  # a network's picture may leave 0..1 by a little and is cut there; one in -1..1 or 0..255 is a mistake
+MAX_INT_BITS = 10_000  # Python writes no int of more than 4,300 digits
 PNG_LEVEL = 1  # of 9
 PNG_COLOR_TYPES = {1: 0, 3: 2, 4: 6}  # by channels: grey, RGB, RGBA; PNG specification (2003), section 11.2.2
 
@@ -152,20 +155,18 @@ def rows_and_columns(rows: Any, columns: Sequence[Any] | None) -> tuple[list[Seq
 
 def csv_text(rows: Sequence[Sequence[Any]], columns: Sequence[str]) -> str:
     """Write a table as CSV, without secrets: None is an empty cell, a list or mapping its JSON."""
-    import csv  # rarely needed, and start-up counts
-
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(map(redact_text, columns))
-    writer.writerows([_cell(*cell) for cell in zip(columns, row, strict=True)] for row in rows)
-    return buffer.getvalue()
+    lines = [csv_line(map(redact_text, columns))]
+    lines += [csv_line(_cell(*cell) for cell in zip(columns, row, strict=True)) for row in rows]
+    return "".join(lines)
 
 
-def _cell(column: str, value: Any) -> Any:
-    if type(value) is int:
+def _cell(column: str, value: Any) -> Cell:
+    if type(value) is int and value.bit_length() < MAX_INT_BITS:
         return value
     tree = redact_under(column, plain_value(value))
-    return to_json(tree) if isinstance(tree, list | dict) else tree
+    if isinstance(tree, list | dict):
+        return to_json(tree)
+    return NON_FINITE[tree] if tree in NON_FINITE and not isinstance(value, str) else tree
 
 
 def _listed(values: Any) -> list[Any]:

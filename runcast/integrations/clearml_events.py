@@ -5,7 +5,6 @@ clearml 2.1.12 (backend_interface/metrics, Metrics.report_offline_session) and c
 """
 
 import contextlib
-import csv
 import json
 import math
 import os
@@ -15,6 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from runcast.core.cells import Cell, read_table
 from runcast.core.points import PointList
 from runcast.integrations.contract import Number, Point, Reading, Status
 
@@ -79,10 +79,14 @@ def from_text(text: str) -> Any:
 
 def to_table(path: Path) -> dict[str, Any]:
     """Make a Plotly table of a CSV file."""
-    with path.open(newline="", encoding="utf-8") as file:
-        header, *rows = csv.reader(file)
-    cells = [list(column) for column in zip(*rows, strict=True)]
+    header, rows = read_table(path)
+    cells = [[_json_cell(cell) for cell in column] for column in zip(*rows, strict=True)]
     return {"data": [{"type": "table", "header": {"values": header}, "cells": {"values": cells}}], "layout": {}}
+
+
+def _json_cell(cell: Cell) -> Cell:
+    """JSON has no NaN and no infinity: those are texts."""
+    return str(cell) if isinstance(cell, float) and not math.isfinite(cell) else cell
 
 
 def to_histogram(path: Path) -> dict[str, Any]:

@@ -15,7 +15,6 @@ where the steps of a metric go back, only the later points; the files hold them 
 parameters and the first final status that it has loaded: restart TensorBoard after a resume.
 """
 
-import csv
 import errno
 import io
 import json
@@ -38,6 +37,7 @@ from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 from tensorboard.plugins.text.summary_v2 import text_pb
 from tensorboard.summary.writer.record_writer import RecordWriter
 
+from runcast.core.cells import Cell, read_table
 from runcast.core.errors import FinalError, RetryableError
 from runcast.core.points import PointList
 from runcast.integrations.contract import (
@@ -274,12 +274,17 @@ def _media(media: MediaFile) -> Summary:
         value = Summary.Value(tag=media.key, histo=histogram)
     else:
         text = str(media.path) if media.kind == "video" else data.decode()
-        return text_pb(media.key, _markdown_table(text) if media.kind == "table" else text)
+        return text_pb(media.key, _markdown_table(media.path) if media.kind == "table" else text)
     return Summary(value=[value])
 
 
-def _markdown_table(text: str) -> str:
-    rows = [[cell.replace("|", r"\|").replace("\n", " ") for cell in row] for row in csv.reader(io.StringIO(text))]
+def _in_markdown(cell: Cell) -> str:
+    return "" if cell is None else " ".join(str(cell).replace("|", r"\|").splitlines())
+
+
+def _markdown_table(path: Path) -> str:
+    columns, cells = read_table(path)
+    rows = [list(map(_in_markdown, columns)), *([_in_markdown(cell) for cell in row] for row in cells)]
     rows[1:1] = [["---"] * len(row) for row in rows[:1]]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 

@@ -23,7 +23,6 @@ Limits: the constants below, read in wandb 0.31.0 (wandb_settings.py, artifacts/
 """
 
 import contextlib
-import csv
 import errno
 import html
 import inspect
@@ -39,6 +38,7 @@ from typing import Any
 
 import wandb
 
+from runcast.core.cells import read_table
 from runcast.core.errors import FinalError, GoneError, RestartError, RetryableError
 from runcast.integrations.contract import (
     ArtifactFile,
@@ -355,16 +355,7 @@ def _as_wandb(media: MediaFile) -> Any:
     if media.kind == "histogram":
         histogram = json.loads(media.path.read_bytes())
         return wandb.Histogram(np_histogram=(histogram["counts"], histogram["edges"]))
-    with media.path.open(encoding="utf-8", newline="") as file:
-        columns, *rows = csv.reader(file)
+    columns, rows = read_table(media.path)
     if len(rows) > MAX_TABLE_ROWS:
         raise FinalError(f"A table of {len(rows):,} rows: W&B cuts it at {MAX_TABLE_ROWS:,}. Log it as an artifact.")
-    by_column = map(_numbers_if_all_are, zip(*rows, strict=True))
-    return wandb.Table(columns=columns, data=[list(row) for row in zip(*by_column, strict=True)])
-
-
-def _numbers_if_all_are(texts: Sequence[str]) -> Sequence[str | float]:
-    try:
-        return [float(text) for text in texts]
-    except ValueError:
-        return texts
+    return wandb.Table(columns=columns, data=rows, allow_mixed_types=True)
