@@ -91,6 +91,9 @@ def _script_task() -> tuple[bool, str]:
 
 def _mend_session(run: TrackedRun) -> str | None:
     """Return the remembered session, ready to go on; one that cannot be read is removed, for all is sent again then."""
+    if "task" not in run.ids and run.resumed:  # its name was lost: it is the one session in the run's own folder
+        sessions = [path.name for path in (run.local / "offline").glob("offline-*") if path.is_dir()]
+        run.remember(**({"task": sessions[0]} if len(sessions) == 1 else {}))
     if "task" not in run.ids:
         return None
     folder = session_folder(run)

@@ -61,3 +61,19 @@ def test_nothing_is_left_among_the_runs(make_run: MakeRun, tmp_path: Path) -> No
 
     assert not [path.name for path in folder.iterdir() if path.name.startswith(".")]
     assert [path.name for path in (tmp_path / "runs").iterdir()] == [directory.path.name]
+
+
+@pytest.mark.slow
+def test_an_offline_session_whose_name_was_lost_is_found(make_run: MakeRun) -> None:
+    """ClearML gives each session a name by chance: the one in the run's own folder is continued, not doubled."""
+    directory = make_run(["clearml"])
+    sync(directory, decide=decide)
+    folder = directory.tracker("clearml")
+    (folder / "state.json").write_bytes(b"")
+    (folder / "ids.json").unlink()
+
+    sync(directory, decide=decide)
+
+    (verdict,) = verify(directory)
+    assert (verdict.found, verdict.missing, verdict.extra, verdict.status) == (20, 0, 0, "finished")
+    assert len([path for path in (folder / "offline").iterdir() if path.is_dir()]) == 1
