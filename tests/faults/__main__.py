@@ -21,6 +21,7 @@ from tests.conftest import PREFIXES
 from tests.faults.cell import Cell
 from tests.faults.matrix import COLUMNS, MODULES, PEERS, collect, row, run_trials, summary
 from tests.faults.report import THEIRS, page
+from tests.guard import pytest_configure
 
 ALONE = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "NETRC")
 
@@ -28,6 +29,7 @@ ALONE = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "NETRC")
 def main() -> int:
     """Run the chosen trials; return the exit code."""
     arguments = parse()
+    pytest_configure()  # an interrupt leaves no server or training behind
     console = Console(width=None if sys.stdout.isatty() else 180)
     known = load(arguments.cells)
     modules = (*MODULES, PEERS) if arguments.peers else MODULES

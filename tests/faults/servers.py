@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from tests.guard import VARIABLE
+
 STANDINS = Path(__file__).parents[1] / "standins.py"
 RETRY_AFTER_S = 3
 ANSWERS = {
@@ -191,7 +193,8 @@ class MlflowServer:
         options |= {"artifacts-destination": self._folder / "files"}
         command = [sys.executable, "-m", "mlflow", "server", *(f"--{name}={value}" for name, value in options.items())]
         quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-        environment = {"PATH": os.environ["PATH"], "HOME": str(self._folder), **quiet}
+        kept = {name: os.environ[name] for name in ("PATH", VARIABLE) if name in os.environ}
+        environment = {**kept, "HOME": str(self._folder), **quiet}
         with (self._folder / "log").open("a") as log:
             self._process = subprocess.Popen(
                 command, cwd=self._folder, env=environment, stdout=log, stderr=log, start_new_session=True
