@@ -1,5 +1,6 @@
 """The commands put together: their order, the options of `runcast` itself, and what an error looks like."""
 
+import io
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -29,8 +30,13 @@ def run(arguments: Sequence[str] | None = None) -> None:
 
     An error that is the user's to mend is one message, without a traceback.
     """
+    from runcast.core.console import keep_standard_descriptors
     from runcast.core.errors import RuncastError
 
+    keep_standard_descriptors()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that knows only ASCII is no error
     try:
         make_app()(args=arguments, prog_name="runcast")
     except RuncastError as error:

@@ -14,7 +14,8 @@ W&B is asked for it when it is resumed, and after it has refused rows, which the
 soon, or when it is finished. Versions before 0.27 know no limit of time for closing the deleted one; there the delivery
 process is ended after RUNCAST_CALL_TIMEOUT_S, and the next one begins the run anew.
 
-Drops: captions of texts, tables and histograms. W&B has no word of its own for a run that crashed: it shows "Failed",
+Drops: captions of texts, tables and histograms; of more than 512 bins, neighbours are merged. W&B has no word of its
+own for a run that crashed: it shows "Failed",
 and the summary `runcast/status` says which. On a full disk the SDK raises nothing. Versions up to 0.29 write the file
 only every 64 KiB, so more of the run is delivered again after a kill. The start and the time of each row are those of
 the training; `_runtime` and the duration are not: wandb-core computes them, and they are those of the delivery.
@@ -76,6 +77,7 @@ from runcast.integrations.wandb_times import beginning
 PROJECT = NameRule(r"[/\\#?%:]", max_length=128)
 ARTIFACT_TYPE = NameRule(r"^wandb-", reserved=frozenset(("job", TABLE_TYPE)))
 MAX_TABLE_ROWS = 10_000
+MAX_BINS = 512
 EXIT_CODES: Mapping[Status, int] = {"finished": 0, "failed": 1, "killed": 255, "crashed": 137}
 FLUSH_S = 0.2
 DELETED = re.compile("previously created and deleted")
@@ -335,6 +337,13 @@ def _await(artifact: Any) -> None:
         raise RuntimeError(f"W&B has not taken the artifact: {error}") from error
 
 
+def _merged(counts: list[Number], edges: list[Number]) -> tuple[list[Number], list[Number]]:
+    """Merge neighbouring bins until there are as few as W&B takes: no count is lost, each stays between its edges."""
+    width = -(-len(counts) // MAX_BINS)
+    sums = [sum(counts[at : at + width]) for at in range(0, len(counts), width)]
+    return sums, [*edges[:-1:width], edges[-1]]
+
+
 def _text_if_not_finite(value: Any) -> Any:
     """W&B turns NaN in its config and summary into null, and JSON has no infinity."""
     if isinstance(value, float) and not math.isfinite(value):
@@ -354,7 +363,7 @@ def _as_wandb(media: MediaFile) -> Any:
         return wandb.Html(f"<pre>{html.escape(media.path.read_text(encoding='utf-8'))}</pre>", inject=False)
     if media.kind == "histogram":
         histogram = json.loads(media.path.read_bytes())
-        return wandb.Histogram(np_histogram=(histogram["counts"], histogram["edges"]))
+        return wandb.Histogram(np_histogram=_merged(histogram["counts"], histogram["edges"]))
     columns, rows = read_table(media.path)
     if len(rows) > MAX_TABLE_ROWS:
         raise FinalError(f"A table of {len(rows):,} rows: W&B cuts it at {MAX_TABLE_ROWS:,}. Log it as an artifact.")
