@@ -393,8 +393,9 @@ def test_rows_that_are_refused_for_another_reason_end_the_delivery_process(tmp_p
         run, EAGER, READ, log(("loss", 2, 2), ("loss", 3, 3)), ["finish", "finished"], **server.environment
     )
 
-    assert done.returncode == 1
-    assert "W&B takes nothing more" in done.stderr
+    kind, said = json.loads(done.stdout)[-1]
+    assert kind == "RestartError"
+    assert "W&B takes nothing more" in said
     assert again["ids"]["id"] == "run"
     assert survived["points"] == [["loss", 1, 1]]
     assert server.rows() == [(1, 1), (2, 2), (3, 3)]
