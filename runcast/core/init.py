@@ -38,7 +38,7 @@ from runcast.core.ranks import may_be_first, next_job_folder, rank, world_size
 from runcast.core.records import VERSION, Start, encode_line, without_surrogates
 from runcast.core.redaction import redact, redact_text
 from runcast.core.run import Run
-from runcast.core.seal import is_own, seal_of
+from runcast.core.seal import is_known_elsewhere, is_own, seal_of
 from runcast.core.state import Carrier, load_state
 from runcast.core.status import status_of
 
@@ -346,6 +346,8 @@ def _greet(run: Run, file: RunFile, options: Options, remarks: Iterable[str]) ->
     say(f"run {run.name} in {shown(run.dir)} → {where}{later}")
     for remark in remarks:
         say(f"  {remark}")
+    if where != "no tracker" and not is_known_elsewhere():
+        say("  your home cannot be written, so on another machine runcast sync and verify need --trust for this run")
     for name, reason in file.skipped.items():
         say(f"  without {name}: it {reason}" if not reason.startswith("switched") else f"  without {name}: {reason}")
 

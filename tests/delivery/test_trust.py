@@ -305,15 +305,64 @@ def test_the_key_is_private_and_made_once(tmp_path: Path, monkeypatch: pytest.Mo
     assert (key.stat().st_mode & 0o777, key.parent.stat().st_mode & 0o777) == (0o600, 0o700)
 
 
-def test_a_run_without_a_home_is_delivered_all_the_same(tmp_path: Path) -> None:
-    """Where no key can be kept (a read-only home), training and its own deliveries go on; later ones need --trust."""
-    script = """
+@pytest.mark.parametrize("content", [b"", b"short", None])
+def test_a_damaged_key_is_replaced(content: bytes | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that was full may have left an empty key: the next run makes another one and is its user's own."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    key = tmp_path / "state" / "runcast" / "key"
+    key.parent.mkdir(parents=True)
+    if content is not None:
+        key.write_bytes(content)
+
+    with runcast.init("p", report_to="tensorboard", dir=tmp_path / "runs", delivery="later") as run:
+        pass
+
+    assert len(key.read_bytes()) == 32
+    assert is_own(RunDirectory(run.dir).load())
+
+
+HOMELESS = """
 import runcast
-from pathlib import Path
 run = runcast.init("p", report_to="tensorboard", dir="runs", id="homeless", setup={"tensorboard": {"max_queue": 5}})
 run.log({"loss": 1.0}, step=0)
 run.finish()
 """
+
+
+def test_a_run_is_its_users_own_though_the_home_cannot_be_written(tmp_path: Path) -> None:
+    """`init` says what follows on other machines; on this one verify and sync need no --trust."""
+    (tmp_path / "temporary").mkdir()
+    environment = {
+        **os.environ,
+        "HOME": "/dev/null",
+        "XDG_STATE_HOME": "/dev/null/state",
+        "TMPDIR": str(tmp_path / "temporary"),
+    }
+
+    started = subprocess.run(
+        [sys.executable, "-c", HOMELESS], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    )
+    verified = subprocess.run(
+        [sys.executable, "-m", "runcast", "verify", "--json"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert "your home cannot be written, so on another machine runcast sync and verify need --trust" in started.stderr
+    assert (verified.returncode, "trust" in verified.stdout + verified.stderr) == (0, False)
+    (key,) = (tmp_path / "temporary").glob("runcast-*/key")
+    assert (key.stat().st_mode & 0o777, key.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+
+
+def test_a_run_without_any_place_for_a_key_is_delivered_all_the_same(tmp_path: Path) -> None:
+    """Where no key can be kept at all, training and its own deliveries go on; later ones need --trust."""
+    nowhere = (
+        "import tempfile; tempfile.gettempdir = lambda: '/dev/null'; tempfile.mkdtemp = lambda **_: open('/dev/null/x')"
+    )
+    script = f"{nowhere}\n{HOMELESS}"
     environment = {**os.environ, "HOME": "/dev/null", "XDG_STATE_HOME": "/dev/null/state", "RUNCAST_QUIET": "1"}
 
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True)
