@@ -55,3 +55,28 @@ class NameRule(msgspec.Struct, frozen=True, dict=True):
             digest = hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:10]
             name = f"{name[: self.max_length - 11]}-{digest}"
         return name
+
+
+class PathRule(NameRule, frozen=True):
+    """A rule for keys that become paths: file systems count in bytes, and each part for itself.
+
+    `part_bytes` is of the 255 of a file name, with room for what a service adds; `path_bytes` of the 4096 of a path,
+    and of the thousand calls in which Python may make a folder.
+    """
+
+    part_bytes: int = 240
+    path_bytes: int = 500
+
+    def encode(self, key: str) -> str:
+        """Return the name under which the service holds *key*."""
+        parts = super().encode(key).split("/")
+        return _cut("/".join(_cut(part, self.part_bytes) for part in parts), self.path_bytes)
+
+
+def _cut(text: str, size_bytes: int) -> str:
+    data = text.encode()
+    if len(data) <= size_bytes:
+        return text
+    import hashlib  # rarely needed, and start-up counts
+
+    return f"{data[: size_bytes - 11].decode(errors='ignore').rstrip('/')}-{hashlib.sha256(data).hexdigest()[:10]}"

@@ -21,11 +21,15 @@ class ServiceNames:
         self._metrics: dict[str, str] = {}
 
     def metric(self, key: str) -> str:
-        """Return the name of a metric, a summary value or a media key."""
+        """Return the name of a metric or a summary value."""
         name = self._metrics.get(key)
         if name is None:
             name = self._metrics[key] = self._apply(self._tracker.names, key)
         return name
+
+    def media(self, key: str) -> str:
+        """Return the name of a media key."""
+        return self._apply(self._tracker.media_names or self._tracker.names, key)
 
     def artifact(self, key: str) -> str:
         """Return the name of an artifact."""
@@ -84,10 +88,10 @@ class MediaNames:
                     self._give(record, offset)
 
     def _give(self, record: Media, offset: int) -> str:
-        name, number = self._names.metric(record.key), 0
+        name, number = self._names.media(record.key), 0
         while (name, record.step) in self._taken:
             number += 1
-            name = self._names.metric(f"{record.key}/{number}")
+            name = self._names.media(f"{record.key}/{number}")
         self._taken.add((name, record.step))
         self._given[offset] = name
         return name

@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Literal
 import msgspec
 
 from runcast.core.errors import OptionError
-from runcast.core.names import NameRule
+from runcast.core.names import NameRule, PathRule
 from runcast.core.points import PointList
 from runcast.core.records import MediaKind, Number, ParamValue, Point, Status
 
@@ -167,13 +167,14 @@ class Tracker:
 
     Subclass it, add a row to the table, and `runcast.testing.check_tracker` says what is missing.
 
-    What it supports is what it overrides: records of the other kinds are never sent, and counted as refused. The class
-    attributes are data about the service: which names it accepts (`names` for metrics, summary and media, and likewise
-    for params, tags and artifacts), how long a parameter's text may be, whether it keeps 64-bit floats, and how exactly
-    it keeps times. `measures` is true for a tracker that is a meter (CodeCarbon): its `measure` is asked now and then
-    for metrics, which then reach every other tracker. `identities` names those of `TrackedRun.ids` by which the service
-    tells one run from another (default: all): when one of them has changed after `setup`, the run there may be a new,
-    empty one, and what it lacks is sent again. The constructor takes no arguments and does no I/O.
+    What it supports is what it overrides: records of the other kinds are never sent, and counted as refused. The
+    class attributes are data about the service: which names it accepts (`names` for metrics and summary, and for
+    media unless it has `media_names`; likewise for params, tags and artifacts), how long a parameter's text may be,
+    whether it keeps 64-bit floats, and how exactly it keeps times. `measures` is true for a tracker that is a meter
+    (CodeCarbon): its `measure` is asked now and then for metrics, which then reach every other tracker.
+    `identities` names those of `TrackedRun.ids` by which the service tells one run from another (default: all):
+    when one of them has changed after `setup`, the run there may be a new, empty one, and what it lacks is sent
+    again. The constructor takes no arguments and does no I/O.
     """
 
     name: ClassVar[str]
@@ -183,6 +184,7 @@ class Tracker:
     param_names: ClassVar[NameRule] = NameRule()
     tag_names: ClassVar[NameRule] = NameRule()
     artifact_names: ClassVar[NameRule] = NameRule()
+    media_names: ClassVar[NameRule | None] = None
     max_param_chars: ClassVar[int | None] = None
     precision: ClassVar[Literal["float64", "float32"]] = "float64"
     time_resolution_s: ClassVar[float] = 0.01
@@ -265,6 +267,7 @@ __all__ = [
     "NameRule",
     "Number",
     "ParamValue",
+    "PathRule",
     "Point",
     "Reading",
     "Status",

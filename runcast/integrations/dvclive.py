@@ -16,7 +16,6 @@ Limits (read in dvclive 3.49.1, 2026-11-20): a metric's name is a path. `Live.lo
 and `next_step` parses all files written so far; here each batch is appended to each file at once, as the same text.
 """
 
-import hashlib
 import json
 import math
 import os
@@ -39,17 +38,15 @@ from runcast.integrations.contract import (
     ArtifactFile,
     Ending,
     MediaFile,
-    NameRule,
     Number,
     ParamValue,
+    PathRule,
     Point,
     Reading,
     TrackedRun,
     Tracker,
 )
 
-PART_BYTES = 240  # of the 255 of a file name, with room for ".tsv" and for a step
-NAME_BYTES = 500  # of the 4096 of a path, and of the thousand calls in which Python may make a folder
 SUMMARY_EVERY_S = 5.0
 MAX_WIDTH = 2**31  # a long text that is folded may not be read back: ruamel.yaml cuts between a backslash and an n
 # A part of a name that is empty, "." or ".."; characters that tables cannot hold; a folder with the name of a table
@@ -58,14 +55,6 @@ FORBIDDEN = (
     r"\A/|/(?=/|\Z)|(?<![^/])\.(?=\.?(?:/|\Z))|[\x00-\x1f\x7f\x22]|\.(?=tsv/)"
     r"|(?<![^/])s(?=tep\Z)|\As(?=(?:tep|tatus|ummary)(?:/|\Z))"
 )
-
-
-class PathRule(NameRule, frozen=True):
-    """Cuts names as file systems count them: in bytes, and each part for itself."""
-
-    def encode(self, key: str) -> str:
-        """Return the name under which the service holds *key*."""
-        return _cut("/".join(_cut(part, PART_BYTES) for part in super().encode(key).split("/")), NAME_BYTES)
 
 
 class DvcliveTracker(Tracker):
@@ -232,13 +221,6 @@ class _Live(Live):  # type: ignore[misc]
 
 def _folder(run: TrackedRun) -> Path:
     return run.local / "dvclive"
-
-
-def _cut(text: str, size_bytes: int) -> str:
-    data = text.encode()
-    if len(data) <= size_bytes:
-        return text
-    return f"{data[: size_bytes - 11].decode(errors='ignore').rstrip('/')}-{hashlib.sha256(data).hexdigest()[:10]}"
 
 
 def _tables(folder: str | Path) -> list[Path]:

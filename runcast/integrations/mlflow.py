@@ -29,7 +29,7 @@ from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
 from runcast.core.errors import FinalError, GoneError, RetryableError, is_about_content
-from runcast.core.names import NameRule, decode
+from runcast.core.names import NameRule
 from runcast.core.points import PointList
 from runcast.integrations.contract import (
     ArtifactFile,
@@ -65,7 +65,6 @@ NOT_IMPLEMENTED = 501  # of a server that keeps no files, for one
 PATH = r"\A/|/(?=/|\Z)|(?<![^/])\.(?=\.?(?:/|\Z))|\A\.(?=\.)"
 KEY = rf"[^/\w.\- :]|{PATH}"
 FILE = rf"[^/A-Za-z0-9_.\- ]|{PATH}"
-MEDIA_NAMES = NameRule(FILE, 150)
 MEDIA_PATH = re.compile(r"(?:images|media)/(.+?)[+%]step[+%](-?\d+)")
 THUMBNAIL = re.compile(r"[+%]compressed\.webp\Z")
 DELETED = re.compile(r"The run \S+ must be in the 'active' state")
@@ -81,6 +80,7 @@ class MlflowTracker(Tracker):
     names: ClassVar[NameRule] = NameRule(rf"\As(?=ummary/)|{KEY}", KEY_CHARS - len(SUMMARY))
     param_names: ClassVar[NameRule] = NameRule(KEY, KEY_CHARS - len(PARAM))
     tag_names: ClassVar[NameRule] = NameRule(KEY, KEY_CHARS - len(LABEL))
+    media_names: ClassVar[NameRule] = NameRule(FILE, 150)
     artifact_names: ClassVar[NameRule] = NameRule(rf"\A[im](?=(mages|edia)(/|\Z))|{FILE}", KEY_CHARS - len(ARTIFACT))
     max_param_chars = PARAM_CHARS
 
@@ -167,15 +167,16 @@ class MlflowTracker(Tracker):
 
     def log_media(self, media: MediaFile) -> None:
         """Store an image as MLflow's own, anything else as a file in media/."""
-        key = MEDIA_NAMES.encode(media.key)
         image = _open_image(media.path) if media.kind == "image" else None
-        name = f"media/{key.replace('/', '~')}+step+{media.step}{media.path.suffix}"
+        name = f"media/{media.key.replace('/', '~')}+step+{media.step}{media.path.suffix}"
         if image is None:
             self._upload(media.path, name)
             return
         with _translated(self._uri):
             try:
-                self._client.log_image(self._run_id, image, key=key, step=media.step, timestamp=int(media.time * 1000))
+                self._client.log_image(
+                    self._run_id, image, key=media.key, step=media.step, timestamp=int(media.time * 1000)
+                )
                 return
             except OSError as error:  # of a colour mode that PNG has not, or a file that is cut
                 if not is_about_content(error):
@@ -234,7 +235,7 @@ class MlflowTracker(Tracker):
             tags=set(_strip(tags, LABEL)),
             artifacts=artifacts & files,
             media=[
-                (decode(re.sub("[~#]", "/", m[1])), int(m[2]))
+                (re.sub("[~#]", "/", m[1]), int(m[2]))
                 for path in media
                 if (m := MEDIA_PATH.match(path)) and not THUMBNAIL.search(path)
             ],

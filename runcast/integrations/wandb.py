@@ -48,6 +48,7 @@ from runcast.integrations.contract import (
     NameRule,
     Number,
     ParamValue,
+    PathRule,
     Point,
     Reading,
     Status,
@@ -74,6 +75,7 @@ from runcast.integrations.wandb_file import (
 from runcast.integrations.wandb_gone import ANSWERED, PATH, REPLACED, SENT_ARTIFACTS, CoreLog, begin_anew, is_gone
 from runcast.integrations.wandb_times import beginning
 
+MEDIA_BYTES = 100  # a table is an artifact run-<id>-<key>, of 128 characters at most; an id that we make has 22
 PROJECT = NameRule(r"[/\\#?%:]", max_length=128)
 ARTIFACT_TYPE = NameRule(r"^wandb-", reserved=frozenset(("job", TABLE_TYPE)))
 MAX_TABLE_ROWS = 10_000
@@ -100,6 +102,7 @@ class WandbTracker(Tracker):
     name = "wandb"
     identities = frozenset(("id",))
     names = NameRule(reserved=OWN_KEYS)
+    media_names = PathRule(reserved=OWN_KEYS, path_bytes=MEDIA_BYTES)
     param_names = NameRule(r"\A-+|-+\Z", reserved=OWN_KEYS)
     tag_names = NameRule(max_length=64)
     artifact_names = NameRule(r"[^A-Za-z0-9._-]", max_length=128)

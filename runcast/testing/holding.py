@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 
 from runcast.core.media import Audio, Histogram, Image, Table, Text
+from runcast.core.names import NameRule
 from runcast.core.records import Metrics, Params, Tags
 from runcast.delivery.refusals import refusals
 from runcast.testing import inputs
@@ -198,8 +199,11 @@ def tags(stage: Stage) -> None:
 # Files
 
 
+LONG_KEYS = ("k" * 260, "größe/" * 40 + "損失" * 80)  # more than a file's name holds, in characters or in bytes
+
+
 def media(stage: Stage) -> None:
-    """Images, sounds, texts, tables and histograms are held under their key and step, also twice under one key."""
+    """Images, sounds, texts, tables and histograms are held under their key and step, whatever the key's length."""
     with stage.start() as run:
         for step in (0, 5):
             run.log(
@@ -215,10 +219,13 @@ def media(stage: Stage) -> None:
                 },
                 step=step,
             )
+            for key in LONG_KEYS:
+                run.log({key: Text("long"), f"{key}i": Image([[[255, 0, 0]]]), f"{key}t": Table([[1]], ["a"])}, step)
     state = stage.deliver()
     expect(not refusals(state), f"media were refused: {state.refused}")
-    keys = ("samples/image", "two words", "sound", "table", "histogram")
-    expected = {(stage.tracker.names.encode(key), step) for key in keys for step in (0, 5)}
+    long = (f"{key}{kind}" for key in LONG_KEYS for kind in ("", "i", "t"))
+    keys, rename = ("samples/image", "two words", "sound", "table", "histogram", *long), _rule_of_media(stage).encode
+    expected = {(rename(key), step) for key in keys for step in (0, 5)}
     stage.expect_names_found("media", expected, stage.read().media)
     if "metrics" in stage.tracker.supports:
         stage.expect_points([("loss", 0.5, 0), ("loss", 0.5, 5)])
@@ -235,8 +242,13 @@ def repeated_media(stage: Stage) -> None:
     state = stage.deliver()
     expect(not refusals(state), f"media were refused: {state.refused}")
     names = [*(f"{key}{number}" for key in ("note", "dot", "spread") for number in ("", "/1", "/2")), "note/1/1"]
-    expected = {(stage.tracker.names.encode(name), 2) for name in names} | {(stage.tracker.names.encode("note"), 3)}
+    rename = _rule_of_media(stage).encode
+    expected = {(rename(name), 2) for name in names} | {(rename("note"), 3)}
     stage.expect_names_found("media", expected, stage.read().media)
+
+
+def _rule_of_media(stage: Stage) -> NameRule:
+    return stage.tracker.media_names or stage.tracker.names
 
 
 def artifacts(stage: Stage) -> None:
