@@ -16,7 +16,7 @@ from runcast.core.console import warn
 from runcast.core.errors import OptionError
 from runcast.core.events import TrainerCallback, TrainerControl, TrainerState
 from runcast.core.identity import checkpoint_folder, continuation, write_identity
-from runcast.core.init import check, init
+from runcast.core.init import check, init_for_trainer
 from runcast.core.lasting import fresh_id
 from runcast.core.options import RunOptions, Unpack, reports_nothing
 from runcast.core.params import plain
@@ -295,13 +295,7 @@ class ReportCallback(TrainerCallback):
                 how, linked = continuation(self.run_id, self._came_from, options)
             if how.get("id") is None and not options.get("id") and not os.environ.get("RUNCAST_RUN_ID"):
                 how |= {"id": self._fresh_id, "resume": "allow" if self._fresh_id else None}
-            try:
-                self.run = init(report_to=self._report_to, config=config, **options | how)
-            except OSError as error:  # before the first step, so that nothing is lost; it would be disabled otherwise
-                raise OptionError(
-                    f"the run cannot be written ({error}). Choose another folder with dir= or RUNCAST_DIR, or report "
-                    'nothing with report_to="none".'
-                ) from error
+            self.run = init_for_trainer(report_to=self._report_to, config=config, **options | how)
             if linked is not None:
                 self.run.log_params({"resumed_from": linked})
             self._came_from = None

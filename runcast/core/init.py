@@ -134,6 +134,22 @@ def init(
     return run
 
 
+def init_for_trainer(**arguments: Any) -> Run:
+    """Start a run as `init` does, before the first step of a trainer that was asked to report.
+
+    Raises:
+        OptionError: As for `init`, or there is no place where anything of the run could be kept.
+        TrackerUnavailableError: As for `init`.
+    """
+    run = init(**arguments)
+    if run.unrecorded is not None:
+        raise OptionError(
+            f"the run cannot be written ({run.unrecorded}). Choose another folder with dir= or RUNCAST_DIR, or report "
+            'nothing with report_to="none".'
+        )
+    return run
+
+
 def check(report_to: Any = ..., **options: Any) -> Options:
     """Raise what `init` would raise for these arguments, without starting a run; return them settled.
 
@@ -193,7 +209,9 @@ def _unrecorded(options: Options, config: Any, error: OSError) -> Run:
     """Make a run that writes nothing, where there is no place to write to: training goes on."""
     file = _new_file(options, config)
     warn(f"there is no temporary folder either ({error}): nothing of this run is kept. Training goes on.")
-    return Run(file, RunDirectory(options.dir / file.id), None, None)
+    run = Run(file, RunDirectory(options.dir / file.id), None, None)
+    run.unrecorded = error
+    return run
 
 
 def _is_imported_by_a_child() -> bool:

@@ -5,7 +5,7 @@ from types import TracebackType
 from typing import Any
 
 from runcast.core.borrowed import Loan, borrow, find_open, lend, share
-from runcast.core.init import check, init
+from runcast.core.init import check, init_for_trainer
 from runcast.core.options import RunOptions, Unpack, check_names
 from runcast.core.random_name import random_id
 from runcast.core.ranks import may_be_first
@@ -81,7 +81,7 @@ class LastingRun:
         check_names(name for name in defaults if name != "report_to")
         own = {name: value for name, value in self._options.items() if value is not None}
         own |= {} if self._report_to is ... else {"report_to": self._report_to}
-        run = init(id=self.id, resume=None if self.id is None else "allow", **{**defaults, **own})
+        run = init_for_trainer(id=self.id, resume=None if self.id is None else "allow", **{**defaults, **own})
         share(run)
         self._options.pop("config", None)  # it is with the run now
         return run

@@ -16,7 +16,7 @@ from runcast.core.errors import OptionError, RuncastError
 from runcast.core.foreign import attempt, described
 from runcast.core.identity import Identity, identity_of
 from runcast.core.journal import Journal
-from runcast.core.layout import RunDirectory, RunFile
+from runcast.core.layout import RunDirectory, RunFile, shown
 from runcast.core.options import finish_timeout_s
 from runcast.core.params import flatten, plain
 from runcast.core.records import (
@@ -65,9 +65,9 @@ class Run:
     ) -> None:
         self.id, self.name, self.project = file.id, file.name, file.project
         self.config = file.config
-        self.dir = directory.path
-        self.step = 0
+        self.step, self.dir = 0, directory.path
         self.status: Status | None = None
+        self.unrecorded: OSError | None = None  # why nothing of it is kept, where there is no place to write to
         # Says how the run ends if the interpreter exits before `finish`; for trainers without an event for that.
         self.ending: Callable[[], tuple[Status, str | None]] | None = None
         self.on_finish: Callable[[], None] | None = None
@@ -254,8 +254,8 @@ class Run:
             self.on_finish()
         if self._journal is None or os.getpid() != self._pid:
             return self._is_delivered
-        journal, carrier, deadline = self._journal, self._carrier, time.monotonic() + wait_s
-        delivered = self._is_delivered
+        journal, carrier, delivered = self._journal, self._carrier, self._is_delivered
+        deadline = time.monotonic() + wait_s
         try:
             try:
                 attempt(lambda: self._collect_copies(deadline), self._doubt)
@@ -293,7 +293,7 @@ class Run:
 
     def _doubt(self, error: BaseException) -> None:
         """Tell of a mistake that is not the script's and must not be its trouble."""
-        warn(f"the deliveries cannot be checked ({described(error)}). Nothing is lost: runcast sync {self.dir}")
+        warn(f"the deliveries cannot be checked ({described(error)}). Nothing is lost: runcast sync {shown(self.dir)}")
 
     def _log_slowly(self, values: Any, step: int, now: float) -> None:
         if not is_mapping(values):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from runcast.core.console import say, warn
 from runcast.core.foreign import attempt, described
+from runcast.core.layout import shown
 from runcast.core.records import Status
 from runcast.core.state import DeliveryState, is_over
 
@@ -75,7 +76,7 @@ def report_end(
         if not is_over(state, session):
             warn(
                 f"{name} does not have everything yet ({state.error or state.phase}). It is safe in the journal; "
-                f"deliver it with: runcast sync {directory}"
+                f"deliver it with: runcast sync {shown(directory)}"
             )
 
 

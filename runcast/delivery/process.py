@@ -17,7 +17,7 @@ import msgspec
 
 from runcast.core.console import say, warn
 from runcast.core.errors import RuncastError, TrackerUnavailableError
-from runcast.core.layout import RunDirectory, absolute, make_private
+from runcast.core.layout import RunDirectory, absolute, make_private, shown
 from runcast.core.state import DeliveryState, is_over, load_state
 from runcast.delivery.exit_status import open_self
 from runcast.delivery.launcher import can_launch
@@ -94,7 +94,7 @@ class ChildProcess:
         self._restart_at = time.monotonic() + backoff_s(self._deaths + 1)
         warn(
             f"the delivery to {self.name} could not be started ({error}). Its records wait in the journal: "
-            f"runcast sync {self.directory.path}"
+            f"runcast sync {shown(self.directory.path)}"
         )
 
     def go(self) -> None:
@@ -248,7 +248,7 @@ class ProcessCarrier:
         child.told = True
         warn(
             f"{child.name} is not reported to: {state.error}. Training goes on, nothing is lost: mend it, then run: "
-            f"runcast sync {child.directory.path}"
+            f"runcast sync {shown(child.directory.path)}"
         )
         return TrackerUnavailableError(f"{child.name}: {state.error}\n{state.traceback or ''}")
 

@@ -279,4 +279,5 @@ def _forget(directory: RunDirectory, file: RunFile, name: str, choice: TrackerCh
             raise TrackerUnavailableError(
                 f"Another process is delivering the run {file.id} to {name}. Try again later."
             )
-        (directory.tracker(name) / "state.json").unlink()
+        for kept in ("ids.json", "state.json"):  # in this order: a state alone is that of a run that was not opened
+            (directory.tracker(name) / kept).unlink(missing_ok=True)

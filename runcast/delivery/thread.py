@@ -11,7 +11,7 @@ from typing import Any
 
 from runcast.core.console import warn
 from runcast.core.errors import RuncastError, TrackerUnavailableError
-from runcast.core.layout import RunDirectory, RunFile, TrackerChoice, make_private
+from runcast.core.layout import RunDirectory, RunFile, TrackerChoice, make_private, shown
 from runcast.core.state import DeliveryState, is_over, load_state
 from runcast.delivery.giving_up import refuse, refusing
 from runcast.delivery.lock import exclusive
@@ -56,7 +56,7 @@ class TrackerThread(threading.Thread):
         except OSError as error:
             warn(
                 f"the delivery to {self.tracker_name} could not be started ({error}). Its records wait in the journal: "
-                f"runcast sync {self.directory.path}"
+                f"runcast sync {shown(self.directory.path)}"
             )
 
     def _deliver(self) -> None:

@@ -22,6 +22,7 @@ from clearml.backend_interface.session import SendError
 from clearml.config import config_obj
 
 from runcast.core.errors import FinalError, GoneError, RetryableError
+from runcast.core.layout import shown
 from runcast.integrations.clearml_events import mend
 from runcast.integrations.contract import TrackedRun
 
@@ -36,7 +37,7 @@ def configure(run: TrackedRun) -> bool:
     """Set up the SDK of this process, and return whether the run is online: it stays where it began."""
     online = not run.ids["task"].startswith("offline-") if "task" in run.ids else run.online
     if online and not run.online:
-        again = f"runcast sync {run.directory}"
+        again = f"runcast sync {shown(run.directory)}"
         raise FinalError(f"The run is on a ClearML server and cannot go on offline. Give it credentials, then: {again}")
     cache = run.ids.get("cache", os.environ.get("CLEARML_CACHE_DIR", "")) or str(run.local)
     if os.environ.get("CLEARML_CACHE_DIR", cache) != cache:

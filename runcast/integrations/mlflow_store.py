@@ -20,6 +20,7 @@ from mlflow.utils import request_utils
 from urllib3.exceptions import MaxRetryError
 
 from runcast.core.errors import FinalError
+from runcast.core.layout import shown
 from runcast.integrations.contract import TrackedRun
 from runcast.integrations.open_runs import absolute_uri
 
@@ -73,7 +74,7 @@ def choose_store(run: TrackedRun) -> str:
     if public(wanted) != begun and ("run_id" in run.ids or not wanted):
         wanted = begun
     if SERVER.match(wanted) and not may_go_online:
-        again = f"runcast sync {run.directory}"
+        again = f"runcast sync {shown(run.directory)}"
         raise FinalError(f"The run is on {wanted} and cannot go on offline. Set MLFLOW_TRACKING_URI, then: {again}")
     return wanted or own_store(run)
 

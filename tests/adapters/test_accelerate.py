@@ -225,7 +225,7 @@ def test_texts_figures_folders_and_bare_tables_are_kept(folder, make):
     assert told.media == [("sample", "text", 1), ("plots/curve", "image", 2), ("bare", "table", 3)]
     assert told.artifacts == [("model", "file")]
     (table,) = [record["path"] for record in told.of_type("media") if record["kind"] == "table"]
-    assert (told.path / table).read_text().splitlines() == ["0,1", "007,1", "b,2"]
+    assert (told.path / table).read_text().splitlines() == ['"0","1"', '"007",1', "b,2"]
 
 
 @pytest.mark.parametrize("options", [{"tag": ["a"]}, {"run_name": "mine"}])

@@ -7,15 +7,19 @@ ours.
 
 import os
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import transformers
 
 import runcast
 from runcast import ReportCallback
+from runcast.core.state import load_state
 from tests.adapters.kit import only_run_in, runs_in
 from tests.adapters.tiny_transformers import make_trainer
+from tests.delivery.waiting import wait_for
 
 
 class Broken(runcast.Tracker):
@@ -40,7 +44,7 @@ class BrokenAtTheEnd(runcast.Tracker):
 
     log_params = log_summary = log_media = log_artifact = add_tags = log_metrics
 
-    def finish(self, status):
+    def finish(self, ending):
         raise RuntimeError("out of order")
 
 
@@ -125,17 +129,32 @@ def test_d13_every_spelling_of_a_choice_is_understood(folder, chosen):
     assert sorted(only_run_in(folder).file.trackers) == expected
 
 
+class UntilMeasured(transformers.TrainerCallback):
+    """Holds a training until the meter, which takes seconds to come up, has measured some of it."""
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.before = self.measured_s()
+
+    def on_step_end(self, args, state, control, **kwargs):
+        wait_for(lambda: self.measured_s() > self.before, 120)
+
+    def measured_s(self):
+        found = [load_state(run / "trackers" / "codecarbon") for run in Path("runs").glob("*")]
+        return max((state.coverage.measured_s for state in found if state and state.coverage), default=0.0)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_d17_a_second_training_is_measured_too(folder, monkeypatch):
     """D17: theirs measure the energy of the first training only, and tell it to no other tracker."""
     monkeypatch.setenv("RUNCAST_FINISH_TIMEOUT_S", "150")
-    trainer = make_trainer([ReportCallback("codecarbon")])
+    monkeypatch.setenv("CODECARBON_MEASURE_POWER_SECS", "1")
+    trainer = make_trainer([ReportCallback("codecarbon"), UntilMeasured()])
 
     trainer.train()
-    first = len(only_run_in(folder).steps("codecarbon/energy_kwh"))
+    first = len(only_run_in(folder).steps("codecarbon/measured_s"))
     trainer.train()
 
     told = only_run_in(folder)
-    assert 0 < first < len(told.steps("codecarbon/energy_kwh"))
+    assert 0 < first < len(told.steps("codecarbon/measured_s"))
     assert told.endings == ["finished"] * 2

@@ -154,7 +154,7 @@ class Breaking(runcast.Tracker):
 
     log_params = log_summary = log_media = log_artifact = add_tags = log_metrics
 
-    def finish(self, status):
+    def finish(self, ending):
         raise RuntimeError("out of order")
 
 

@@ -15,7 +15,7 @@ def test_the_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     options = settle({}, {})
 
-    assert (options.project, options.name, options.dir, options.id) == (tmp_path.name, None, Path("runs"), None)
+    assert (options.project, options.name, options.dir, options.id) == (tmp_path.name, None, tmp_path / "runs", None)
     assert (options.resume, options.delivery, options.offline, options.strict) == ("never", "process", None, False)
     assert (options.tags, options.setup, options.given) == ((), {}, frozenset())
 
@@ -25,7 +25,7 @@ def test_the_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("project", "a", "RUNCAST_PROJECT", "b", ("a", "b")),
         ("name", "a", "RUNCAST_NAME", "b", ("a", "b")),
-        ("dir", "a", "RUNCAST_DIR", "b", (Path("a"), Path("b"))),
+        ("dir", "a", "RUNCAST_DIR", "b", (Path.cwd() / "a", Path.cwd() / "b")),
         ("id", "a", "RUNCAST_RUN_ID", "b", ("a", "b")),
         ("resume", "must", "RUNCAST_RESUME", "allow", ("must", "allow")),
         ("group", "a", "RUNCAST_GROUP", "b", ("a", "b")),

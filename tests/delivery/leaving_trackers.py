@@ -32,7 +32,7 @@ class LeavesInLog(MemoryTracker):
 class LeavesInFinish(MemoryTracker):
     name = "in_finish"
 
-    def finish(self, status: Any, error: str | None = None) -> None:
+    def finish(self, ending: Any) -> None:
         raise KeyboardInterrupt
 
 

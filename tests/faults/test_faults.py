@@ -11,6 +11,7 @@ FAST = [trial for trial in collect() if trial.fast]
 
 
 @pytest.mark.slow
+@pytest.mark.damages_journals
 @pytest.mark.parametrize("trial", FAST, ids=lambda trial: trial.title)
 def test_a_fault_costs_nothing(trial: Trial, tmp_path: Path) -> None:
     """Training goes on as without a tracker, each record arrives once, and the status is right."""

@@ -118,5 +118,6 @@ def test_it_keeps_the_contract(python):
         "foreign_run",
         "measurements",
         "media",
+        "repeated_media",
         "artifacts",
     }
