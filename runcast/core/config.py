@@ -175,9 +175,10 @@ class _Reader:
         return _described(value) if names is None else self.read_items(names, partial(getattr, value))
 
     def _read_mapping(self, value: Mapping[Any, Any]) -> Json:
-        if len(value) > MAX_ELEMENTS:
-            return f"{type(value).__name__}({len(value)})"
-        return self.read_items(list(value.keys()), value.__getitem__)
+        keys = list(value.keys())
+        if len(keys) > MAX_ELEMENTS:
+            return f"{type(value).__name__}({len(keys)})"
+        return self.read_items(keys, value.__getitem__)
 
     def _read_omegaconf(self, value: Any, omegaconf: ModuleType) -> Json:
         raw = omegaconf.OmegaConf.to_container(value, resolve=False)

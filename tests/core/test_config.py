@@ -165,6 +165,32 @@ def test_an_object_that_can_say_itself_as_a_dict_is_asked(method: str) -> None:
     assert plain(kind()) == {"lr": 0.1, "color": "RED"}
 
 
+def test_an_entry_that_cannot_be_read_leaves_the_others() -> None:
+    """As in ml_collections, where `to_dict` raises for one placeholder that has no value yet."""
+
+    class ConfigDict:
+        def __init__(self, **entries: Any) -> None:
+            self._entries = entries
+
+        def keys(self) -> list[str]:
+            return list(self._entries)
+
+        def __getitem__(self, key: str) -> Any:
+            if self._entries[key] is ...:
+                raise ValueError(f"{key} is required and has no value")
+            return self._entries[key]
+
+        def to_dict(self) -> dict[str, Any]:
+            return {key: self[key] for key in self.keys()}
+
+    config = {"seed": 1, "model": ConfigDict(depth=3, data=..., optimizer=ConfigDict(lr=0.5))}
+
+    assert plain(config) == {
+        "seed": 1,
+        "model": {"depth": 3, "data": "<unreadable: ValueError>", "optimizer": {"lr": 0.5}},
+    }
+
+
 def test_a_transformers_config_is_read() -> None:
     """A model's config keeps its sizes and its type."""
     transformers = pytest.importorskip("transformers")

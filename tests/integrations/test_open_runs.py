@@ -265,10 +265,10 @@ with runcast.init("p", "ours", report_to="wandb", delivery="thread") as run:
 @pytest.mark.parametrize(
     ("uri", "absolute"),
     [
-        ("sqlite:///x.db", "sqlite:////work/x.db"),
+        ("sqlite:///x.db", "sqlite:////home/me/x.db"),
         ("sqlite:////data/x.db", "sqlite:////data/x.db"),
-        ("./mlruns", "/work/mlruns"),
-        ("file:mlruns", "file:/work/mlruns"),
+        ("./mlruns", "/home/me/mlruns"),
+        ("file:mlruns", "file:/home/me/mlruns"),
         ("file:///data/mlruns", "file:///data/mlruns"),
         ("http://user:word@server:5000", "http://user:word@server:5000"),
         ("databricks", "databricks"),
@@ -280,6 +280,6 @@ with runcast.init("p", "ours", report_to="wandb", delivery="thread") as run:
 )
 def test_an_address_means_the_same_in_every_directory(monkeypatch: pytest.MonkeyPatch, uri: str, absolute: str) -> None:
     """A delivery may run elsewhere than the script that chose a relative path."""
-    monkeypatch.setattr(os, "getcwd", lambda: "/work")
+    monkeypatch.setattr(os, "getcwd", lambda: "/home/me")
 
     assert absolute_uri(uri) == absolute
