@@ -81,7 +81,7 @@ def attach(
 
 
 class Report:
-    """Is attached to a model, and holds its run."""
+    """The reporter of one model, and the holder of its run."""
 
     def __init__(self, model: Any, lasting: LastingRun, log_model: str | None, log_plots: bool) -> None:
         self._model, self._lasting, self._log_model, self._log_plots = model, lasting, log_model, log_plots

@@ -18,7 +18,7 @@ Support: TypeAlias = Literal["tested", "supported", "newer", "too old", "missing
 
 
 class TrackerHealth(msgspec.Struct, frozen=True, kw_only=True):
-    """Says whether a tracker can be used and where it would write.
+    """Whether a tracker can be used, and where it would write.
 
     `support` compares `version` with the `minimum` and the `tested` one; "newer" is newer than the tested one. `mode`
     is "online", "local", "off" or None if it cannot be used: then `problem` says why and `mend` how to mend it.

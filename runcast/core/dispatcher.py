@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from runcast.core.errors import CallbackError, OptionError, RuncastError
-from runcast.core.events import EVENTS, TrainerCallback, TrainerControl, TrainerState
+from runcast.core.events import EVENTS, SWITCHES, TrainerCallback, TrainerControl, TrainerState
 from runcast.core.values import as_json
 
 _log = logging.getLogger("runcast.callbacks")
@@ -23,7 +23,6 @@ _RESETS = {
 # The ways out: each callback gets these, whatever it or another one did before, and nothing hides the exception that is
 # on its way.
 _WAYS_OUT = ("on_exception", "teardown")
-_SWITCHES = tuple(vars(TrainerControl()))
 
 
 class FunctionCallback(TrainerCallback):
@@ -249,7 +248,7 @@ class CallbackHandler:
 
 def _with_switches(control: TrainerControl, earlier: TrainerControl) -> TrainerControl:
     """Set what another callback has asked for in the control that a callback returned in place of it."""
-    for switch in _SWITCHES:
+    for switch in SWITCHES:
         if getattr(earlier, switch):
             setattr(control, switch, True)
     return control

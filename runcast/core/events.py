@@ -100,6 +100,9 @@ class TrainerControl:
     should_log: bool = False
 
 
+SWITCHES = tuple(switch.name for switch in fields(TrainerControl))
+
+
 @dataclass
 class TrainerState:
     """Says where the training is. The fields are those of transformers; the file is too, so each can read the other's.

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +12,7 @@ from torch.utils.data import DataLoader
 from runcast.callbacks.reporting import ReportCallback
 from runcast.core.dispatcher import CallbackHandler
 from runcast.core.errors import OptionError
-from runcast.core.events import TrainerControl, TrainerState
+from runcast.core.events import SWITCHES, TrainerControl, TrainerState
 from runcast.core.layout import absolute
 from runcast.core.run import Run
 from runcast.core.values import as_json
@@ -34,8 +33,6 @@ from runcast.trainer.sharding import whole_weights
 from runcast.trainer.snapshot import load_training, save_weights
 from runcast.trainer.termination import Leaving, TerminationCallback
 from runcast.trainer.training import Training
-
-SWITCHES = tuple(field.name for field in fields(TrainerControl))
 
 
 class TrainOutput(NamedTuple):
