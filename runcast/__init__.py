@@ -51,6 +51,7 @@ if TYPE_CHECKING:
         GoneError as GoneError,
         JournalError as JournalError,
         OptionError as OptionError,
+        RestartError as RestartError,
         RetryableError as RetryableError,
         RuncastError as RuncastError,
         TrackerError as TrackerError,
@@ -143,6 +144,7 @@ _HOMES = {
     "CheckpointError": "runcast.core.errors",
     "TrackerError": "runcast.core.errors",
     "RetryableError": "runcast.core.errors",
+    "RestartError": "runcast.core.errors",
     "FinalError": "runcast.core.errors",
     "GoneError": "runcast.core.errors",
 }

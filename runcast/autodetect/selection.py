@@ -41,6 +41,15 @@ class Selection(msgspec.Struct):
     skipped: dict[str, str] = {}
     objects: dict[str, Tracker] = {}
 
+    def skip_objects(self) -> None:
+        """Leave out the Tracker objects, which live no longer than this process, and keep the reason."""
+        for name in self.objects:
+            self.skipped[name] = (
+                "was given as an object, and delivery='later' needs one that another process can make. Give its class, "
+                "from a module that can be imported."
+            )
+        self.objects = {}
+
 
 def survey(
     names: Iterable[str] | None = None, offline: bool | None = None, environ: Mapping[str, str] = os.environ

@@ -101,7 +101,12 @@ def init(
     from runcast.autodetect import join_open_runs, select
     from runcast.delivery.start import open_carrier
 
+    from runcast.autodetect.tracker_options import check_setup
+
     selection = select(report_to, offline=options.offline, setup=options.setup)
+    check_setup(options.setup)
+    if options.delivery == "later":
+        selection.skip_objects()
     job = next_job_folder() if options.per_rank and world_size() > 1 else None
     if (number := rank()) != 0:
         return _open_beside(options, config, job, number)

@@ -41,6 +41,7 @@ PUBLIC = [
     "Reading",
     "ReduceLROnPlateauCallback",
     "ReportCallback",
+    "RestartError",
     "RetryableError",
     "Run",
     "RuncastError",

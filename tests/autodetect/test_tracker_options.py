@@ -1,6 +1,7 @@
 """Options for a tracker are checked where an adapter is made, against the SDK that is installed."""
 
 import inspect
+import json
 
 import pytest
 
@@ -21,14 +22,17 @@ WRONG = {
 
 
 @pytest.mark.parametrize("name", TABLE)
-def test_a_wrong_option_of_a_tracker_is_told_with_the_one_that_was_meant(name):
-    """In each adapter, when it is made: no tracker of the table takes any name."""
+def test_a_wrong_option_of_a_tracker_is_told_with_the_one_that_was_meant(name, tmp_path):
+    """In each adapter, when it is made, and in `init`: no tracker of the table takes any name."""
     wrong, meant = WRONG[name]
 
     with pytest.raises(runcast.OptionError, match=rf"no option '{wrong}' of .*Did you mean '{meant}'\?"):
         runcast.ReportCallback("none", setup={name: {wrong: 1}})
     with pytest.raises(runcast.OptionError, match=meant):
         type("Form", (TrackerCallback,), {"tracker": name})(**{wrong: 1})
+    with pytest.raises(runcast.OptionError, match=rf"no option '{wrong}' of .*Did you mean '{meant}'\?"):
+        runcast.init("p", report_to="none", dir=tmp_path / "runs", setup={name: {wrong: 1}})
+    assert not (tmp_path / "runs").exists()
 
 
 def test_every_option_of_an_sdk_is_taken():
@@ -55,3 +59,19 @@ def test_a_tracker_of_a_third_party_takes_what_it_likes():
         name = "mine"
 
     runcast.ReportCallback([Mine], setup={"mine": {"anything": 1}})
+
+
+def test_a_tracker_object_that_no_later_delivery_can_make_is_told(tmp_path, capsys):
+    """With `delivery="later"`: the start line says that it gets nothing, and what to give instead."""
+
+    class Mine(runcast.Tracker):
+        name = "mine"
+
+    run = runcast.init("p", report_to=[Mine()], dir=tmp_path, delivery="later")
+    run.finish()
+
+    assert (
+        "without mine: it was given as an object, and delivery='later' needs one that another process can make. Give "
+        "its class, from a module that can be imported."
+    ) in capsys.readouterr().err
+    assert list(json.loads((run.dir / "run.json").read_text())["skipped"]) == ["mine"]
