@@ -56,8 +56,8 @@ def _read(step: int, now: float, copies: dict[str, DeviceValue]) -> Arrived:
     arrived = Arrived(Metrics(time=now, step=step, values={}), {})
     for key, copy in copies.items():
         reason = attempt(
-            lambda: "" if copy.ready() else "its value did not arrive in time",  # noqa: B023 - called at once
-            lambda error: f"its device cannot be read ({described(error)})",
+            lambda: "" if copy.ready() else "did not arrive from its device in time",  # noqa: B023 - called at once
+            lambda error: f"is on a device that cannot be read ({described(error)})",
         )
         if not reason:
             try:

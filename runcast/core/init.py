@@ -99,9 +99,8 @@ def init(
     keep_standard_descriptors()
     options = settle(arguments)
     from runcast.autodetect import join_open_runs, select
-    from runcast.delivery.start import open_carrier
-
     from runcast.autodetect.tracker_options import check_setup
+    from runcast.delivery.start import open_carrier
 
     selection = select(report_to, offline=options.offline, setup=options.setup)
     check_setup(options.setup)

@@ -1,27 +1,34 @@
 """Where the files of logged media come to lie, and the record that refers to them."""
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from runcast.core.errors import RuncastError
 from runcast.core.foreign import attempt, described
 from runcast.core.layout import make_private
-from runcast.core.media import to_media
+from runcast.core.media import AnyMedia, to_media
 from runcast.core.records import Media
 from runcast.core.redaction import redact_text
-from runcast.core.values import NotANumber
+from runcast.core.values import NotANumber, a
 
 
-def save_media(directory: Path, key: str, value: Any, step: int, now: float) -> Media | None:
-    """Save a media object, or what can be made one, in the run's folder; None if the value is neither.
+def media_in(value: Any) -> list[AnyMedia | None]:
+    """List the media objects in a value: itself, or what a list or tuple holds; None for what is none beside others."""
+    parts = value if issubclass(type(value), list | tuple) else (value,)
+    found = [attempt(partial(to_media, part), lambda _: None) for part in parts]
+    return [] if all(media is None for media in found) else found
+
+
+def save_media(directory: Path, key: str, media: AnyMedia | None, step: int, now: float) -> Media:
+    """Save a media object in the run's folder.
 
     Raises:
-        NotANumber: It could not be saved; the message says why.
+        NotANumber: There is none, or it could not be saved; the message says why.
     """
-    media = attempt(lambda: to_media(value), lambda _: None)
     if media is None:
-        return None
+        raise NotANumber("is a list of media that holds something else, too. Log that under a key of its own")
     folder = directory / "media"
 
     def save() -> Path:
@@ -32,7 +39,7 @@ def save_media(directory: Path, key: str, value: Any, step: int, now: float) -> 
 
     def refuse(error: BaseException) -> Path:
         why = str(error) if isinstance(error, OSError | RuncastError) else described(error)
-        raise NotANumber(f"the {media.kind} could not be saved ({why})") from None
+        raise NotANumber(f"is {a(type(media))} that could not be saved ({why})") from None
 
     path = attempt(save, refuse)
     return Media(

@@ -39,7 +39,7 @@ from runcast.core.snapshots import keep_artifact
 from runcast.core.state import Carrier, Statistics, tracker_statistics
 from runcast.core.status import report_coverage, report_end, status_of
 from runcast.core.steps import FIRST, LAST, to_step
-from runcast.core.values import DeviceValue, NotANumber, is_mapping, leaves, start_copy, to_number
+from runcast.core.values import DeviceValue, NotANumber, a, is_mapping, leaves, start_copy, to_number
 
 CHECK_S = 1.0
 _PLAIN = frozenset((float, int))
@@ -94,8 +94,8 @@ class Run:
 
         Args:
             values: Maps a key to a Python or NumPy number, a 0-d or 1-element tensor of any device and dtype, or a
-                media object (`runcast.Image` …). Nested mappings are joined with '/'. A value that is none of these is
-                counted and reported once per key.
+                media object (`runcast.Image` …) or a list of them. Nested mappings are joined with '/'. A value that is
+                none of these is counted and reported once per key.
             step: The optimizer step. Without one: the step of the last call that gave one, else 0, 1, 2 … by calls.
         """
         journal = self._journal
@@ -145,7 +145,7 @@ class Run:
         kept: dict[str, Number | str | bool] = {}
         for key, value in flatten(redact(plain(values))).items():
             if value is None:
-                self._drop(key, "None is not a value")
+                self._drop(key, "is None. Leave it out")
             else:
                 kept[key] = value
         if kept:
@@ -179,7 +179,7 @@ class Run:
             record, lacking = keep_artifact(self.dir, source, name, kind, number)
         except (OSError, ValueError) as error:
             warn(f"the artifact {name!r} was not kept: {error}. Training goes on; log it again when that is fixed.")
-            self._drop(name, "the artifact could not be kept")
+            self._drop(name, "is an artifact that could not be kept")
             return
         self._append(record)
         if lacking:
@@ -289,7 +289,7 @@ class Run:
 
     def _sparing(self, what: str, call: Callable[..., object], *arguments: Any) -> None:
         """Call something that runs a user's code; what that raises is counted and reported, and training goes on."""
-        attempt(partial(call, *arguments), lambda error: self._drop(what, f"it cannot be read ({described(error)})"))
+        attempt(partial(call, *arguments), lambda error: self._drop(what, f"cannot be read ({described(error)})"))
 
     def _doubt(self, error: BaseException) -> None:
         """Tell of a mistake that is not the script's and must not be its trouble."""
@@ -297,7 +297,7 @@ class Run:
 
     def _log_slowly(self, values: Any, step: int, now: float) -> None:
         if not is_mapping(values):
-            self._drop("log", f"{type(values).__name__} is not a mapping of keys to values")
+            self._drop("log", f"was given {a(type(values))}. Give it keys: run.log({{'loss': loss}})")
             return
         numbers: dict[str, Number | NonFinite] = {}
         copies: dict[str, DeviceValue] = {}
@@ -320,16 +320,15 @@ class Run:
             self._copies.add(step, now, copies)
 
     def _log_media(self, key: str, value: Any, step: int, now: float) -> bool:
-        from runcast.core.media_files import save_media  # rarely needed, and start-up counts
+        from runcast.core.media_files import media_in, save_media  # rarely needed, and start-up counts
 
-        try:
-            record = save_media(self.dir, key, value, step, now)
-        except NotANumber as reason:
-            self._drop(key, str(reason))
-            return True
-        if record is not None:
-            self._append(record)
-        return record is not None
+        parts = media_in(value)
+        for media in parts:
+            try:
+                self._append(save_media(self.dir, key, media, step, now))
+            except NotANumber as reason:
+                self._drop(key, str(reason))
+        return bool(parts)
 
     def _collect_copies(self, wait_until: float | None = None) -> None:
         """Write the device values that have arrived; with a deadline, wait for the others."""
@@ -353,8 +352,8 @@ class Run:
         if self._journal is None and self.status is not None and self._pid == os.getpid():
             self._drop(
                 "log",
-                f"the run {self.id} is {self.status}; start another one, or this one again with init(id={self.id!r}, "
-                "resume='allow')",
+                f"was called on the run {self.id}, which is {self.status}. Start another one, or this one again with "
+                f"init(id={self.id!r}, resume='allow')",
             )
         return self._journal
 
@@ -376,7 +375,7 @@ class Run:
         self._dropped[key] = self._dropped.get(key, 0) + 1
         if key not in self._told:
             self._told.add(key)
-            warn(f"{key!r} was not logged: {reason}. It is counted and not mentioned again.")
+            warn(f"1 value was dropped: {key!r} {reason}. From now on it is only counted.")
             if self._journal is not None:
                 self._append(Dropped(time=time.time(), key=key, reason=reason))
 

@@ -60,7 +60,7 @@ def keep_artifact(directory: Path, source: Path | bytes, name: str, kind: str, n
     path = target.relative_to(directory).as_posix()
     record = Artifact(time=time.time(), name=redact_text(name), kind=redact_text(kind), path=path, size_bytes=size)
     rest = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
-    return Kept(record, f"the artifact was kept without {', '.join(missing[:NAMED])}{rest}" if missing else "")
+    return Kept(record, f"is an artifact that was kept without {', '.join(missing[:NAMED])}{rest}" if missing else "")
 
 
 def write(content: bytes, target: Path) -> int:

@@ -69,7 +69,7 @@ def report_end(
     """Tell the user what a run that has just ended lacks, and what the trackers that are behind still lack of it."""
     if dropped:
         count = sum(dropped.values())
-        say(f"{count:,} value{'' if count == 1 else 's'} could not be logged: {', '.join(sorted(dropped)[:5])}")
+        say(f"{count:,} {'value was' if count == 1 else 'values were'} dropped: {', '.join(sorted(dropped)[:5])}")
     if lost:
         warn(f"{lost} records could not be written to {directory} and are lost, as its disk was full for too long.")
     for name, state in behind.items():

@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 from runcast.core.foreign import attempt
-from runcast.core.values import NotANumber, is_on_device, to_number
+from runcast.core.values import NotANumber, a, is_on_device, to_number
 
 FIRST, LAST = -(2**63), 2**63 - 1  # what services keep a step in
 
@@ -17,7 +17,7 @@ class GivenStep(NamedTuple):
 
 def to_step(given: Any) -> GivenStep:
     """Read a step; one that is no whole number is cut, and one on a device is not waited for."""
-    complaint = f"{type(given).__name__} is not a step of 64 bits, the last one was used"
+    complaint = f"is {a(type(given))} and not a whole number of 64 bits, so the last step was used"
     if attempt(lambda: is_on_device(given), lambda _: False):
         return GivenStep(None, f"{complaint}: it is on a device, which would have to be waited for. Give int(step)")
     try:
@@ -27,4 +27,6 @@ def to_step(given: Any) -> GivenStep:
         return GivenStep(None, complaint)
     if not FIRST <= number <= LAST:
         return GivenStep(None, complaint)
-    return GivenStep(number, "" if number == value else f"{value!r} is not a whole number, so step {number} was used")
+    return GivenStep(
+        number, "" if number == value else f"is {value!r} and not a whole number, so step {number} was used"
+    )

@@ -20,7 +20,7 @@ MAX_DEPTH = 8  # of the mappings in one call of `log`
 
 
 class NotANumber(Exception):
-    """Carries the reason, in a few words, why a value cannot be a metric."""
+    """Why a value cannot be a metric, and what to log in its place: "is a str. Wrap it in runcast.Text to keep it"."""
 
 
 def to_number(value: Any) -> Number:
@@ -41,12 +41,29 @@ def to_number(value: Any) -> Number:
         return int(value)
     try:
         if value is None or isinstance(value, str | bytes | list | tuple | dict | set):
-            raise NotANumber(f"{'None' if value is None else 'a ' + kind.__name__} is not a number")
+            raise NotANumber(_cure_of(value))
         return _convert(value, kind)
     except (NotANumber, *PASSING):
         raise
     except BaseException as error:  # noqa: BLE001 - foreign code: any __float__, item or property may raise anything
-        raise NotANumber(f"{kind.__name__} cannot be read ({type(error).__name__})") from None
+        raise NotANumber(f"is {a(kind)} that cannot be read ({type(error).__name__})") from None
+
+
+def a(kind: type) -> str:
+    """Name a class with its article."""
+    return f"{'an' if kind.__name__.lower().startswith(('a', 'e', 'i', 'o', 'u', 'nd')) else 'a'} {kind.__name__}"
+
+
+def _cure_of(value: Any) -> str:
+    if value is None:
+        return "is None. Leave it out, or log float('nan')"
+    if isinstance(value, str):
+        return f"is {a(type(value))}. Wrap it in runcast.Text to keep it"
+    if isinstance(value, bytes):
+        return f"is {a(type(value))}. Decode it and wrap it in runcast.Text to keep it"
+    if isinstance(value, dict):
+        return f"is {a(type(value))} below {MAX_DEPTH} others. Log it with fewer levels"
+    return f"is {a(type(value))}. Log its mean, or wrap it in runcast.Histogram to keep it"
 
 
 def _convert(value: Any, kind: type) -> Number:
@@ -54,38 +71,47 @@ def _convert(value: Any, kind: type) -> Number:
         if hasattr(kind, "device_mesh"):
             value = _local(value)
         if getattr(value, "is_sparse", False) or "sparse" in str(getattr(value, "layout", "")):
-            raise NotANumber("a sparse tensor is not a number")
+            raise NotANumber("is a sparse tensor. Log its value: tensor.to_dense().item()")
         if _device(value) == "meta":
-            raise NotANumber("a meta tensor has no value")
+            raise NotANumber("is a meta tensor, which has no value")
         count = _elements(value)
         if count != 1:
-            raise NotANumber(f"{kind.__name__} of {count} elements is not one number")
+            raise NotANumber(f"is {a(kind)} of {count} elements{_cure_of_array(value, count)}")
         if getattr(getattr(value, "dtype", None), "kind", "") in ("m", "M"):  # `item` may make a number of it
-            raise NotANumber(f"{kind.__name__} of dates or times is not a number")
+            raise NotANumber(f"is {a(kind)} of dates or times. Log its seconds as a float")
         if hasattr(kind, "filled") and value.mask:  # NumPy's; `item` returns what the mask hides
-            raise NotANumber("a masked value is not a number")
+            raise NotANumber("is masked, so it has no value")
         value = value.item()
+        if isinstance(value, str | bytes):
+            raise NotANumber(_cure_of(value))
     if isinstance(value, bool | int):
         return int(value) if -MAX_EXACT_INT <= value < MAX_EXACT_INT else _float_of(value)
     if isinstance(value, float):
         return float(value)
     if isinstance(value, AnyNumber) or hasattr(type(value), "__float__"):
         return float(value)
-    raise NotANumber(f"{kind.__name__} is not a number")
+    raise NotANumber(f"is {a(kind)}. Log a number, or wrap its text in runcast.Text to keep it")
+
+
+def _cure_of_array(value: Any, count: int) -> str:
+    if not count:
+        return ", which has no value"
+    picture = ". A picture goes into runcast.Image" if len(getattr(value, "shape", ())) in (2, 3) else ""
+    return f". Log one with .item(), or its mean, or wrap it in runcast.Histogram to keep it{picture}"
 
 
 def _local(value: Any) -> Any:
     """Return the tensor of this rank: reading a DTensor that is not whole here would be a collective."""
     if all(placement.is_replicate() for placement in value.placements):
         return value.to_local()
-    raise NotANumber("a DTensor of which each rank has a part is not one number: log its full_tensor()")
+    raise NotANumber("is a DTensor of which each rank has a part. Log its full_tensor()")
 
 
 def _float_of(value: int) -> float:
     try:
         return float(value)
     except OverflowError:
-        raise NotANumber("an int of more than 1,024 bits is not a number that trackers can hold") from None
+        raise NotANumber("is an int of more than 1,024 bits, which no tracker can hold") from None
 
 
 def _elements(value: Any) -> int:
@@ -121,7 +147,7 @@ def start_copy(value: Any) -> DeviceValue | None:
     except PASSING:
         raise
     except BaseException as error:  # noqa: BLE001 - foreign code, as above
-        raise NotANumber(f"{type(value).__name__} cannot be read ({type(error).__name__})") from None
+        raise NotANumber(f"is {a(type(value))} that cannot be read ({type(error).__name__})") from None
 
 
 def is_on_device(value: Any) -> bool:

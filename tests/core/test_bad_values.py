@@ -242,14 +242,14 @@ def test_the_users_own_exception_leaves_the_block_unchanged(start: Start, monkey
 @pytest.mark.parametrize(
     ("host", "ready", "reason"),
     [
-        (1j, lambda: True, "complex cannot be read (TypeError)"),
-        (Raising(RuntimeError("dead")), lambda: True, "Raising cannot be read (RuntimeError)"),
+        (1j, lambda: True, "is a complex that cannot be read (TypeError)"),
+        (Raising(RuntimeError("dead")), lambda: True, "is a Raising that cannot be read (RuntimeError)"),
         (
             0.5,
             Raising(RuntimeError("device-side assert"))._raise,
-            "its device cannot be read (RuntimeError: device-side assert)",
+            "is on a device that cannot be read (RuntimeError: device-side assert)",
         ),
-        (0.5, lambda: False, "its value did not arrive in time"),
+        (0.5, lambda: False, "did not arrive from its device in time"),
     ],
     ids=["complex", "host raises", "dead device", "never"],
 )

@@ -70,8 +70,8 @@ RECORDS: list[tuple[AnyRecord, dict[str, Any]]] = [
         },
     ),
     (
-        Dropped(time=1.5, key="x", reason="a str is not a number"),
-        {"type": "dropped", "time": 1.5, "key": "x", "reason": "a str is not a number"},
+        Dropped(time=1.5, key="x", reason="is a str. Wrap it in runcast.Text to keep it"),
+        {"type": "dropped", "time": 1.5, "key": "x", "reason": "is a str. Wrap it in runcast.Text to keep it"},
     ),
     (
         Finish(time=1.5, status="failed", error="Traceback\n  …"),

@@ -260,6 +260,26 @@ def test_media_that_cannot_be_saved_cost_no_numbers(start: Start) -> None:
     assert list(run.statistics().dropped) == ["picture"]
 
 
+def test_a_list_of_media_of_one_key_is_several_media(start: Start) -> None:
+    """As W&B's users write it: each is a file and a record of that key; what is no media among them is counted."""
+    run = start()
+    picture = np.zeros((2, 3), "uint8")
+
+    run.log({"samples": [runcast.Image(picture), runcast.Image(picture + 9)], "loss": 0.5}, step=4)
+    run.log({"samples": (runcast.Text("a"), "a caption"), "one": [runcast.Text("b")]}, step=5)
+
+    assert [(record.key, record.kind, record.step) for record in records(run, Media)] == [
+        *[("samples", "image", 4)] * 2,
+        *(("samples", "text", 5), ("one", "text", 5)),
+    ]
+    assert len(set((run.dir / "media").iterdir())) == 4
+    assert logged(run) == [("loss", 0.5, 4)]
+    assert run.statistics().dropped == {"samples": 1}
+    assert records(run, Dropped)[0].reason == (
+        "is a list of media that holds something else, too. Log that under a key of its own"
+    )
+
+
 # What is no metric
 
 
@@ -272,12 +292,14 @@ def test_what_is_no_number_is_counted_and_told_once(start: Start, caplog: pytest
 
     assert run.statistics().dropped == {"word": 3, "nothing": 3, "list": 3}
     assert [(record.key, record.reason) for record in records(run, Dropped)] == [
-        ("word", "a str is not a number"),
-        ("nothing", "None is not a number"),
-        ("list", "a list is not a number"),
+        ("word", "is a str. Wrap it in runcast.Text to keep it"),
+        ("nothing", "is None. Leave it out, or log float('nan')"),
+        ("list", "is a list. Log its mean, or wrap it in runcast.Histogram to keep it"),
     ]
     assert len(caplog.messages) == 3
-    assert caplog.messages[0] == "'word' was not logged: a str is not a number. It is counted and not mentioned again."
+    assert caplog.messages[0] == (
+        "1 value was dropped: 'word' is a str. Wrap it in runcast.Text to keep it. From now on it is only counted."
+    )
     assert len(logged(run)) == 3
 
 

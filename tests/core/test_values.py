@@ -76,27 +76,37 @@ class Raises:
 
 
 NO_NUMBERS: list[tuple[Any, str]] = [
-    (None, "None is not a number"),
-    ("0.5", "a str is not a number"),
-    (b"1", "a bytes is not a number"),
-    ([1.0], "a list is not a number"),
-    ((1,), "a tuple is not a number"),
-    ({"a": 1}, "a dict is not a number"),
-    ({1}, "a set is not a number"),
-    (1j, "complex cannot be read (TypeError)"),
-    (object(), "object is not a number"),
-    (dt.datetime(2026, 1, 1), "datetime is not a number"),
-    (decimal.Decimal("sNaN"), "Decimal cannot be read (ValueError)"),
-    (10**400, "an int of more than 1,024 bits is not a number that trackers can hold"),
-    (np.array([1.0, 2.0]), "ndarray of 2 elements is not one number"),
-    (np.array([]), "ndarray of 0 elements is not one number"),
-    (np.array("text"), "ndarray is not a number"),
-    (torch.tensor([1.0, 2.0]), "Tensor of 2 elements is not one number"),
-    (torch.tensor([]), "Tensor of 0 elements is not one number"),
-    (torch.tensor(1.0, device="meta"), "a meta tensor has no value"),
-    (torch.tensor([1.0]).to_sparse(), "a sparse tensor is not a number"),
-    (Raises(), "Raises cannot be read (RuntimeError)"),
-    (lambda: 1, "function is not a number"),
+    (None, "is None. Leave it out, or log float('nan')"),
+    ("0.5", "is a str. Wrap it in runcast.Text to keep it"),
+    (b"1", "is a bytes. Decode it and wrap it in runcast.Text to keep it"),
+    ([1.0], "is a list. Log its mean, or wrap it in runcast.Histogram to keep it"),
+    ((1,), "is a tuple. Log its mean, or wrap it in runcast.Histogram to keep it"),
+    ({"a": 1}, "is a dict below 8 others. Log it with fewer levels"),
+    ({1}, "is a set. Log its mean, or wrap it in runcast.Histogram to keep it"),
+    (1j, "is a complex that cannot be read (TypeError)"),
+    (object(), "is an object. Log a number, or wrap its text in runcast.Text to keep it"),
+    (dt.datetime(2026, 1, 1), "is a datetime. Log a number, or wrap its text in runcast.Text to keep it"),
+    (decimal.Decimal("sNaN"), "is a Decimal that cannot be read (ValueError)"),
+    (10**400, "is an int of more than 1,024 bits, which no tracker can hold"),
+    (
+        np.array([1.0, 2.0]),
+        "is an ndarray of 2 elements. Log one with .item(), or its mean, or wrap it in runcast.Histogram to keep it",
+    ),
+    (np.array([]), "is an ndarray of 0 elements, which has no value"),
+    (np.array("text"), "is a str. Wrap it in runcast.Text to keep it"),
+    (np.datetime64("2026-01-01"), "is a datetime64 of dates or times. Log its seconds as a float"),
+    (
+        torch.zeros(3, 8, 8),
+        (
+            "is a Tensor of 192 elements. Log one with .item(), or its mean, or wrap it in runcast.Histogram to keep it. "
+            "A picture goes into runcast.Image"
+        ),
+    ),
+    (torch.tensor([]), "is a Tensor of 0 elements, which has no value"),
+    (torch.tensor(1.0, device="meta"), "is a meta tensor, which has no value"),
+    (torch.tensor([1.0]).to_sparse(), "is a sparse tensor. Log its value: tensor.to_dense().item()"),
+    (Raises(), "is a Raises that cannot be read (RuntimeError)"),
+    (lambda: 1, "is a function. Log a number, or wrap its text in runcast.Text to keep it"),
 ]
 
 
@@ -121,7 +131,7 @@ def test_a_value_on_the_host_needs_no_copy(value: Any) -> None:
 
 def test_an_object_that_raises_is_no_device_value() -> None:
     """An object whose attributes raise anything is refused like other things that are no numbers."""
-    with pytest.raises(NotANumber, match=r"Raises cannot be read \(RuntimeError\)"):
+    with pytest.raises(NotANumber, match=r"Raises that cannot be read \(RuntimeError\)"):
         start_copy(Raises())
 
 
@@ -170,5 +180,5 @@ def test_a_device_tensor_of_several_elements_is_no_device_value() -> None:
     value = torch.ones(3, device="cuda")
 
     assert start_copy(value) is None
-    with pytest.raises(NotANumber, match="Tensor of 3 elements is not one number"):
+    with pytest.raises(NotANumber, match="is a Tensor of 3 elements"):
         to_number(value)
