@@ -54,7 +54,7 @@ bench: $(VENV)/.bench  ## measure the budgets, with the peers in the same run
 	@$(BIN)/python -m benchmarks
 
 faults: $(VENV)/.ready  ## break everything that can break, and show that training and data do not notice
-	@$(BIN)/python -m tests.faults
+	@$(BIN)/python -m faults
 
 docs: $(VENV)/.docs  ## build the documentation into site/
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet

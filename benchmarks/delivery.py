@@ -63,10 +63,10 @@ def deliver_journal(name: str, logs: int) -> dict[str, Any]:
 
     import runcast
     from benchmarks.sources import ten_scalars
-    from runcast.core.layout import RunDirectory
     from runcast.delivery.loop import Delivery
     from runcast.delivery.tracked import tracked_run
     from runcast.integrations.loading import load_tracker
+    from runcast.journal.layout import RunDirectory
 
     with runcast.init(project="benchmark", report_to=[name], delivery="later") as run:
         for step in range(logs):

@@ -142,7 +142,7 @@ def warm_up() -> None:
     run_child(
         "benchmarks.harness:_import_all",
         peers=True,
-        names=["matplotlib.font_manager", "transformers.integrations", "runcast.core.init"],
+        names=["matplotlib.font_manager", "transformers.integrations", "runcast.run.init"],
     )
 
 

@@ -63,8 +63,19 @@ if TYPE_CHECKING:
         TrainerControl as TrainerControl,
         TrainerState as TrainerState,
     )
-    from runcast.core.init import init as init
-    from runcast.core.media import (
+    from runcast.integrations.contract import (
+        Ending as Ending,
+        Reading as Reading,
+        TrackedRun as TrackedRun,
+        Tracker as Tracker,
+    )
+    from runcast.journal.state import Statistics as Statistics
+    from runcast.run.init import init as init
+    from runcast.run.run import Run as Run
+    from runcast.trainer.arguments import TrainingArguments as TrainingArguments
+    from runcast.trainer.evaluation import EvalPrediction as EvalPrediction, PredictionOutput as PredictionOutput
+    from runcast.trainer.trainer import Trainer as Trainer
+    from runcast.values.media.kinds import (
         Audio as Audio,
         Figure as Figure,
         Histogram as Histogram,
@@ -73,32 +84,21 @@ if TYPE_CHECKING:
         Text as Text,
         Video as Video,
     )
-    from runcast.core.records import Point as Point
-    from runcast.core.run import Run as Run
-    from runcast.core.state import Statistics as Statistics
-    from runcast.integrations.contract import (
-        Ending as Ending,
-        Reading as Reading,
-        TrackedRun as TrackedRun,
-        Tracker as Tracker,
-    )
-    from runcast.trainer.arguments import TrainingArguments as TrainingArguments
-    from runcast.trainer.evaluation import EvalPrediction as EvalPrediction, PredictionOutput as PredictionOutput
-    from runcast.trainer.trainer import Trainer as Trainer
+    from runcast.values.points import Point as Point
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "init": "runcast.core.init",
-    "Run": "runcast.core.run",
-    "Statistics": "runcast.core.state",
-    "Image": "runcast.core.media",
-    "Figure": "runcast.core.media",
-    "Audio": "runcast.core.media",
-    "Video": "runcast.core.media",
-    "Text": "runcast.core.media",
-    "Table": "runcast.core.media",
-    "Histogram": "runcast.core.media",
+    "init": "runcast.run.init",
+    "Run": "runcast.run.run",
+    "Statistics": "runcast.journal.state",
+    "Image": "runcast.values.media.kinds",
+    "Figure": "runcast.values.media.kinds",
+    "Audio": "runcast.values.media.kinds",
+    "Video": "runcast.values.media.kinds",
+    "Text": "runcast.values.media.kinds",
+    "Table": "runcast.values.media.kinds",
+    "Histogram": "runcast.values.media.kinds",
     "Trainer": "runcast.trainer.trainer",
     "TrainingArguments": "runcast.trainer.arguments",
     "TrainerCallback": "runcast.core.events",
@@ -134,7 +134,7 @@ _HOMES = {
     "TrackedRun": "runcast.integrations.contract",
     "Ending": "runcast.integrations.contract",
     "Reading": "runcast.integrations.contract",
-    "Point": "runcast.core.records",
+    "Point": "runcast.values.points",
     "RuncastError": "runcast.core.errors",
     "OptionError": "runcast.core.errors",
     "UnknownTrackerError": "runcast.core.errors",

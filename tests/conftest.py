@@ -7,11 +7,14 @@ import json
 import logging
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
+import runcast
 from tests.guard import pytest_configure  # noqa: F401 - a hook: it ends what an interrupted run leaves behind
 
 PREFIXES = (
@@ -29,6 +32,12 @@ PREFIXES = (
     "PMI",
     "HF_",
 )
+
+# A busy machine makes examples slow; the fixtures that they share hold nothing that an example changes.
+settings.register_profile(
+    "runcast", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
+settings.load_profile("runcast")
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and so would theirs
 
@@ -84,6 +93,16 @@ def swallowed(errors_of_callbacks: list[logging.LogRecord]) -> Iterator[list[log
     """Claim that callbacks raise in this test; it fails if none does."""
     yield errors_of_callbacks
     assert errors_of_callbacks, "no callback raised, though the test claims it"
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Callable[..., runcast.Run]:
+    """Start a run in the test's folder, to no tracker unless the test says otherwise."""
+
+    def begin(**arguments: Any) -> runcast.Run:
+        return runcast.init(**{"dir": tmp_path / "runs", "report_to": None, "project": "test", **arguments})
+
+    return begin
 
 
 def has_gpu() -> bool:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.delivery.waiting import wait_for
 from tests.guard import VARIABLE, marked
+from tests.waiting import wait_for
 
 ROOT = Path(__file__).parents[1]
 STARTS = """

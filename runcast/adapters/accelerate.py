@@ -15,10 +15,10 @@ from typing import Any
 from accelerate.tracking import GeneralTracker, on_main_process
 
 from runcast.adapters.named_media import as_images, as_table, log_figure
-from runcast.core.lasting import LastingRun
-from runcast.core.media import Text
-from runcast.core.options import MoreRunOptions, Unpack
-from runcast.core.run import Run
+from runcast.run.lasting import LastingRun
+from runcast.run.options import MoreRunOptions, Unpack
+from runcast.run.run import Run
+from runcast.values.media.kinds import Text
 
 
 class RuncastTracker(GeneralTracker):  # type: ignore[misc]

@@ -25,12 +25,12 @@ from ignite.handlers.checkpoint import BaseSaveHandler
 from ignite.handlers.utils import global_step_from_engine
 
 from runcast.adapters.ignite_writer import Writer
-from runcast.core.lasting import LastingRun
-from runcast.core.media import Histogram
-from runcast.core.options import RunOptions, Unpack
-from runcast.core.ranks import rank
-from runcast.core.run import Run
-from runcast.core.status import status_of
+from runcast.journal.status import status_of
+from runcast.run.lasting import LastingRun
+from runcast.run.options import RunOptions, Unpack
+from runcast.run.ranks import rank
+from runcast.run.run import Run
+from runcast.values.media.kinds import Histogram
 
 __all__ = [
     "GradsHistHandler",

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 
 from runcast.adapters.named_media import by_name, log_figure
-from runcast.core.media import Audio, Histogram, Image, Text, Video
-from runcast.core.run import Run
+from runcast.run.run import Run
+from runcast.values.media.kinds import Audio, Histogram, Image, Text, Video
 
 
 class Writer:

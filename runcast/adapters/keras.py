@@ -18,11 +18,11 @@ from runcast.adapters.keras_hub import PushToHubCallback
 from runcast.adapters.keras_metric import MetricCallback
 from runcast.adapters.keras_steps import OptimizerSteps
 from runcast.core.errors import OptionError
-from runcast.core.lasting import LastingRun
-from runcast.core.layout import absolute
-from runcast.core.options import RunOptions, Unpack
-from runcast.core.ranks import rank
-from runcast.core.run import Run
+from runcast.journal.layout import absolute
+from runcast.run.lasting import LastingRun
+from runcast.run.options import RunOptions, Unpack
+from runcast.run.ranks import rank
+from runcast.run.run import Run
 
 __all__ = ["MetricCallback", "PushToHubCallback", "RuncastCallback"]
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import keras
 
-from runcast.core.console import warn
+from runcast.callbacks.upload import Uploads, require
 from runcast.core.errors import OptionError
-from runcast.core.layout import absolute
-from runcast.core.ranks import rank
-from runcast.core.upload import Uploads, require
+from runcast.journal.layout import absolute
+from runcast.redaction.console import warn
+from runcast.run.ranks import rank
 
 STRATEGIES = ("epoch", "steps", "end")
 STAGES = ".push"

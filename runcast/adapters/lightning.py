@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 from runcast.adapters.named_media import as_table, by_name
 from runcast.core.errors import OptionError
-from runcast.core.lasting import LastingRun
-from runcast.core.media import Audio, Image, Text, Video
-from runcast.core.options import RunOptions, Unpack
-from runcast.core.run import Run
+from runcast.run.lasting import LastingRun
+from runcast.run.options import RunOptions, Unpack
+from runcast.run.run import Run
+from runcast.values.media.kinds import Audio, Image, Text, Video
 
 _IS_LIGHTNING = "lightning.pytorch" in sys.modules or (
     "pytorch_lightning" not in sys.modules and importlib.util.find_spec("lightning") is not None

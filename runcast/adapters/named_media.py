@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from runcast.core.media import Figure, Image, Table
-from runcast.core.run import Run
+from runcast.run.run import Run
+from runcast.values.media.kinds import Figure, Image, Table
 
 
 def as_images(key: str, value: Any) -> dict[str, Any]:

@@ -13,11 +13,11 @@ from types import TracebackType
 from typing import Any, Literal
 
 from runcast.core.errors import OptionError
-from runcast.core.lasting import LastingRun
-from runcast.core.media import Image
-from runcast.core.options import RunOptions, Unpack
-from runcast.core.ranks import rank
-from runcast.core.run import Run
+from runcast.run.lasting import LastingRun
+from runcast.run.options import RunOptions, Unpack
+from runcast.run.ranks import rank
+from runcast.run.run import Run
+from runcast.values.media.kinds import Image
 
 RUN_ID = "runcast-run-id"  # the file in a training's save_dir that a resumed training reads
 EVENTS = (

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from runcast.core.layout import TrackerChoice
 from runcast.integrations.open_runs import OpenRun, find_open_run
 from runcast.integrations.table import TABLE, Address
+from runcast.journal.layout import TrackerChoice
 
 
 class Joining(NamedTuple):

@@ -10,9 +10,9 @@ import msgspec
 from runcast.autodetect.credentials import configured, switched
 from runcast.autodetect.installed import Installed, has_package, is_older, lacks_part, normalise, scan
 from runcast.core.errors import OptionError, TrackerUnavailableError, UnknownTrackerError
-from runcast.core.layout import TrackerChoice, valid_tracker
 from runcast.integrations.contract import Tracker
 from runcast.integrations.table import ALIASES, TABLE, Address, Integration
+from runcast.journal.layout import TrackerChoice, valid_tracker
 
 ReportTo: TypeAlias = (
     "str | bool | None | Tracker | type[Tracker] | Iterable[str | Tracker | type[Tracker]] | EllipsisType"

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from runcast.autodetect.installed import scan
-from runcast.core.options import check_names
 from runcast.integrations.table import ALIASES, TABLE
+from runcast.values.settings import check_names
 
 
 def check_setup(setup: Mapping[str, Mapping[str, Any]]) -> None:

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from runcast.core.events import TrainerState
-from runcast.core.redaction import redact_text
-from runcast.core.run import Run
-from runcast.core.values import as_json, leaves
+from runcast.redaction.tree import redact_text
+from runcast.run.run import Run
+from runcast.values.numbers import as_json, leaves
 
 # What people want to know of a training; the names are those of TrainingArguments.
 SETTINGS = (

@@ -5,10 +5,10 @@ import json
 import os
 from typing import Any
 
-from runcast.core.console import warn
 from runcast.core.events import TrainerCallback, TrainerControl, TrainerState
-from runcast.core.layout import absolute
-from runcast.core.values import as_json, leaves
+from runcast.journal.layout import absolute
+from runcast.redaction.console import warn
+from runcast.values.numbers import as_json, leaves
 
 MISSING = ""
 

@@ -7,11 +7,11 @@ from typing import Any
 
 from runcast.callbacks.card import model_card
 from runcast.callbacks.reporters import open_runs
-from runcast.core.console import warn
+from runcast.callbacks.upload import Uploads, require
 from runcast.core.errors import OptionError
 from runcast.core.events import Control, TrainerCallback, TrainerControl, TrainerState
-from runcast.core.layout import absolute
-from runcast.core.upload import Uploads, require
+from runcast.journal.layout import absolute
+from runcast.redaction.console import warn
 
 STRATEGIES = ("epoch", "steps", "end", "save")
 STAGES = ".push"

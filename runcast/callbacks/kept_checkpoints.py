@@ -4,12 +4,12 @@ import os
 from pathlib import Path
 from typing import Any
 
-from runcast.core.console import warn
 from runcast.core.errors import OptionError
 from runcast.core.events import TrainerState
-from runcast.core.layout import RunDirectory
-from runcast.core.options import FALSE, NOTHING, TRUE
-from runcast.core.run import Run
+from runcast.journal.layout import RunDirectory
+from runcast.redaction.console import warn
+from runcast.run.options import FALSE, NOTHING, TRUE
+from runcast.run.run import Run
 
 # The variables with which users of transformers ask a tracker for checkpoints, and what a plain "true" means there.
 ASKED_FOR_BY = {

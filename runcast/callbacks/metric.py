@@ -7,7 +7,7 @@ from typing import Any
 from runcast.callbacks.outputs import Outputs
 from runcast.core.errors import OptionError
 from runcast.core.events import Control, TrainerCallback, TrainerControl, TrainerState
-from runcast.core.values import with_numbers
+from runcast.values.numbers import with_numbers
 
 
 class MetricCallback(TrainerCallback):

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from runcast.core.errors import OptionError
-from runcast.core.values import NotANumber, leaves, to_number
+from runcast.values.numbers import NotANumber, leaves, to_number
 
 
 class Monitor:

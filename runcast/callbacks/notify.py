@@ -14,8 +14,8 @@ from typing import Any
 
 from runcast.callbacks.stopping import reason_of
 from runcast.core.events import TrainerCallback, TrainerControl, TrainerState
-from runcast.core.redaction import redact_text
-from runcast.core.values import as_json, leaves
+from runcast.redaction.tree import redact_text
+from runcast.values.numbers import as_json, leaves
 
 _log = logging.getLogger("runcast.callbacks")
 

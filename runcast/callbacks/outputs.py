@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from runcast.core.errors import OptionError
-from runcast.core.ranks import group_of_hosts
+from runcast.run.ranks import group_of_hosts
 
 IGNORED_LABEL = -100
 

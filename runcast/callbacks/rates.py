@@ -5,9 +5,9 @@ from typing import Any
 
 from runcast.callbacks.memory import recall, remember
 from runcast.callbacks.monitor import Monitor, needs_evaluation
-from runcast.core.console import say
 from runcast.core.errors import OptionError
 from runcast.core.events import TrainerCallback, TrainerControl, TrainerState
+from runcast.redaction.console import say
 
 
 class ReduceLROnPlateauCallback(TrainerCallback):

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from runcast.core.run import Run
+from runcast.run.run import Run
 
 
 def open_runs(report: Any, callback_handler: Any) -> list[Run]:

@@ -11,19 +11,20 @@ from types import TracebackType
 from typing import Any
 
 from runcast.callbacks.kept_checkpoints import asked_for_by_variables, checkpoint_of, which_checkpoints
-from runcast.core.borrowed import Loan, borrow, lend
-from runcast.core.console import warn
 from runcast.core.errors import OptionError
 from runcast.core.events import TrainerCallback, TrainerControl, TrainerState
-from runcast.core.identity import checkpoint_folder, continuation, write_identity
-from runcast.core.init import check, init_for_trainer
-from runcast.core.lasting import fresh_id
-from runcast.core.options import RunOptions, Unpack, reports_nothing
-from runcast.core.params import plain
-from runcast.core.random_name import random_name
-from runcast.core.records import Status
-from runcast.core.run import Run
-from runcast.core.status import Watch, status_of
+from runcast.journal.records import Status
+from runcast.journal.status import status_of
+from runcast.redaction.console import warn
+from runcast.run.borrowed import Loan, borrow, lend
+from runcast.run.identity import checkpoint_folder, continuation, write_identity
+from runcast.run.init import check, init_for_trainer
+from runcast.run.lasting import fresh_id
+from runcast.run.options import RunOptions, Unpack, reports_nothing
+from runcast.run.random_name import random_name
+from runcast.run.run import Run
+from runcast.run.status import Watch
+from runcast.values.params import plain
 
 # What a training says once, at its end.
 SUMMARY = frozenset(

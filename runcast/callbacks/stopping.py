@@ -7,9 +7,9 @@ from typing import Any
 from runcast.callbacks.memory import recall, remember
 from runcast.callbacks.monitor import Monitor, needs_evaluation, number
 from runcast.callbacks.reporters import open_runs
-from runcast.core.console import say, warn
 from runcast.core.errors import OptionError
 from runcast.core.events import Control, TrainerCallback, TrainerControl, TrainerState
+from runcast.redaction.console import say, warn
 
 REASON = "stopped_early"
 

@@ -10,7 +10,7 @@ from weakref import WeakValueDictionary
 from runcast.callbacks.memory import recall, remember
 from runcast.callbacks.reporting import ReportCallback
 from runcast.core.events import EVENTS, Control, TrainerControl, TrainerState
-from runcast.core.run import Run
+from runcast.run.run import Run
 
 
 class Company:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from runcast.callbacks.reporters import open_runs
 from runcast.core.errors import OptionError
 from runcast.core.events import TrainerCallback, TrainerControl, TrainerState
-from runcast.core.media import Histogram
+from runcast.values.media.kinds import Histogram
 
 KINDS = {"gradients": ("gradients",), "parameters": ("parameters",), "all": ("gradients", "parameters")}
 

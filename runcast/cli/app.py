@@ -30,8 +30,8 @@ def run(arguments: Sequence[str] | None = None) -> None:
 
     An error that is the user's to mend is one message, without a traceback.
     """
-    from runcast.core.console import keep_standard_descriptors
     from runcast.core.errors import RuncastError
+    from runcast.redaction.console import keep_standard_descriptors
 
     keep_standard_descriptors()
     for stream in (sys.stdout, sys.stderr):

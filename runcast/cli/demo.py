@@ -35,9 +35,9 @@ def demo(
     from runcast.cli.bars import Bars
     from runcast.cli.output import commands, console, print_json
     from runcast.cli.verify import as_json, print_verdicts, read_with_bar
-    from runcast.core.layout import RunDirectory
     from runcast.delivery.once import wait_for_others
-    from runcast.delivery.sync import sync
+    from runcast.history.sync import sync
+    from runcast.journal.layout import RunDirectory
     from runcast.trainer.demo import train_demo
 
     run = train_demo(report_to=report_to, dir=root, epochs=epochs, progress=not json)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 import typer
 
 if TYPE_CHECKING:
-    from runcast.core.layout import RunDirectory
+    from runcast.journal.layout import RunDirectory
 
 EXIT_OK, EXIT_WRONG, EXIT_USAGE = 0, 1, 2
 
@@ -79,6 +79,6 @@ def canonical(names: list[str] | None) -> list[str] | None:
 
 def find(word: str | None, root: Path) -> "RunDirectory":
     """Find the run that the user means."""
-    from runcast.core.layout import find_run
+    from runcast.journal.layout import find_run
 
     return find_run(word, root)

@@ -11,8 +11,8 @@ from runcast.cli.options import Json, Root, RunWord, find
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from runcast.delivery.contents import Contents
-    from runcast.delivery.overview import RunOverview
+    from runcast.history.contents import Contents
+    from runcast.history.overview import RunOverview
 
 PLOT_LINES = 8
 LONGEST_VALUE = 200
@@ -38,9 +38,9 @@ def show(
     Shows its curves, params, summary and artifacts, and where it went.
     """
     from runcast.cli.output import console, print_json
-    from runcast.core.records import encodable
-    from runcast.delivery.contents import contents
-    from runcast.delivery.overview import overview
+    from runcast.history.contents import contents
+    from runcast.history.overview import overview
+    from runcast.values.scalars import encodable
 
     directory = find(run, root)
     about, held = overview(directory), contents(directory)

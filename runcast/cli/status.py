@@ -10,7 +10,7 @@ from runcast.cli.options import Json, Root, find
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from runcast.delivery.overview import RunOverview
+    from runcast.history.overview import RunOverview
 
 
 def status(
@@ -32,8 +32,8 @@ def status(
     """
     from runcast.cli.output import console, print_json
     from runcast.core.errors import JournalError
-    from runcast.core.layout import list_runs
-    from runcast.delivery.overview import overview
+    from runcast.history.overview import overview
+    from runcast.journal.layout import list_runs
 
     if run is not None:
         one = overview(find(run, root))

@@ -22,8 +22,8 @@ from runcast.cli.options import (
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from runcast.core.layout import RunDirectory
     from runcast.delivery.once import Outcome
+    from runcast.journal.layout import RunDirectory
 
 STATUSES = ("finished", "failed", "killed", "crashed")
 
@@ -74,8 +74,8 @@ def sync(
     from runcast.cli.bars import Bars
     from runcast.cli.output import console, print_json
     from runcast.core.errors import JournalError
-    from runcast.core.layout import list_runs
-    from runcast.delivery.sync import close as close_run, sync as deliver
+    from runcast.history.sync import close as close_run, sync as deliver
+    from runcast.journal.layout import list_runs
 
     if every and (run or close):
         raise typer.BadParameter("it takes every run: leave RUN and --close out", param_hint="--all")
@@ -157,7 +157,7 @@ def replay(
     from runcast.autodetect.selection import canonical_name
     from runcast.cli.bars import Bars
     from runcast.cli.output import console, print_json
-    from runcast.delivery.sync import replay as deliver
+    from runcast.history.sync import replay as deliver
 
     name, directory = canonical_name(to), find(run, root)
     with Bars(quiet=json) as bars:
@@ -179,8 +179,8 @@ def _print_outcomes(out: "Console", directory: "RunDirectory", outcomes: "list[O
     from rich.text import Text
 
     from runcast.cli.output import commands, count, line, notes, table, word
-    from runcast.core.layout import shown
     from runcast.delivery.liveness import run_status
+    from runcast.journal.layout import shown
 
     file = directory.load()
     status = run_status(directory, file)

@@ -21,8 +21,8 @@ from runcast.cli.options import (
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from runcast.core.layout import RunDirectory
     from runcast.delivery.comparison import Verdict
+    from runcast.journal.layout import RunDirectory
 
 
 def verify(
@@ -57,7 +57,7 @@ def read_with_bar(
     """Read the trackers back, with a bar that counts them."""
     from runcast.autodetect import decide
     from runcast.cli.bars import Bars
-    from runcast.delivery.verify import verify as read_back
+    from runcast.history.verify import verify as read_back
 
     total, seen = len(names or directory.load().trackers), 0
     with Bars(quiet=quiet) as bars:
@@ -83,7 +83,7 @@ def print_verdicts(out: "Console", directory: "RunDirectory", verdicts: "list[Ve
     from rich.text import Text
 
     from runcast.cli.output import commands, count, line, mark, nearby, notes, table, word
-    from runcast.core.layout import shown
+    from runcast.journal.layout import shown
 
     file = directory.load()
     line(out, Text.assemble((file.name, "bold"), f"  {shown(directory.path)}"))

@@ -1,5 +1,4 @@
-"""The thin core: a run, its journal, and what may go into it.
+"""The thin callback core: the events of a training, the callback handler and the errors.
 
-Imports neither torch nor any tracker, and no other folder of runcast (except `init.py`, where the parts are put
-together, when called). Start reading at `run.py`, then `journal.py`.
+Imports nothing of ours. Start reading at `events.py`, then `handler.py`.
 """

@@ -60,8 +60,6 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from runcast.core.values import as_json
-
 EVENTS = (
     "on_init_end",
     "on_train_begin",
@@ -140,8 +138,9 @@ class TrainerState:
                 setattr(self, f"{kind}_steps", math.ceil(max_steps * steps) if steps < 1 else int(steps))
 
     def save_to_json(self, path: str | os.PathLike[str]) -> None:
-        """Write the state as JSON; what a user has put there in numbers of another library becomes Python's."""
-        Path(path).write_text(json.dumps(as_json(vars(self)), indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        """Write the state as JSON; numbers of other libraries become Python's, anything else becomes text."""
+        text = json.dumps(vars(self), default=_plain, indent=2, sort_keys=True)
+        Path(path).write_text(text + "\n", encoding="utf-8")
 
     @classmethod
     def load_from_json(cls, path: str | os.PathLike[str]) -> "TrainerState":
@@ -149,6 +148,12 @@ class TrainerState:
         known = {field.name for field in fields(cls)}
         values = json.loads(Path(path).read_text(encoding="utf-8"))
         return cls(**{name: value for name, value in values.items() if name in known})
+
+
+def _plain(value: Any) -> Any:
+    if getattr(value, "size", None) == 1 or (hasattr(value, "numel") and value.numel() == 1):
+        return value.item()
+    return value.tolist() if hasattr(value, "tolist") else str(value)
 
 
 Control: TypeAlias = TrainerControl | None

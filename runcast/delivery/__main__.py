@@ -23,11 +23,7 @@ from pathlib import Path
 
 import msgspec
 
-from runcast.core.console import Redacting, warn
 from runcast.core.errors import JournalError, RuncastError
-from runcast.core.layout import RunDirectory, RunFile, make_private
-from runcast.core.options import seconds
-from runcast.core.state import load_state
 from runcast.delivery.attempts import end_if_forked
 from runcast.delivery.comparison import Verdict, compare
 from runcast.delivery.exit_status import ended_by
@@ -42,6 +38,10 @@ from runcast.delivery.trust import Orders
 from runcast.delivery.watchdog import start_watchdog
 from runcast.integrations.contract import TrackedRun
 from runcast.integrations.loading import make_tracker
+from runcast.journal.layout import RunDirectory, RunFile, make_private
+from runcast.journal.state import load_state
+from runcast.redaction.console import Redacting, warn
+from runcast.values.settings import seconds
 
 EXIT_S = 30.0
 LINGER_S = 300.0  # how long to go on after the training process is gone, without getting anywhere

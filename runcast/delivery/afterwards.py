@@ -12,14 +12,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-from runcast.core.layout import RunDirectory
-from runcast.core.seal import is_own
-from runcast.core.state import load_state
-from runcast.core.status import status_of_code
 from runcast.delivery.liveness import end_run
 from runcast.delivery.once import deliver, wait_for_others
 from runcast.delivery.process import child_environment, module_command
 from runcast.delivery.trust import orders_for
+from runcast.journal.layout import RunDirectory
+from runcast.journal.seal import is_own
+from runcast.journal.state import load_state
+from runcast.journal.status import status_of_code
 
 WAIT_S = 60.0  # for deliveries that still have something to do
 

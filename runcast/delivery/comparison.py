@@ -10,30 +10,20 @@ from typing import Any
 
 import msgspec
 
-from runcast.core.journal import JournalReader
-from runcast.core.layout import RunDirectory, RunFile
-from runcast.core.params import same_param
-from runcast.core.records import (
-    NON_FINITE,
-    AnyRecord,
-    Artifact,
-    Media,
-    Metrics,
-    Number,
-    Params,
-    ParamValue,
-    Summary,
-    Tags,
-)
-from runcast.core.state import EVERYTHING, DeliveryState, load_state
+from runcast.delivery.addresses import open_command, place
 from runcast.delivery.liveness import RunStatus, ended_at, last_status, run_status
 from runcast.delivery.metering import coverage_now
 from runcast.delivery.naming import MediaNames, ServiceNames
-from runcast.delivery.overview import open_command, place
 from runcast.delivery.point_comparison import EXAMPLES, compare_points
 from runcast.delivery.recovery import canonical
 from runcast.delivery.refusals import described, refusals
 from runcast.integrations.contract import Reading, TrackedRun, Tracker
+from runcast.journal.file import JournalReader
+from runcast.journal.layout import RunDirectory, RunFile
+from runcast.journal.records import AnyRecord, Artifact, Media, Metrics, Params, Summary, Tags
+from runcast.journal.state import EVERYTHING, DeliveryState, load_state
+from runcast.values.params import same_param
+from runcast.values.scalars import NON_FINITE, Number, ParamValue
 
 LEFT = "it had no part in the run's last session"
 

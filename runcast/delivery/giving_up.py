@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from runcast.core.errors import RuncastError
-from runcast.core.redaction import redact_text
-from runcast.core.state import DeliveryState, load_state, save_state
+from runcast.journal.state import DeliveryState, load_state, save_state
+from runcast.redaction.tree import redact_text
 
 
 def refuse(folder: Path, session: int, error: BaseException) -> None:

@@ -1,9 +1,9 @@
 """The files that records refer to, as a tracker gets them: under the service's names, and inside the run's folder."""
 
-from runcast.core.layout import RunDirectory, inside
-from runcast.core.records import Artifact, Media
 from runcast.delivery.naming import ServiceNames
 from runcast.integrations.contract import ArtifactFile, MediaFile
+from runcast.journal.layout import RunDirectory, inside
+from runcast.journal.records import Artifact, Media
 
 
 def media_file(record: Media, name: str, directory: RunDirectory) -> MediaFile:

@@ -4,10 +4,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from runcast.core.layout import RunDirectory
-from runcast.core.state import is_over, load_state
 from runcast.delivery.lock import is_held
 from runcast.delivery.ranks import RankFiles
+from runcast.journal.layout import RunDirectory
+from runcast.journal.state import is_over, load_state
 
 POLL_S = 0.25
 METERS_S = 60.0  # how long for the last measurements of meters

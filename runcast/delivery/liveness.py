@@ -8,9 +8,9 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from runcast.core.journal import Journal
-from runcast.core.layout import RunDirectory, RunFile, host_name, process_began
-from runcast.core.records import AnyRecord, Finish, Metrics, Start, Status, decode, encode
+from runcast.journal.file import Journal
+from runcast.journal.layout import RunDirectory, RunFile, host_name, process_began
+from runcast.journal.records import AnyRecord, Finish, Metrics, Start, Status, decode, encode
 
 TAIL_BYTES = 256 * 1024  # the end of a run is in its last records; only a meter or another rank may write behind it
 

@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from runcast.core import locks
+from runcast.journal import locks
 
 EXIT_BUSY, EXIT_RESTART = 4, 7  # how a delivery process ends that finds the lock taken, or wants a fresh one
 

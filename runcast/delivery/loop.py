@@ -13,24 +13,6 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 from runcast.core.errors import FinalError, GoneError, RestartError, TrackerUnavailableError
-from runcast.core.journal import JournalReader, journal_size
-from runcast.core.layout import RunDirectory
-from runcast.core.records import (
-    AnyRecord,
-    Artifact,
-    Finish,
-    Media,
-    Metrics,
-    Number,
-    Params,
-    Point,
-    Start,
-    Summary,
-    Tags,
-    points,
-)
-from runcast.core.redaction import redact_text
-from runcast.core.state import EVERYTHING, DeliveryState, is_over, load_state, save_ids, save_state
 from runcast.delivery.attempts import Attempts, GaveUp
 from runcast.delivery.kept_files import artifact_file, media_file
 from runcast.delivery.latecomers import POLL_S, wait_for_meters, wait_for_ranks
@@ -43,6 +25,13 @@ from runcast.delivery.refusals import Refusals, unsupported
 from runcast.delivery.sending import BATCH_POINTS, PointSender, send_values
 from runcast.delivery.tracked import ending_of
 from runcast.integrations.contract import ALL_KINDS, Kind, Reading, TrackedRun, Tracker
+from runcast.journal.file import JournalReader, journal_size
+from runcast.journal.layout import RunDirectory
+from runcast.journal.records import AnyRecord, Artifact, Finish, Media, Metrics, Params, Start, Summary, Tags, points
+from runcast.journal.state import EVERYTHING, DeliveryState, is_over, load_state, save_ids, save_state
+from runcast.redaction.tree import redact_text
+from runcast.values.points import Point
+from runcast.values.scalars import Number
 
 SAID = frozenset(("error", "traceback", "url"))  # by an SDK, which may repeat what it was told
 LIVES = 3  # how often a run is begun anew that somebody keeps deleting

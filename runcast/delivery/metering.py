@@ -7,12 +7,13 @@ than half of the training is covered, its other values are `<name>/partial/...`:
 import time
 from collections.abc import Iterator, Mapping
 
-from runcast.core.coverage import MEASURED, PARTIAL, TRAINED, Coverage
-from runcast.core.journal import JournalReader, append_lines
-from runcast.core.layout import RunDirectory
-from runcast.core.records import AnyRecord, Metrics, Number, encodable, encode_line
-from runcast.core.state import DeliveryState
 from runcast.integrations.contract import Reading
+from runcast.journal.coverage import MEASURED, PARTIAL, TRAINED, Coverage
+from runcast.journal.file import JournalReader, append_lines
+from runcast.journal.layout import RunDirectory
+from runcast.journal.records import AnyRecord, Metrics, encode_line
+from runcast.journal.state import DeliveryState
+from runcast.values.scalars import Number, encodable
 
 
 class Metering:

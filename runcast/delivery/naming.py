@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from runcast.core.journal import JournalReader
-from runcast.core.names import NameRule
-from runcast.core.params import shorten
-from runcast.core.records import Media, ParamValue
 from runcast.integrations.contract import Tracker
+from runcast.journal.file import JournalReader
+from runcast.journal.records import Media
+from runcast.values.names import NameRule
+from runcast.values.params import shorten
+from runcast.values.scalars import ParamValue
 
 Value = TypeVar("Value")
 

@@ -9,17 +9,18 @@ from typing import IO, Literal, TypeAlias
 
 import msgspec
 
-from runcast.core.console import say
-from runcast.core.journal import journal_size
-from runcast.core.layout import RunDirectory, make_private
-from runcast.core.state import DeliveryState, load_state
+from runcast.delivery.addresses import open_command, place
 from runcast.delivery.liveness import is_training, is_visible
 from runcast.delivery.lock import EXIT_BUSY, EXIT_RESTART, is_held
-from runcast.delivery.overview import open_command, place, waiting_points
 from runcast.delivery.priority import LOWEST, set_group_niceness
 from runcast.delivery.process import child_environment, delivery_command
+from runcast.delivery.recovery import waiting_points
 from runcast.delivery.refusals import described, refusals
 from runcast.delivery.trust import Orders
+from runcast.journal.file import journal_size
+from runcast.journal.layout import RunDirectory, make_private
+from runcast.journal.state import DeliveryState, load_state
+from runcast.redaction.console import say
 
 POLL_S = 0.1
 END_S = 3.0

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import msgspec
 
-from runcast.core.journal import JournalReader
-from runcast.core.records import Metrics, Point, points
 from runcast.delivery.marks import MarkCounter
 from runcast.delivery.metering import uncover
 from runcast.delivery.recovery import Identity, identity, mark
 from runcast.integrations.contract import Tracker
+from runcast.journal.file import JournalReader
+from runcast.journal.records import Metrics, points
+from runcast.values.points import Point
 
 EXAMPLES = 5
 

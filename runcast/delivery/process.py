@@ -15,10 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from runcast.core.console import say, warn
 from runcast.core.errors import RuncastError, TrackerUnavailableError
-from runcast.core.layout import RunDirectory, absolute, make_private, shown
-from runcast.core.state import DeliveryState, is_over, load_state
 from runcast.delivery.exit_status import open_self
 from runcast.delivery.launcher import can_launch
 from runcast.delivery.priority import LOWEST, set_group_niceness
@@ -26,6 +23,9 @@ from runcast.delivery.refusals import is_delivered, report
 from runcast.delivery.retry import backoff_s
 from runcast.delivery.starting import NO_SIGNAL, Launch, Launched, Plan, Process, above_standard, start_alone
 from runcast.delivery.trust import Orders
+from runcast.journal.layout import RunDirectory, absolute, make_private, shown
+from runcast.journal.state import DeliveryState, is_over, load_state
+from runcast.redaction.console import say, warn
 
 POLL_S = 0.02
 TELL_S = 3.0

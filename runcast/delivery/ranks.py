@@ -1,6 +1,6 @@
 """Copies what other ranks of the job logged into the journal, each record once.
 
-Every rank writes to a file of its own (`core/rank_run.py`), which lies in the run's folder `ranks`, or in a folder
+Every rank writes to a file of its own (`run/rank_run.py`), which lies in the run's folder `ranks`, or in a folder
 beside the run's that the job's ranks find without a word between them; from there it is taken over. Whichever delivery
 comes by copies what is new, under a lock. Each copied record says which file it came from and where in it it ended,
 so that after the death of whoever copied, the journal itself tells how far that was.
@@ -16,13 +16,13 @@ from pathlib import Path
 
 import msgspec
 
-from runcast.core.journal import JournalReader, append_lines
-from runcast.core.layout import RunDirectory, RunFile, rank_journals, write_atomically
-from runcast.core.locks import is_held
-from runcast.core.records import Metrics, RankMetrics, Start, decode, encode
-from runcast.core.seal import is_own
 from runcast.delivery.liveness import is_visible, last_end
 from runcast.delivery.lock import exclusive
+from runcast.journal.file import JournalReader, append_lines
+from runcast.journal.layout import RunDirectory, RunFile, rank_journals, write_atomically
+from runcast.journal.locks import is_held
+from runcast.journal.records import Metrics, RankMetrics, Start, decode, encode
+from runcast.journal.seal import is_own
 
 # Of one write, and so of what stands behind the end of a run, which is looked for in the journal's last 256 KiB.
 CHUNK_BYTES = 32 * 1024

@@ -9,12 +9,13 @@ import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
-from runcast.core.journal import JournalReader
-from runcast.core.points import PointList
-from runcast.core.records import AnyRecord, Artifact, Media, Metrics, Number, Point, points
 from runcast.delivery.marks import MarkCounter
 from runcast.delivery.naming import MediaNames, ServiceNames
 from runcast.integrations.contract import Kind, Reading, Tracker
+from runcast.journal.file import JournalReader
+from runcast.journal.records import AnyRecord, Artifact, Media, Metrics, points
+from runcast.values.points import Point, PointList
+from runcast.values.scalars import Number
 
 Identity = tuple[str, int, float | str]
 
@@ -115,3 +116,15 @@ def lacking_records(
                 has = False
             if not has:
                 yield record, offset
+
+
+def waiting_points(journal: Path, cursor: int, name: str) -> int:
+    """Count the points behind *cursor* that the tracker *name* has yet to get."""
+    try:
+        return sum(
+            len(record.values)
+            for record in JournalReader(journal, cursor)
+            if isinstance(record, Metrics) and record.by != name
+        )
+    except FileNotFoundError:
+        return 0

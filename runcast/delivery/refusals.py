@@ -3,12 +3,12 @@
 import logging
 from collections.abc import Sequence
 
-from runcast.core.console import warn
-from runcast.core.layout import RunDirectory, shown
-from runcast.core.redaction import redact_text
-from runcast.core.state import DeliveryState, is_over
 from runcast.delivery.narrowing import same_reason
 from runcast.integrations.contract import Reading
+from runcast.journal.layout import RunDirectory, shown
+from runcast.journal.state import DeliveryState, is_over
+from runcast.redaction.console import warn
+from runcast.redaction.tree import redact_text
 
 NAMES = 5
 REASONS = 50  # for one tracker; a service may give each value a reason of its own

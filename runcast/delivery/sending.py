@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from runcast.core.errors import FinalError, GoneError
-from runcast.core.points import EXACT, PointList
-from runcast.core.records import Point
 from runcast.delivery.attempts import Attempts
 from runcast.delivery.naming import ServiceNames
 from runcast.delivery.narrowing import Narrowing
 from runcast.delivery.recovery import identity, journal_points, mark, missing
 from runcast.integrations.contract import TrackedRun, Tracker
+from runcast.values.points import EXACT, Point, PointList
 
 BATCH_POINTS = 5000
 FLOAT32_MAX = 3.4028234663852886e38

@@ -7,13 +7,12 @@ from typing import Any
 import msgspec
 
 from runcast.core.errors import OptionError, RuncastError
-from runcast.core.layout import RunDirectory, RunFile, TrackerChoice
-from runcast.core.options import LABELS
-from runcast.core.redaction import redact_under
-from runcast.core.state import Carrier, DeliveryState
 from runcast.delivery.process import ProcessCarrier
-from runcast.delivery.trust import orders_for_training
+from runcast.delivery.trust import LABELS, orders_for_training
 from runcast.integrations.contract import Tracker
+from runcast.journal.layout import RunDirectory, RunFile, TrackerChoice
+from runcast.journal.state import Carrier, DeliveryState
+from runcast.redaction.tree import redact_under
 
 
 class CarrierGroup:

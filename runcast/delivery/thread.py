@@ -9,10 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from runcast.core.console import warn
 from runcast.core.errors import RuncastError, TrackerUnavailableError
-from runcast.core.layout import RunDirectory, RunFile, TrackerChoice, make_private, shown
-from runcast.core.state import DeliveryState, is_over, load_state
 from runcast.delivery.giving_up import refuse, refusing
 from runcast.delivery.lock import exclusive
 from runcast.delivery.loop import Delivery
@@ -21,6 +18,9 @@ from runcast.delivery.refusals import is_delivered, report
 from runcast.delivery.tracked import tracked_run
 from runcast.integrations.contract import Tracker
 from runcast.integrations.loading import make_tracker
+from runcast.journal.layout import RunDirectory, RunFile, TrackerChoice, make_private, shown
+from runcast.journal.state import DeliveryState, is_over, load_state
+from runcast.redaction.console import warn
 
 RESTARTS = 3  # how often a Tracker is replaced by a fresh one; a fresh process cannot be had here
 TURN_S, POLL_S = 0.05, 0.01

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from runcast.core.layout import RunDirectory, RunFile, TrackerChoice, make_private
-from runcast.core.state import DeliveryState, load_state
 from runcast.delivery.liveness import ended_at
 from runcast.integrations.contract import Ending, TrackedRun
+from runcast.journal.layout import RunDirectory, RunFile, TrackerChoice, make_private
+from runcast.journal.state import DeliveryState, load_state
 
 TOLD = frozenset(
     ("project", "name", "id", "group", "tags", "notes")

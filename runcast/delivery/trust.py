@@ -2,7 +2,7 @@
 
 A tracker of the table, or one that is installed, is found by its name alone. A class of the user's own, options that
 are more than labels, and what a delivery elsewhere left behind are used only in a run that this user began
-(`core/seal.py`) or trusts.
+(`journal/seal.py`) or trusts.
 """
 
 import sys
@@ -12,14 +12,21 @@ from typing import Any, TypeAlias
 import msgspec
 
 from runcast.core.errors import TrackerUnavailableError, UnknownTrackerError
-from runcast.core.layout import RunDirectory, RunFile, TrackerChoice, absolute, shown
-from runcast.core.options import LABELS
-from runcast.core.redaction import REDACTED
 from runcast.integrations.table import TABLE
+from runcast.journal.layout import RunDirectory, RunFile, TrackerChoice, absolute, shown
+from runcast.redaction.tree import REDACTED
 
 # Decides how a tracker takes part here and now, given its name and whether offline was asked for:
 # `runcast.autodetect.decide`. An argument, as this folder knows nothing of autodetection.
 Decide: TypeAlias = Callable[[str, bool | None], TrackerChoice]
+
+# Options in `setup` that only describe the run: they lead nowhere, and hold nothing that a tracker needs to log in.
+LABELS = frozenset(
+    (
+        *("project", "project_name", "experiment_name", "workspace", "entity", "group", "job_type", "tags", "notes"),
+        *("name", "run_name", "task_name", "exp_name", "exp_message", "description", "config"),
+    )
+)
 
 LEFT_BEHIND = frozenset(("delivery.log", "lock"))  # by a delivery that never got anywhere
 

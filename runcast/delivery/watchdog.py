@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from runcast.core.options import seconds
-from runcast.core.state import DeliveryState, load_state, save_state
+from runcast.journal.state import DeliveryState, load_state, save_state
+from runcast.values.settings import seconds
 
 CALL_S = 300.0
 GRACE_S = 5.0

@@ -27,7 +27,6 @@ import clearml
 from clearml.backend_api import Session
 
 from runcast.core.errors import RetryableError
-from runcast.core.names import NameRule
 from runcast.integrations.clearml_events import (
     FILE,
     PLOT,
@@ -65,6 +64,7 @@ from runcast.integrations.contract import (
     TrackedRun,
     Tracker,
 )
+from runcast.values.names import NameRule
 
 KEY_CHARS = 8000  # a term of the server's index has at most 32,766 bytes
 EVENTS_PER_REQUEST = 1000

@@ -14,9 +14,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from runcast.core.cells import Cell, read_table
-from runcast.core.points import PointList
 from runcast.integrations.contract import Number, Point, Reading, Status
+from runcast.values.media.cells import Cell, read_table
+from runcast.values.points import PointList
 
 SCALAR, FILE, PLOT = "training_stats_scalar", "training_debug_image", "plot"
 NO_STEP = -(2**31)  # where ClearML keeps single values

@@ -22,9 +22,9 @@ from clearml.backend_interface.session import SendError
 from clearml.config import config_obj
 
 from runcast.core.errors import FinalError, GoneError, RetryableError
-from runcast.core.layout import shown
 from runcast.integrations.clearml_events import mend
 from runcast.integrations.contract import TrackedRun
+from runcast.journal.layout import shown
 
 PAGE_EVENTS = 5000
 GONE = re.compile("(?i)invalid task id")

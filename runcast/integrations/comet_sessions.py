@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from runcast.core.errors import RetryableError
-from runcast.core.points import PointList
-from runcast.core.records import NON_FINITE, Point
 from runcast.integrations.command import run_command
 from runcast.integrations.contract import Reading, TrackedRun
+from runcast.values.points import Point, PointList
+from runcast.values.scalars import NON_FINITE
 
 MESSAGES, UNSENT, DESCRIPTION = "messages.json", "comet_messages.db", "experiment.json"
 NAME, GROUP, NOTES, STATUS, ERROR = "Name", "group", "notes", "runcast/status", "runcast/error"

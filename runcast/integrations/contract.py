@@ -18,9 +18,11 @@ from typing import Any, ClassVar, Literal
 import msgspec
 
 from runcast.core.errors import OptionError
-from runcast.core.names import NameRule, PathRule
-from runcast.core.points import PointList
-from runcast.core.records import MediaKind, Number, ParamValue, Point, Status
+from runcast.journal.records import Status
+from runcast.values.media import MediaKind
+from runcast.values.names import NameRule, PathRule
+from runcast.values.points import Point, PointList
+from runcast.values.scalars import Number, ParamValue
 
 Kind = Literal["params", "metrics", "summary", "tags", "media", "artifacts", "status"]
 METHODS: Mapping[Kind, str] = MappingProxyType(

@@ -33,7 +33,6 @@ from dvclive.plots import Image, Metric
 from dvclive.serialize import dump_json, get_yaml, load_yaml
 
 from runcast.core.errors import FinalError, RetryableError
-from runcast.core.points import PointList
 from runcast.integrations.contract import (
     ArtifactFile,
     Ending,
@@ -46,6 +45,7 @@ from runcast.integrations.contract import (
     TrackedRun,
     Tracker,
 )
+from runcast.values.points import PointList
 
 SUMMARY_EVERY_S = 5.0
 MAX_WIDTH = 2**31  # a long text that is folded may not be read back: ruamel.yaml cuts between a backslash and an n

@@ -29,8 +29,6 @@ from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
 from runcast.core.errors import FinalError, GoneError, RetryableError, is_about_content
-from runcast.core.names import NameRule
-from runcast.core.points import PointList
 from runcast.integrations.contract import (
     ArtifactFile,
     Ending,
@@ -56,6 +54,8 @@ from runcast.integrations.mlflow_store import (
     public,
     retry_after_s,
 )
+from runcast.values.names import NameRule
+from runcast.values.points import PointList
 
 KEY_CHARS = 250
 PARAM_CHARS = 6000

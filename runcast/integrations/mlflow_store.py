@@ -20,9 +20,9 @@ from mlflow.utils import request_utils
 from urllib3.exceptions import MaxRetryError
 
 from runcast.core.errors import FinalError
-from runcast.core.layout import shown
 from runcast.integrations.contract import TrackedRun
 from runcast.integrations.open_runs import absolute_uri
+from runcast.journal.layout import shown
 
 FILES = "mlartifacts"
 TAG_CHARS = 8000

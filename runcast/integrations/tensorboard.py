@@ -37,9 +37,7 @@ from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 from tensorboard.plugins.text.summary_v2 import text_pb
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from runcast.core.cells import Cell, read_table
 from runcast.core.errors import FinalError, RetryableError
-from runcast.core.points import PointList
 from runcast.integrations.contract import (
     Ending,
     MediaFile,
@@ -51,6 +49,8 @@ from runcast.integrations.contract import (
     TrackedRun,
     Tracker,
 )
+from runcast.values.media.cells import Cell, read_table
+from runcast.values.points import PointList
 
 PARAMS, SUMMARY, TAGS, NOTES, STATUS = TEXTS = (
     "runcast/params",

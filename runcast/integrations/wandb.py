@@ -39,7 +39,6 @@ from typing import Any
 
 import wandb
 
-from runcast.core.cells import read_table
 from runcast.core.errors import FinalError, GoneError, RestartError, RetryableError
 from runcast.integrations.contract import (
     ArtifactFile,
@@ -74,6 +73,7 @@ from runcast.integrations.wandb_file import (
 )
 from runcast.integrations.wandb_gone import ANSWERED, PATH, REPLACED, SENT_ARTIFACTS, CoreLog, begin_anew, is_gone
 from runcast.integrations.wandb_times import beginning
+from runcast.values.media.cells import read_table
 
 MEDIA_BYTES = 100  # a table is an artifact run-<id>-<key>, of 128 characters at most; an id that we make has 22
 PROJECT = NameRule(r"[/\\#?%:]", max_length=128)

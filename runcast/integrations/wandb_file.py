@@ -19,10 +19,10 @@ from typing import Any
 from wandb.proto import wandb_internal_pb2 as protobuf
 
 from runcast.core.errors import RetryableError
-from runcast.core.points import PointList
-from runcast.core.records import NON_FINITE, Point
 from runcast.integrations.command import run_command
 from runcast.integrations.contract import Reading, TrackedRun
+from runcast.values.points import Point, PointList
+from runcast.values.scalars import NON_FINITE
 
 FILE_HEADER = struct.Struct("<4sHB")
 PIECE_HEADER = struct.Struct("<IHB")

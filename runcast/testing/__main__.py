@@ -9,10 +9,10 @@ from typing import Any
 
 import msgspec
 
-from runcast.core.console import warn
 from runcast.core.errors import RuncastError
 from runcast.integrations.loading import load_tracker
 from runcast.integrations.table import TABLE
+from runcast.redaction.console import warn
 from runcast.testing.kit import BrokenContractError, Check, check_tracker
 
 

@@ -11,12 +11,12 @@ from typing import Any
 
 import msgspec
 
-from runcast.core.console import warn
-from runcast.core.layout import RunDirectory, TrackerChoice
-from runcast.core.records import Point
 from runcast.delivery.loop import Delivery
 from runcast.delivery.tracked import tracked_run
 from runcast.integrations.contract import Tracker
+from runcast.journal.layout import RunDirectory, TrackerChoice
+from runcast.redaction.console import warn
+from runcast.values.points import Point
 
 
 def main(path: str, target: str, options: str, *moments: str) -> int:

@@ -3,12 +3,12 @@
 import time
 from pathlib import Path
 
-from runcast.core.media import Audio, Histogram, Image, Table, Text
-from runcast.core.names import NameRule
-from runcast.core.records import Metrics, Params, Tags
 from runcast.delivery.refusals import refusals
+from runcast.journal.records import Metrics, Params, Tags
 from runcast.testing import inputs
 from runcast.testing.stage import Logged, Stage, expect
+from runcast.values.media.kinds import Audio, Histogram, Image, Table, Text
+from runcast.values.names import NameRule
 
 # Points
 

@@ -5,7 +5,7 @@ Checks of something else use plain keys and small dyadic values, so that one fau
 
 import math
 
-from runcast.core.records import ParamValue
+from runcast.values.scalars import ParamValue
 
 # A tracker only ever sees Python numbers; the other types are here to see that their way is whole.
 VALUES: tuple[tuple[object, float | int], ...] = (

@@ -11,13 +11,13 @@ from typing import Any, get_args
 
 import msgspec
 
-from runcast.core.journal import JournalReader
-from runcast.core.media import Text
-from runcast.core.names import NameRule
-from runcast.core.records import Metrics, Status
 from runcast.delivery.refusals import unsupported
 from runcast.integrations.contract import ALL_KINDS, METHODS, Ending, Kind
+from runcast.journal.file import JournalReader
+from runcast.journal.records import Metrics, Status
 from runcast.testing.stage import Skipped, Stage, expect
+from runcast.values.media.kinds import Text
+from runcast.values.names import NameRule
 
 IO_EVENTS = frozenset(
     (

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from runcast.core.points import PointList
-from runcast.core.records import Number, ParamValue, Point
 from runcast.integrations.contract import ArtifactFile, Ending, MediaFile, Reading, TrackedRun, Tracker
+from runcast.values.points import Point, PointList
+from runcast.values.scalars import Number, ParamValue
 
 
 class MemoryTracker(Tracker):

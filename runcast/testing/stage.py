@@ -9,17 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from runcast.core.init import init
-from runcast.core.journal import Journal
-from runcast.core.layout import RunDirectory, TrackerChoice
-from runcast.core.params import same_param
-from runcast.core.records import Number, Point, Record, encode
-from runcast.core.run import Run
-from runcast.core.state import DeliveryState
 from runcast.delivery.loop import Delivery
 from runcast.delivery.recovery import identity
 from runcast.delivery.tracked import tracked_run
 from runcast.integrations.contract import Reading, TrackedRun, Tracker
+from runcast.journal.file import Journal
+from runcast.journal.layout import RunDirectory, TrackerChoice
+from runcast.journal.records import Record, encode
+from runcast.journal.state import DeliveryState
+from runcast.run.init import init
+from runcast.run.run import Run
+from runcast.values.params import same_param
+from runcast.values.points import Point
+from runcast.values.scalars import Number
 
 Logged: TypeAlias = tuple[str, Number, int]
 ForeignRun: TypeAlias = Callable[[Path], AbstractContextManager[Callable[[], bool]]]

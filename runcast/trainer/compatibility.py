@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
-from runcast.core.values import as_json
+from runcast.values.numbers import as_json
 
 
 class AskedByCallbacks:

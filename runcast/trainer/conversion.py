@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from runcast.core.errors import OptionError
-from runcast.core.values import NotANumber, to_number
+from runcast.values.numbers import NotANumber, to_number
 
 TRUE, FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 NONE = ("none", "null")

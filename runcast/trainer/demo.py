@@ -15,12 +15,12 @@ from runcast.callbacks.progress import ProgressCallback
 from runcast.callbacks.reporting import ReportCallback
 from runcast.core.errors import OptionError
 from runcast.core.events import TrainerCallback, TrainerControl, TrainerState
-from runcast.core.init import init
-from runcast.core.media import Image, Table
-from runcast.core.run import Run
+from runcast.run.init import init
+from runcast.run.run import Run
 from runcast.trainer.arguments import TrainingArguments
 from runcast.trainer.evaluation import EvalPrediction
 from runcast.trainer.trainer import Trainer
+from runcast.values.media.kinds import Image, Table
 
 SHOWN = 4
 NOTES = "A small convolutional network on the 1,797 digits of scikit-learn."

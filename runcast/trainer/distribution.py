@@ -19,7 +19,7 @@ import torch
 from torch import distributed, nn
 
 from runcast.core.errors import OptionError, RankError
-from runcast.core.ranks import group_of_hosts
+from runcast.run.ranks import group_of_hosts
 from runcast.trainer import sharding
 from runcast.trainer.arguments import TrainingArguments
 

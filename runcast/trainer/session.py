@@ -6,8 +6,8 @@ import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from runcast.core.console import say
 from runcast.core.errors import RankError
+from runcast.redaction.console import say
 from runcast.trainer.distribution import Ranks
 from runcast.trainer.explanations import explained
 from runcast.trainer.sharding import is_sharded

@@ -1,6 +1,7 @@
 """What of a training goes into a checkpoint and comes back, so that a resumed one ends with the very same weights."""
 
 import json
+import logging
 import random
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,11 +13,13 @@ from torch import nn
 
 from runcast.core.errors import CheckpointError
 from runcast.core.events import TrainerState
-from runcast.core.values import as_json
 from runcast.trainer import sharding
 from runcast.trainer.checkpoint import Checkpoint, load_tensors, save_tensors, write_manifest
 from runcast.trainer.distribution import Ranks
 from runcast.trainer.streams import RankStream
+from runcast.values.numbers import as_json
+
+_log = logging.getLogger("runcast.trainer")
 
 if TYPE_CHECKING:
     from runcast.trainer.training import Training
@@ -118,9 +121,9 @@ def _save_common(training: "Training", folder: Path, ranks: Ranks) -> None:
     if not trainer.args.save_only_model:
         for name, part in _whole_parts(training).items():
             save_tensors(part.state_dict(), folder / f"{name}.pt")
-    trainer.state.stateful_callbacks = trainer.callback_handler.states()
-    trainer.state.save_to_json(folder / "trainer_state.json")
-    (folder / "training_args.json").write_text(json.dumps(as_json(trainer.args.to_dict()), indent=2), encoding="utf-8")
+    trainer.state.stateful_callbacks = callback_states(trainer.callback_handler.states(), training.unsaved)
+    for name, content in (("trainer_state", vars(trainer.state)), ("training_args", trainer.args.to_dict())):
+        (folder / f"{name}.json").write_text(json.dumps(as_json(content), indent=2) + "\n", encoding="utf-8")
     write_manifest(
         folder,
         step=trainer.state.global_step,
@@ -128,6 +131,39 @@ def _save_common(training: "Training", folder: Path, ranks: Ranks) -> None:
         shapes=shapes_of(trainer.model),
         progress=training.progress(),
     )
+
+
+def callback_states(states: Mapping[str, Any], unsaved: set[str]) -> dict[str, Any]:
+    """Return the states of callbacks as JSON can hold them; an attribute that it cannot hold is reported once."""
+    return {
+        name: [_callback_state(name, one, unsaved) for one in state]
+        if isinstance(state, list)
+        else _callback_state(name, state, unsaved)
+        for name, state in states.items()
+    }
+
+
+def _callback_state(name: str, state: Mapping[str, Any], unsaved: set[str]) -> dict[str, Any]:
+    def list_or_refuse(value: Any) -> Any:
+        if hasattr(value, "tolist"):
+            return value.tolist()
+        raise CheckpointError(type(value).__name__)
+
+    kept = {}
+    for attribute, value in state.get("attributes", {}).items():
+        try:
+            kept[attribute] = as_json(value, list_or_refuse)
+        except CheckpointError as error:
+            if f"{name}.{attribute}" not in unsaved:
+                unsaved.add(f"{name}.{attribute}")
+                _log.warning(
+                    "The attribute %r in the state of the callback %s is a %s, which JSON cannot hold. It is not in "
+                    "the checkpoints, and not restored when the training resumes.",
+                    attribute,
+                    name,
+                    error,
+                )
+    return {**as_json({**state, "attributes": {}}), "attributes": kept}
 
 
 def load_training(training: "Training", checkpoint: Checkpoint) -> dict[str, Any]:

@@ -10,12 +10,11 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from runcast.callbacks.reporting import ReportCallback
-from runcast.core.dispatcher import CallbackHandler
 from runcast.core.errors import OptionError
 from runcast.core.events import SWITCHES, TrainerControl, TrainerState
-from runcast.core.layout import absolute
-from runcast.core.run import Run
-from runcast.core.values import as_json
+from runcast.core.handler import CallbackHandler
+from runcast.journal.layout import absolute
+from runcast.run.run import Run
 from runcast.trainer.arguments import TrainingArguments
 from runcast.trainer.data import make_loader
 from runcast.trainer.defaults import with_defaults
@@ -33,6 +32,7 @@ from runcast.trainer.sharding import whole_weights
 from runcast.trainer.snapshot import load_training, save_weights
 from runcast.trainer.termination import Leaving, TerminationCallback
 from runcast.trainer.training import Training
+from runcast.values.numbers import as_json
 
 
 class TrainOutput(NamedTuple):
@@ -279,7 +279,7 @@ class Trainer:
     def add_callback(self, callback: Any, function: Callable[..., Any] | None = None, **filters: Any) -> None:
         """Add a callback, its class, or a function on an event: `add_callback("on_epoch_end", function, every=5)`.
 
-        The filters are every, once, before and after; see `runcast.core.dispatcher.FunctionCallback`.
+        The filters are every, once, before and after; see `runcast.core.handler.FunctionCallback`.
         """
         self.callback_handler.add_callback(callback, function, **filters)
 

@@ -72,6 +72,7 @@ class Training:
         self.first_epoch = self._epoch = self._batches_seen = 0
         self._examples_before = 0  # of the epoch, used before it was resumed with other batches
         self.saved_step = 0
+        self.unsaved: set[str] = set()  # attributes of callbacks that no checkpoint can hold
         self._resumed: dict[str, Any] | None = None
         self._epoch_rng: dict[str, Any] = {}
         self._losses = Losses(self.device, self.ranks, shifted=trainer.predicts_next_token)

@@ -16,10 +16,10 @@ import transformers
 
 import runcast
 from runcast import ReportCallback
-from runcast.core.state import load_state
+from runcast.journal.state import load_state
 from tests.adapters.kit import only_run_in, runs_in
 from tests.adapters.tiny_transformers import make_trainer
-from tests.delivery.waiting import wait_for
+from tests.waiting import wait_for
 
 
 class Broken(runcast.Tracker):

@@ -14,7 +14,7 @@ from lightning.pytorch.loggers import CSVLogger
 
 import runcast
 from runcast.adapters.lightning import RuncastLogger
-from runcast.core.init import init
+from runcast.run.init import init
 from tests.adapters.kit import only_run_in, run_well, runs_in
 from tests.adapters.tiny_lightning import Tiny, loader, make_trainer
 

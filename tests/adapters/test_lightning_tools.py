@@ -154,7 +154,7 @@ def test_texts_and_the_model_are_kept(folder):
 SPAWN = """
 import sys
 from runcast.adapters.lightning import RuncastLogger
-from runcast.core.init import init
+from runcast.run.init import init
 from tests.adapters.tiny_lightning import Tiny, loader, make_trainer
 
 if __name__ == "__main__":

@@ -75,8 +75,8 @@ def test_one_run_for_two_spawned_trainings_and_the_script(folder, script):
 
 
 CHILD = """
-from runcast.core.init import init
-from runcast.core.lasting import LastingRun
+from runcast.run.init import init
+from runcast.run.lasting import LastingRun
 
 init(report_to="none", id="mine").finish()
 lasting = LastingRun("none", id="mine", resume="never")

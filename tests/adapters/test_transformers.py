@@ -12,7 +12,7 @@ import transformers
 
 import runcast
 from runcast import ReportCallback
-from runcast.core.init import init
+from runcast.run.init import init
 from tests.adapters.kit import only_run_in, runs_in
 from tests.adapters.tiny_transformers import Fail, TinyConfig, examples, make_trainer
 

@@ -15,11 +15,11 @@ LONGEST = 300
 # Where every exception may be caught, and why: nothing else may hide a mistake.
 CATCHES_ALL = {
     "core/foreign.py": "what a user gives may raise anything, and so may a user's own logging handler",
-    "core/config.py": "a config's own code may raise anything",
-    "core/dispatcher.py": "a user's callback may raise anything",
-    "core/upload.py": "a hub's client, in a child process, may raise anything",
-    "core/run.py": "an odd key or value, or a dict that another thread changes, takes the slow way",
-    "core/values.py": "a value's own code may raise anything",
+    "values/config.py": "a config's own code may raise anything",
+    "core/handler.py": "a user's callback may raise anything",
+    "callbacks/upload.py": "a hub's client, in a child process, may raise anything",
+    "run/run.py": "an odd key or value, or a dict that another thread changes, takes the slow way",
+    "values/numbers.py": "a value's own code may raise anything",
     "delivery/attempts.py": "an SDK may raise anything",
     "integrations/loading.py": "importing an SDK runs foreign code",
     "integrations/open_runs.py": "an SDK of the script's may be half imported",

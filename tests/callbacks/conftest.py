@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from runcast.core.dispatcher import CallbackHandler
 from runcast.core.events import TrainerControl, TrainerState
+from runcast.core.handler import CallbackHandler
 
 
 class Stage:

@@ -14,11 +14,11 @@ from torch import nn
 from runcast.callbacks.hub import PushToHubCallback
 from runcast.callbacks.progress import ProgressCallback
 from runcast.callbacks.reporting import ReportCallback
-from runcast.core.dispatcher import CallbackHandler
+from runcast.callbacks.upload import Uploads
 from runcast.core.errors import OptionError
 from runcast.core.events import TrainerCallback, TrainerControl, TrainerState
-from runcast.core.init import init
-from runcast.core.upload import Uploads
+from runcast.core.handler import CallbackHandler
+from runcast.run.init import init
 from runcast.trainer.arguments import TrainingArguments
 from runcast.trainer.trainer import Trainer
 from tests.callbacks.hub_standin import Hub

@@ -8,9 +8,9 @@ import pytest
 
 import runcast
 from runcast.callbacks.reporting import ReportCallback
-from runcast.core.identity import read_identity, write_identity
-from runcast.core.journal import JournalReader
-from runcast.core.records import Params, Start
+from runcast.journal.file import JournalReader
+from runcast.journal.records import Params, Start
+from runcast.run.identity import read_identity, write_identity
 from runcast.testing import MemoryTracker
 from runcast.trainer.checkpoint import verify
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from runcast.callbacks.reporting import ReportCallback, metric_name
-from runcast.core.init import init
+from runcast.run.init import init
 
 
 def journal(run):

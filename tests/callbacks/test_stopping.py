@@ -11,7 +11,7 @@ from runcast.callbacks.rates import ReduceLROnPlateauCallback
 from runcast.callbacks.reporting import ReportCallback
 from runcast.callbacks.stopping import EarlyStoppingCallback, TerminateOnNaNCallback
 from runcast.core.errors import OptionError
-from runcast.core.init import init
+from runcast.run.init import init
 
 
 def stops_after(training, metric, values):

@@ -19,8 +19,8 @@ from runcast.callbacks.trackers import (
     TrackerCallback,
     WandbCallback,
 )
-from runcast.core.dispatcher import CallbackHandler
 from runcast.core.events import TrainerControl, TrainerState
+from runcast.core.handler import CallbackHandler
 from runcast.integrations.table import TABLE
 from runcast.trainer.arguments import TrainingArguments
 from runcast.trainer.trainer import Trainer

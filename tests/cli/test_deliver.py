@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import runcast
-from runcast.core.layout import RunDirectory
+from runcast.journal.layout import RunDirectory
 
 
 @pytest.fixture

@@ -103,7 +103,7 @@ def test_help_is_quick() -> None:
         "psutil",
         "torch",
         "numpy",
-        "runcast.core.run",
+        "runcast.run.run",
         "runcast.delivery.loop",
     }
 

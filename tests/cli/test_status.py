@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import runcast
-from runcast.core.layout import RunDirectory
+from runcast.journal.layout import RunDirectory
 
 KILLED = """
 import os, signal, runcast

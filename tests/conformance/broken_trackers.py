@@ -12,9 +12,9 @@ from typing import Any
 
 import msgspec
 
-from runcast.core.records import Point
 from runcast.integrations.contract import ALL_KINDS, ArtifactFile, Ending, MediaFile, Reading, TrackedRun, Tracker
 from runcast.testing import MemoryTracker
+from runcast.values.points import Point
 
 
 class DeclaresUnknownKind(MemoryTracker):

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import runcast
-from runcast.core.layout import RunDirectory, TrackerChoice
-from runcast.core.seal import seal_of
+from runcast.journal.layout import RunDirectory, TrackerChoice
+from runcast.journal.seal import seal_of
 
 HERE = str(Path(__file__).parent)
 

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from runcast.core.errors import FinalError, GoneError, RetryableError
-from runcast.core.records import Point
 from runcast.integrations.contract import Ending, Reading, TrackedRun
 from runcast.testing import MemoryTracker
+from runcast.values.points import Point
 
 
 class Refusing(MemoryTracker):

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from runcast.autodetect import decide
-from runcast.core.layout import RunDirectory
-from runcast.delivery.sync import sync
-from runcast.delivery.verify import verify
+from runcast.history.sync import sync
+from runcast.history.verify import verify
+from runcast.journal.layout import RunDirectory
 
 MakeRun = Callable[..., RunDirectory]
 

@@ -10,10 +10,10 @@ import pytest
 
 import runcast
 from runcast.autodetect import decide
-from runcast.core.layout import RunDirectory
-from runcast.core.state import load_state
 from runcast.delivery import attempts
-from runcast.delivery.sync import sync
+from runcast.history.sync import sync
+from runcast.journal.layout import RunDirectory
+from runcast.journal.state import load_state
 from runcast.testing import MemoryTracker
 from tests.delivery.leaving_trackers import (
     LeavesInConstructor,

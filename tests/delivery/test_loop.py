@@ -8,20 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import given, settings, strategies as st
 
 import runcast
 from runcast.core.errors import FinalError, RetryableError
-from runcast.core.journal import JournalReader
-from runcast.core.layout import RunDirectory, TrackerChoice
-from runcast.core.names import NameRule
-from runcast.core.records import Media, Metrics, Point, encode
-from runcast.core.state import DeliveryState, load_state, save_state
 from runcast.delivery import attempts, loop
 from runcast.delivery.loop import Delivery
 from runcast.delivery.tracked import tracked_run
 from runcast.integrations.contract import ArtifactFile, Ending, MediaFile, Reading, TrackedRun, Tracker
+from runcast.journal.file import JournalReader
+from runcast.journal.layout import RunDirectory, TrackerChoice
+from runcast.journal.records import Media, Metrics, encode
+from runcast.journal.state import DeliveryState, load_state, save_state
 from runcast.testing import MemoryTracker
+from runcast.values.names import NameRule
+from runcast.values.points import Point
 from tests.delivery.odd_trackers import Death, Deletable, HalfThenAway, Moody, Mortal, Picky
 
 
@@ -556,7 +557,7 @@ def test_a_delivery_that_dies_anywhere_is_made_good_by_the_next(
     _expect_exactly_once(state)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25)
 @given(
     deaths=st.lists(
         st.tuples(st.integers(1, 8), st.sampled_from(["before", "after", "part"]), st.integers(1, 40)), max_size=5

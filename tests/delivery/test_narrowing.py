@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, strategies as st
 
 from runcast.core.errors import FinalError
-from runcast.core.records import Point
 from runcast.delivery import sending
 from runcast.delivery.narrowing import Narrowing, limit
+from runcast.values.points import Point
 
 COUNT = 5000
 ONE_KEY = [Point("loss", 2 + math.sin(step), step) for step in range(COUNT)]

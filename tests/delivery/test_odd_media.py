@@ -8,8 +8,8 @@ import pytest
 from PIL import Image as Pillow
 
 import runcast
-from runcast.core.layout import RunDirectory
-from runcast.core.state import load_state
+from runcast.journal.layout import RunDirectory
+from runcast.journal.state import load_state
 
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="4" height="4"><rect width="4" height="4"/></svg>'
 

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from runcast.core.layout import RunDirectory
-from runcast.core.state import DeliveryState, save_state
-from runcast.delivery.overview import open_command, overview, place
+from runcast.delivery.addresses import open_command, place
+from runcast.history.overview import overview
+from runcast.journal.layout import RunDirectory
+from runcast.journal.state import DeliveryState, save_state
 
 Make = Callable[..., RunDirectory]
 

@@ -16,15 +16,15 @@ import pytest
 
 import runcast
 from runcast.core.errors import OptionError
-from runcast.core.layout import RunDirectory
-from runcast.core.records import Metrics, encode
-from runcast.core.state import DeliveryState, load_state
 from runcast.delivery import launcher, starting
 from runcast.delivery.launcher import can_launch
 from runcast.delivery.liveness import last_status
+from runcast.journal.layout import RunDirectory
+from runcast.journal.records import Metrics, encode
+from runcast.journal.state import DeliveryState, load_state
 from runcast.testing import MemoryTracker
 from tests.delivery.odd_trackers import Deprecated, Dying, Hanging, Optional, Refusing
-from tests.delivery.waiting import wait_for
+from tests.waiting import wait_for
 
 Begin = Callable[..., runcast.Run]
 
@@ -66,7 +66,7 @@ print(json.dumps({"before": before, "during": during, "modules": [name for name 
 READ = """
 import sys, json
 from pathlib import Path
-from runcast.core.layout import RunDirectory
+from runcast.journal.layout import RunDirectory
 from runcast.delivery.tracked import tracked_run
 from runcast.integrations.tensorboard import TensorboardTracker
 directory = RunDirectory(Path(sys.argv[1]))

@@ -14,15 +14,15 @@ from pathlib import Path
 import pytest
 
 from runcast.core.errors import JournalError
-from runcast.core.journal import JournalReader
-from runcast.core.layout import RunDirectory, list_runs
-from runcast.core.records import Finish, Metrics, Params, RankMetrics, Start, encode
 from runcast.delivery import ranks
 from runcast.delivery.liveness import last_status
-from runcast.delivery.overview import overview
 from runcast.delivery.ranks import RankFiles, gather_ranks
-from runcast.delivery.verify import verify
-from tests.delivery.waiting import wait_for
+from runcast.history.overview import overview
+from runcast.history.verify import verify
+from runcast.journal.file import JournalReader
+from runcast.journal.layout import RunDirectory, list_runs
+from runcast.journal.records import Finish, Metrics, Params, RankMetrics, Start, encode
+from tests.waiting import wait_for
 
 Go = Callable[..., "subprocess.Popen[str]"]
 
@@ -262,7 +262,7 @@ def test_a_full_disk_costs_time_only(train: Callable[..., RunDirectory]) -> None
     code = f"""
 import resource, signal, sys
 from pathlib import Path
-from runcast.core.layout import RunDirectory
+from runcast.journal.layout import RunDirectory
 from runcast.delivery.ranks import gather_ranks
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 directory = RunDirectory(Path(sys.argv[1]))

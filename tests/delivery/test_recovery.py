@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given, strategies as st
 
-from runcast.core.records import Metrics, Point, Tags, encode
 from runcast.delivery.recovery import canonical, identity, journal_points, mark, missing
+from runcast.journal.records import Metrics, Tags, encode
+from runcast.values.points import Point
 
 A, B, NAN = Point("a", 0.5, 0, 1.0), Point("b", 2, 3, 1.0), Point("a", math.nan, 1, 1.0)
 

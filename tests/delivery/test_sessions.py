@@ -12,14 +12,14 @@ import pytest
 
 import runcast
 from runcast.autodetect import decide
-from runcast.core.layout import RunDirectory
-from runcast.core.state import load_state
-from runcast.delivery.sync import sync
+from runcast.history.sync import sync
+from runcast.journal.layout import RunDirectory
+from runcast.journal.state import load_state
 from runcast.testing import MemoryTracker
 from tests.delivery.odd_trackers import Picky, Refusing
 from tests.delivery.replaced_trackers import Choosy, Replaced
 from tests.delivery.slow_closing import SlowlyClosing
-from tests.delivery.waiting import wait_for
+from tests.waiting import wait_for
 
 Begin = Callable[..., runcast.Run]
 CARRIERS = pytest.mark.parametrize("delivery", ["process", "thread"])

@@ -10,10 +10,10 @@ import pytest
 
 import runcast
 from runcast.core.errors import TrackerUnavailableError
-from runcast.core.records import Point
 from runcast.delivery import attempts
 from runcast.integrations.contract import TrackedRun
 from runcast.testing import MemoryTracker
+from runcast.values.points import Point
 from tests.delivery.odd_trackers import Exploding, Refusing
 
 Begin = Callable[..., runcast.Run]

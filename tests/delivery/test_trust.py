@@ -15,11 +15,11 @@ import pytest
 import runcast
 from runcast.autodetect import decide
 from runcast.core.errors import JournalError
-from runcast.core.layout import RunDirectory
-from runcast.core.records import Artifact, Media, Metrics, encode_line
-from runcast.core.seal import is_own
-from runcast.delivery.sync import replay, sync
-from runcast.delivery.verify import verify
+from runcast.history.sync import replay, sync
+from runcast.history.verify import verify
+from runcast.journal.layout import RunDirectory
+from runcast.journal.records import Artifact, Media, Metrics, encode_line
+from runcast.journal.seal import is_own
 from tests.delivery.conftest import HERE
 from tests.properties.conftest import PROFILE
 

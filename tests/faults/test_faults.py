@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.cell import Trial
-from tests.faults.matrix import collect, row, run_trial
+from faults.cell import Trial
+from faults.matrix import collect, row, run_trial
 
 FAST = [trial for trial in collect() if trial.fast]
 

@@ -1,7 +1,7 @@
 """The page with both tables says of each cell of transformers what stands beside it."""
 
-from tests.faults.cell import Cell
-from tests.faults.report import page
+from faults.cell import Cell
+from faults.report import page
 
 
 def cell(part: str, tracker: str, *, holds: bool, fault: str = "ends", moment: str = "its end", note: str = "") -> Cell:

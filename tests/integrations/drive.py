@@ -22,11 +22,12 @@ from pathlib import Path
 from typing import Any
 
 from runcast.core.errors import GoneError, TrackerError
-from runcast.core.names import decode
-from runcast.core.records import NON_FINITE, Point
 from runcast.integrations.contract import ArtifactFile, Ending, MediaFile, Reading, TrackedRun, Tracker
 from runcast.integrations.loading import load_tracker
 from runcast.integrations.table import TABLE
+from runcast.values.names import decode
+from runcast.values.points import Point
+from runcast.values.scalars import NON_FINITE
 
 NAME, DIRECTORY = sys.argv[1], Path(sys.argv[2])
 LOCAL = DIRECTORY / "trackers" / NAME

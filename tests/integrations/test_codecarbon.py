@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.delivery.waiting import wait_for
+from tests.waiting import wait_for
 
 METER = """
 import json, os, signal, sys, time

@@ -9,14 +9,14 @@ from hypothesis import given, strategies as st
 
 import runcast
 from runcast.core.errors import FinalError, RetryableError
-from runcast.core.layout import RunDirectory, TrackerChoice
-from runcast.core.records import Point
-from runcast.core.state import DeliveryState
 from runcast.delivery import attempts
 from runcast.delivery.loop import Delivery
 from runcast.delivery.recovery import identity
 from runcast.delivery.tracked import tracked_run
+from runcast.journal.layout import RunDirectory, TrackerChoice
+from runcast.journal.state import DeliveryState
 from runcast.testing import MemoryTracker
+from runcast.values.points import Point
 from tests.properties.conftest import examples
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from runcast.core import journal as module
-from runcast.core.journal import Journal, JournalReader
-from runcast.core.records import AnyRecord, Dropped, Finish, Metrics, Params, Summary, Tags, encode_line
+from runcast.journal import file as module
+from runcast.journal.file import Journal, JournalReader
+from runcast.journal.records import AnyRecord, Dropped, Finish, Metrics, Params, Summary, Tags, encode_line
 from tests.properties.conftest import examples
 
 WORDS = st.text(max_size=12)

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, strategies as st
 
 import runcast
-from runcast.core.journal import JournalReader
-from runcast.core.names import NameRule, decode
-from runcast.core.params import flatten, plain
-from runcast.core.records import Finish, Metrics, Params, Summary, Tags, points
-from runcast.core.redaction import redact
+from runcast.journal.file import JournalReader
+from runcast.journal.records import Finish, Metrics, Params, Summary, Tags, points
+from runcast.redaction.tree import redact
+from runcast.values.names import NameRule, decode
+from runcast.values.params import flatten, plain
 from tests.properties.conftest import examples
 
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from runcast.core.journal import JournalReader
-from runcast.core.layout import list_runs
-from runcast.core.params import flatten, plain
-from runcast.core.records import Params
-from runcast.delivery.verify import verify
+from runcast.history.verify import verify
+from runcast.journal.file import JournalReader
+from runcast.journal.layout import list_runs
+from runcast.journal.records import Params
+from runcast.values.params import flatten, plain
 from tests.properties.conftest import PROFILE
 from tests.properties.corpus import HARMLESS, LOOK_ALIKES, draw, planted
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.profiler import ProfilerActivity
 
-from runcast.core.init import init
+from runcast.run.init import init
 from runcast.trainer.device import Mover, sent_ahead, tensors_of, to_device
 from runcast.trainer.distribution import backend_for
 

@@ -13,7 +13,7 @@ import torch
 from runcast.callbacks.card import model_card
 from runcast.callbacks.files import CSVLoggerCallback, JSONLLoggerCallback
 from runcast.core.events import TrainerCallback, TrainerState
-from runcast.core.values import as_json, with_numbers
+from runcast.values.numbers import as_json, with_numbers
 
 HALVES = {
     "float": 0.5,

@@ -1,0 +1,238 @@
+"""Calls the callbacks: each only for the hooks that it overrides, a broken reporter never twice."""
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from runcast.core.errors import CallbackError, OptionError, RuncastError
+from runcast.core.events import EVENTS, SWITCHES, TrainerCallback, TrainerControl, TrainerState
+
+_log = logging.getLogger("runcast.callbacks")
+
+# What the loop has begun, or is about to do: these switches go back to False before the callbacks are called (as in
+# transformers).
+_RESETS = {
+    "on_train_begin": {"should_training_stop": False},
+    "on_epoch_begin": {"should_epoch_stop": False},
+    "on_step_begin": {"should_log": False, "should_evaluate": False, "should_save": False},
+    "on_evaluate": {"should_evaluate": False},
+    "on_save": {"should_save": False},
+    "on_log": {"should_log": False},
+}
+# The ways out: each callback gets these, whatever it or another one did before, and nothing hides the exception that is
+# on its way.
+_WAYS_OUT = ("on_exception", "teardown")
+
+
+class FunctionCallback(TrainerCallback):
+    """Calls a plain function on one event, as often as its filters let it.
+
+    The calls of the event are counted from 1, also across a resume: `every` n-th one, only the n-th one (`once`; True
+    is the first), those up to and without the n-th (`before`), those behind the n-th (`after`). Filters combine: all
+    must hold.
+    """
+
+    def __init__(
+        self,
+        event: str,
+        function: Callable[..., Any],
+        *,
+        every: int = 1,
+        once: int | bool = False,
+        before: int | None = None,
+        after: int = 0,
+    ) -> None:
+        if event not in EVENTS:
+            raise OptionError(f"{event!r} is no event. The events are: {', '.join(EVENTS)}.")
+        if every < 1:
+            raise OptionError(f"every={every} would never call the function. It counts events, from 1.")
+        self.function = function
+        self.calls = 0
+        self._every, self._once, self._before, self._after = every, int(once), before, after
+        self.name = getattr(function, "__qualname__", repr(function))
+        setattr(self, event, self._call)
+
+    def _call(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> Any:
+        self.calls = calls = self.calls + 1
+        if (
+            calls % self._every
+            or calls <= self._after
+            or (self._once and calls != self._once)
+            or (self._before and calls >= self._before)
+        ):
+            return None
+        return self.function(args, state, control, **kwargs)
+
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps."""
+        return {"args": {}, "attributes": {"calls": self.calls}}
+
+
+class CallbackHandler:
+    """Keeps the callbacks in order and calls them; `context` is what every hook gets by keyword.
+
+    `failures` counts the reporting callbacks that raised and were disabled. A disabled callback is still torn down.
+    """
+
+    def __init__(self, callbacks: Iterable[Any] = (), **context: Any) -> None:
+        self.callbacks: list[Any] = []
+        self.context = context
+        self.failures = 0
+        self._disabled: list[Any] = []
+        self._hooks: dict[str, list[tuple[Any, Callable[..., Any]]]] = {event: [] for event in EVENTS}
+        for callback in callbacks:
+            self.add_callback(callback)
+
+    def add_callback(self, callback: Any, function: Callable[..., Any] | None = None, **filters: Any) -> Any:
+        """Add a callback: an instance, a class, an (event, function) pair, or an event and a function with filters.
+
+        Return the instance.
+
+        Raises:
+            OptionError: It is none of these, or such an event does not exist.
+        """
+        if isinstance(callback, tuple) and len(callback) == 2:
+            callback, function = callback
+        if isinstance(callback, str):
+            if not callable(function):
+                raise OptionError(f"The callback on {callback!r} needs a function, not {function!r}.")
+            callback = FunctionCallback(callback, function, **filters)
+        elif isinstance(callback, type):
+            callback = callback()
+        hooks = {event: hook for event in EVENTS if (hook := _overridden(callback, event))}
+        if not hooks and not any(base.__name__ == "TrainerCallback" for base in type(callback).__mro__):
+            raise OptionError(
+                f"{callback!r} is no callback. Give a TrainerCallback, its class, or an event's name and a function."
+            )
+        self.callbacks.append(callback)
+        for event, hook in hooks.items():
+            self._hooks[event].append((callback, hook))
+        return callback
+
+    def pop_callback(self, callback: Any) -> Any | None:
+        """Take a callback out, the first of a class or an instance, and return it; None if there is none."""
+        for found in self.callbacks:
+            if (isinstance(found, callback) if isinstance(callback, type) else found is callback) or getattr(
+                found, "function", None
+            ) is callback:
+                self.callbacks.remove(found)
+                self._forget(found)
+                return found
+        return None
+
+    def remove_callback(self, callback: Any) -> None:
+        """Take a callback out: the first of a class, an instance, or a function."""
+        self.pop_callback(callback)
+
+    def has(self, event: str) -> bool:
+        """Tell whether any callback listens to an event."""
+        return bool(self._hooks[event])
+
+    def call(
+        self, event: str, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> TrainerControl:
+        """Call every callback that overrides the hook, in the order in which they were added; return the control.
+
+        A switch that one callback has set is still set when another returns a control of its own.
+
+        Raises:
+            CallbackError: A callback raised one of Python's own exceptions; it names the callback and the hook.
+            RuncastError: A callback raised it on purpose.
+            Exception: Any other exception of a callback leaves as it is.
+        """
+        if event in _RESETS:
+            vars(control).update(_RESETS[event])
+        hooks = self._hooks[event]
+        if not hooks:
+            return control
+        interrupt: BaseException | None = None
+        for callback, hook in tuple(hooks):
+            try:
+                result = hook(args, state, control, **self.context, **kwargs)
+                if result is not None and result is not control and hasattr(result, "should_training_stop"):
+                    control = _with_switches(result, control)  # anything else that a function returns means nothing
+            except Exception as error:
+                name = getattr(callback, "name", type(callback).__name__)
+                if isinstance(error, RuncastError) and event not in _WAYS_OUT:
+                    raise  # said on purpose, to the user: a wrong setting, a tracker that failed under strict=True
+                if _is_message(error) and event not in _WAYS_OUT and not getattr(callback, "reports", False):
+                    if hasattr(error, "add_note"):
+                        error.add_note(f"The callback {name} raised it in {event} at step {state.global_step}.")
+                    raise
+                if getattr(callback, "reports", False):
+                    self.failures += 1
+                    self._disable(callback, event)
+                    _log.exception(
+                        "The callback %s raised in %s and has been disabled; the training goes on without it.",
+                        name,
+                        event,
+                    )
+                elif event in _WAYS_OUT:
+                    _log.exception(
+                        "The callback %s raised in %s; the other callbacks are called nevertheless.", name, event
+                    )
+                else:
+                    what = f"{type(error).__name__}: {error}"
+                    raise CallbackError(
+                        f"The callback {name} raised in {event} at step {state.global_step}: {what}"
+                    ) from error
+            except (KeyboardInterrupt, SystemExit) as error:
+                if event not in _WAYS_OUT:
+                    raise
+                interrupt = interrupt or error  # Ctrl-C, or an exit: the others are called first
+        if event == "teardown":
+            while self._disabled:
+                self._forget(self._disabled.pop())
+        if interrupt is not None:
+            raise interrupt
+        return control
+
+    def states(self) -> dict[str, Any]:
+        """Collect the states of the stateful callbacks by class, as transformers keeps them.
+
+        One, or a list of several.
+        """
+        found: dict[str, list[Any]] = {}
+        for callback in self.callbacks:
+            if callable(getattr(callback, "state", None)):
+                found.setdefault(type(callback).__name__, []).append(callback.state())
+        return {name: states[0] if len(states) == 1 else states for name, states in found.items()}
+
+    def load_states(self, saved: Mapping[str, Any]) -> None:
+        """Give the stateful callbacks their attributes back; what they were constructed with stays."""
+        for name, states in saved.items():
+            same = [callback for callback in self.callbacks if type(callback).__name__ == name]
+            for callback, state in zip(same, states if isinstance(states, list) else [states], strict=False):
+                for attribute, value in state.get("attributes", {}).items():
+                    setattr(callback, attribute, value)
+
+    def _disable(self, callback: Any, event: str) -> None:
+        """Call a callback no more, except on the ways out that are still to come."""
+        kept = _WAYS_OUT[_WAYS_OUT.index(event) + 1 :] if event in _WAYS_OUT else _WAYS_OUT
+        self._forget(callback, but=kept)
+        self._disabled.append(callback)
+
+    def _forget(self, callback: Any, but: tuple[str, ...] = ()) -> None:
+        for event, hooks in self._hooks.items():
+            if event not in but:
+                hooks[:] = [entry for entry in hooks if entry[0] is not callback]
+
+
+def _with_switches(control: TrainerControl, earlier: TrainerControl) -> TrainerControl:
+    """Set what another callback has asked for in the control that a callback returned in place of it."""
+    for switch in SWITCHES:
+        if getattr(earlier, switch):
+            setattr(control, switch, True)
+    return control
+
+
+def _overridden(callback: Any, event: str) -> Callable[..., Any] | None:
+    """Return the hook if it is not the empty one of a TrainerCallback, ours or that of transformers."""
+    hook = getattr(callback, event, None)
+    empty = [vars(base).get(event) for base in type(callback).__mro__ if base.__name__ == "TrainerCallback"]
+    return None if hook is None or getattr(hook, "__func__", hook) in empty else hook
+
+
+def _is_message(error: Exception) -> bool:
+    """Tell whether an exception may mean something to whoever called the Trainer, as optuna's TrialPruned does."""
+    return type(error).__module__ != "builtins" or isinstance(error, StopIteration | StopAsyncIteration)

@@ -1,0 +1,42 @@
+"""Where a person sees what was delivered of a run, and the command that opens it."""
+
+import os
+import re
+import shlex
+from pathlib import Path
+
+from runcast.integrations.table import TABLE, Address
+from runcast.journal.layout import RunDirectory, shown
+from runcast.journal.state import DeliveryState, load_state
+
+
+def place(directory: RunDirectory, name: str, state: DeliveryState | None) -> str | None:
+    """Say where a person sees the run: a web address or a path; None before the tracker has opened it."""
+    url = state.url if state else None
+    if url is None or "://" in url or url.startswith("file:") or is_service(name, url):
+        return url
+    if Path(url).exists():
+        return shown(Path(url))
+    return shown(directory.tracker(name))  # the run's folder was moved since
+
+
+def open_command(directory: RunDirectory, name: str, where: str | None) -> str | None:
+    """Return the command with which a person opens the run, or None if a web address is all it takes."""
+    row = TABLE.get(name)
+    if where is None or row is None or is_service(name, where) or (row.measures and Path(where).is_dir()):
+        return None
+    state, local = load_state(directory.tracker(name)), shown(directory.tracker(name))
+    ids = state.ids if state is not None else {}
+    places = {**ids, "url": where, "local": local, "directory": shown(directory.path)}
+    places["folder"] = ids.get("folder") or os.path.join(local, row.folder).rstrip(os.sep)
+    try:
+        return row.open_command.format(**{key: shlex.quote(value) for key, value in places.items()})
+    except KeyError:  # it remembers nothing, as its state was lost
+        return None
+
+
+def is_service(name: str, address: str) -> bool:
+    """Tell whether an address leads to a service, and not to files or a database that a command has to open."""
+    row = TABLE.get(name)
+    servers = [one.pattern for one in row.credentials if isinstance(one, Address)] if row is not None else []
+    return any(re.match(pattern, address) for pattern in (r"https?://", *servers))

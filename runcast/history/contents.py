@@ -1,0 +1,55 @@
+"""What a run's journal holds, gathered by kind: what `runcast show` draws."""
+
+from typing import Any
+
+import msgspec
+
+from runcast.journal.file import JournalReader
+from runcast.journal.layout import RunDirectory
+from runcast.journal.records import Artifact, Finish, Media, Metrics, Params, Start, Summary, Tags, points
+from runcast.values.scalars import Number
+
+
+class Contents(msgspec.Struct, kw_only=True):
+    """Holds a run.
+
+    `curves` maps a metric to its (step, value) pairs in the order of logging; params and summary have the last value.
+    `artifacts` are the newest of each name, `media` counts files by key, `error` is the traceback with which the run
+    ended, `damaged` counts lines of the journal that are no record.
+    """
+
+    curves: dict[str, list[tuple[int, Number]]] = {}
+    params: dict[str, Any] = {}
+    summary: dict[str, Any] = {}
+    tags: list[str] = []
+    artifacts: list[Artifact] = []
+    media: dict[str, int] = {}
+    error: str | None = None
+    damaged: int = 0
+
+
+def contents(directory: RunDirectory) -> Contents:
+    """Read a run's journal."""
+    held = Contents()
+    artifacts: dict[str, Artifact] = {}
+    reader = JournalReader(directory.journal)
+    for record in reader:
+        if isinstance(record, Metrics):
+            for key, value, step, _ in points(record):
+                held.curves.setdefault(key, []).append((step, value))
+        elif isinstance(record, Params):
+            held.params.update(record.values)
+        elif isinstance(record, Summary):
+            held.summary.update(record.values)
+        elif isinstance(record, Tags):
+            held.tags += [tag for tag in record.tags if tag not in held.tags]
+        elif isinstance(record, Media):
+            held.media[record.key] = held.media.get(record.key, 0) + 1
+        elif isinstance(record, Artifact):
+            artifacts[record.name] = record
+        elif isinstance(record, Finish):
+            held.error = record.error
+        elif isinstance(record, Start):
+            held.error = None
+    held.artifacts, held.damaged = list(artifacts.values()), reader.damaged
+    return held

@@ -1,0 +1,104 @@
+"""How a run and its deliveries stand, from the run's folder alone: what `runcast status` prints."""
+
+import msgspec
+
+from runcast.delivery.addresses import open_command, place
+from runcast.delivery.liveness import RunStatus, run_status
+from runcast.delivery.metering import coverage_now
+from runcast.delivery.ranks import gather_ranks
+from runcast.delivery.recovery import waiting_points
+from runcast.journal.layout import RunDirectory, RunFile, shown
+from runcast.journal.state import DeliveryState, Phase, load_state
+
+
+class TrackerOverview(msgspec.Struct, frozen=True, kw_only=True):
+    """Says how far one tracker is; `phase` is None before its first delivery.
+
+    `waiting` points are in the journal, `refused` ones are lost, by reason. One that `left` has no part in the last
+    session, and nothing waits for it. `coverage` says how much of the training a meter has measured.
+    """
+
+    name: str
+    online: bool
+    reason: str
+    measures: bool
+    left: bool
+    phase: Phase | None
+    delivered: int
+    waiting: int
+    refused: dict[str, int]
+    damaged: int
+    where: str | None
+    open_command: str | None
+    error: str | None
+    coverage: str | None = None
+
+
+class RunOverview(msgspec.Struct, frozen=True, kw_only=True):
+    """Says how a run stands.
+
+    `points` counts those in the journal, `damaged` its lines that were cut off or are no record, and are lost.
+    `skipped` maps a tracker to why it takes no part.
+    """
+
+    id: str
+    name: str
+    project: str
+    path: str
+    status: RunStatus
+    host: str
+    created: float
+    session: int
+    points: int
+    damaged: int
+    trackers: list[TrackerOverview]
+    skipped: dict[str, str]
+
+
+def overview(directory: RunDirectory) -> RunOverview:
+    """Look at a run; no tracker is asked, and nothing written but what other ranks have logged, to the journal.
+
+    Raises:
+        JournalError: The folder is no run, or is damaged.
+    """
+    file = directory.load()
+    gather_ranks(directory, file)
+    status = run_status(directory, file)
+    trackers = [_tracker(directory, file, name, is_running=status == "running") for name in file.trackers]
+    counted = [t.delivered + t.waiting for t in trackers if not (t.measures or t.left)]
+    return RunOverview(
+        id=file.id,
+        name=file.name,
+        project=file.project,
+        path=shown(directory.path),
+        status=status,
+        host=file.host,
+        created=file.created,
+        session=file.session,
+        points=max(counted) if counted else waiting_points(directory.journal, 0, ""),
+        damaged=max((tracker.damaged for tracker in trackers), default=0),
+        trackers=trackers,
+        skipped=file.skipped,
+    )
+
+
+def _tracker(directory: RunDirectory, file: RunFile, name: str, *, is_running: bool) -> TrackerOverview:
+    choice, state = file.trackers[name], load_state(directory.tracker(name))
+    known = state or DeliveryState()
+    where = place(directory, name, state)
+    return TrackerOverview(
+        name=name,
+        online=choice.online,
+        reason=choice.reason,
+        measures=choice.measures,
+        left=choice.left,
+        phase=state.phase if state else None,
+        delivered=known.points,
+        waiting=0 if choice.measures or choice.left else waiting_points(directory.journal, known.cursor, name),
+        refused=known.refused,
+        damaged=known.damaged,
+        where=where,
+        open_command=open_command(directory, name, where),
+        error=known.error,
+        coverage=coverage_now(directory, name, state, is_running=is_running) if choice.measures else None,
+    )

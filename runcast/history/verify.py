@@ -1,0 +1,149 @@
+"""Whether each tracker really has the run: its own reader against the journal, point by point.
+
+Each is read in a process of its own, as reading means importing its SDK.
+"""
+
+import contextlib
+import tempfile
+import time
+from collections.abc import Callable, Collection, Mapping
+from typing import IO
+
+import msgspec
+
+from runcast.core.errors import TrackerUnavailableError
+from runcast.delivery.addresses import open_command, place
+from runcast.delivery.comparison import LEFT, Verdict
+from runcast.delivery.once import start_with
+from runcast.delivery.process import delivery_command
+from runcast.delivery.ranks import gather_ranks
+from runcast.delivery.recovery import waiting_points
+from runcast.delivery.trust import Decide, Orders, orders_for
+from runcast.journal.layout import RunDirectory, RunFile, shown
+from runcast.journal.seal import is_own
+from runcast.journal.state import DeliveryState, load_state
+from runcast.values.settings import seconds
+
+READ_S = 300.0
+POLL_S = 0.05
+
+
+def verify(
+    directory: RunDirectory,
+    names: Collection[str] | None = None,
+    progress: Callable[[Verdict], None] | None = None,
+    *,
+    decide: Decide | None = None,
+    trust: bool = False,
+    classes: Mapping[str, str] | None = None,
+) -> list[Verdict]:
+    """Read every tracker of a run back, at the same time, and compare it with the journal.
+
+    Args:
+        directory: The run's folder.
+        names: The trackers to read; default: all.
+        progress: Called with each verdict when it is there.
+        decide: Finds trackers that are installed beside those of the table.
+        trust: Whether to do what a run that was begun elsewhere says.
+        classes: The user's own tracker classes, as "module:Class" by name.
+    """
+    file = directory.load()
+    gather_ranks(directory, file)
+    own = trust or is_own(file)
+    verdicts: dict[str, Verdict] = {}
+    readers: dict[str, _Reader] = {}
+    for name in file.trackers if names is None else names:
+        state = load_state(directory.tracker(name))
+        if state is None or not (state.url or state.cursor or state.phase == "unknown"):
+            verdicts[name] = _unopened(directory, file, name, state)
+        else:
+            try:
+                orders = orders_for(directory, file, name, own=own, decide=decide, classes=classes)
+            except TrackerUnavailableError as error:
+                verdicts[name] = Verdict(name=name, error=str(error))
+            else:
+                readers[name] = _Reader(directory, name, orders)
+    try:
+        while readers:
+            for name, reader in list(readers.items()):
+                verdict = reader.verdict()
+                if verdict is not None:
+                    del readers[name]
+                    verdicts[name] = verdict
+                    if verdict.error is not None:
+                        _describe(verdict, directory, file)
+                    if progress is not None:
+                        progress(verdict)
+            if readers:
+                time.sleep(POLL_S)
+    finally:
+        for reader in readers.values():
+            reader.stop()
+    return [verdicts[name] for name in (file.trackers if names is None else names)]
+
+
+class _Reader:
+    """Is the process that reads one tracker."""
+
+    def __init__(self, directory: RunDirectory, name: str, orders: Orders) -> None:
+        self.name = name
+        self.limit_s = seconds("RUNCAST_CALL_TIMEOUT_S", READ_S)
+        self.deadline = time.monotonic() + self.limit_s
+        self.answer: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by stop
+        self.errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by stop
+        command = delivery_command(directory, name, "--verify")
+        self.process = start_with(orders, command, stdout=self.answer, stderr=self.errors)
+
+    def verdict(self) -> Verdict | None:
+        """Return the verdict, or None if the process still reads."""
+        if self.process.poll() is None:
+            if time.monotonic() < self.deadline:
+                return None
+            self.stop()
+            return Verdict(
+                name=self.name, error=f"it could not be read: its reader has not answered for {self.limit_s:.0f} s"
+            )
+        self.answer.seek(0)
+        self.errors.seek(0)
+        answer, errors = self.answer.read(), self.errors.read().decode(errors="replace")
+        self.stop()
+        try:
+            return msgspec.json.decode(answer, type=Verdict)
+        except msgspec.DecodeError:
+            lines = [line.strip() for line in errors.split("\n") if line.strip()]
+            reason = lines[-1] if lines else f"its reader ended with exit status {self.process.returncode}"
+            return Verdict(name=self.name, error=f"it could not be read: {reason[:400]}")
+
+    def stop(self) -> None:
+        """End the process if it has not ended, and forget what it said."""
+        with contextlib.suppress(ProcessLookupError):
+            self.process.kill()
+        self.process.wait()
+        self.answer.close()
+        self.errors.close()
+
+
+def _unopened(directory: RunDirectory, file: RunFile, name: str, state: DeliveryState | None) -> Verdict:
+    if name not in file.trackers:
+        return Verdict(
+            name=name, error=f"it has no part in this run: runcast replay {shown(directory.path)} --to {name}"
+        )
+    choice, waiting = file.trackers[name], waiting_points(directory.journal, 0, name)
+    if choice.left:
+        return Verdict(name=name, online=choice.online, note=LEFT)
+    if choice.measures and state is None:
+        return Verdict(name=name, note="it measured nothing, as it was not there while the run trained")
+    error = (
+        state.error
+        if state is not None and state.error
+        else f"nothing was delivered to it yet: runcast sync {shown(directory.path)}"
+    )
+    return Verdict(name=name, online=choice.online, logged=waiting, waiting=waiting, error=error)
+
+
+def _describe(verdict: Verdict, directory: RunDirectory, file: RunFile) -> None:
+    """Add what is known of a tracker that could not be read."""
+    verdict.online = file.trackers[verdict.name].online
+    verdict.where = place(directory, verdict.name, load_state(directory.tracker(verdict.name)))
+    verdict.open_command = open_command(directory, verdict.name, verdict.where)
+    verdict.logged = waiting_points(directory.journal, 0, verdict.name)

@@ -1,0 +1,62 @@
+"""How much of a training a meter has measured."""
+
+import msgspec
+
+from runcast.journal.records import AnyRecord, Finish, Metrics, Start
+
+MEASURED, TRAINED, PARTIAL = "measured_s", "training_s", "partial/"
+ENOUGH = 0.5  # of the training: what a meter has of less is never given as the run's
+
+
+class Coverage(msgspec.Struct):
+    """The seconds that a training lasted, over all of its sessions, and those of them that a meter has measured.
+
+    `reading_s` is what the meter itself counts, which may go on for a moment behind the end. `began` is the start of
+    the session that is going on (0: none is), `seen` the time of the last record in it.
+    """
+
+    trained_s: float = 0.0
+    measured_s: float = 0.0
+    reading_s: float = 0.0
+    began: float = 0.0
+    seen: float = 0.0
+    ended: float = 0.0
+
+    def see(self, record: AnyRecord, meter: str) -> None:
+        """Follow the sessions of the training through the records of its journal, but those of the meter."""
+        if isinstance(record, Start):
+            self.end(self.seen)
+            self.began = self.seen = record.time
+        elif isinstance(record, Finish):
+            self.end(record.time)
+        elif self.began and not (isinstance(record, Metrics) and record.by == meter):
+            self.seen = max(self.seen, record.time)
+
+    def end(self, time: float) -> None:
+        """Count the session that is going on, if there is one, as having lasted until *time*."""
+        if self.began:
+            self.trained_s += max(0.0, time - self.began)
+            self.began, self.ended = 0.0, time
+
+    def lasted_s(self, now: float) -> float:
+        """Return how long the training has lasted."""
+        return self.trained_s + (max(0.0, now - self.began) if self.began else 0.0)
+
+    def measure(self, reading_s: float, now: float) -> None:
+        """Take over what the meter counts *now*, without what it counted behind the end of the training."""
+        behind_s = 0.0 if self.began else max(0.0, now - self.ended)
+        self.measured_s += max(0.0, reading_s - self.reading_s - behind_s)
+        self.measured_s = min(self.measured_s, self.lasted_s(now))
+        self.reading_s = reading_s
+
+    def is_enough(self, now: float) -> bool:
+        """Tell whether what was measured may stand for the whole run."""
+        return self.will_be_enough(0.0, now)
+
+    def will_be_enough(self, more_s: float, now: float) -> bool:
+        """Tell whether what was measured, and *more_s* since, may stand for the whole run."""
+        return self.measured_s + more_s >= ENOUGH * self.lasted_s(now)
+
+    def __str__(self) -> str:
+        digits = 0 if self.trained_s >= 10 else 1
+        return f"measured {self.measured_s:.{digits}f} of {self.trained_s:.{digits}f} s"

@@ -1,0 +1,323 @@
+"""The journal: a file that only grows, one JSON record a line.
+
+Writing is one `write` to a file opened for appending: when it returns, the record survives the death of the process
+(not a power cut: there is no fsync). Several processes of one machine may append, as each `write` lands whole. Reading
+tolerates a last line that is cut and garbage in between, and counts them.
+"""
+
+import contextlib
+import errno
+import io
+import os
+import shlex
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import msgspec
+
+from runcast.journal.layout import own_mode
+from runcast.journal.records import AnyRecord, Start, decode
+from runcast.redaction.console import warn
+
+if TYPE_CHECKING:
+    from runcast.journal.locks import FileLock
+
+BACKLOG_BYTES = 64 * 2**20
+RETRY_S = 1.0
+SETTLE_TRIES, SETTLE_PAUSE_S = 20, 0.001
+CURES = {
+    None: "Free some disk space.",  # a part of a record was written
+    errno.ENOSPC: "Free some disk space.",
+    errno.EDQUOT: "Free some of your quota.",
+    errno.EFBIG: "Raise the limit on the size of files (ulimit -f).",
+}
+_END = b"\n"
+CHUNK_BYTES = 4 * 2**20
+
+
+class Journal:
+    """Appends lines to a journal.
+
+    A disk that is full costs the caller nothing: lines wait in memory until it takes them.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._fd = self._open()
+        if _is_cut(self._fd):
+            os.write(self._fd, _END)  # a session before this one was killed in the middle of a line
+        self._backlog: deque[bytes] = deque()
+        self._backlog_bytes = 0
+        self._retry_at = 0.0
+        self._lock = threading.Lock()
+        self._hold: FileLock | None = None
+        self.lost_records = 0
+
+    def _open(self) -> int:
+        descriptor = os.open(self.path, os.O_CREAT | os.O_APPEND | os.O_RDWR, 0o600)
+        if not os.fstat(descriptor).st_size:
+            own_mode(descriptor)
+        return descriptor
+
+    def append(self, line: bytes) -> None:
+        """Write one line, which ends in a newline."""
+        if self._backlog:
+            self._append_slowly(line)
+            return
+        try:
+            written = os.write(self._fd, line)
+        except OSError as error:
+            if self._reopens(error):
+                self.append(line)
+            else:
+                self._keep(line, error)
+            return
+        if written != len(line):
+            self._keep(_rest(line, len(line) - written), OSError("only a part of a record could be written"))
+
+    def _append_slowly(self, line: bytes) -> None:
+        with self._lock:
+            self._backlog.append(line)
+            self._backlog_bytes += len(line)
+            while self._backlog_bytes > BACKLOG_BYTES:
+                oldest = self._backlog.popleft()
+                self._backlog_bytes -= len(oldest)
+                if oldest != _END:
+                    self.lost_records += 1
+            if time.monotonic() >= self._retry_at:
+                self._drain()
+
+    def _keep(self, line: bytes, error: OSError) -> None:
+        if self._fd < 0:
+            self.lost_records += 1
+            warn(f"a record that came after the end of the run is lost: {self.path} is closed.")
+            return
+        warn(
+            f"the journal {self.path} cannot be written ({error.strerror or error}). Training goes on; up to "
+            f"{BACKLOG_BYTES >> 20} MiB of records wait in memory. {CURES.get(error.errno, '')}".rstrip()
+        )
+        with self._lock:
+            self._backlog.append(line)
+            self._backlog_bytes += len(line)
+            self._retry_at = time.monotonic() + RETRY_S
+
+    def _drain(self) -> None:
+        while self._backlog:
+            record = self._backlog[0]
+            line, written = record, 0
+            try:
+                line = whole_lines(self._fd, record)
+                written = os.write(self._fd, line)
+            except OSError as error:
+                if self._reopens(error):
+                    continue
+            if written != len(line):
+                self._backlog[0] = _rest(record, len(line) - written)
+                self._backlog_bytes += len(self._backlog[0]) - len(record)
+                self._retry_at = time.monotonic() + RETRY_S
+                return
+            self._backlog_bytes -= len(self._backlog.popleft())
+        warn(f"the journal {self.path} can be written again; {self.lost_records} records were lost.")
+
+    def _reopens(self, error: OSError) -> bool:
+        """Open the file again, if what is lost is not the room but the way to it; return whether it is open again.
+
+        Daemons close every file that is open, and a network share forgets its files when its server restarts.
+        """
+        if self._fd < 0 or error.errno not in (errno.EBADF, errno.ESTALE):
+            return False
+        try:
+            self._fd = self._open()
+        except OSError:
+            return False
+        return True
+
+    def drain(self) -> bool:
+        """Try to write what waits in memory; return whether nothing waits any more."""
+        if self._backlog:
+            with self._lock:
+                self._drain()
+        return not self._backlog
+
+    def hold(self) -> None:
+        """Show others that this process may write (`locks.is_held`), until it closes the journal or dies."""
+        from runcast.journal.locks import FileLock  # not needed for the journal of a run, and start-up counts
+
+        self._hold = FileLock(self.path)
+        self._hold.take()
+
+    def size(self) -> int:
+        """Return the length of the file in bytes."""
+        try:
+            return os.fstat(self._fd).st_size
+        except OSError:
+            return journal_size(self.path)
+
+    def close(self) -> bool:
+        """Close the file; return whether every record is in it.
+
+        What still waits in memory is given one last chance, and else a place in another folder.
+        """
+        is_whole = self.drain()
+        if not is_whole and (rescued := self._rescue()):
+            warn(
+                f"{len(self._backlog)} records found no room in {self.path} and are in {rescued}. When there is room: "
+                f"cat {shlex.quote(str(rescued))} >> {shlex.quote(str(self.path))}"
+            )
+            self._backlog.clear()
+        self.lost_records += len(self._backlog)
+        descriptor, self._fd = self._fd, -1  # a late append of another thread must not hit another file
+        with contextlib.suppress(OSError):  # a daemon has closed it
+            os.close(descriptor)
+        if self._hold is not None:
+            self._hold.release()
+        return is_whole and not self.lost_records
+
+    def _rescue(self) -> Path | None:
+        """Write what waits into the temporary folder, which may be on another disk; return the file."""
+        import tempfile  # rarely needed, and start-up counts
+
+        try:
+            descriptor, name = tempfile.mkstemp(prefix=f"{self.path.parent.name}-", suffix=".jsonl")
+            with open(descriptor, "wb") as file:
+                file.write(whole_lines(self._fd, b"".join(self._backlog)))
+        except OSError:
+            return None
+        return Path(name)
+
+
+def append_lines(path: Path, lines: bytes) -> bool:
+    """Append whole lines from beside the training process; return whether all of it was written."""
+    descriptor = os.open(path, os.O_APPEND | os.O_RDWR)
+    try:
+        for _ in range(SETTLE_TRIES):  # a long line may be on its way just now
+            if not _is_cut(descriptor):
+                break
+            time.sleep(SETTLE_PAUSE_S)
+        data = whole_lines(descriptor, lines)
+        return os.write(descriptor, data) == len(data)
+    finally:
+        os.close(descriptor)
+
+
+def whole_lines(descriptor: int, lines: bytes) -> bytes:
+    """Return *lines* as they are to be appended: behind a newline if the file ends in a part of a line, else not."""
+    if _is_cut(descriptor):
+        return lines if lines.startswith(_END) else _END + lines
+    return lines.removeprefix(_END)
+
+
+def _is_cut(descriptor: int) -> bool:
+    """Tell whether a file ends in a part of a line: its writer was killed, or met a full disk."""
+    size = os.fstat(descriptor).st_size
+    return size > 0 and os.pread(descriptor, 1, size - 1) != _END
+
+
+def _rest(line: bytes, left: int) -> bytes:
+    """Return what is to be written when *left* bytes of a line were not: all of it again, or only its end."""
+    return line if left > 1 else _END
+
+
+def journal_size(path: Path) -> int:
+    """Return the length of a journal in bytes; 0 for one that somebody has deleted."""
+    try:
+        return os.stat(path).st_size
+    except FileNotFoundError:
+        return 0
+
+
+class JournalReader:
+    """Complete lines of a journal, from `offset` on; `damaged` counts the lines that are no record.
+
+    A journal that somebody has deleted reads as an empty one.
+
+    Args:
+        path: The journal.
+        offset: Where to begin, behind a line.
+        last_session: Reading stops, and `is_superseded` becomes true, before a newer session than this one begins.
+    """
+
+    def __init__(self, path: Path, offset: int = 0, last_session: int | None = None) -> None:
+        self.path = path
+        self.offset = offset
+        self.last_session = last_session
+        self.is_superseded = False
+        self.damaged = 0
+
+    def read(self, max_bytes: int = CHUNK_BYTES) -> list[tuple[AnyRecord, int]]:
+        """Return the next complete records, each with the offset behind it; an empty list if there is none now."""
+        with self._open() as file:
+            chunk = file.read(max_bytes)
+            while chunk and b"\n" not in chunk and (more := file.read(max_bytes)):
+                chunk += more
+        whole = chunk[: chunk.rfind(b"\n") + 1]
+        records: list[tuple[AnyRecord, int]] = []
+        for line in whole[:-1].split(b"\n") if whole else ():
+            record = self._parse(line)
+            if self._begins_newer_session(record):
+                self.is_superseded = True
+                return records
+            self.offset += len(line) + 1
+            if record:
+                records.append((record, self.offset))
+        if whole and not records:
+            return self.read(max_bytes)
+        return records
+
+    def _begins_newer_session(self, record: AnyRecord | None) -> bool:
+        return self.last_session is not None and isinstance(record, Start) and record.session > self.last_session
+
+    def read_all(self) -> None:
+        """Go to the end of what is complete."""
+        while self.read():
+            pass
+
+    @property
+    def is_cut(self) -> bool:
+        """Tell whether the file ends in a part of a line: it is being written, or its writer was killed."""
+        with self._open() as file:
+            return any(not line.endswith(b"\n") for line in file)
+
+    def rest(self) -> list[AnyRecord]:
+        """Return the record, if it is one, that stands at the end without its newline, as on a disk that is full."""
+        with self._open() as file:
+            line = file.read(CHUNK_BYTES)
+        try:
+            return [] if b"\n" in line else [decode(line)]
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return []
+
+    def skip(self) -> None:
+        """Give up a last line that was cut off, and count it; what was written behind it meanwhile is kept."""
+        with self._open() as file:
+            line = file.readline()
+        if line and not line.endswith(b"\n"):
+            self.damaged += 1
+            self.offset += len(line)
+
+    def _open(self) -> BinaryIO:
+        try:
+            file: BinaryIO = open(self.path, "rb")  # noqa: SIM115 - whoever asked for it closes it
+        except FileNotFoundError:
+            return io.BytesIO()
+        file.seek(self.offset)
+        return file
+
+    def _parse(self, line: bytes) -> AnyRecord | None:
+        if not line or line.isspace():
+            return None
+        try:
+            record: AnyRecord = decode(line)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            self.damaged += 1
+            return None
+        return record
+
+    def __iter__(self) -> Iterator[AnyRecord]:
+        while batch := self.read():
+            for record, _ in batch:
+                yield record

@@ -1,0 +1,52 @@
+"""Where the files of logged media come to lie, and the record that refers to them."""
+
+import os
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from runcast.core.errors import RuncastError
+from runcast.core.foreign import attempt, described
+from runcast.journal.layout import make_private
+from runcast.journal.records import Media
+from runcast.redaction.tree import redact_text
+from runcast.values.media.kinds import AnyMedia, to_media
+from runcast.values.numbers import NotANumber, a
+
+
+def media_in(value: Any) -> list[AnyMedia | None]:
+    """List the media objects in a value: itself, or what a list or tuple holds; None for what is none beside others."""
+    parts = value if issubclass(type(value), list | tuple) else (value,)
+    found = [attempt(partial(to_media, part), lambda _: None) for part in parts]
+    return [] if all(media is None for media in found) else found
+
+
+def save_media(directory: Path, key: str, media: AnyMedia | None, step: int, now: float) -> Media:
+    """Save a media object in the run's folder.
+
+    Raises:
+        NotANumber: There is none, or it could not be saved; the message says why.
+    """
+    if media is None:
+        raise NotANumber("is a list of media that holds something else, too. Log that under a key of its own")
+    folder = directory / "media"
+
+    def save() -> Path:
+        make_private(folder)
+        path = media.save(folder, f"{step:08d}-{os.urandom(4).hex()}")
+        path.chmod(0o600)
+        return path
+
+    def refuse(error: BaseException) -> Path:
+        why = str(error) if isinstance(error, OSError | RuncastError) else described(error)
+        raise NotANumber(f"is {a(type(media))} that could not be saved ({why})") from None
+
+    path = attempt(save, refuse)
+    return Media(
+        time=now,
+        key=key,
+        step=step,
+        kind=media.kind,
+        path=path.relative_to(directory).as_posix(),
+        caption=redact_text(media.caption) if media.caption else None,
+    )

@@ -1,0 +1,138 @@
+"""What one line of the journal can be: frozen structs, their JSON form, and back.
+
+Each line is one JSON object whose `type` says which struct it is. `time` is in seconds since the epoch. In `values`,
+the three non-finite floats stand as words (`values/scalars.py`).
+"""
+
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+
+from runcast.values.media import MediaKind
+from runcast.values.points import Point
+from runcast.values.scalars import NON_FINITE, NonFinite, Number, ParamValue, without_surrogates
+
+VERSION = 1
+
+Status: TypeAlias = Literal["finished", "failed", "killed", "crashed"]
+
+
+class Record(msgspec.Struct, frozen=True, tag_field="type", kw_only=True):
+    """Is one line of the journal."""
+
+    time: float
+
+
+class Start(Record, frozen=True, tag="start"):
+    """Opens a session: the first line of a journal, and one more after every resume."""
+
+    version: int
+    session: int
+    host: str
+    pid: int
+
+
+class Metrics(Record, frozen=True, tag="metrics"):
+    """Holds numbers at a step; `by` names the tracker that measured them, when it was not the training script."""
+
+    step: int
+    values: dict[str, Number | NonFinite]
+    by: str | None = None
+
+
+class RankMetrics(Metrics, frozen=True, tag="rank", kw_only=True):
+    """Holds numbers that another rank of the job logged, under that rank's prefix.
+
+    `source` names the file in the run's folder `ranks` that they were copied from, `end` the offset behind them there.
+    """
+
+    source: str
+    end: int
+
+
+class Params(Record, frozen=True, tag="params"):
+    """Holds configured values, flat: nested keys are joined with '/'."""
+
+    values: dict[str, ParamValue]
+
+
+class Summary(Record, frozen=True, tag="summary"):
+    """Holds final values, without a step."""
+
+    values: dict[str, Number | str | bool]
+
+
+class Tags(Record, frozen=True, tag="tags"):
+    """Adds tags to the run."""
+
+    tags: list[str]
+
+
+class Media(Record, frozen=True, tag="media"):
+    """Refers to a file under the run directory that holds an image, a sound, a table and so on."""
+
+    key: str
+    step: int
+    kind: MediaKind
+    path: str
+    caption: str | None = None
+
+
+class Artifact(Record, frozen=True, tag="artifact"):
+    """Refers to the snapshot of a file or folder under the run directory."""
+
+    name: str
+    kind: str
+    path: str
+    size_bytes: int
+
+
+class Dropped(Record, frozen=True, tag="dropped"):
+    """Says once per key, with the first reason, that values could not be kept."""
+
+    key: str
+    reason: str
+
+
+class Finish(Record, frozen=True, tag="finish"):
+    """Ends a session with its status; `error` is the traceback as text, when there was one."""
+
+    status: Status
+    error: str | None = None
+
+
+AnyRecord: TypeAlias = Start | Metrics | RankMetrics | Params | Summary | Tags | Media | Artifact | Dropped | Finish
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(AnyRecord)
+
+encode = _encoder.encode
+decode = _decoder.decode
+
+
+def encode_line(record: Record) -> bytes:
+    """Encode a record as a line of the journal, whatever text is in it."""
+    try:
+        return encode(record) + b"\n"
+    except (TypeError, ValueError):  # a lone surrogate in a key or a text, which no UTF-8 file can hold
+        return encode(_without_surrogates(record)) + b"\n"
+
+
+def _without_surrogates(record: Record) -> Record:
+    def clean(value: Any) -> Any:
+        if isinstance(value, str):
+            return without_surrogates(value)
+        if isinstance(value, dict):
+            return {clean(k): clean(v) for k, v in value.items()}
+        return [clean(v) for v in value] if isinstance(value, list) else value
+
+    return type(record)(**{name: clean(getattr(record, name)) for name in record.__struct_fields__})
+
+
+def points(record: Metrics) -> list[Point]:
+    """List the points of a metrics record, in the order in which they were logged."""
+    step, time = record.step, record.time
+    return [
+        Point(key, NON_FINITE[value] if isinstance(value, str) else value, step, time)
+        for key, value in record.values.items()
+    ]

@@ -1,0 +1,204 @@
+"""How an artifact is kept as it is now: a copy, which nothing that happens to the original can change."""
+
+import contextlib
+import errno
+import os
+import shutil
+import stat
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from runcast.journal.layout import make_private, own_mode
+from runcast.journal.records import Artifact
+from runcast.redaction.tree import redact_text
+from runcast.values.scalars import without_surrogates
+
+RESERVE_BYTES = 64 * 2**20  # of the disk, for the journal and the trackers
+PART_BYTES = 2**22
+NAMED = 5
+CLONE = (
+    0x40049409  # FICLONE, from linux/fs.h: the copy shares its blocks with the original until one of them is written
+)
+FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EROFS))  # of the run's disk; any other error is of one file
+
+
+class Kept(NamedTuple):
+    """An artifact's record, and a sentence about what of it could not be kept, if anything."""
+
+    record: Artifact
+    lacking: str
+
+
+class Entry(NamedTuple):
+    """A file or a folder to copy; `size_bytes` is what it takes on the disk, None for a folder."""
+
+    source: Path
+    target: Path
+    size_bytes: int | None
+
+
+def keep_artifact(directory: Path, source: Path | bytes, name: str, kind: str, number: int) -> Kept:
+    """Keep a file, a folder or a content in a run's folder, under names without secrets.
+
+    Raises:
+        OSError: It cannot be read, or there is no room for it.
+        ValueError: It is a whole file system, or neither a file nor a folder.
+    """
+    folder = directory / "artifacts" / f"{number:04d}-{os.urandom(2).hex()}"
+    missing: list[str] = []
+    try:
+        if isinstance(source, bytes):
+            target = folder / name
+            size = write(source, target)
+        else:
+            target = folder / (without_surrogates(redact_text(source.resolve().name)) or "root")
+            size = _copy_all(source, target, directory, missing)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    path = target.relative_to(directory).as_posix()
+    record = Artifact(time=time.time(), name=redact_text(name), kind=redact_text(kind), path=path, size_bytes=size)
+    rest = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
+    return Kept(record, f"is an artifact that was kept without {', '.join(missing[:NAMED])}{rest}" if missing else "")
+
+
+def write(content: bytes, target: Path) -> int:
+    """Write a file that is not there yet, for its owner only; return its size in bytes."""
+    make_private(target.parent)
+    with open(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        own_mode(file.fileno())
+        return file.write(content)
+
+
+def _copy_all(source: Path, target: Path, directory: Path, missing: list[str]) -> int:
+    """Copy a file or a folder without what runcast keeps in it; return the size in bytes."""
+    entries = list(_entries(source, target, directory, missing))
+    needed = sum(entry.size_bytes or 0 for entry in entries)
+    make_private(target.parent)
+    disk = os.statvfs(target.parent)
+    free = disk.f_bavail * disk.f_frsize - RESERVE_BYTES
+    if needed > free:
+        room = f"it takes {needed / 1e6:,.0f} MB, and {max(0, free) / 1e6:,.0f} MB are free"
+        raise OSError(errno.ENOSPC, room, str(source))
+    size = 0
+    for entry in entries:
+        try:
+            if entry.size_bytes is None:
+                entry.target.mkdir(mode=0o700)
+                entry.target.chmod(0o700)
+            else:
+                size += _copy_file(entry.source, entry.target)
+        except OSError as error:
+            if error.errno in FULL or entry.source == source:
+                raise
+            missing.append(f"{os.path.relpath(entry.source, source)} ({error.strerror})")
+    return size
+
+
+def _entries(source: Path, target: Path, directory: Path, missing: list[str]) -> Iterator[Entry]:
+    """Yield what is to be copied, a folder before what is in it. Links are followed, but never in a circle."""
+    found = source.stat()
+    if stat.S_ISREG(found.st_mode):
+        yield Entry(source, target, _on_disk(found))
+        return
+    if not stat.S_ISDIR(found.st_mode):
+        raise ValueError(f"{source} is neither a file nor a folder")
+    if source.resolve().parent == source.resolve():
+        raise ValueError(f"{source} is a whole file system")
+    # Of our own folders, those in which the source lies are not left out: it is one that the user has named.
+    own = {_identity(each.stat()) for each in (directory.parent, directory, directory / "artifacts") if each.exists()}
+    own -= {_identity(each.stat()) for each in (source.resolve(), *source.resolve().parents)}
+    waiting = [(source, target, frozenset((_identity(found),)))]
+    while waiting:
+        folder, copy, above = waiting.pop()
+        try:
+            inside = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        except OSError as error:
+            if folder == source:
+                raise
+            missing.append(f"{os.path.relpath(folder, source)} ({error.strerror})")
+            continue
+        yield Entry(folder, copy, None)
+        for entry in inside:
+            path, name = Path(entry.path), os.path.relpath(entry.path, source)
+            try:
+                found = entry.stat()
+            except OSError as error:
+                missing.append(f"{name} ({'a link that leads nowhere' if entry.is_symlink() else error.strerror})")
+                continue
+            if stat.S_ISREG(found.st_mode):
+                yield Entry(path, copy / entry.name, _on_disk(found))
+            elif not stat.S_ISDIR(found.st_mode):
+                missing.append(f"{name} (no file)")
+            elif _identity(found) in above:
+                missing.append(f"{name} (a link to a folder that it is in)")
+            elif _identity(found) in own or _is_run(path):
+                missing.append(f"{name} (runs of runcast)")
+            else:
+                waiting.append((path, copy / entry.name, above | {_identity(found)}))
+
+
+def _copy_file(source: Path, target: Path) -> int:
+    """Copy a file as long as it is now, with its holes; return its size in bytes."""
+    # Without O_NONBLOCK, a pipe that has just taken the file's place would be waited for.
+    with contextlib.ExitStack() as stack:
+        reader = os.open(source, os.O_RDONLY | os.O_NONBLOCK)
+        stack.callback(os.close, reader)
+        found = os.fstat(reader)
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "it is no file any more", str(source))
+        writer = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        stack.callback(os.close, writer)
+        if not _clone(reader, writer):
+            _copy_data(reader, writer, found.st_size)
+        with contextlib.suppress(OSError):  # not every file system has rights and times
+            os.fchmod(writer, 0o600 | (found.st_mode & 0o700))
+            os.utime(writer, ns=(found.st_atime_ns, found.st_mtime_ns))
+        return os.fstat(writer).st_size
+
+
+def _clone(reader: int, writer: int) -> bool:
+    try:
+        import fcntl  # not on every system, and rarely needed
+
+        fcntl.ioctl(writer, CLONE, reader)
+    except (ImportError, OSError):
+        return False
+    return True
+
+
+def _copy_data(reader: int, writer: int, size: int) -> None:
+    at = 0
+    while at < size:
+        try:
+            at = os.lseek(reader, at, os.SEEK_DATA)
+            end = min(size, os.lseek(reader, at, os.SEEK_HOLE))
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # nothing but a hole is left
+                break
+            end = size  # a file system that knows no holes
+        os.lseek(reader, at, os.SEEK_SET)
+        os.lseek(writer, at, os.SEEK_SET)
+        while at < end:
+            part = os.read(reader, min(PART_BYTES, end - at))
+            if not part:  # it has been cut meanwhile
+                os.ftruncate(writer, at)
+                return
+            at += len(part)
+            while part:
+                part = part[os.write(writer, part) :]
+    os.ftruncate(writer, min(size, os.fstat(reader).st_size))
+
+
+def _identity(found: os.stat_result) -> tuple[int, int]:
+    return found.st_dev, found.st_ino
+
+
+def _on_disk(found: os.stat_result) -> int:
+    return min(found.st_size, getattr(found, "st_blocks", found.st_size) * 512)
+
+
+def _is_run(folder: Path) -> bool:
+    return (folder / "run.json").is_file() and (folder / "journal.jsonl").is_file()

@@ -1,0 +1,182 @@
+"""What the delivery to one tracker says of itself: a small file that the training process and the command line read.
+
+It has one writer: whoever holds the lock of the tracker's folder.
+"""
+
+import contextlib
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, Protocol
+
+import msgspec
+
+from runcast.core.errors import RuncastError
+from runcast.journal.coverage import Coverage
+from runcast.journal.file import JournalReader
+from runcast.journal.layout import write_atomically
+from runcast.journal.records import Metrics, Status
+
+Phase = Literal["starting", "delivering", "retrying", "suspended", "finished", "refused", "unknown"]
+EVERYTHING = 2**62  # an offset behind the end of any journal
+
+
+class DeliveryState(msgspec.Struct, kw_only=True):
+    """How far one tracker is.
+
+    `session` is that of the last Start record that was delivered; one that is over (`is_over`) is at least the session
+    that its delivery was started for. `cursor` is the offset in the journal up to which everything was delivered;
+    `sending` the offset up to which the batch goes that was under way when the state was written; `clean` is false
+    while a process has the tracker open, so that its sudden death is noticed. `points` counts delivered points,
+    `refused` what the tracker will not have, by kind and reason, and `refused_names` names some of it. `ending` is the
+    status that the journal announced, `status` the one that the tracker was told. `not_before` is the time until which
+    the service has asked to be left alone. `coverage` is of a meter.
+    """
+
+    phase: Phase = "starting"
+    session: int = 0
+    cursor: int = 0
+    sending: int = 0
+    clean: bool = True
+    points: int = 0
+    damaged: int = 0
+    step: int = 0
+    refused: dict[str, int] = {}
+    refused_names: dict[str, list[str]] = {}
+    renamed: dict[str, str] = {}
+    ids: dict[str, str] = {}
+    url: str | None = None
+    ending: Status | None = None
+    ending_error: str | None = None
+    status: Status | None = None
+    error: str | None = None
+    traceback: str | None = None
+    attempts: int = 0
+    not_before: float = 0.0
+    pid: int = 0
+    version: str | None = None
+    updated: float = 0.0
+    coverage: Coverage | None = None
+
+
+class KnownAs(msgspec.Struct, frozen=True, kw_only=True):
+    """What a tracker calls the run. Kept apart from the state, so that damage to the one does not lose the other."""
+
+    ids: dict[str, str] = {}
+    url: str | None = None
+
+
+def load_state(folder: Path) -> DeliveryState | None:
+    """Read a tracker's state; None if it never ran.
+
+    One that is damaged or cannot be read is not nothing: it says that everything may have been delivered, by a process
+    that was cut off. The next delivery asks the tracker.
+    """
+    try:
+        state = msgspec.json.decode((folder / "state.json").read_bytes(), type=DeliveryState)
+    except (FileNotFoundError, NotADirectoryError):
+        return _unknown(folder, "is missing") if (folder / "ids.json").exists() else None
+    except OSError as error:
+        return _unknown(folder, f"cannot be read ({error.strerror})")
+    except (msgspec.DecodeError, RecursionError):
+        return _unknown(folder, "is damaged")
+    return _unknown(folder, "is damaged") if state.cursor < 0 or state == DeliveryState() else state
+
+
+def save_state(folder: Path, state: DeliveryState) -> None:
+    """Write a tracker's state in one step."""
+    state.updated = time.time()
+    write_atomically(folder / "state.json", msgspec.json.encode(state))
+
+
+def save_ids(folder: Path, state: DeliveryState) -> None:
+    """Write what the tracker calls the run."""
+    write_atomically(folder / "ids.json", msgspec.json.encode(KnownAs(ids=state.ids, url=state.url)))
+
+
+def _unknown(folder: Path, why: str) -> DeliveryState:
+    known = KnownAs()
+    with contextlib.suppress(OSError, msgspec.DecodeError, RecursionError):
+        known = msgspec.json.decode((folder / "ids.json").read_bytes(), type=KnownAs)
+    return DeliveryState(
+        phase="unknown",
+        clean=False,
+        sending=EVERYTHING,
+        attempts=1,
+        ids=known.ids,
+        url=known.url,
+        error=f"{folder / 'state.json'} {why}, so what was delivered is not known. The next delivery asks the tracker "
+        "itself: runcast sync",
+    )
+
+
+def is_over(state: DeliveryState, session: int) -> bool:
+    """Tell whether no delivery has anything to do for a session any more.
+
+    It was closed or refused, or a newer one has begun where all of it was delivered.
+    """
+    return state.session > session or (state.session == session and state.phase in ("finished", "refused"))
+
+
+class TrackerStatistics(msgspec.Struct, frozen=True, kw_only=True):
+    """Counts points for one tracker; `waiting` ones are in the journal, `refused` ones are lost, by reason."""
+
+    phase: Phase
+    delivered: int
+    waiting: int
+    refused: dict[str, int]
+    url: str | None
+    error: str | None
+
+
+def tracker_statistics(name: str, state: DeliveryState, journal: Path) -> TrackerStatistics:
+    """Say of a delivery what a user wants to know; a journal that is gone has nothing that waits."""
+    waiting = 0
+    with contextlib.suppress(OSError):
+        records = JournalReader(journal, state.cursor)
+        waiting = sum(len(each.values) for each in records if isinstance(each, Metrics) and each.by != name)
+    return TrackerStatistics(
+        phase=state.phase,
+        delivered=state.points,
+        waiting=waiting,
+        refused=state.refused,
+        url=state.url,
+        error=state.error,
+    )
+
+
+class Statistics(msgspec.Struct, frozen=True, kw_only=True):
+    """Counts what this process logged; `dropped` maps a key to how many of its values could not be logged."""
+
+    logged: int
+    dropped: dict[str, int]
+    lost: int
+    trackers: dict[str, TrackerStatistics]
+
+
+class Carrier(Protocol):
+    """What a Run needs from the delivery of its records.
+
+    Nothing here waits, except `flush` and `finish`, up to their time.
+    """
+
+    def check(self) -> RuncastError | None:
+        """Restart what died, tell the user what is new, return the newest final failure of a tracker."""
+
+    def states(self) -> Mapping[str, DeliveryState]:
+        """Return what each tracker last said."""
+
+    def flush(self, size_bytes: int, timeout_s: float) -> bool:
+        """Wait until every tracker has the journal's first *size_bytes*; return whether that came true.
+
+        One that was refused is not waited for.
+        """
+
+    def finish(self, size_bytes: int, timeout_s: float) -> bool:
+        """Wait until every tracker has closed the session, whose records end in the journal's first *size_bytes*.
+
+        Return whether each has all of it.
+        """
+
+    def abandon(self) -> None:
+        """Forget the children: this is a fork, they belong to the parent."""

@@ -1,0 +1,70 @@
+"""Device values on their way to the host: they become records when they have arrived, in the order of their logging."""
+
+import threading
+import time
+from typing import NamedTuple
+
+from runcast.core.foreign import attempt, described
+from runcast.journal.records import Metrics
+from runcast.values.numbers import DeviceValue, NotANumber, to_number
+from runcast.values.scalars import encodable
+
+
+class Arrived(NamedTuple):
+    """What has become of the device values of one call: a record, and for each that is lost the reason."""
+
+    record: Metrics
+    lost: dict[str, str]
+
+
+class Copies:
+    """Holds the copies that are under way; `waiting` is empty when there are none."""
+
+    def __init__(self) -> None:
+        self.waiting: list[tuple[int, float, dict[str, DeviceValue]]] = []
+        self._lock = threading.Lock()
+
+    def add(self, step: int, now: float, copies: dict[str, DeviceValue]) -> None:
+        """Take the values of one call of `log`."""
+        with self._lock:
+            self.waiting.append((step, now, copies))
+
+    def take_arrived(self, wait_until: float | None = None) -> list[Arrived]:
+        """Return what has become of the calls whose values have all arrived.
+
+        With a deadline, wait for the others; what has not arrived by then is lost.
+        """
+        taken: list[Arrived] = []
+        with self._lock:
+            for step, now, copies in self.waiting:
+                while not (are_there := all(map(_is_settled, copies.values()))):
+                    if wait_until is None or time.monotonic() > wait_until:
+                        break
+                    time.sleep(0.001)
+                if not are_there and wait_until is None:
+                    break
+                taken.append(_read(step, now, copies))
+            self.waiting = self.waiting[len(taken) :]
+        return taken
+
+
+def _is_settled(copy: DeviceValue) -> bool:
+    """Tell whether nothing is to be waited for: the value has arrived, or its device is dead and it never will."""
+    return attempt(copy.ready, lambda _: True)
+
+
+def _read(step: int, now: float, copies: dict[str, DeviceValue]) -> Arrived:
+    arrived = Arrived(Metrics(time=now, step=step, values={}), {})
+    for key, copy in copies.items():
+        reason = attempt(
+            lambda: "" if copy.ready() else "did not arrive from its device in time",  # noqa: B023 - called at once
+            lambda error: f"is on a device that cannot be read ({described(error)})",
+        )
+        if not reason:
+            try:
+                arrived.record.values[key] = encodable(to_number(copy.host))
+            except NotANumber as error:
+                reason = str(error)
+        if reason:
+            arrived.lost[key] = reason
+    return arrived

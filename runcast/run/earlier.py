@@ -1,0 +1,31 @@
+"""What a run's earlier sessions were configured with, for who goes on with other params."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from runcast.journal.file import JournalReader
+from runcast.journal.records import Params
+from runcast.redaction.console import say
+from runcast.values.scalars import ParamValue
+
+NAMED = 10
+
+
+class EarlierParams:
+    """Holds the params at the beginning of a journal, where a training has them; it is read when it is needed."""
+
+    def __init__(self, journal: Path) -> None:
+        self._journal = journal
+        self._values: dict[str, ParamValue] | None = None
+
+    def tell_changed(self, values: Mapping[str, ParamValue]) -> None:
+        """Tell which of these had another value, once for each."""
+        if self._values is None:
+            self._values = {}
+            for record, _ in JournalReader(self._journal).read():
+                if isinstance(record, Params):
+                    self._values.update(record.values)
+        earlier = self._values
+        changed = sorted(key for key, value in values.items() if key in earlier and earlier.pop(key) != value)
+        if changed:
+            say(f"resumed with other params: {', '.join(changed[:NAMED])}{' …' if len(changed) > NAMED else ''}")

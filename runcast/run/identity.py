@@ -1,0 +1,115 @@
+"""Which run a checkpoint belongs to: a small file beside it names the run and what every tracker calls it.
+
+The file only says who the run is. A resumed training writes where the user says, or into the folder of that run.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from runcast.core.errors import JournalError
+from runcast.journal.layout import RunDirectory, RunFile, write_atomically
+from runcast.journal.state import DeliveryState
+from runcast.redaction.console import warn
+
+NAME = "runcast.json"
+
+
+class TrackedAs(msgspec.Struct, frozen=True, kw_only=True):
+    """Says what one tracker calls the run: its own ids, and where a person sees it."""
+
+    ids: dict[str, str] = {}
+    url: str | None = None
+
+
+class Identity(msgspec.Struct, frozen=True, kw_only=True):
+    """Is who a run is, in every tracker."""
+
+    id: str
+    name: str
+    project: str
+    session: int
+    dir: str
+    trackers: dict[str, TrackedAs] = {}
+
+
+def identity_of(file: RunFile, directory: Path, states: Mapping[str, DeliveryState]) -> Identity:
+    """Say who a run is, as far as its trackers have told."""
+    return Identity(
+        id=file.id,
+        name=file.name,
+        project=file.project,
+        session=file.session,
+        dir=str(directory.absolute()),
+        trackers={name: TrackedAs(ids=dict(state.ids), url=state.url) for name, state in states.items()},
+    )
+
+
+def write_identity(identity: Identity, folder: Path) -> None:
+    """Lay the file into a checkpoint's folder; one that cannot be written costs a message."""
+    try:
+        write_atomically(folder / NAME, msgspec.json.format(msgspec.json.encode(identity), indent=2) + b"\n")
+    except OSError as error:
+        warn(f"{folder / NAME} could not be written ({error.strerror}): the checkpoint names no run.")
+
+
+def read_identity(folder: Path) -> Identity | None:
+    """Read a checkpoint's file; None if it has none, or none that can be read."""
+    try:
+        return msgspec.json.decode((folder / NAME).read_bytes(), type=Identity)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+def continuation(
+    run_id: str | None, checkpoint: Path | None, options: Mapping[str, Any]
+) -> tuple[dict[str, Any], str | None]:
+    """Say how a training goes on that is resumed from a checkpoint.
+
+    Args:
+        run_id: The run, as far as the training itself remembers it.
+        checkpoint: The folder that it is resumed from.
+        options: What the user gives to `init`; an id or `resume="never"` among it, or in the environment, is the user's
+            decision.
+
+    Returns:
+        The arguments of `init`: with the run's id if its folder is there, among the user's runs or where it was. And
+        the id of the run that the new one is to be linked to, if it is another one.
+    """
+    if options.get("id") is not None:
+        return {"resume": options.get("resume", "allow")}, None
+    if run_id is None and os.environ.get("RUNCAST_RUN_ID"):
+        return {}, None
+    identity = read_identity(checkpoint) if checkpoint is not None else None
+    if identity is not None and run_id in (None, identity.id):
+        run_id = identity.id
+    if run_id is None:
+        return {}, None
+    if options.get("resume", os.environ.get("RUNCAST_RESUME")) == "never":
+        return {"resume": "never"}, run_id
+    root = Path(options.get("dir") or os.environ.get("RUNCAST_DIR") or "runs").expanduser()
+    for place in (root, Path(identity.dir).parent if identity is not None else root):
+        if _is_run(place / run_id, run_id):
+            return {"id": run_id, "resume": "allow", "dir": place}, None
+    return {"resume": "allow"}, run_id
+
+
+def _is_run(folder: Path, run_id: str) -> bool:
+    """Tell whether a folder holds this run, and is this user's own."""
+    try:
+        return folder.stat().st_uid == os.getuid() and RunDirectory(folder).load().id == run_id
+    except (OSError, JournalError):
+        return False
+
+
+def checkpoint_folder(args: Any, state: Any) -> Path | None:
+    """Find the checkpoint of this step: as both Trainers name it, or where a training of transformers began from."""
+    step = Path(str(getattr(args, "output_dir", ""))) / f"checkpoint-{state.global_step}"
+    given = getattr(args, "resume_from_checkpoint", None)
+    for folder in (step, Path(given) if isinstance(given, str) else step):
+        if folder.is_dir():
+            return folder
+    return None

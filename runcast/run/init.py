@@ -1,0 +1,422 @@
+"""`init`: where the parts are put together.
+
+The one file of `core` that reaches up, to `autodetect` and `delivery`, and only when it is called.
+"""
+
+import atexit
+import os
+import sys
+import time
+import weakref
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from runcast.core.errors import OptionError, RuncastError
+from runcast.core.foreign import attempt, described
+from runcast.journal.file import Journal
+from runcast.journal.layout import (
+    RunDirectory,
+    RunFile,
+    Session,
+    TrackerChoice,
+    absolute,
+    host_name,
+    make_private,
+    private_temporary_folder,
+    process_began,
+    shown,
+)
+from runcast.journal.records import VERSION, Start, encode_line
+from runcast.journal.seal import is_known_elsewhere, is_own, seal_of
+from runcast.journal.state import Carrier, load_state
+from runcast.journal.status import status_of
+from runcast.redaction.console import keep_standard_descriptors, say, warn
+from runcast.redaction.tree import redact, redact_text
+from runcast.run.options import Options, RunOptions, settle
+from runcast.run.random_name import random_id, random_name
+from runcast.run.ranks import may_be_first, next_job_folder, rank, world_size
+from runcast.run.run import Run
+from runcast.values.config import plain, plain_value
+from runcast.values.params import flatten
+from runcast.values.scalars import without_surrogates
+from runcast.values.settings import check_names
+
+Made = TypeVar("Made")
+
+
+def init(
+    project: str | None = None,
+    name: str | None = None,
+    config: Any = None,
+    *,
+    report_to: Any = ...,
+    dir: str | os.PathLike[str] | None = None,
+    id: str | None = None,
+    resume: str | bool | None = None,
+    group: str | None = None,
+    tags: Iterable[str] = (),
+    notes: str | None = None,
+    offline: bool | None = None,
+    strict: bool | None = None,
+    delivery: str | None = None,
+    setup: Mapping[str, Mapping[str, Any]] | None = None,
+    per_rank: bool | None = None,
+) -> Run:
+    """Start a run and cast it to every selected tracker; `log` may be called at once.
+
+    Every argument but `config` and `setup` has an environment variable, RUNCAST_ and its name (RUNCAST_RUN_ID for
+    `id`); an argument beats it.
+
+    Args:
+        project: Groups runs in the trackers. Default: the name of the working directory.
+        name: What people call the run. Default: two words and a number.
+        config: What was configured, as anything that has names and values (dict, dataclass, Namespace, OmegaConf …).
+            Secrets are redacted.
+        report_to: "all" (the default), "none", or trackers by name, class or instance. A wrong name raises.
+        dir: The folder that holds the runs. Default: "runs".
+        id: The run's id, for resuming it. Default: the time and four random digits.
+        resume: "never" (the default): an id that exists is an error. "allow": go on with it if it exists. "must": it
+            has to exist.
+        group: Ties runs together, in the trackers that know groups.
+        tags: Words to find the run by.
+        notes: A longer text about the run.
+        offline: True: local modes only. False: online only. Default: online where the user has configured credentials.
+        strict: Whether a tracker that fails for good raises in a `log`, within about a second. Default: False.
+        delivery: "process" (the default): a child process per tracker. "thread": a thread per tracker in this process.
+            "later": nothing until `runcast sync`.
+        setup: For each tracker, what a user would pass to it by hand: {"wandb": {"entity": "team"}}.
+        per_rank: Whether the metrics of every rank of a job are kept: those of the first rank under their names, those
+            of rank 3 under "rank3/" and their names. Default: False, the other ranks log nothing.
+
+    Raises:
+        OptionError: An argument or variable is wrong.
+        TrackerUnavailableError: A tracker asked for by name cannot be used; the message holds the command that mends
+            it.
+    """
+    arguments = locals()
+    _check_system()
+    keep_standard_descriptors()
+    options = settle(arguments)
+    from runcast.autodetect import join_open_runs, select
+    from runcast.autodetect.tracker_options import check_setup
+    from runcast.delivery.start import open_carrier
+
+    selection = select(report_to, offline=options.offline, setup=options.setup)
+    check_setup(options.setup)
+    if options.delivery == "later":
+        selection.skip_objects()
+    job = next_job_folder() if options.per_rank and world_size() > 1 else None
+    if (number := rank()) != 0:
+        return _open_beside(options, config, job, number)
+    if _is_imported_by_a_child():
+        return _open_beside(options, config, None, number)
+    joining = join_open_runs(
+        selection.chosen,
+        options.setup,
+        delivery=options.delivery,
+        offline=options.offline,
+        known_ids=lambda tracker: _known_ids(options, tracker),
+    )
+    selection.chosen = joining.chosen
+    chosen = {n: _with_options(choice, joining.setup.get(n, {})) for n, choice in selection.chosen.items()}
+    try:
+        directory, file, journal = _open(options, config, job, chosen, selection.skipped)
+    except OSError as error:
+        return _unrecorded(options, config, error)
+    carrier: Carrier | None = None
+    if options.delivery != "later" and (selection.chosen or selection.objects):
+        carrier = open_carrier(directory, file, selection.chosen, selection.objects, joining.setup, options.delivery)
+    run = Run(file, directory, journal, carrier, strict=options.strict)
+    if file.tags:
+        run.add_tags(*file.tags)
+    if config is not None:
+        run.log_params(config)
+        _attach_config(run)
+    _greet(run, file, options, joining.remarks)
+    _look_after(run)
+    return run
+
+
+def init_for_trainer(**arguments: Any) -> Run:
+    """Start a run as `init` does, before the first step of a trainer that was asked to report.
+
+    Raises:
+        OptionError: As for `init`, or there is no place where anything of the run could be kept.
+        TrackerUnavailableError: As for `init`.
+    """
+    run = init(**arguments)
+    if run.unrecorded is not None:
+        raise OptionError(
+            f"the run cannot be written ({run.unrecorded}). Choose another folder with dir= or RUNCAST_DIR, or report "
+            'nothing with report_to="none".'
+        )
+    return run
+
+
+def check(report_to: Any = ..., **options: Any) -> Options:
+    """Raise what `init` would raise for these arguments, without starting a run; return them settled.
+
+    Raises:
+        OptionError: A name or a value is wrong.
+        TrackerUnavailableError: A tracker asked for by name cannot be used.
+    """
+    from runcast.autodetect import select
+    from runcast.autodetect.tracker_options import check_setup
+
+    check_names(options, RunOptions.__annotations__)
+    settled = settle(options)
+    select(report_to, offline=settled.offline, setup=settled.setup)
+    check_setup(settled.setup)
+    if settled.id is not None and may_be_first():
+        _check_resume(settled, settled.dir)
+    return settled
+
+
+def _check_system() -> None:
+    try:
+        import fcntl  # noqa: F401
+    except ImportError:
+        raise RuncastError(
+            "runcast records runs on Linux and macOS: this Python has no module fcntl, with which files are locked. On "
+            "Windows, use WSL."
+        ) from None
+
+
+def is_running(directory: RunDirectory, file: RunFile) -> bool:
+    """Tell whether the process that opened the run's last session lives and has not finished it."""
+    from runcast.delivery.liveness import run_status
+
+    return run_status(directory, file) == "running"
+
+
+def _open_beside(options: Options, config: Any, job: str | None, number: int) -> Run:
+    """Make what another rank than the first, or a child, holds: a run that writes nothing, or only its metrics."""
+    file = _new_file(options, config)
+    if job is None:
+        return Run(file, RunDirectory(options.dir / file.id), None, None)
+    from runcast.run.rank_run import RankRun, id_of_rank, is_id_of_rank
+
+    if options.id is None or is_id_of_rank(options.id):  # a run that is gone on with: the first rank knows which
+        file.id, folder = id_of_rank(job, number), Path(job)
+    else:
+        folder = Path(options.id, "ranks")
+    try:
+        run: RankRun = _in_folder(options.dir, lambda root: RankRun(file, root / folder, number))
+    except OSError as error:
+        return _unrecorded(options, config, error)
+    _look_after(run, watch=False)
+    return run
+
+
+def _unrecorded(options: Options, config: Any, error: OSError) -> Run:
+    """Make a run that writes nothing, where there is no place to write to: training goes on."""
+    file = _new_file(options, config)
+    warn(f"there is no temporary folder either ({error}): nothing of this run is kept. Training goes on.")
+    run = Run(file, RunDirectory(options.dir / file.id), None, None)
+    run.unrecorded = error
+    return run
+
+
+def _is_imported_by_a_child() -> bool:
+    """Tell whether multiprocessing is importing the script for the second time, in a child that it has spawned.
+
+    So it does in each worker of a DataLoader, and the lines of the script that nothing guards run again.
+    """
+    multiprocessing = sys.modules.get("multiprocessing.process")
+    return multiprocessing is not None and getattr(multiprocessing.current_process(), "_inheriting", False)
+
+
+def _open(
+    options: Options, config: Any, job: str | None, chosen: dict[str, TrackerChoice], skipped: dict[str, str]
+) -> tuple[RunDirectory, RunFile, Journal]:
+    """Make or reopen the run's folder.
+
+    One that cannot be written is replaced by a temporary one, and the user is told.
+    """
+    return _in_folder(options.dir, lambda root: _open_in(options, root, config, job, chosen, skipped))
+
+
+def _in_folder(root: Path, work: Callable[[Path], Made]) -> Made:
+    """Make something in the folder of the runs; where that cannot be written, in a temporary one, and tell the user."""
+    try:
+        return work(root)
+    except OSError as error:
+        fallback = private_temporary_folder()
+        warn(
+            f"the folder {root} cannot be written ({error.strerror}). Training goes on, and the run is kept in "
+            f"{fallback}: "
+            "move it from there, or choose another folder with dir= or RUNCAST_DIR."
+        )
+        return work(fallback)
+
+
+def _open_in(
+    options: Options,
+    root: Path,
+    config: Any,
+    job: str | None,
+    chosen: dict[str, TrackerChoice],
+    skipped: dict[str, str],
+) -> tuple[RunDirectory, RunFile, Journal]:
+    file = _new_file(options, config)
+    directory = RunDirectory(root / file.id)
+    _check_resume(options, root)
+    directory.create()
+    with directory.settled():
+        if directory.run_json.exists():
+            file = _continue(directory.load(), file)
+        file.trackers, file.skipped = {**file.trackers, **chosen}, skipped
+        file.seal = seal_of(file)
+        if job is not None:
+            file.jobs[job] = _began()
+            make_private(directory.ranks)
+        directory.save(file)
+        journal = Journal(directory.journal)
+        journal.append(
+            encode_line(Start(time=file.started, version=VERSION, session=file.session, host=file.host, pid=file.pid))
+        )
+    return directory, file, journal
+
+
+def _check_resume(options: Options, root: Path) -> None:
+    exists = options.id is not None and RunDirectory(root / options.id).run_json.exists()
+    if options.resume == "must" and not exists:
+        raise OptionError(
+            f"resume='must', but there is no run {options.id!r} in {root}. Name an id that exists, or use "
+            "resume='allow'."
+        )
+    if options.resume == "never" and exists:
+        raise OptionError(
+            f"the run {options.id!r} exists in {root}. Go on with it with resume='allow', or leave id out for a new "
+            "one."
+        )
+
+
+def _continue(old: RunFile, new: RunFile) -> RunFile:
+    """Go on with an older session's identity."""
+    before, now = flatten(old.config), flatten(new.config or old.config)
+    changed = sorted(key for key in {*before, *now} if key not in before or key not in now or before[key] != now[key])
+    new.created, new.session = old.created, old.session + 1
+    this = Session(session=new.session, started=new.started, host=new.host, pid=new.pid, changed=changed)
+    new.sessions = [*old.sessions, this]
+    new.name, new.project = (
+        (new.name if "name" in new.given else old.name),
+        (new.project if "project" in new.given else old.project),
+    )
+    new.config = new.config or old.config
+    new.given = sorted({*old.given, *new.given})
+    if is_own(old):  # who began the run elsewhere does not choose what is imported, or moved, here
+        new.jobs = old.jobs
+        new.trackers = {name: msgspec.structs.replace(choice, left=True) for name, choice in old.trackers.items()}
+    return new
+
+
+def _new_file(options: Options, config: Any) -> RunFile:
+    now = time.time()
+    return RunFile(
+        id=options.id or random_id(),
+        name=redact_text(options.name) if options.name else random_name(),
+        project=redact_text(options.project),
+        created=now,
+        started=now,
+        group=redact_text(options.group) if options.group else None,
+        tags=[redact_text(tag) for tag in options.tags],
+        notes=redact_text(options.notes) if options.notes else None,
+        given=sorted(options.given),
+        host=host_name(),
+        pid=os.getpid(),
+        pid_began=process_began(os.getpid()),
+        cwd=without_surrogates(str(absolute("."))),
+        argv=redact(plain_value(list(sys.argv))),
+        python=sys.version.split()[0],
+        runcast=_version(),
+        config=redact(plain(config)) if config is not None else {},
+    )
+
+
+def _known_ids(options: Options, tracker: str) -> Mapping[str, str]:
+    """Return what an earlier session of this run remembers of a tracker."""
+    if options.id is None or options.resume == "never":
+        return {}
+    state = load_state(RunDirectory(options.dir / options.id).tracker(tracker))
+    return state.ids if state else {}
+
+
+def _with_options(choice: TrackerChoice, own: Mapping[str, Any]) -> TrackerChoice:
+    return TrackerChoice(
+        tracker=choice.tracker,
+        online=choice.online,
+        reason=choice.reason,
+        version=choice.version,
+        options=redact(plain(dict(own))),
+        environment=choice.environment,
+        measures=choice.measures,
+    )
+
+
+def _attach_config(run: Run) -> None:
+    run._keep(msgspec.json.format(msgspec.json.encode(run.config), indent=2), "config.json", "config")
+
+
+def _greet(run: Run, file: RunFile, options: Options, remarks: Iterable[str]) -> None:
+    where = (
+        ", ".join(f"{n} {'online' if c.online else 'local'}" for n, c in file.trackers.items() if not c.left)
+        or "no tracker"
+    )
+    later = " (later, with runcast sync)" if options.delivery == "later" and file.trackers else ""
+    say(f"run {run.name} in {shown(run.dir)} → {where}{later}")
+    for remark in remarks:
+        say(f"  {remark}")
+    if where != "no tracker" and not is_known_elsewhere():
+        say("  your home cannot be written, so on another machine runcast sync and verify need --trust for this run")
+    for name, reason in file.skipped.items():
+        say(f"  without {name}: it {reason}" if not reason.startswith("switched") else f"  without {name}: {reason}")
+
+
+def _look_after(run: Run, *, watch: bool = True) -> None:
+    """Finish the run when the interpreter exits, as what it is; and keep forked children from doing so.
+
+    With *watch*, set its end right if that process turns out to have failed.
+    """
+    reference, pid = weakref.ref(run), os.getpid()
+
+    def at_exit(run: Run) -> None:  # it holds the run: one that a function has opened and left must be finished, too
+        interactive = hasattr(sys, "ps1") or "IPython" in sys.modules  # there, the last error need not be the end
+        error = None if interactive else getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
+        status, text = attempt(
+            lambda: run.ending() if error is None and run.ending is not None else status_of(error),
+            lambda failure: ("failed", described(failure)),
+        )
+        run.finish(status, error=text)
+        if watch and status == "finished" and not interactive and os.getpid() == pid:
+            from runcast.delivery.afterwards import watch_exit
+
+            watch_exit(run.dir, run._file.session)
+
+    def after_fork() -> None:
+        if (still := reference()) is not None:
+            still.after_fork()
+
+    atexit.register(at_exit, run)
+    run.on_finish = lambda: atexit.unregister(at_exit)
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=after_fork)
+
+
+def _began() -> float:
+    """Return when this process began, in seconds since the epoch; the other ranks began at about the same time."""
+    import psutil  # rarely needed, and start-up counts
+
+    return float(psutil.Process().create_time())
+
+
+def _version() -> str:
+    from runcast import __version__
+
+    return __version__
+
+
+__all__ = ["check", "init", "is_running"]

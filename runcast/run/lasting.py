@@ -1,0 +1,149 @@
+"""One run for as long as a trainer lives, whatever is trained, evaluated or tested with it."""
+
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from runcast.journal.records import Status
+from runcast.journal.status import status_of
+from runcast.run.borrowed import Loan, borrow, find_open, lend, share
+from runcast.run.init import check, init_for_trainer
+from runcast.run.options import RunOptions, Unpack
+from runcast.run.random_name import random_id
+from runcast.run.ranks import may_be_first
+from runcast.run.run import Run
+from runcast.run.status import Watch
+from runcast.values.settings import check_names
+
+
+class LastingRun:
+    """The run of an adapter: opened when there is something to report, and again for what comes after its end.
+
+    Inside a `with` the run stays open until the block is left, and gets the status with which that happens. A run that
+    was open before stays open: whoever opened it finishes it.
+
+    The run's id is settled here, so that copies of an adapter, in this process or in those that it spawns, report to
+    one run. A copy shares a run that is open; in a spawned process it writes to that run and leaves its end to the
+    owner.
+
+    Args:
+        report_to: "all", "none", or trackers by name, class or instance, as for `runcast.init`.
+        run: An open run to report to.
+        options: The other arguments of `runcast.init`.
+
+    Raises:
+        OptionError: An option is wrong or unknown, or a tracker's name is wrong.
+        TrackerUnavailableError: A tracker asked for by name cannot be used here.
+    """
+
+    def __init__(self, report_to: Any = ..., run: Run | None = None, **options: Unpack[RunOptions]) -> None:
+        if options.get("id") is not None and options.get("resume") is None:
+            options["resume"] = "allow"
+        self._settled = check("none" if run is not None else report_to, **options)
+        self.run = run
+        self.id: str | None = self._settled.id or fresh_id()
+        self._report_to = report_to
+        self._options = {name: value for name, value in options.items() if name not in ("id", "resume")}
+        self._is_mine, self._is_held = run is None, False
+        self._loan: Loan | None = None
+        self._watch: Watch | None = None
+        self._opened = Watch()
+        if run is not None:
+            share(run)
+
+    @property
+    def is_open(self) -> bool:
+        """Tell whether there is a run that takes records now."""
+        return self.run is not None and self.run.status is None
+
+    @property
+    def dir(self) -> Path:
+        """The run's folder, also before the run is opened."""
+        return (self.run.dir if self.run is not None else self._settled.dir / (self.id or "")).absolute()
+
+    def open(self, **defaults: Any) -> Run:
+        """Return the open run; start or resume it if there is none.
+
+        Args:
+            defaults: Arguments of `runcast.init` that the user's own beat.
+        """
+        run = self.run
+        if run is None or self._loan is not None or (run.status is not None and self._is_mine):
+            self.run = run = self._join() or (self._init(defaults) if run is None or self._is_mine else run)
+            self._opened = Watch()
+            self.id = run.id
+        return run
+
+    def _join(self) -> Run | None:
+        """Return the run if it is open here, or in the process that this one was spawned by."""
+        loan, self._loan = self._loan, None
+        return find_open(str(self.dir)) or borrow(loan)
+
+    def _init(self, defaults: dict[str, Any]) -> Run:
+        check_names((name for name in defaults if name != "report_to"), RunOptions.__annotations__)
+        own = {name: value for name, value in self._options.items() if value is not None}
+        own |= {} if self._report_to is ... else {"report_to": self._report_to}
+        run = init_for_trainer(id=self.id, resume=None if self.id is None else "allow", **{**defaults, **own})
+        share(run)
+        self._options.pop("config", None)  # it is with the run now
+        return run
+
+    def begin(self, **defaults: Any) -> Run:
+        """Open the run for work that may break off: if the process ends before `end`, the run has failed."""
+        run = self.open(**defaults)
+        if self._is_mine:
+            self._watch = self._watch or Watch()
+            run.ending = self._watch.ending
+        return run
+
+    def end(self, *, failed: bool = False) -> None:
+        """Finish the run as what it is here: it failed, if an exception passes that was not there when it began.
+
+        Args:
+            failed: Whether it has failed in any case.
+        """
+        status, error = status_of((self._watch or self._opened).handled())
+        self.finish("failed" if failed and status == "finished" else status, error)
+
+    def finish(self, status: Status = "finished", error: str | None = None) -> None:
+        """Finish the run, unless it is held open."""
+        self._watch = None
+        if self._is_mine and self.run is not None:
+            self.run.ending = None
+            if not self._is_held:
+                self.run.finish(status, error=error)
+
+    def forget(self) -> None:
+        """Let what is opened next be a run of its own, unless this one is held open."""
+        if self._is_mine and not self._is_held:
+            self.run, self.id = None, fresh_id()
+
+    def __enter__(self) -> "LastingRun":
+        self._is_held = True
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._is_held = False
+        self.finish(*status_of(error))
+
+    def __copy__(self) -> "LastingRun":
+        return self
+
+    def __deepcopy__(self, memo: Any) -> "LastingRun":
+        return self  # the copies of an adapter in one process report to one run
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Travel to another process, which shares an open run and opens another one for itself."""
+        loan = lend(self.run) if self.run is not None and self.run.status is None else self._loan
+        own = {"run": None} if self._is_mine else {}
+        return {**self.__dict__, "_loan": loan, "_watch": None, "_opened": None, "_is_held": False, **own}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _opened=Watch())
+
+
+def fresh_id() -> str | None:
+    """Return an id for a run that the first rank opens; the other ranks of a job do not know it."""
+    return random_id() if may_be_first() else None

@@ -1,0 +1,184 @@
+"""What `init` was asked for: argument over environment over default, checked once."""
+
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sized
+from pathlib import Path
+from typing import Any, TypedDict
+
+import msgspec
+
+if sys.version_info >= (3, 11):
+    from typing import Unpack as Unpack
+else:
+    from typing_extensions import Unpack as Unpack  # it comes with typer
+
+from runcast.core.errors import OptionError
+from runcast.journal.layout import absolute, valid_id
+from runcast.redaction.console import warn
+from runcast.values.scalars import without_surrogates
+from runcast.values.settings import as_seconds, seconds
+
+TRUE = ("1", "on", "yes", "true")
+FALSE = ("0", "off", "no", "false", "")
+NOTHING = ("", "none", "no", "off", "false")  # as a choice of trackers
+RESUMES = ("never", "allow", "must")
+FINISH_VARIABLE, FINISH_S = "RUNCAST_FINISH_TIMEOUT_S", 60.0
+DELIVERIES = ("process", "thread", "later")
+
+
+class MoreRunOptions(TypedDict, total=False):
+    """The arguments of `runcast.init` that every adapter takes and hands on, besides `report_to` and `project`."""
+
+    name: str | None
+    config: Any
+    dir: str | os.PathLike[str] | None
+    id: str | None
+    resume: str | bool | None
+    group: str | None
+    tags: Iterable[str]
+    notes: str | None
+    offline: bool | None
+    strict: bool | None
+    delivery: str | None
+    setup: Mapping[str, Mapping[str, Any]] | None
+    per_rank: bool | None
+
+
+class RunOptions(MoreRunOptions, total=False):
+    """The arguments of `runcast.init` that every adapter takes and hands on, besides `report_to`."""
+
+    project: str | None
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """Holds the settled options of one run; `given` names those that came from an argument or a RUNCAST_ variable."""
+
+    project: str
+    name: str | None
+    dir: Path
+    id: str | None
+    resume: str
+    group: str | None
+    tags: tuple[str, ...]
+    notes: str | None
+    offline: bool | None
+    strict: bool
+    per_rank: bool
+    delivery: str
+    setup: Mapping[str, Mapping[str, Any]]
+    given: frozenset[str]
+
+
+def settle(arguments: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> Options:
+    """Choose each option from the arguments of `init`, the environment and the defaults.
+
+    Raises:
+        OptionError: A value is wrong; it names the option and its valid values.
+    """
+    chosen = {}
+    for name, variable in _VARIABLES.items():
+        value = arguments.get(name)
+        if value is None or (name == "tags" and isinstance(value, Sized) and not len(value)):
+            value = environ.get(variable) or None
+        if value is not None:
+            chosen[name] = value
+    seconds(FINISH_VARIABLE, 0.0, environ)  # a wrong one is told now, not when the run ends
+    given = frozenset(chosen)
+    tags = chosen.get("tags", ())
+    run_id = chosen.get("id")
+    if run_id is not None and not valid_id(str(run_id)):
+        raise OptionError(
+            f"id={run_id!r} cannot name a run: use 1 to 64 letters, digits, '-' and '_', as every tracker and file "
+            "system takes those."
+        )
+    setup = {} if arguments.get("setup") is None else arguments["setup"]
+    if not isinstance(setup, Mapping) or not all(isinstance(value, Mapping) for value in setup.values()):
+        raise OptionError('setup must map a tracker to its options, such as setup={"wandb": {"entity": "team"}}.')
+    return Options(
+        project=without_surrogates(str(chosen.get("project") or absolute(".").name or "runcast")),
+        name=_text(chosen.get("name")),
+        dir=_folder(chosen.get("dir", "runs")),
+        id=_text(run_id),
+        resume=_one_of("resume", chosen.get("resume", "never"), RESUMES),
+        group=_text(chosen.get("group")),
+        tags=tuple(
+            dict.fromkeys(
+                without_surrogates(t.strip())
+                for t in (tags.split(",") if isinstance(tags, str) else map(str, _iterable(tags)))
+                if t.strip()
+            )
+        ),
+        notes=_text(chosen.get("notes")),
+        offline=_flag("offline", chosen.get("offline")),
+        strict=bool(_flag("strict", chosen.get("strict"))),
+        per_rank=bool(_flag("per_rank", chosen.get("per_rank"))),
+        delivery=_one_of("delivery", chosen.get("delivery", "process"), DELIVERIES),
+        setup=setup,
+        given=given,
+    )
+
+
+_VARIABLES = {
+    "project": "RUNCAST_PROJECT",
+    "name": "RUNCAST_NAME",
+    "dir": "RUNCAST_DIR",
+    "id": "RUNCAST_RUN_ID",
+    "resume": "RUNCAST_RESUME",
+    "group": "RUNCAST_GROUP",
+    "tags": "RUNCAST_TAGS",
+    "notes": "RUNCAST_NOTES",
+    "offline": "RUNCAST_OFFLINE",
+    "strict": "RUNCAST_STRICT",
+    "per_rank": "RUNCAST_PER_RANK",
+    "delivery": "RUNCAST_DELIVERY",
+}
+
+
+def finish_timeout_s(given: Any) -> float:
+    """Choose how long `finish` waits; at that moment, a wrong value is reported and does not raise."""
+    try:
+        return seconds(FINISH_VARIABLE, FINISH_S) if given is None else as_seconds("timeout_s", given)
+    except OptionError as error:
+        warn(f"{error} {FINISH_S:g} s are used.")
+        return FINISH_S
+
+
+def reports_nothing(report_to: Any) -> bool:
+    """Tell whether a choice of trackers is none; `...`, which stands for the default, is not."""
+    if isinstance(report_to, list | tuple | set | frozenset) and len(report_to) == 1:
+        (report_to,) = report_to
+    return report_to is not ... and (not report_to or str(report_to).lower() in NOTHING)
+
+
+def _folder(value: Any) -> Path:
+    """Return the folder of the runs, which a change of the working directory does not move."""
+    try:
+        return absolute(Path(value).expanduser())
+    except (RuntimeError, TypeError, ValueError) as error:  # no home, no path
+        raise OptionError(f"dir={value!r} cannot name a folder ({error}). Give it another path.") from None
+
+
+def _iterable(value: Any) -> Iterable[Any]:
+    return value if isinstance(value, Iterable) else (value,)
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else without_surrogates(str(value))
+
+
+def _one_of(name: str, value: Any, valid: tuple[str, ...]) -> str:
+    word = "allow" if value is True and name == "resume" else str(value).lower()
+    if word not in valid:
+        raise OptionError(f"{name}={value!r} is unknown. Valid values are: {', '.join(valid)}.")
+    return word
+
+
+def _flag(name: str, value: Any) -> bool | None:
+    if value is None or isinstance(value, bool):
+        return value
+    if str(value).lower() in TRUE:
+        return True
+    if str(value).lower() in FALSE:
+        return False
+    raise OptionError(f"{name}={value!r} is neither true nor false.")

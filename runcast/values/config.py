@@ -1,0 +1,279 @@
+"""Whatever a user configures with becomes a stable tree of JSON values.
+
+Config objects are recognised by what their class can do, so nothing is imported for them, and nothing of theirs is
+changed. The same config gives the same tree in every process: sets are sorted and memory addresses left out. What
+cannot be a JSON value is described.
+"""
+
+import math
+import os
+import re
+import sys
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
+from functools import partial
+from types import (
+    BuiltinFunctionType,
+    FunctionType,
+    MethodDescriptorType,
+    MethodType,
+    ModuleType,
+    SimpleNamespace,
+    WrapperDescriptorType,
+)
+from typing import Any, TypeAlias
+
+import msgspec
+
+from runcast.core.foreign import PASSING, attempt
+from runcast.values.scalars import encodable, without_surrogates
+
+MAX_DEPTH = 32
+MAX_ELEMENTS = 10_000  # of one list, set or dict
+MAX_VALUES = 100_000  # of a whole config: lists that share their elements can hold 2^32 values in a few bytes
+
+Json: TypeAlias = "str | int | float | bool | None | list[Json] | dict[str, Json]"
+
+_ADDRESS = re.compile(r"(?:\bat |\(|=)0x[0-9a-fA-F]{6,}|\bid='\d{6,}'")
+_NAMED = (type, ModuleType, FunctionType, BuiltinFunctionType, MethodType, MethodDescriptorType, WrapperDescriptorType)
+_METHODS = ("to_dict", "as_dict", "model_dump", "flag_values_dict", "_asdict")
+_DATACLASS = "__dataclass_fields__"
+_SHOWN_BY_STR = ("datetime", "decimal", "fractions", "ipaddress", "uuid")
+
+
+def plain(config: Any) -> dict[str, Any]:
+    """Turn any config into a tree of JSON values; one that has no names at all stands under "config".
+
+    Args:
+        config: None, a mapping, a dataclass, an attrs, pydantic or msgspec object, a namespace, an OmegaConf container,
+            an object with `to_dict` or `as_dict`, or any object or class with public attributes. A value in it that
+            cannot be read becomes "<unreadable: TypeError>"; a float that is not finite becomes its name.
+    """
+    if config is None:
+        return {}
+    reader = _Reader()
+    tree = reader.read(_itself, config)
+    if isinstance(tree, dict):
+        return tree
+    attributes = _attributes(config) if isinstance(tree, str) else {}
+    return reader.read_items(list(attributes), attributes.__getitem__) if attributes else {"config": tree}
+
+
+def plain_value(value: Any) -> Json:
+    """Turn one value into a JSON value, by the same rules."""
+    return _Reader().read(_itself, value)
+
+
+class _Reader:
+    """Reads one config; knows which containers it is in, and how many values it may still read."""
+
+    def __init__(self) -> None:
+        self._open: set[int] = set()
+        self._left = MAX_VALUES
+
+    def read(self, get: Callable[[Any], Any], key: Any) -> Json:
+        """Read the value that `get(key)` returns; an error of its own code ends here."""
+        self._left -= 1
+        if self._left < 0:
+            return f"<left out: the config has more than {MAX_VALUES:,} values>"
+        try:
+            return self._read(get(key))
+        except PASSING:
+            raise
+        except BaseException as error:  # noqa: BLE001 - foreign code: any property or __repr__ may raise anything
+            return f"<unreadable: {type(error).__name__}>"
+
+    def read_items(self, keys: Sequence[Any], get: Callable[[Any], Any]) -> dict[str, Json]:
+        """Read the value of each key; two keys that are written alike are told apart by their types."""
+        names = [self._name(key) for key in keys]
+        taken = {name for name, key in zip(names, keys, strict=True) if _is_named(name, key)}
+        tree: dict[str, Json] = {}
+        for name, key in zip(names, keys, strict=True):
+            if not _is_named(name, key):
+                while name in taken:
+                    name += f" ({type(key).__name__})"
+                taken.add(name)
+            tree[name] = self.read(get, key)
+        return tree
+
+    def _name(self, key: Any) -> str:
+        if type(key) is str:
+            return without_surrogates(key)
+        if issubclass(type(key), bytes):
+            return bytes.decode(key, "utf-8", "backslashreplace")
+        tree = self.read(_itself, key)
+        return to_json(tree) if isinstance(tree, list | dict) else str(tree)
+
+    def _read(self, value: Any) -> Json:
+        if value is None or isinstance(value, bool):
+            return value
+        if isinstance(value, Enum):
+            return str(value.name or value)
+        if isinstance(value, str):
+            return without_surrogates(str.__str__(value))
+        if isinstance(value, int):
+            return int(value) if -(2**63) <= value < 2**63 else str(int(value))
+        if isinstance(value, float):
+            return encodable(float(value))
+        if isinstance(value, bytes | bytearray):
+            return f"bytes({len(value)})"
+        if isinstance(value, _NAMED):
+            return _qualified(value)
+        if isinstance(value, partial):
+            return self._read_partial(value)
+        return self._read_object(value, type(value))
+
+    def _read_partial(self, value: "partial[Any]") -> Json:
+        arguments = [to_json(self.read(_itself, each)) for each in value.args]
+        keywords = [f"{key}={to_json(self.read(_itself, each))}" for key, each in value.keywords.items()]
+        return f"partial({', '.join([str(self.read(_itself, value.func)), *arguments, *keywords])})"
+
+    def _read_object(self, value: Any, kind: type) -> Json:
+        if _is_array(kind):
+            return self._read_array(value, kind)
+        if hasattr(kind, "__fspath__"):
+            return without_surrogates(os.fsdecode(value))
+        if hasattr(kind, "get_secret_value"):  # pydantic's SecretStr
+            return "[redacted]"
+        if hasattr(kind, "isoformat"):
+            return str(value.isoformat())
+        if kind.__module__ in _SHOWN_BY_STR or {"dtype", "device"} & {base.__name__ for base in kind.__mro__}:
+            return str(value)
+        if id(value) in self._open:
+            return "<cycle>"
+        if len(self._open) == MAX_DEPTH:
+            return f"<{kind.__name__}: nested more than {MAX_DEPTH} deep>"
+        self._open.add(id(value))
+        try:
+            return self._read_container(value, kind)
+        finally:
+            self._open.remove(id(value))
+
+    def _read_container(self, value: Any, kind: type) -> Json:
+        omegaconf = sys.modules.get("omegaconf")
+        if omegaconf is not None and isinstance(value, omegaconf.Container):
+            return self._read_omegaconf(value, omegaconf)
+        failures: list[BaseException] = []
+        for method in _METHODS:  # one that raises, for one entry that it cannot read, leaves the others to be read
+            if callable(getattr(kind, method, None)):
+                found = attempt(lambda: getattr(value, method)(), failures.append)  # noqa: B023 - called at once
+                if isinstance(found, Mapping):
+                    return self._read_mapping(found)
+        if isinstance(value, Mapping) or (hasattr(kind, "keys") and hasattr(kind, "__getitem__")):
+            return self._read_mapping(value)
+        if isinstance(value, list | tuple | set | frozenset | deque):
+            if len(value) > MAX_ELEMENTS:
+                return f"{kind.__name__}({len(value)})"
+            elements = [self.read(_itself, element) for element in value]
+            return sorted(elements, key=_order) if isinstance(value, set | frozenset) else elements
+        names = _field_names(value, kind)
+        if names is None and failures:
+            names = list(_attributes(value))
+            if not names:
+                return f"<unreadable: {type(failures[0]).__name__}>"
+        return _described(value) if names is None else self.read_items(names, partial(getattr, value))
+
+    def _read_mapping(self, value: Mapping[Any, Any]) -> Json:
+        keys = list(value.keys())
+        if len(keys) > MAX_ELEMENTS:
+            return f"{type(value).__name__}({len(keys)})"
+        return self.read_items(keys, value.__getitem__)
+
+    def _read_omegaconf(self, value: Any, omegaconf: ModuleType) -> Json:
+        raw = omegaconf.OmegaConf.to_container(value, resolve=False)
+        if not isinstance(raw, dict | list):
+            return self._read(raw)  # the whole container is missing, None or an interpolation
+
+        def resolve(key: Any) -> Any:
+            try:
+                return value[key]
+            except omegaconf.errors.OmegaConfBaseException:  # missing, or an interpolation that leads nowhere: its text
+                return raw[key]
+
+        if isinstance(raw, list):
+            return [self.read(resolve, index) for index in range(len(raw))]
+        return self.read_items(list(raw), resolve)
+
+    def _read_array(self, value: Any, kind: type) -> Json:
+        """Read the number in a 1-element array on the host; describe any other, so that no device is waited for."""
+
+        def own(name: str, default: Any) -> Any:
+            return getattr(value, name) if hasattr(kind, name) else default  # a data frame's columns are no such thing
+
+        shape, dtype, device = list(value.shape), own("dtype", ""), own("device", "cpu")
+        host = str(getattr(device, "platform", getattr(device, "type", device))) == "cpu"
+        dense = "sparse" not in str(own("layout", "")) and not hasattr(kind, "device_mesh")
+        if host and dense and hasattr(kind, "item") and math.prod(shape) == 1:
+            return self._read(value.item())
+        parts = (str(getattr(dtype, "name", dtype)).removeprefix("torch."), str(shape), "" if host else str(device))
+        return f"{kind.__name__}({', '.join(filter(None, parts))})"
+
+
+def to_json(tree: Json) -> str:
+    """Write a tree as compact JSON text."""
+    return msgspec.json.encode(tree).decode()
+
+
+def _itself(value: Any) -> Any:
+    return value
+
+
+def _is_named(name: str, key: Any) -> bool:
+    """Tell whether a key is its own name; a key of a class of its own compares as that class likes, or raises."""
+    return type(key) is str and name == key
+
+
+def _order(tree: Json) -> tuple[bool, float, str]:
+    if isinstance(tree, int | float) and not isinstance(tree, bool):
+        return False, float(tree), to_json(tree)
+    return True, 0.0, to_json(tree)
+
+
+def _is_array(kind: type) -> bool:
+    """Tell an array, a tensor or a data frame from a config object that has a field named `shape`."""
+    columns = hasattr(kind, "dtype") or hasattr(kind, "columns") or hasattr(kind, "column_names")
+    return columns and hasattr(kind, "shape") and hasattr(kind, "__getitem__") and not hasattr(kind, _DATACLASS)
+
+
+def _qualified(value: Any) -> str:
+    name: str = getattr(value, "__qualname__", None) or value.__name__
+    module = getattr(value, "__module__", None)
+    return name if module in (None, "builtins") else f"{module}.{name}"
+
+
+def _described(value: Any) -> str:
+    if hasattr(type(value), "state_dict"):
+        return _qualified(type(value))  # a model or an optimizer prints itself over pages
+    text = repr(value)
+    return _qualified(type(value)) if _ADDRESS.search(text) else without_surrogates(text)
+
+
+def _field_names(value: Any, kind: type) -> list[str] | None:
+    """List the fields of an object that declares them or that is nothing but its attributes; None for any other."""
+    if hasattr(kind, _DATACLASS):
+        return [field.name for field in sys.modules["dataclasses"].fields(value)]
+    if hasattr(kind, "__attrs_attrs__"):
+        return [field.name for field in kind.__attrs_attrs__]
+    declared = getattr(kind, "__struct_fields__", None) or getattr(kind, "__fields__", None)  # msgspec; pydantic 1
+    if declared:
+        return list(declared)
+    argparse = sys.modules.get("argparse")
+    if isinstance(value, SimpleNamespace) or (argparse is not None and isinstance(value, argparse.Namespace)):
+        return list(vars(value))
+    return None
+
+
+def _attributes(config: Any) -> dict[str, Any]:
+    """Find the public attributes of an object, or of a class that is used as one, with those of its bases."""
+    found: dict[str, Any] = {}
+    is_class = issubclass(type(config), type)
+    for owner in reversed((config if is_class else type(config)).__mro__):
+        found |= vars(owner)
+    if not is_class:
+        found |= attempt(lambda: vars(config), lambda _: {})
+    return {name: value for name, value in found.items() if not name.startswith("_") and not _is_code(value)}
+
+
+def _is_code(attribute: Any) -> bool:
+    return callable(attribute) or hasattr(type(attribute), "__get__")

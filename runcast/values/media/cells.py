@@ -1,0 +1,76 @@
+"""The cells of a table as CSV, so that each comes back as what it was.
+
+A number, True, False and an empty cell (None) stand bare; a text stands in quotes where it would read as one of those,
+so "007" stays a text. Any other program reads the file as usual.
+"""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TypeAlias
+
+from runcast.values.scalars import encodable
+
+Cell: TypeAlias = str | int | float | bool | None
+
+_INT = re.compile(r"-?(?:0|[1-9][0-9]*)")
+_FLOAT = re.compile(r"-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|[nN]a[nN]|-?(?:inf|Infinity)")
+_WORDS = {"": None, "True": True, "False": False}
+_MAX_DIGITS = 4000  # Python refuses to read more
+# A cell and what ends it. In quotes, anything may stand, and a quote twice.
+_CELL = re.compile(r'(?:"((?:[^"]|"")*)"|([^,\r\n]*))(,|\r\n|\r|\n|\Z)')
+
+
+def csv_line(cells: Iterable[Cell]) -> str:
+    """Write a row."""
+    return ",".join(map(_written, cells)) + "\n"
+
+
+def read_table(path: Path) -> tuple[list[str], list[list[Cell]]]:
+    """Read the columns and the rows of a table's file, also one of runcast 0.1, whose texts are bare."""
+    header, *rows = _lines(path.read_bytes().decode("utf-8", "replace")) or [[]]
+    columns = [bare if quoted is None else quoted for quoted, bare in header]
+    return columns, [[_typed(bare) if quoted is None else quoted for quoted, bare in line] for line in rows]
+
+
+def _lines(text: str) -> list[list[tuple[str | None, str]]]:
+    lines: list[list[tuple[str | None, str]]] = []
+    line: list[tuple[str | None, str]] = []
+    at = 0
+    while at < len(text):
+        match = _CELL.match(text, at)
+        if match is None:  # a quote that nothing closes
+            line.append((text[at:], ""))
+            break
+        quoted, bare, end = match.groups()
+        line.append((None if quoted is None else quoted.replace('""', '"'), bare or ""))
+        at = match.end()
+        if end != ",":
+            lines.append(line)
+            line = []
+        elif at == len(text):
+            line.append((None, ""))
+    return [*lines, line] if line else lines
+
+
+def _written(cell: Cell) -> str:
+    if cell is None:
+        return ""
+    if isinstance(cell, float):
+        return str(encodable(cell))
+    if not isinstance(cell, str):
+        return str(cell)
+    return _quoted(cell) if set(cell) & set(',"\r\n') or _typed(cell) is not cell else cell
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace('"', '""') + '"'
+
+
+def _typed(text: str) -> Cell:
+    """Read a bare cell: a number, a bool, nothing, or the text that it is."""
+    if text in _WORDS:
+        return _WORDS[text]
+    if len(text) <= _MAX_DIGITS and _INT.fullmatch(text):
+        return int(text)
+    return float(text) if len(text) <= _MAX_DIGITS and _FLOAT.fullmatch(text) else text

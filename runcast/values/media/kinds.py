@@ -1,0 +1,306 @@
+"""What else than numbers may be logged: images, figures, sounds, videos, texts, tables and histograms.
+
+Each object knows its `kind`, has a `caption`, and can `save` itself as one file that any tracker and any person can
+open. A wrong shape is an error where the object is made; the content is read when it is saved, which `Run.log` does
+at once.
+"""
+
+import contextlib
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, TypeAlias
+
+import msgspec
+from msgspec.structs import force_setattr
+
+from runcast.core.errors import OptionError
+from runcast.redaction.tree import redact_text
+from runcast.values.media import MediaKind
+from runcast.values.media.rendering import (
+    channel_axis,
+    csv_text,
+    histogram_from,
+    histogram_of,
+    png,
+    rows_and_columns,
+    sound_axis,
+    wav,
+)
+from runcast.values.numbers import NotANumber, to_number
+
+
+class Image(msgspec.Struct, frozen=True, eq=False):
+    """Shows a picture, which is saved as PNG (a file as it is).
+
+    Args:
+        data: An array or tensor of any device, of shape [H, W], [H, W, C] or [C, H, W] with C of 1, 3 or 4; or a PIL
+            image; or a path. Where both ends of a shape could be C, a tensor has it first and an array last. Floats
+            lie in 0..1 (slightly outside they are cut), integers in 0..255; bools are black and white; NaN is black.
+        caption: A line of text below it.
+
+    Raises:
+        OptionError: The shape is another one, or the file is missing; `save` raises it for other values.
+    """
+
+    kind: ClassVar[MediaKind] = "image"
+    data: Any
+    caption: str | None = None
+
+    def __post_init__(self) -> None:
+        _check_caption(self.caption)
+        if _is_path(self.data):
+            _check_file(self.data)
+        elif not _is_pil_image(self.data) and hasattr(self.data, "shape"):
+            channel_axis(self.data)
+
+    def save(self, folder: Path, stem: str) -> Path:
+        """Write the picture into *folder* and return its path."""
+        if _is_path(self.data):
+            return _copy(self.data, folder, stem)
+        path = folder / f"{stem}.png"
+        with _foreign("image"):
+            if _is_pil_image(self.data):
+                known = self.data.mode in ("1", "L", "LA", "P", "RGB", "RGBA")
+                (self.data if known else self.data.convert("RGB")).save(path, format="PNG")
+            else:
+                path.write_bytes(png(self.data))
+        return path
+
+
+class Figure(msgspec.Struct, frozen=True, eq=False):
+    """Shows a Matplotlib figure, as PNG in the figure's own size and resolution. It stays open: closing it is yours."""
+
+    kind: ClassVar[MediaKind] = "image"
+    figure: Any
+    caption: str | None = None
+
+    def __post_init__(self) -> None:
+        _check_caption(self.caption)
+        if not hasattr(self.figure, "savefig"):
+            raise OptionError(
+                f"Figure takes a Matplotlib figure, not {type(self.figure).__name__}. For pixels use Image."
+            )
+
+    def save(self, folder: Path, stem: str) -> Path:
+        """Draw the figure into *folder* and return its path."""
+        path = folder / f"{stem}.png"
+        with _foreign("figure"):
+            self.figure.savefig(path, format="png")
+        return path
+
+
+class Audio(msgspec.Struct, frozen=True, eq=False):
+    """Plays a sound, which is saved as 16-bit WAV (a file as it is).
+
+    Args:
+        data: An array or tensor of floats in -1..1 (cut outside) or of int16, of shape [N], [N, C] or [C, N] with C of
+            1 or 2; or a path.
+        sample_rate: Samples per second; a file has its own.
+        caption: A line of text below it.
+
+    Raises:
+        OptionError: The shape or the rate is another one, or the file is missing; `save` raises it for other values.
+    """
+
+    kind: ClassVar[MediaKind] = "audio"
+    data: Any
+    sample_rate: int | None = None
+    caption: str | None = None
+
+    def __post_init__(self) -> None:
+        _check_caption(self.caption)
+        if _is_path(self.data):
+            _check_file(self.data)
+            return
+        try:
+            rate = 0 if isinstance(self.sample_rate, bool) else to_number(self.sample_rate)
+        except NotANumber:
+            rate = 0
+        if not 1 <= rate < 2**31:
+            raise OptionError(
+                f"sample_rate={self.sample_rate!r} must be samples per second, as in Audio(wave, 16_000)."
+            )
+        force_setattr(self, "sample_rate", int(rate))
+        if hasattr(self.data, "shape"):
+            sound_axis(self.data)
+
+    def save(self, folder: Path, stem: str) -> Path:
+        """Write the sound into *folder* and return its path."""
+        if _is_path(self.data):
+            return _copy(self.data, folder, stem)
+        path = folder / f"{stem}.wav"
+        with _foreign("sound"):
+            path.write_bytes(wav(self.data, int(self.sample_rate or 0)))
+        return path
+
+
+class Video(msgspec.Struct, frozen=True, eq=False):
+    """Plays a video file, which is copied as it is."""
+
+    kind: ClassVar[MediaKind] = "video"
+    path: str | os.PathLike[str]
+    caption: str | None = None
+
+    def __post_init__(self) -> None:
+        _check_caption(self.caption)
+        if not _is_path(self.path):
+            raise OptionError(f"Video takes the path of a file, not {type(self.path).__name__}. Write the video first.")
+        _check_file(self.path)
+
+    def save(self, folder: Path, stem: str) -> Path:
+        """Copy the video into *folder* and return its path."""
+        return _copy(self.path, folder, stem)
+
+
+class Text(msgspec.Struct, frozen=True, eq=False):
+    """Shows a text, such as a sample that a model wrote; saved as UTF-8, without the secrets in it."""
+
+    kind: ClassVar[MediaKind] = "text"
+    text: str
+    caption: str | None = None
+
+    def __post_init__(self) -> None:
+        _check_caption(self.caption)
+        if not isinstance(self.text, str):
+            raise OptionError(f"Text takes a str, not {type(self.text).__name__}.")
+
+    def save(self, folder: Path, stem: str) -> Path:
+        """Write the text into *folder* and return its path."""
+        path = folder / f"{stem}.txt"
+        path.write_bytes(redact_text(self.text).encode("utf-8", "backslashreplace"))
+        return path
+
+
+class Table(msgspec.Struct, frozen=True, eq=False):
+    """Shows rows and columns, which are saved as CSV, without the secrets in them.
+
+    Args:
+        rows: Lists of cells, one list a row, or a 2-d array (both need `columns`); mappings, one a row; a mapping of
+            columns to their cells; a pandas or Polars data frame (without its index). None is an empty cell.
+        columns: The names of the columns; where the rows have names, which of them, and in which order.
+        caption: A line of text below it.
+
+    Raises:
+        OptionError: Rows are longer or shorter than `columns`, or there are no names.
+    """
+
+    kind: ClassVar[MediaKind] = "table"
+    rows: Any
+    columns: Sequence[str] | None = None
+    caption: str | None = None
+
+    def __post_init__(self) -> None:
+        _check_caption(self.caption)
+        with _foreign("table"):
+            rows, columns = rows_and_columns(self.rows, self.columns)
+        for index, row in enumerate(rows):
+            if len(row) != len(columns):
+                raise OptionError(
+                    f"Row {index} of the table has {len(row)} cells for {len(columns)} columns: {', '.join(columns)}."
+                )
+        force_setattr(self, "rows", rows)
+        force_setattr(self, "columns", columns)
+
+    def save(self, folder: Path, stem: str) -> Path:
+        """Write the table into *folder* and return its path."""
+        path = folder / f"{stem}.csv"
+        path.write_bytes(csv_text(self.rows, self.columns or ()).encode("utf-8", "backslashreplace"))
+        return path
+
+
+class Histogram(msgspec.Struct, frozen=True, eq=False):
+    """Shows how values are spread; saved as JSON of `counts` (n of them) and `edges` (n + 1).
+
+    Args:
+        values: An array or tensor of any shape and device, or a list. Values that are not finite are counted apart, as
+            `nonfinite`.
+        bins: Into how many equal parts their range is cut.
+        counts: Instead of values: how many lie in each bin.
+        edges: With counts: the bounds of the bins, in rising order.
+        caption: A line of text below it.
+
+    Raises:
+        OptionError: There are neither values nor counts, or counts and edges do not fit together.
+    """
+
+    kind: ClassVar[MediaKind] = "histogram"
+    values: Any = None
+    bins: int = 64
+    counts: Any = None
+    edges: Any = None
+    caption: str | None = None
+
+    def __post_init__(self) -> None:
+        _check_caption(self.caption)
+        if (self.values is None) == (self.counts is None) or (self.counts is None) != (self.edges is None):
+            raise OptionError("Histogram takes either values, or counts with edges.")
+        if isinstance(self.bins, bool) or not hasattr(type(self.bins), "__index__") or self.bins < 1:
+            raise OptionError(f"bins={self.bins!r} must be a number of bins, 1 or more.")
+        force_setattr(self, "bins", int(self.bins))
+        if self.counts is not None and len(self.edges) != len(self.counts) + 1:
+            raise OptionError(f"{len(self.counts)} counts need {len(self.counts) + 1} edges, not {len(self.edges)}.")
+
+    def save(self, folder: Path, stem: str) -> Path:
+        """Write the histogram into *folder* and return its path."""
+        path = folder / f"{stem}.json"
+        with _foreign("histogram"):
+            path.write_bytes(
+                histogram_of(self.values, self.bins) if self.counts is None else histogram_from(self.counts, self.edges)
+            )
+        return path
+
+
+AnyMedia: TypeAlias = Image | Figure | Audio | Video | Text | Table | Histogram
+
+
+def to_media(value: Any) -> AnyMedia | None:
+    """Return a media object as it is, wrap a bare PIL image or Matplotlib figure, or return None for anything else."""
+    if isinstance(value, AnyMedia):
+        return value
+    if _is_pil_image(value):
+        return Image(value)
+    return Figure(value) if _is_instance(value, "matplotlib.figure", "Figure") else None
+
+
+def _is_instance(value: Any, module: str, name: str) -> bool:
+    """Tell whether *value* is of a class whose module may not be loaded, in which case it cannot be."""
+    kind = getattr(sys.modules.get(module), name, None)
+    return isinstance(kind, type) and isinstance(value, kind)
+
+
+def _is_pil_image(value: Any) -> bool:
+    return _is_instance(value, "PIL.Image", "Image")
+
+
+def _is_path(data: Any) -> bool:
+    return isinstance(data, str | os.PathLike)
+
+
+def _check_caption(caption: Any) -> None:
+    if caption is not None and not isinstance(caption, str):
+        raise OptionError(f"caption={caption!r} must be a text. Write it as: caption=str(…)")
+
+
+def _check_file(path: str | os.PathLike[str]) -> None:
+    if not Path(path).is_file():
+        raise OptionError(f"There is no file {os.fspath(path)!r} to log. Write it first, or mend the path.")
+
+
+def _copy(source: str | os.PathLike[str], folder: Path, stem: str) -> Path:
+    path = folder / f"{stem}{Path(source).suffix.lower()}"
+    shutil.copyfile(source, path)
+    return path
+
+
+@contextlib.contextmanager
+def _foreign(what: str) -> Iterator[None]:
+    """Turn what an array, an image or a figure raises while it is read into our error, so that a training goes on."""
+    try:
+        yield
+    except (ArithmeticError, AttributeError, ImportError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        if isinstance(error, OptionError):
+            raise
+        raise OptionError(f"The {what} cannot be read ({type(error).__name__}: {error}).") from error

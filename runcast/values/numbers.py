@@ -1,0 +1,236 @@
+"""What a user logs becomes a Python number, or a reason why it cannot.
+
+Tensors and arrays are recognised by what they can do, so nothing is imported for them. A tensor on a device is not read
+here: its copy to the host is started and its value taken by a later call, when it has arrived, so that logging it never
+waits for the device.
+"""
+
+import sys
+from collections.abc import Callable, Mapping
+from functools import partial
+from numbers import Number as AnyNumber
+from typing import Any, NamedTuple
+
+from runcast.core.foreign import PASSING, attempt
+from runcast.values.scalars import Number
+
+MAX_EXACT_INT = 2**63
+MAX_JSON_DEPTH = 32
+MAX_DEPTH = 8  # of the mappings in one call of `log`
+
+
+class NotANumber(Exception):
+    """Why a value cannot be a metric, and what to log in its place: "is a str. Wrap it in runcast.Text to keep it"."""
+
+
+def to_number(value: Any) -> Number:
+    """Convert a Python or NumPy number, a 0-d or 1-element array or a tensor on the host to an int or a float.
+
+    A bool is 0 or 1; an int of more than 64 bits becomes the nearest float.
+
+    Raises:
+        NotANumber: It is text, None, a collection, a tensor without data (meta, sparse) or of more than one element, or
+            complex.
+    """
+    kind = type(value)
+    if kind is float:
+        return value  # type: ignore[no-any-return]
+    if kind is int:
+        return value if -MAX_EXACT_INT <= value < MAX_EXACT_INT else _float_of(value)
+    if kind is bool:
+        return int(value)
+    try:
+        if value is None or isinstance(value, str | bytes | list | tuple | dict | set):
+            raise NotANumber(_cure_of(value))
+        return _convert(value, kind)
+    except (NotANumber, *PASSING):
+        raise
+    except BaseException as error:  # noqa: BLE001 - foreign code: any __float__, item or property may raise anything
+        raise NotANumber(f"is {a(kind)} that cannot be read ({type(error).__name__})") from None
+
+
+def a(kind: type) -> str:
+    """Name a class with its article."""
+    return f"{'an' if kind.__name__.lower().startswith(('a', 'e', 'i', 'o', 'u', 'nd')) else 'a'} {kind.__name__}"
+
+
+def _cure_of(value: Any) -> str:
+    if value is None:
+        return "is None. Leave it out, or log float('nan')"
+    if isinstance(value, str):
+        return f"is {a(type(value))}. Wrap it in runcast.Text to keep it"
+    if isinstance(value, bytes):
+        return f"is {a(type(value))}. Decode it and wrap it in runcast.Text to keep it"
+    if isinstance(value, dict):
+        return f"is {a(type(value))} below {MAX_DEPTH} others. Log it with fewer levels"
+    return f"is {a(type(value))}. Log its mean, or wrap it in runcast.Histogram to keep it"
+
+
+def _convert(value: Any, kind: type) -> Number:
+    if getattr(value, "item", None) is not None:
+        if hasattr(kind, "device_mesh"):
+            value = _local(value)
+        if getattr(value, "is_sparse", False) or "sparse" in str(getattr(value, "layout", "")):
+            raise NotANumber("is a sparse tensor. Log its value: tensor.to_dense().item()")
+        if _device(value) == "meta":
+            raise NotANumber("is a meta tensor, which has no value")
+        count = _elements(value)
+        if count != 1:
+            raise NotANumber(f"is {a(kind)} of {count} elements{_cure_of_array(value, count)}")
+        if getattr(getattr(value, "dtype", None), "kind", "") in ("m", "M"):  # `item` may make a number of it
+            raise NotANumber(f"is {a(kind)} of dates or times. Log its seconds as a float")
+        if hasattr(kind, "filled") and value.mask:  # NumPy's; `item` returns what the mask hides
+            raise NotANumber("is masked, so it has no value")
+        value = value.item()
+        if isinstance(value, str | bytes):
+            raise NotANumber(_cure_of(value))
+    if isinstance(value, bool | int):
+        return int(value) if -MAX_EXACT_INT <= value < MAX_EXACT_INT else _float_of(value)
+    if isinstance(value, float):
+        return float(value)
+    if isinstance(value, AnyNumber) or hasattr(type(value), "__float__"):
+        return float(value)
+    raise NotANumber(f"is {a(kind)}. Log a number, or wrap its text in runcast.Text to keep it")
+
+
+def _cure_of_array(value: Any, count: int) -> str:
+    if not count:
+        return ", which has no value"
+    picture = ". A picture goes into runcast.Image" if len(getattr(value, "shape", ())) in (2, 3) else ""
+    return f". Log one with .item(), or its mean, or wrap it in runcast.Histogram to keep it{picture}"
+
+
+def _local(value: Any) -> Any:
+    """Return the tensor of this rank: reading a DTensor that is not whole here would be a collective."""
+    if all(placement.is_replicate() for placement in value.placements):
+        return value.to_local()
+    raise NotANumber("is a DTensor of which each rank has a part. Log its full_tensor()")
+
+
+def _float_of(value: int) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        raise NotANumber("is an int of more than 1,024 bits, which no tracker can hold") from None
+
+
+def _elements(value: Any) -> int:
+    count: Any = getattr(value, "numel", None) or getattr(value, "size", 1)
+    return int(count() if callable(count) else count)
+
+
+def _device(value: Any) -> str:
+    device = getattr(value, "device", "cpu")
+    return str(getattr(device, "type", device)).split(":")[0]
+
+
+class DeviceValue(NamedTuple):
+    """Is the copy of a 0-d or 1-element device tensor on its way to the host; `ready` never waits."""
+
+    host: Any
+    ready: Callable[[], bool]
+
+
+def start_copy(value: Any) -> DeviceValue | None:
+    """Start the copy of a device tensor to pinned host memory, without synchronising.
+
+    None if *value* is no such tensor.
+
+    Works for the devices whose streams have events (cuda, xpu). A tensor of another device is read by `to_number`,
+    which waits.
+
+    Raises:
+        NotANumber: Looking at it, or starting the copy, raised.
+    """
+    try:
+        return _start_copy(value)
+    except PASSING:
+        raise
+    except BaseException as error:  # noqa: BLE001 - foreign code, as above
+        raise NotANumber(f"is {a(type(value))} that cannot be read ({type(error).__name__})") from None
+
+
+def is_on_device(value: Any) -> bool:
+    """Tell whether reading a value would wait for a device whose streams have events (cuda, xpu)."""
+    return hasattr(value, "item") and _device(value) in ("cuda", "xpu") and hasattr(value, "detach")
+
+
+def _start_copy(value: Any) -> DeviceValue | None:
+    if not is_on_device(value):
+        return None
+    torch = sys.modules.get("torch")
+    if torch is None or _elements(value) != 1:
+        return None
+    if hasattr(type(value), "device_mesh"):
+        value = _local(value)
+    streams = getattr(torch, value.device.type)
+    event = streams.Event()
+    with streams.device(value.device):
+        host = value.detach().to("cpu", non_blocking=True)
+        event.record()
+    return DeviceValue(host, event.query)
+
+
+def with_numbers(value: Any) -> Any:
+    """Make Python numbers of what a user computed, also inside a dict; leave everything else as it is."""
+    if isinstance(value, Mapping):
+        return {key: with_numbers(part) for key, part in value.items()}
+    try:
+        return _plain_number(value)
+    except NotANumber:
+        return value
+
+
+def as_json(value: Any, other: Callable[[Any], Any] = str, depth: int = 0) -> Any:
+    """Make of any value one that JSON can hold: numbers of any library become Python's, the rest becomes text.
+
+    NaN and the infinities stay what they are, as Python's JSON has them.
+
+    Args:
+        value: The value; keys of a dict that are not text become text.
+        other: What becomes of that rest.
+        depth: How many collections it lies in.
+    """
+    if value is None or type(value) in (bool, int, float, str):
+        return value
+    if isinstance(value, str):
+        return str.__str__(value)
+    if depth < MAX_JSON_DEPTH and isinstance(value, Mapping):
+        return {str(key): as_json(part, other, depth + 1) for key, part in value.items()}
+    if depth < MAX_JSON_DEPTH and isinstance(value, list | tuple | set | frozenset):
+        return [as_json(part, other, depth + 1) for part in value]
+    try:
+        return _plain_number(value)
+    except NotANumber:
+        return other(value)
+
+
+def _plain_number(value: Any) -> Number | bool:
+    if isinstance(value, bool):
+        return value
+    number = to_number(value)
+    return bool(number) if str(getattr(value, "dtype", "")).endswith(("bool", "bool_")) else number
+
+
+def leaves(values: Mapping[Any, Any], prefix: str = "", depth: int = 0) -> list[tuple[str, Any]]:
+    """List the values of a nested mapping under their joined keys; a key that is no text becomes one.
+
+    A mapping that is nested too deep, or that raises while it is read, is a value itself.
+    """
+    found: list[tuple[str, Any]] = []
+
+    def read() -> None:
+        for key, value in values.items():
+            name = prefix + attempt(partial(str, key), lambda _: f"<{type(key).__name__}>")  # noqa: B023 - called at once
+            if depth < MAX_DEPTH and is_mapping(value):
+                found.extend(leaves(value, f"{name}/", depth + 1))
+            else:
+                found.append((name, value))
+
+    attempt(read, lambda _: found.append((prefix[:-1] or "log", values)))
+    return found
+
+
+def is_mapping(value: Any) -> bool:
+    """Tell whether a value is a mapping, whatever its class says of itself."""
+    return attempt(lambda: isinstance(value, Mapping), lambda _: False)
