@@ -23,8 +23,8 @@ from runcast.autodetect import decide
 from runcast.history.sync import sync
 from runcast.history.verify import verify
 from runcast.integrations.table import TABLE
-from runcast.journal.file import JournalReader
 from runcast.journal.layout import RunDirectory
+from runcast.journal.reader import JournalReader
 from runcast.journal.records import Metrics
 
 ROOT = Path(__file__).parents[1]

@@ -13,8 +13,9 @@ from typing import Any
 from faults import scene
 from faults.cell import Cell, Trial
 from faults.training import FILE, SDKS, look, make_trial
-from runcast.journal.file import JournalReader
-from runcast.journal.layout import RunDirectory, list_runs
+from runcast.history.finding import list_runs
+from runcast.journal.layout import RunDirectory
+from runcast.journal.reader import JournalReader
 from runcast.journal.records import Metrics, points
 from runcast.journal.state import load_state
 

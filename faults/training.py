@@ -14,8 +14,8 @@ from typing import Any
 from faults import scene
 from faults.cell import Cell, Trial
 from runcast.delivery.liveness import last_status
-from runcast.journal.file import JournalReader
 from runcast.journal.layout import RunDirectory
+from runcast.journal.reader import JournalReader
 from runcast.journal.records import Metrics, points
 from runcast.journal.state import load_state
 

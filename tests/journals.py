@@ -3,7 +3,7 @@
 from typing import Any
 
 import runcast
-from runcast.journal.file import JournalReader
+from runcast.journal.reader import JournalReader
 from runcast.journal.records import AnyRecord
 
 

@@ -18,7 +18,7 @@ from runcast.adapters.keras_hub import PushToHubCallback
 from runcast.adapters.keras_metric import MetricCallback
 from runcast.adapters.keras_steps import OptimizerSteps
 from runcast.core.errors import OptionError
-from runcast.journal.layout import absolute
+from runcast.journal.paths import absolute
 from runcast.run.lasting import LastingRun
 from runcast.run.options import RunOptions, Unpack
 from runcast.run.ranks import rank

@@ -11,7 +11,7 @@ import keras
 
 from runcast.callbacks.upload import Uploads, require
 from runcast.core.errors import OptionError
-from runcast.journal.layout import absolute
+from runcast.journal.paths import absolute
 from runcast.redaction.console import warn
 from runcast.run.ranks import rank
 

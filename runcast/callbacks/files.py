@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from runcast.core.events import TrainerCallback, TrainerControl, TrainerState
-from runcast.journal.layout import absolute
+from runcast.journal.paths import absolute
 from runcast.redaction.console import warn
 from runcast.values.numbers import as_json, leaves
 

@@ -10,7 +10,7 @@ from runcast.callbacks.reporters import open_runs
 from runcast.callbacks.upload import Uploads, require
 from runcast.core.errors import OptionError
 from runcast.core.events import Control, TrainerCallback, TrainerControl, TrainerState
-from runcast.journal.layout import absolute
+from runcast.journal.paths import absolute
 from runcast.redaction.console import warn
 
 STRATEGIES = ("epoch", "steps", "end", "save")

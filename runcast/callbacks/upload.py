@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from runcast.core.errors import OptionError
-from runcast.journal.layout import absolute
+from runcast.journal.paths import absolute
 from runcast.redaction.console import say, warn
 from runcast.redaction.tree import redact_text
 

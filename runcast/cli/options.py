@@ -79,6 +79,6 @@ def canonical(names: list[str] | None) -> list[str] | None:
 
 def find(word: str | None, root: Path) -> "RunDirectory":
     """Find the run that the user means."""
-    from runcast.journal.layout import find_run
+    from runcast.history.finding import find_run
 
     return find_run(word, root)

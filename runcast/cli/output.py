@@ -128,7 +128,7 @@ def nearby(where: str | None, run_path: str) -> str:
     if where is None:
         return "–"
     if where.startswith("sqlite:///"):
-        from runcast.journal.layout import shown
+        from runcast.journal.paths import shown
 
         where = shown(Path(where.removeprefix("sqlite:///")))
     return where.removeprefix(f"{run_path}/")

@@ -32,8 +32,8 @@ def status(
     """
     from runcast.cli.output import console, print_json
     from runcast.core.errors import JournalError
+    from runcast.history.finding import list_runs
     from runcast.history.overview import overview
-    from runcast.journal.layout import list_runs
 
     if run is not None:
         one = overview(find(run, root))

@@ -74,8 +74,8 @@ def sync(
     from runcast.cli.bars import Bars
     from runcast.cli.output import console, print_json
     from runcast.core.errors import JournalError
+    from runcast.history.finding import list_runs
     from runcast.history.sync import close as close_run, sync as deliver
-    from runcast.journal.layout import list_runs
 
     if every and (run or close):
         raise typer.BadParameter("it takes every run: leave RUN and --close out", param_hint="--all")
@@ -180,7 +180,7 @@ def _print_outcomes(out: "Console", directory: "RunDirectory", outcomes: "list[O
 
     from runcast.cli.output import commands, count, line, notes, table, word
     from runcast.delivery.liveness import run_status
-    from runcast.journal.layout import shown
+    from runcast.journal.paths import shown
 
     file = directory.load()
     status = run_status(directory, file)

@@ -83,7 +83,7 @@ def print_verdicts(out: "Console", directory: "RunDirectory", verdicts: "list[Ve
     from rich.text import Text
 
     from runcast.cli.output import commands, count, line, mark, nearby, notes, table, word
-    from runcast.journal.layout import shown
+    from runcast.journal.paths import shown
 
     file = directory.load()
     line(out, Text.assemble((file.name, "bold"), f"  {shown(directory.path)}"))

@@ -38,7 +38,8 @@ from runcast.delivery.trust import Orders
 from runcast.delivery.watchdog import start_watchdog
 from runcast.integrations.contract import TrackedRun
 from runcast.integrations.loading import make_tracker
-from runcast.journal.layout import RunDirectory, RunFile, make_private
+from runcast.journal.layout import RunDirectory, RunFile
+from runcast.journal.paths import make_private
 from runcast.journal.state import load_state
 from runcast.redaction.console import Redacting, warn
 from runcast.values.settings import seconds

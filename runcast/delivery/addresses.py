@@ -6,7 +6,8 @@ import shlex
 from pathlib import Path
 
 from runcast.integrations.table import TABLE, Address
-from runcast.journal.layout import RunDirectory, shown
+from runcast.journal.layout import RunDirectory
+from runcast.journal.paths import shown
 from runcast.journal.state import DeliveryState, load_state
 
 

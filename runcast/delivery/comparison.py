@@ -18,8 +18,8 @@ from runcast.delivery.point_comparison import EXAMPLES, compare_points
 from runcast.delivery.recovery import canonical
 from runcast.delivery.refusals import described, refusals
 from runcast.integrations.contract import Reading, TrackedRun, Tracker
-from runcast.journal.file import JournalReader
 from runcast.journal.layout import RunDirectory, RunFile
+from runcast.journal.reader import JournalReader
 from runcast.journal.records import AnyRecord, Artifact, Media, Metrics, Params, Summary, Tags
 from runcast.journal.state import EVERYTHING, DeliveryState, load_state
 from runcast.values.params import same_param

@@ -2,7 +2,8 @@
 
 from runcast.delivery.naming import ServiceNames
 from runcast.integrations.contract import ArtifactFile, MediaFile
-from runcast.journal.layout import RunDirectory, inside
+from runcast.journal.layout import RunDirectory
+from runcast.journal.paths import inside
 from runcast.journal.records import Artifact, Media
 
 

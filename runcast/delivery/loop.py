@@ -25,8 +25,8 @@ from runcast.delivery.refusals import Refusals, unsupported
 from runcast.delivery.sending import BATCH_POINTS, PointSender, send_values
 from runcast.delivery.tracked import ending_of
 from runcast.integrations.contract import ALL_KINDS, Kind, Reading, TrackedRun, Tracker
-from runcast.journal.file import JournalReader, journal_size
 from runcast.journal.layout import RunDirectory
+from runcast.journal.reader import JournalReader, journal_size
 from runcast.journal.records import AnyRecord, Artifact, Finish, Media, Metrics, Params, Start, Summary, Tags, points
 from runcast.journal.state import EVERYTHING, DeliveryState, is_over, load_state, save_ids, save_state
 from runcast.redaction.tree import redact_text

@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping
 
 from runcast.integrations.contract import Reading
 from runcast.journal.coverage import MEASURED, PARTIAL, TRAINED, Coverage
-from runcast.journal.file import JournalReader, append_lines
+from runcast.journal.file import append_lines
 from runcast.journal.layout import RunDirectory
+from runcast.journal.reader import JournalReader
 from runcast.journal.records import AnyRecord, Metrics, encode_line
 from runcast.journal.state import DeliveryState
 from runcast.values.scalars import Number, encodable

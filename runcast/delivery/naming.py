@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from runcast.integrations.contract import Tracker
-from runcast.journal.file import JournalReader
+from runcast.journal.reader import JournalReader
 from runcast.journal.records import Media
 from runcast.values.names import NameRule
 from runcast.values.params import shorten

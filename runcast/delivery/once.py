@@ -17,8 +17,9 @@ from runcast.delivery.process import child_environment, delivery_command
 from runcast.delivery.recovery import waiting_points
 from runcast.delivery.refusals import described, refusals
 from runcast.delivery.trust import Orders
-from runcast.journal.file import journal_size
-from runcast.journal.layout import RunDirectory, make_private
+from runcast.journal.layout import RunDirectory
+from runcast.journal.paths import make_private
+from runcast.journal.reader import journal_size
 from runcast.journal.state import DeliveryState, load_state
 from runcast.redaction.console import say
 

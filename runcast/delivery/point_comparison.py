@@ -10,7 +10,7 @@ from runcast.delivery.marks import MarkCounter
 from runcast.delivery.metering import uncover
 from runcast.delivery.recovery import Identity, identity, mark
 from runcast.integrations.contract import Tracker
-from runcast.journal.file import JournalReader
+from runcast.journal.reader import JournalReader
 from runcast.journal.records import Metrics, points
 from runcast.values.points import Point
 

@@ -23,7 +23,8 @@ from runcast.delivery.refusals import is_delivered, report
 from runcast.delivery.retry import backoff_s
 from runcast.delivery.starting import NO_SIGNAL, Launch, Launched, Plan, Process, above_standard, start_alone
 from runcast.delivery.trust import Orders
-from runcast.journal.layout import RunDirectory, absolute, make_private, shown
+from runcast.journal.layout import RunDirectory
+from runcast.journal.paths import absolute, make_private, shown
 from runcast.journal.state import DeliveryState, is_over, load_state
 from runcast.redaction.console import say, warn
 

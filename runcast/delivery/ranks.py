@@ -18,9 +18,11 @@ import msgspec
 
 from runcast.delivery.liveness import is_visible, last_end
 from runcast.delivery.lock import exclusive
-from runcast.journal.file import JournalReader, append_lines
-from runcast.journal.layout import RunDirectory, RunFile, rank_journals, write_atomically
+from runcast.journal.file import append_lines
+from runcast.journal.layout import RunDirectory, RunFile, rank_journals
 from runcast.journal.locks import is_held
+from runcast.journal.paths import write_atomically
+from runcast.journal.reader import JournalReader
 from runcast.journal.records import Metrics, RankMetrics, Start, decode, encode
 from runcast.journal.seal import is_own
 

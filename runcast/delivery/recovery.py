@@ -12,7 +12,7 @@ from pathlib import Path
 from runcast.delivery.marks import MarkCounter
 from runcast.delivery.naming import MediaNames, ServiceNames
 from runcast.integrations.contract import Kind, Reading, Tracker
-from runcast.journal.file import JournalReader
+from runcast.journal.reader import JournalReader
 from runcast.journal.records import AnyRecord, Artifact, Media, Metrics, points
 from runcast.values.points import Point, PointList
 from runcast.values.scalars import Number

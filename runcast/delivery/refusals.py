@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 from runcast.delivery.narrowing import same_reason
 from runcast.integrations.contract import Reading
-from runcast.journal.layout import RunDirectory, shown
+from runcast.journal.layout import RunDirectory
+from runcast.journal.paths import shown
 from runcast.journal.state import DeliveryState, is_over
 from runcast.redaction.console import warn
 from runcast.redaction.tree import redact_text

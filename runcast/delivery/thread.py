@@ -18,7 +18,8 @@ from runcast.delivery.refusals import is_delivered, report
 from runcast.delivery.tracked import tracked_run
 from runcast.integrations.contract import Tracker
 from runcast.integrations.loading import make_tracker
-from runcast.journal.layout import RunDirectory, RunFile, TrackerChoice, make_private, shown
+from runcast.journal.layout import RunDirectory, RunFile, TrackerChoice
+from runcast.journal.paths import make_private, shown
 from runcast.journal.state import DeliveryState, is_over, load_state
 from runcast.redaction.console import warn
 

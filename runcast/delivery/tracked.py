@@ -6,7 +6,8 @@ from typing import Any
 
 from runcast.delivery.liveness import ended_at
 from runcast.integrations.contract import Ending, TrackedRun
-from runcast.journal.layout import RunDirectory, RunFile, TrackerChoice, make_private
+from runcast.journal.layout import RunDirectory, RunFile, TrackerChoice
+from runcast.journal.paths import make_private
 from runcast.journal.state import DeliveryState, load_state
 
 TOLD = frozenset(

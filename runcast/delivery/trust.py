@@ -13,7 +13,8 @@ import msgspec
 
 from runcast.core.errors import TrackerUnavailableError, UnknownTrackerError
 from runcast.integrations.table import TABLE
-from runcast.journal.layout import RunDirectory, RunFile, TrackerChoice, absolute, shown
+from runcast.journal.layout import RunDirectory, RunFile, TrackerChoice
+from runcast.journal.paths import absolute, shown
 from runcast.redaction.tree import REDACTED
 
 # Decides how a tracker takes part here and now, given its name and whether offline was asked for:

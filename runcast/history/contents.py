@@ -4,8 +4,8 @@ from typing import Any
 
 import msgspec
 
-from runcast.journal.file import JournalReader
 from runcast.journal.layout import RunDirectory
+from runcast.journal.reader import JournalReader
 from runcast.journal.records import Artifact, Finish, Media, Metrics, Params, Start, Summary, Tags, points
 from runcast.values.scalars import Number
 

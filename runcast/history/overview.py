@@ -7,7 +7,8 @@ from runcast.delivery.liveness import RunStatus, run_status
 from runcast.delivery.metering import coverage_now
 from runcast.delivery.ranks import gather_ranks
 from runcast.delivery.recovery import waiting_points
-from runcast.journal.layout import RunDirectory, RunFile, shown
+from runcast.journal.layout import RunDirectory, RunFile
+from runcast.journal.paths import shown
 from runcast.journal.state import DeliveryState, Phase, load_state
 
 

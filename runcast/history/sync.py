@@ -12,8 +12,9 @@ from runcast.delivery.ranks import gather_ranks
 from runcast.delivery.recovery import waiting_points
 from runcast.delivery.refusals import refusals
 from runcast.delivery.trust import Decide, orders_for
-from runcast.journal.file import journal_size
-from runcast.journal.layout import RunDirectory, RunFile, TrackerChoice, make_private, shown
+from runcast.journal.layout import RunDirectory, RunFile, TrackerChoice
+from runcast.journal.paths import make_private, shown
+from runcast.journal.reader import journal_size
 from runcast.journal.records import Status
 from runcast.journal.seal import is_own, seal_of
 from runcast.journal.state import DeliveryState, load_state

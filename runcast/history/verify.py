@@ -19,7 +19,8 @@ from runcast.delivery.process import delivery_command
 from runcast.delivery.ranks import gather_ranks
 from runcast.delivery.recovery import waiting_points
 from runcast.delivery.trust import Decide, Orders, orders_for
-from runcast.journal.layout import RunDirectory, RunFile, shown
+from runcast.journal.layout import RunDirectory, RunFile
+from runcast.journal.paths import shown
 from runcast.journal.seal import is_own
 from runcast.journal.state import DeliveryState, load_state
 from runcast.values.settings import seconds

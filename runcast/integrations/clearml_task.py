@@ -24,7 +24,7 @@ from clearml.config import config_obj
 from runcast.core.errors import FinalError, GoneError, RetryableError
 from runcast.integrations.clearml_events import mend
 from runcast.integrations.contract import TrackedRun
-from runcast.journal.layout import shown
+from runcast.journal.paths import shown
 
 PAGE_EVENTS = 5000
 GONE = re.compile("(?i)invalid task id")

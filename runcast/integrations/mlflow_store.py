@@ -22,7 +22,7 @@ from urllib3.exceptions import MaxRetryError
 from runcast.core.errors import FinalError
 from runcast.integrations.contract import TrackedRun
 from runcast.integrations.open_runs import absolute_uri
-from runcast.journal.layout import shown
+from runcast.journal.paths import shown
 
 FILES = "mlartifacts"
 TAG_CHARS = 8000

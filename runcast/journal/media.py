@@ -7,7 +7,7 @@ from typing import Any
 
 from runcast.core.errors import RuncastError
 from runcast.core.foreign import attempt, described
-from runcast.journal.layout import make_private
+from runcast.journal.paths import make_private
 from runcast.journal.records import Media
 from runcast.redaction.tree import redact_text
 from runcast.values.media.kinds import AnyMedia, to_media

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import msgspec
 
-from runcast.journal.layout import RunFile, make_private, private_temporary_folder
+from runcast.journal.layout import RunFile
+from runcast.journal.paths import make_private, private_temporary_folder
 
 KEY_BYTES = 32
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from runcast.journal.layout import make_private, own_mode
+from runcast.journal.paths import make_private, own_mode
 from runcast.journal.records import Artifact
 from runcast.redaction.tree import redact_text
 from runcast.values.scalars import without_surrogates

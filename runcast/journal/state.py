@@ -13,8 +13,8 @@ import msgspec
 
 from runcast.core.errors import RuncastError
 from runcast.journal.coverage import Coverage
-from runcast.journal.file import JournalReader
-from runcast.journal.layout import write_atomically
+from runcast.journal.paths import write_atomically
+from runcast.journal.reader import JournalReader
 from runcast.journal.records import Metrics, Status
 
 Phase = Literal["starting", "delivering", "retrying", "suspended", "finished", "refused", "unknown"]

@@ -11,7 +11,8 @@ from typing import Any
 import msgspec
 
 from runcast.core.errors import JournalError
-from runcast.journal.layout import RunDirectory, RunFile, write_atomically
+from runcast.journal.layout import RunDirectory, RunFile
+from runcast.journal.paths import write_atomically
 from runcast.journal.state import DeliveryState
 from runcast.redaction.console import warn
 

@@ -17,18 +17,8 @@ import msgspec
 from runcast.core.errors import OptionError, RuncastError
 from runcast.core.foreign import attempt, described
 from runcast.journal.file import Journal
-from runcast.journal.layout import (
-    RunDirectory,
-    RunFile,
-    Session,
-    TrackerChoice,
-    absolute,
-    host_name,
-    make_private,
-    private_temporary_folder,
-    process_began,
-    shown,
-)
+from runcast.journal.layout import RunDirectory, RunFile, Session, TrackerChoice, host_name, process_began
+from runcast.journal.paths import absolute, make_private, private_temporary_folder, shown
 from runcast.journal.records import VERSION, Start, encode_line
 from runcast.journal.seal import is_known_elsewhere, is_own, seal_of
 from runcast.journal.state import Carrier, load_state

@@ -14,7 +14,8 @@ else:
     from typing_extensions import Unpack as Unpack  # it comes with typer
 
 from runcast.core.errors import OptionError
-from runcast.journal.layout import absolute, valid_id
+from runcast.journal.layout import valid_id
+from runcast.journal.paths import absolute
 from runcast.redaction.console import warn
 from runcast.values.scalars import without_surrogates
 from runcast.values.settings import as_seconds, seconds

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from runcast.journal.file import Journal
-from runcast.journal.layout import RunDirectory, RunFile, make_private, rank_journals
+from runcast.journal.layout import RunDirectory, RunFile, rank_journals
+from runcast.journal.paths import make_private
 from runcast.journal.records import VERSION, Start, encode_line
 from runcast.run.identity import Identity
 from runcast.run.run import Run

@@ -12,7 +12,8 @@ from typing import Any, get_args
 from runcast.core.errors import OptionError, RuncastError
 from runcast.core.foreign import attempt, described
 from runcast.journal.file import Journal
-from runcast.journal.layout import RunDirectory, RunFile, shown
+from runcast.journal.layout import RunDirectory, RunFile
+from runcast.journal.paths import shown
 from runcast.journal.records import Dropped, Finish, Metrics, Params, Record, Status, Summary, Tags, encode, encode_line
 from runcast.journal.snapshots import keep_artifact
 from runcast.journal.state import Carrier, Statistics, tracker_statistics

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from runcast.journal.layout import shown
+from runcast.journal.paths import shown
 from runcast.journal.records import Status
 from runcast.journal.state import DeliveryState, is_over
 from runcast.journal.status import status_of

@@ -13,7 +13,7 @@ import msgspec
 
 from runcast.delivery.refusals import unsupported
 from runcast.integrations.contract import ALL_KINDS, METHODS, Ending, Kind
-from runcast.journal.file import JournalReader
+from runcast.journal.reader import JournalReader
 from runcast.journal.records import Metrics, Status
 from runcast.testing.stage import Skipped, Stage, expect
 from runcast.values.media.kinds import Text

@@ -13,7 +13,7 @@ from runcast.callbacks.reporting import ReportCallback
 from runcast.core.errors import OptionError
 from runcast.core.events import SWITCHES, TrainerControl, TrainerState
 from runcast.core.handler import CallbackHandler
-from runcast.journal.layout import absolute
+from runcast.journal.paths import absolute
 from runcast.run.run import Run
 from runcast.trainer.arguments import TrainingArguments
 from runcast.trainer.data import make_loader

@@ -13,8 +13,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from runcast.history.finding import list_runs
 from runcast.history.verify import verify
-from runcast.journal.layout import RunDirectory, list_runs
+from runcast.journal.layout import RunDirectory
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"

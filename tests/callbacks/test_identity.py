@@ -8,7 +8,7 @@ import pytest
 
 import runcast
 from runcast.callbacks.reporting import ReportCallback
-from runcast.journal.file import JournalReader
+from runcast.journal.reader import JournalReader
 from runcast.journal.records import Params, Start
 from runcast.run.identity import read_identity, write_identity
 from runcast.testing import MemoryTracker

@@ -16,8 +16,8 @@ from runcast.delivery import attempts, loop
 from runcast.delivery.loop import Delivery
 from runcast.delivery.tracked import tracked_run
 from runcast.integrations.contract import ArtifactFile, Ending, MediaFile, Reading, TrackedRun, Tracker
-from runcast.journal.file import JournalReader
 from runcast.journal.layout import RunDirectory, TrackerChoice
+from runcast.journal.reader import JournalReader
 from runcast.journal.records import Media, Metrics, encode
 from runcast.journal.state import DeliveryState, load_state, save_state
 from runcast.testing import MemoryTracker

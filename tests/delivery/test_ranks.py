@@ -17,10 +17,11 @@ from runcast.core.errors import JournalError
 from runcast.delivery import ranks
 from runcast.delivery.liveness import last_status
 from runcast.delivery.ranks import RankFiles, gather_ranks
+from runcast.history.finding import list_runs
 from runcast.history.overview import overview
 from runcast.history.verify import verify
-from runcast.journal.file import JournalReader
-from runcast.journal.layout import RunDirectory, list_runs
+from runcast.journal.layout import RunDirectory
+from runcast.journal.reader import JournalReader
 from runcast.journal.records import Finish, Metrics, Params, RankMetrics, Start, encode
 from tests.waiting import wait_for
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from runcast.journal.file import Journal, JournalReader, append_lines
+from runcast.journal.file import Journal, append_lines
+from runcast.journal.reader import JournalReader
 from runcast.journal.records import Dropped, Finish, Metrics, Params, Start, Summary, Tags, decode, encode, points
 
 LINES = [encode(Metrics(time=1.5, step=step, values={"loss": step / 2, "NaN": "NaN"})) + b"\n" for step in range(8)]

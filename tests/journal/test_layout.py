@@ -10,7 +10,9 @@ import pytest
 
 import runcast
 from runcast.core.errors import JournalError
-from runcast.journal.layout import RunDirectory, RunFile, find_run, list_runs, valid_id, write_atomically
+from runcast.history.finding import find_run, list_runs
+from runcast.journal.layout import RunDirectory, RunFile, valid_id
+from runcast.journal.paths import write_atomically
 
 
 @pytest.fixture

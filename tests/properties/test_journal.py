@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 from runcast.journal import file as module
-from runcast.journal.file import Journal, JournalReader
+from runcast.journal.file import Journal
+from runcast.journal.reader import JournalReader
 from runcast.journal.records import AnyRecord, Dropped, Finish, Metrics, Params, Summary, Tags, encode_line
 from tests.properties.conftest import examples
 

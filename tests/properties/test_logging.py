@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 import runcast
-from runcast.journal.file import JournalReader
+from runcast.journal.reader import JournalReader
 from runcast.journal.records import Finish, Metrics, Params, Summary, Tags, points
 from runcast.redaction.tree import redact
 from runcast.values.names import NameRule, decode

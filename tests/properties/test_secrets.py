@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from runcast.history.finding import list_runs
 from runcast.history.verify import verify
-from runcast.journal.file import JournalReader
-from runcast.journal.layout import list_runs
+from runcast.journal.reader import JournalReader
 from runcast.journal.records import Params
 from runcast.values.params import flatten, plain
 from tests.properties.conftest import PROFILE

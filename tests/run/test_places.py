@@ -13,7 +13,8 @@ import pytest
 
 import runcast
 from runcast.journal.file import Journal
-from runcast.journal.layout import RunDirectory, private_temporary_folder, shown
+from runcast.journal.layout import RunDirectory
+from runcast.journal.paths import private_temporary_folder, shown
 from runcast.journal.records import Artifact, Finish, Media, Metrics
 from runcast.journal.state import load_state
 from tests.journals import records

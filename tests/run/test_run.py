@@ -362,7 +362,7 @@ def test_nothing_that_is_logged_can_raise(values: Any, step: Any, tmp_path_facto
     run.log_summary({"x": values})
     run.finish()
 
-    reader = runcast.journal.file.JournalReader(run.dir / "journal.jsonl")
+    reader = JournalReader(run.dir / "journal.jsonl")
     found = list(reader)
     assert reader.damaged == 0
     assert isinstance(found[-1], Finish)

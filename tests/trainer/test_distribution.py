@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_file
 
 from runcast.history.contents import contents
+from runcast.history.finding import list_runs
 from runcast.history.overview import overview
-from runcast.journal.layout import list_runs
 
 SCRIPT = """
 import json, os, resource, sys

@@ -1,0 +1,106 @@
+"""Paths that mean the same everywhere, and files that only their owner may read."""
+
+import contextlib
+import os
+import stat
+from pathlib import Path
+
+from runcast.core.errors import FinalError
+
+
+def absolute(path: str | os.PathLike[str]) -> Path:
+    """Return a path that means the same after a change of the working directory; as it is, where there is none."""
+    try:
+        return Path(os.path.abspath(path))
+    except OSError:  # the working directory was deleted
+        return Path(path)
+
+
+def shown(path: Path) -> str:
+    """Write a path as short as it can be typed from here."""
+    try:
+        path = Path(os.path.abspath(path))
+        return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
+    except OSError:
+        return str(path)
+
+
+def make_private(folder: Path) -> None:
+    """Make a folder, and those above it that are missing, for their owner only (`Path.mkdir` forgets the parents)."""
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    for each in reversed(missing):
+        try:
+            each.mkdir(mode=0o700)
+            each.chmod(0o700)  # a umask may take the owner's own rights
+        except FileExistsError:  # another process was faster
+            if not each.is_dir():
+                raise
+
+
+def private_temporary_folder() -> Path:
+    """Make or find this user's own folder among the temporary files, where anybody may have made one of its name.
+
+    Raises:
+        OSError: There is no place for temporary files.
+    """
+    import tempfile  # rarely needed, and start-up counts
+
+    name = f"runcast-{os.getuid()}"
+    folder = Path(tempfile.gettempdir()) / name
+    try:
+        make_private(folder)
+        found = folder.lstat()
+        if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077:
+            return folder
+    except OSError:  # a file of somebody else's has the name
+        pass
+    return Path(tempfile.mkdtemp(prefix=f"{name}-"))
+
+
+def own_mode(descriptor: int) -> None:
+    """Give a file's owner, and nobody else, the rights that a umask may have taken; not every file system has any."""
+    with contextlib.suppress(OSError):
+        os.fchmod(descriptor, 0o600)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Replace a file's content in one step, readable by its owner only.
+
+    Nobody else may write it now, so what a killed writer has left is replaced: there is one temporary name.
+    """
+    temporary = path.with_name(f".{path.name}.new")
+    try:
+        temporary.unlink(missing_ok=True)
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            own_mode(file.fileno())
+            file.write(data)
+        os.replace(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def inside(folder: Path, path: str) -> Path:
+    """Resolve a path in a run's folder.
+
+    Raises:
+        FinalError: It leads out of the folder, so it was not written by runcast, or there is nothing.
+    """
+    root = folder.resolve()
+    found = (root / path).resolve()
+    if not found.is_relative_to(root) or not found.exists() or stray_link(found, root):
+        raise FinalError(f"{path} is not in {root}")
+    return found
+
+
+def stray_link(folder: Path, root: Path) -> Path | None:
+    """Find a link in a folder that leads out of *root*, which is resolved."""
+    waiting = [folder]  # not `rglob`, which goes deeper than Python may
+    while waiting:
+        path = waiting.pop()
+        if path.is_symlink():
+            if not path.resolve().is_relative_to(root):
+                return path
+        elif path.is_dir():
+            waiting += path.iterdir()
+    return None

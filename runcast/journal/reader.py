@@ -1,0 +1,114 @@
+"""Reading a journal: complete records from an offset on, with those counted that are damaged."""
+
+import io
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+
+from runcast.journal.records import AnyRecord, Start, decode
+
+CHUNK_BYTES = 4 * 2**20
+
+
+def journal_size(path: Path) -> int:
+    """Return the length of a journal in bytes; 0 for one that somebody has deleted."""
+    try:
+        return os.stat(path).st_size
+    except FileNotFoundError:
+        return 0
+
+
+class JournalReader:
+    """Complete lines of a journal, from `offset` on; `damaged` counts the lines that are no record.
+
+    A journal that somebody has deleted reads as an empty one.
+
+    Args:
+        path: The journal.
+        offset: Where to begin, behind a line.
+        last_session: Reading stops, and `is_superseded` becomes true, before a newer session than this one begins.
+    """
+
+    def __init__(self, path: Path, offset: int = 0, last_session: int | None = None) -> None:
+        self.path = path
+        self.offset = offset
+        self.last_session = last_session
+        self.is_superseded = False
+        self.damaged = 0
+
+    def read(self, max_bytes: int = CHUNK_BYTES) -> list[tuple[AnyRecord, int]]:
+        """Return the next complete records, each with the offset behind it; an empty list if there is none now."""
+        with self._open() as file:
+            chunk = file.read(max_bytes)
+            while chunk and b"\n" not in chunk and (more := file.read(max_bytes)):
+                chunk += more
+        whole = chunk[: chunk.rfind(b"\n") + 1]
+        records: list[tuple[AnyRecord, int]] = []
+        for line in whole[:-1].split(b"\n") if whole else ():
+            record = self._parse(line)
+            if self._begins_newer_session(record):
+                self.is_superseded = True
+                return records
+            self.offset += len(line) + 1
+            if record:
+                records.append((record, self.offset))
+        if whole and not records:
+            return self.read(max_bytes)
+        return records
+
+    def _begins_newer_session(self, record: AnyRecord | None) -> bool:
+        return self.last_session is not None and isinstance(record, Start) and record.session > self.last_session
+
+    def read_all(self) -> None:
+        """Go to the end of what is complete."""
+        while self.read():
+            pass
+
+    @property
+    def is_cut(self) -> bool:
+        """Tell whether the file ends in a part of a line: it is being written, or its writer was killed."""
+        with self._open() as file:
+            return any(not line.endswith(b"\n") for line in file)
+
+    def rest(self) -> list[AnyRecord]:
+        """Return the record, if it is one, that stands at the end without its newline, as on a disk that is full."""
+        with self._open() as file:
+            line = file.read(CHUNK_BYTES)
+        try:
+            return [] if b"\n" in line else [decode(line)]
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return []
+
+    def skip(self) -> None:
+        """Give up a last line that was cut off, and count it; what was written behind it meanwhile is kept."""
+        with self._open() as file:
+            line = file.readline()
+        if line and not line.endswith(b"\n"):
+            self.damaged += 1
+            self.offset += len(line)
+
+    def _open(self) -> BinaryIO:
+        try:
+            file: BinaryIO = open(self.path, "rb")  # noqa: SIM115 - whoever asked for it closes it
+        except FileNotFoundError:
+            return io.BytesIO()
+        file.seek(self.offset)
+        return file
+
+    def _parse(self, line: bytes) -> AnyRecord | None:
+        if not line or line.isspace():
+            return None
+        try:
+            record: AnyRecord = decode(line)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            self.damaged += 1
+            return None
+        return record
+
+    def __iter__(self) -> Iterator[AnyRecord]:
+        while batch := self.read():
+            for record, _ in batch:
+                yield record
