@@ -5,6 +5,7 @@ reading at `selection.py`.
 """
 
 from runcast.autodetect.joining import join_open_runs
-from runcast.autodetect.selection import Selection, Survey, decide, select, survey
+from runcast.autodetect.selection import Selection, decide, select, survey
+from runcast.autodetect.usable import Survey
 
 __all__ = ["Selection", "Survey", "decide", "join_open_runs", "select", "survey"]

@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 import msgspec
 
 from runcast.autodetect.installed import is_older, scan
-from runcast.autodetect.selection import Survey, survey
+from runcast.autodetect.selection import survey
+from runcast.autodetect.usable import Survey
 from runcast.integrations.table import Address, Integration, Netrc
 
 Support: TypeAlias = Literal["tested", "supported", "newer", "too old", "missing"]

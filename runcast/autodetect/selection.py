@@ -7,28 +7,16 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from runcast.autodetect.credentials import configured, switched
-from runcast.autodetect.installed import Installed, has_package, is_older, lacks_part, normalise, scan
+from runcast.autodetect.installed import Installed, scan
+from runcast.autodetect.usable import Survey, look_at, with_addresses
 from runcast.core.errors import OptionError, TrackerUnavailableError, UnknownTrackerError
 from runcast.integrations.contract import Tracker
-from runcast.integrations.table import ALIASES, TABLE, Address, Integration
+from runcast.integrations.table import ALIASES, TABLE, Integration
 from runcast.journal.layout import TrackerChoice, valid_tracker
 
 ReportTo: TypeAlias = (
     "str | bool | None | Tracker | type[Tracker] | Iterable[str | Tracker | type[Tracker]] | EllipsisType"
 )
-
-
-class Survey(msgspec.Struct, frozen=True, kw_only=True):
-    """Says of one tracker whether it can be used here, and how; `problem` and `mend` are empty when it can."""
-
-    row: Integration
-    version: str | None
-    online: bool
-    reason: str
-    problem: str = ""
-    mend: str = ""
-    off: bool = False
 
 
 class Selection(msgspec.Struct):
@@ -57,7 +45,7 @@ def survey(
     """Look at every known tracker (or those named) without importing any."""
     installed = scan()
     rows = _rows(installed) if names is None else {name: _rows(installed)[name] for name in names}
-    return {name: _look_at(row, installed, offline, environ) for name, row in rows.items()}
+    return {name: look_at(row, installed, offline, environ) for name, row in rows.items()}
 
 
 def select(
@@ -95,7 +83,7 @@ def select(
         for name in rows if "all" in words else sorted(asked, key=list(rows).index):
             _decide(
                 selection,
-                _look_at(rows[name], installed, offline, _with_addresses(rows[name], setup or {}, environ)),
+                look_at(rows[name], installed, offline, with_addresses(rows[name], setup or {}, environ)),
                 by_name=name in asked,
                 asked_with=report_to,
             )
@@ -122,7 +110,7 @@ def decide(name: str, offline: bool | None = None, environ: Mapping[str, str] = 
     """
     installed = scan()
     rows = _rows(installed)
-    seen = _look_at(rows[_canonical(name, rows)], installed, offline, environ)
+    seen = look_at(rows[_canonical(name, rows)], installed, offline, environ)
     if seen.off:
         raise TrackerUnavailableError(f"{seen.row.name} is {seen.reason}.")
     if seen.problem:
@@ -152,105 +140,6 @@ def _decide(selection: Selection, seen: Survey, *, by_name: bool, asked_with: ob
         raise TrackerUnavailableError(f"{name} {seen.problem}. You asked for it with {asked}. {seen.mend}")
     else:
         selection.skipped[name] = f"{seen.problem}. {seen.mend}"
-
-
-def _look_at(row: Integration, installed: Installed, offline: bool | None, environ: Mapping[str, str]) -> Survey:
-    version = installed.version(row.distribution, *row.alternatives)
-    install = (
-        f"Install it with: pip install 'runcast[{row.name}]'"
-        if row.name in TABLE
-        else f"Install {row.distribution} again."
-    )
-    if version is None:
-        return Survey(row=row, version=None, online=False, reason="", problem="is not installed", mend=install)
-    if is_older(version, row.minimum):
-        problem = f"{version} is too old, {row.minimum} or newer is needed"
-        return Survey(
-            row=row,
-            version=version,
-            online=False,
-            reason="",
-            problem=problem,
-            mend=f"Upgrade it with: pip install -U {row.distribution}",
-        )
-    if not has_package(row.package):
-        problem = (
-            f"is broken: {row.distribution} {version} is listed as installed, but there is no package {row.package}"
-        )
-        return Survey(
-            row=row,
-            version=version,
-            online=False,
-            reason="",
-            problem=problem,
-            mend=f"Mend it with: pip install --force-reinstall {row.distribution}",
-        )
-    if problem := _incomplete(row, installed):
-        mend = f"Mend it with: pip install --force-reinstall {row.distribution}"
-        return Survey(row=row, version=version, online=False, reason="", problem=problem, mend=mend)
-    if off := switched(row.off, environ):
-        return Survey(row=row, version=version, online=False, reason=f"switched off by {off}", off=True)
-    seen = _choose_mode(row, version, offline, environ)
-    missing = [need for need in row.local_needs if not installed.has(need)]
-    if missing and not (seen.online or seen.problem or _keeps_files(row, environ)):
-        problem = f"cannot keep runs locally: {' and '.join(missing)} {_are(missing)} not installed"
-        mend = f"Install the rest with: pip install {row.distribution}"
-        mend += f" (or report to a server: {row.log_in})" if row.log_in else ""
-        return msgspec.structs.replace(seen, reason="", problem=problem, mend=mend)
-    return seen
-
-
-def _with_addresses(
-    row: Integration, setup: Mapping[str, Mapping[str, Any]], environ: Mapping[str, str]
-) -> Mapping[str, str]:
-    """Put the addresses that the user's options hold over those of the environment."""
-    own = setup.get(row.name, {})
-    addresses = [where for where in row.credentials if isinstance(where, Address) and own.get(where.option)]
-    return {**environ, **{where.name: str(own[where.option]) for where in addresses}} if addresses else environ
-
-
-def _incomplete(row: Integration, installed: Installed) -> str:
-    """Say what an SDK lacks so that it cannot be imported, as far as that is seen without importing it."""
-    missing = [need for need in row.needs if not installed.has(need)]
-    if missing:  # which of them matter, the metadata of this version say
-        required = installed.required(row.distribution, *row.alternatives)
-        missing = [name for need in missing if normalise(name := need.partition(":")[0]) in required]
-    if missing:
-        return f"is broken: it requires {', '.join(missing)}, which {_are(missing)} not installed"
-    part = lacks_part(row.package, row.parts)
-    return f"is broken: its {part} is missing" if part else ""
-
-
-def _keeps_files(row: Integration, environ: Mapping[str, str]) -> bool:
-    """Tell whether a tracker is sent to a folder of plain files, which needs no database."""
-    addresses = (environ.get(where.name, "") for where in row.credentials if isinstance(where, Address))
-    return any(address.startswith("file:") or (address and ":" not in address) for address in addresses)
-
-
-def _are(names: list[str]) -> str:
-    return "is" if len(names) == 1 else "are"
-
-
-def _choose_mode(row: Integration, version: str, offline: bool | None, environ: Mapping[str, str]) -> Survey:
-    where = configured(row, environ)
-    local = switched(row.offline, environ)
-    log_in = f"Log in with: {row.log_in}" if row.log_in else ""
-    if not row.credentials and row.local:
-        return Survey(row=row, version=version, online=False, reason="always local")
-    if offline or (local and offline is None) or (where is None and offline is None):
-        reason = "offline=True" if offline else local or "no credentials"
-        problem = "" if row.local else f"has no local mode ({reason})"
-        return Survey(row=row, version=version, online=False, reason=reason, problem=problem, mend=log_in)
-    if where is None:
-        return Survey(
-            row=row,
-            version=version,
-            online=False,
-            reason="",
-            problem="is not configured, and offline=False asks for online",
-            mend=log_in,
-        )
-    return Survey(row=row, version=version, online=True, reason=f"credentials from {where}")
 
 
 def _rows(installed: Installed) -> dict[str, Integration]:

@@ -18,6 +18,7 @@ from hypothesis import given, settings, strategies as st
 
 import runcast
 from runcast.core.errors import OptionError
+from runcast.journal.reader import JournalReader
 from runcast.journal.records import Artifact, Dropped, Finish, Media, Metrics, Params, Summary, Tags, points
 from runcast.run import run as run_module
 from runcast.values.numbers import DeviceValue

@@ -1,0 +1,102 @@
+"""Whether a tracker can be used here, online or local; if not, why, and how to fix it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from runcast.autodetect.credentials import configured, switched
+from runcast.autodetect.installed import Installed, has_package, is_older, lacks_part, normalise
+from runcast.integrations.table import TABLE, Address, Integration
+
+
+class Survey(msgspec.Struct, frozen=True, kw_only=True):
+    """Says of one tracker whether it can be used here, and how; `problem` and `mend` are empty when it can."""
+
+    row: Integration
+    version: str | None
+    online: bool
+    reason: str
+    problem: str = ""
+    mend: str = ""
+    off: bool = False
+
+
+def look_at(row: Integration, installed: Installed, offline: bool | None, environ: Mapping[str, str]) -> Survey:
+    """Look at one tracker without importing it."""
+    version, distribution = installed.version(row.distribution, *row.alternatives), row.distribution
+    again = f"pip install --force-reinstall {distribution}"
+
+    def unusable(problem: str, mend: str) -> Survey:
+        return Survey(row=row, version=version, online=False, reason="", problem=problem, mend=mend)
+
+    if version is None:
+        is_ours = row.name in TABLE
+        how = f"Install it with: pip install 'runcast[{row.name}]'" if is_ours else f"Install {distribution} again."
+        return unusable("is not installed", how)
+    if is_older(version, row.minimum):
+        problem = f"{version} is too old, {row.minimum} or newer is needed"
+        return unusable(problem, f"Upgrade it with: pip install -U {distribution}")
+    if not has_package(row.package):
+        problem = f"is broken: {distribution} {version} is listed as installed, but there is no package {row.package}"
+        return unusable(problem, f"Repair it with: {again}")
+    if problem := _incomplete(row, installed):
+        return unusable(problem, f"Repair it with: {again}")
+    if off := switched(row.off, environ):
+        return Survey(row=row, version=version, online=False, reason=f"switched off by {off}", off=True)
+    seen = _choose_mode(row, version, offline, environ)
+    missing = [need for need in row.local_needs if not installed.has(need)]
+    if missing and not (seen.online or seen.problem or _keeps_files(row, environ)):
+        server = f" (or report to a server: {row.log_in})" if row.log_in else ""
+        return unusable(
+            f"cannot keep runs locally: {' and '.join(missing)} {_are(missing)} not installed",
+            f"Install the rest with: pip install {distribution}{server}",
+        )
+    return seen
+
+
+def _incomplete(row: Integration, installed: Installed) -> str:
+    """Say what an SDK lacks so that it cannot be imported, as far as that is seen without importing it."""
+    missing = [need for need in row.needs if not installed.has(need)]
+    if missing:  # which of them matter, the metadata of this version say
+        required = installed.required(row.distribution, *row.alternatives)
+        missing = [name for need in missing if normalise(name := need.partition(":")[0]) in required]
+    if missing:
+        return f"is broken: it requires {', '.join(missing)}, which {_are(missing)} not installed"
+    part = lacks_part(row.package, row.parts)
+    return f"is broken: its {part} is missing" if part else ""
+
+
+def _keeps_files(row: Integration, environ: Mapping[str, str]) -> bool:
+    """Tell whether a tracker is sent to a folder of plain files, which needs no database."""
+    addresses = (environ.get(where.name, "") for where in row.credentials if isinstance(where, Address))
+    return any(address.startswith("file:") or (address and ":" not in address) for address in addresses)
+
+
+def _are(names: list[str]) -> str:
+    return "is" if len(names) == 1 else "are"
+
+
+def with_addresses(
+    row: Integration, setup: Mapping[str, Mapping[str, Any]], environ: Mapping[str, str]
+) -> Mapping[str, str]:
+    """Put the addresses that the user's options hold over those of the environment."""
+    own = setup.get(row.name, {})
+    addresses = [where for where in row.credentials if isinstance(where, Address) and own.get(where.option)]
+    return {**environ, **{where.name: str(own[where.option]) for where in addresses}} if addresses else environ
+
+
+def _choose_mode(row: Integration, version: str, offline: bool | None, environ: Mapping[str, str]) -> Survey:
+    def local(reason: str, problem: str = "") -> Survey:
+        mend = f"Log in with: {row.log_in}" if problem and row.log_in else ""
+        return Survey(row=row, version=version, online=False, reason=reason, problem=problem, mend=mend)
+
+    if not row.credentials and row.local:
+        return local("always local")
+    where, chosen = configured(row, environ), switched(row.offline, environ)
+    if offline or (offline is None and (chosen or where is None)):
+        reason = "offline=True" if offline else chosen or "no credentials"
+        return local(reason, "" if row.local else f"has no local mode ({reason})")
+    if where is None:
+        return local("", "is not configured, and offline=False asks for online")
+    return Survey(row=row, version=version, online=True, reason=f"credentials from {where}")
