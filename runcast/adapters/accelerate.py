@@ -22,7 +22,7 @@ from runcast.values.media.kinds import Text
 
 
 class RuncastTracker(GeneralTracker):  # type: ignore[misc]
-    """Opens a run when the trackers are initialised, on the main process only, and finishes it with its true status.
+    """A tracker of Accelerate that opens a run on the main process and finishes it with its true status.
 
     The name and the options that `init_trackers(project_name, config, init_kwargs={"runcast": {...}})` is given hold
     where the constructor was given none. `accelerator.log` costs no synchronisation: device tensors may be given as

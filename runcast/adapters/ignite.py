@@ -46,7 +46,7 @@ __all__ = [
 
 
 class RuncastLogger(BaseLogger):  # type: ignore[misc]
-    """Reports engines to every tracker, as one run.
+    """The report of one or several engines to every tracker, as one run.
 
     The run is opened by the first value, or by `run`. `close`, or leaving it as a context manager, finishes it: with
     "failed" and the traceback if an exception is on its way, "killed" after an interrupt, "failed" if an engine that
@@ -148,7 +148,7 @@ class RuncastLogger(BaseLogger):  # type: ignore[misc]
 
 
 class OutputHandler(BaseOutputHandler):  # type: ignore[misc]
-    """Logs the metrics, the output or attributes of an engine's state, under `tag/`.
+    """A handler that logs the metrics, the output or attributes of an engine's state, under `tag/`.
 
     The arguments are those of Ignite's own. Without a `global_step_transform` the step is what the event counts: the
     iteration or the epoch of the engine.
@@ -171,7 +171,7 @@ class OutputHandler(BaseOutputHandler):  # type: ignore[misc]
 
 
 class OptimizerParamsHandler(BaseOptimizerParamsHandler):  # type: ignore[misc]
-    """Logs a parameter of each group of an optimizer: `lr/group_0` … under `tag/`."""
+    """A handler that logs a parameter of each group of an optimizer: `lr/group_0` … under `tag/`."""
 
     def __call__(self, engine: Engine, logger: RuncastLogger, event_name: Any) -> None:
         """Log the parameters of now."""
@@ -182,7 +182,7 @@ class OptimizerParamsHandler(BaseOptimizerParamsHandler):  # type: ignore[misc]
 
 
 class WeightsScalarHandler(BaseWeightsScalarHandler):  # type: ignore[misc]
-    """Logs one number of each weight, by default its norm: `weights_norm/layer/weight` … under `tag/`."""
+    """A handler that logs one number per weight, by default its norm: `weights_norm/layer/weight` … under `tag/`."""
 
     of = "weights"
 
@@ -202,7 +202,7 @@ class WeightsScalarHandler(BaseWeightsScalarHandler):  # type: ignore[misc]
 
 
 class GradsScalarHandler(WeightsScalarHandler):
-    """Logs one number of each gradient, by default its norm: `grads_norm/layer/weight` … under `tag/`."""
+    """A handler that logs one number per gradient, by default its norm: `grads_norm/layer/weight` … under `tag/`."""
 
     of = "grads"
 
@@ -211,7 +211,7 @@ class GradsScalarHandler(WeightsScalarHandler):
 
 
 class WeightsHistHandler(BaseWeightsHandler):  # type: ignore[misc]
-    """Logs how each weight is spread, as a histogram: `weights/layer/weight` … under `tag/`."""
+    """A handler that logs a histogram of each weight: `weights/layer/weight` … under `tag/`."""
 
     of = "weights"
 
@@ -230,7 +230,7 @@ class WeightsHistHandler(BaseWeightsHandler):  # type: ignore[misc]
 
 
 class GradsHistHandler(WeightsHistHandler):
-    """Logs how each gradient is spread, as a histogram: `grads/layer/weight` … under `tag/`."""
+    """A handler that logs a histogram of each gradient: `grads/layer/weight` … under `tag/`."""
 
     of = "grads"
 
@@ -239,7 +239,7 @@ class GradsHistHandler(WeightsHistHandler):
 
 
 class RuncastSaver(BaseSaveHandler):  # type: ignore[misc]
-    """Keeps what a `Checkpoint` saves as artifacts of the run: `Checkpoint(to_save, RuncastSaver(logger), …)`.
+    """A save handler that keeps checkpoints as artifacts of the run: `Checkpoint(to_save, RuncastSaver(logger), …)`.
 
     The artifact has the checkpoint's base name, such as `best_model`; each save is a newer version of it.
     """

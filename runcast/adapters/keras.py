@@ -30,7 +30,7 @@ RUN_ID = "runcast-run-id"  # the file in the folder of BackupAndRestore, which d
 
 
 class RuncastCallback(keras.callbacks.Callback):  # type: ignore[misc]
-    """Reports a `fit`, and what is evaluated after it, to every tracker, as one run.
+    """The report of a `fit`, and of evaluations after it, to every tracker, as one run.
 
     `loss` is logged as `train/loss`, `val_loss` as `val/loss`, what `evaluate` returns as `eval/loss`; the step is the
     number of optimizer steps. A second `fit`, or an `evaluate` with this callback, goes on with the same run; one that

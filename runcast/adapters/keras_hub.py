@@ -20,7 +20,7 @@ STAGES = ".push"
 
 
 class PushToHubCallback(keras.callbacks.Callback):  # type: ignore[misc]
-    """Pushes the model (`model.keras`, with the state of its optimizer) and a model card, each time as one commit.
+    """A callback that pushes the model (`model.keras`, with its optimizer's state) and a model card, as one commit.
 
     A model that is written is uploaded by a child process, while the training goes on. Where uploads are slower, the
     newest wins. At the end the training waits for the last one, up to `finish_timeout_s`. A hub that is away, refuses

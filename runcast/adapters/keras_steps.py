@@ -6,7 +6,7 @@ import keras
 
 
 class OptimizerSteps:
-    """Counts optimizer steps over the epochs and fits of one or several models.
+    """The count of optimizer steps over the epochs and fits of one or several models.
 
     `step` goes on where another optimizer takes over, as after a second `compile`. With the `train_step` of Keras and
     one step an execution, each batch is one, and the optimizer is read once an epoch. Otherwise it is read at every

@@ -37,7 +37,7 @@ _END_OF_TUNING = "_TunerExitException"  # with which Tuner.lr_find and scale_bat
 
 
 class RuncastLogger(Logger):  # type: ignore[misc]
-    """Opens a run when there is something to log, on rank zero only, and finishes it with its true status.
+    """A Lightning logger that opens a run on rank zero when there is something to log.
 
     Metrics keep the names and the steps that Lightning gives them. What the trainer does after its first `fit`
     (validate, test, predict, fit again) goes on with the same run, and so does a copy of the logger. `trainer.log_dir`

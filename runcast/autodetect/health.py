@@ -41,7 +41,7 @@ class TrackerHealth(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
-    """Says what runcast finds on this machine.
+    """What runcast finds on this machine.
 
     `torch` is a version or None, `devices` names what PyTorch could train on besides the processor.
     """

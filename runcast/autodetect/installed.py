@@ -15,7 +15,7 @@ ENTRY_POINT_GROUP = "runcast.trackers"
 
 
 class Distribution(NamedTuple):
-    """Is one installed distribution: its normalised name, its version, its metadata folder."""
+    """One installed distribution: its normalized name, its version, its metadata folder."""
 
     name: str
     version: str
@@ -23,7 +23,7 @@ class Distribution(NamedTuple):
 
 
 class Installed(NamedTuple):
-    """Holds the distributions of an environment by normalised name (the first on the path wins)."""
+    """The distributions of an environment by normalized name (the first on the path wins)."""
 
     distributions: dict[str, Distribution]
 

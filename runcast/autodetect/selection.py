@@ -20,7 +20,7 @@ ReportTo: TypeAlias = (
 
 
 class Selection(msgspec.Struct):
-    """Holds the decisions.
+    """The trackers of a run, chosen and skipped.
 
     The chosen trackers, the skipped ones with a reason, and Tracker objects to be run in a thread.
     """

@@ -11,7 +11,7 @@ from runcast.integrations.table import TABLE, Address, Integration
 
 
 class Survey(msgspec.Struct, frozen=True, kw_only=True):
-    """Says of one tracker whether it can be used here, and how; `problem` and `mend` are empty when it can."""
+    """Whether one tracker can be used here, and how; `problem` and `mend` are empty when it can."""
 
     row: Integration
     version: str | None

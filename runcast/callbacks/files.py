@@ -14,7 +14,7 @@ MISSING = ""
 
 
 class _FileCallback(TrainerCallback):
-    """Keeps one row for each log: step, epoch, then the values.
+    """A file with one row for each log: step, epoch, then the values.
 
     A resumed training goes on behind the rows up to its step; a row that a crash cut off is left out. A file that
     cannot be written is reported once, and the training goes on without it.
@@ -75,7 +75,7 @@ class _FileCallback(TrainerCallback):
 
 
 class CSVLoggerCallback(_FileCallback):
-    """Writes a CSV file with a column for each key; a key that appears later gets its column then.
+    """A CSV file with a column for each key; a key that appears later gets its column then.
 
     Args:
         path: The file; its folders are made.
@@ -108,7 +108,7 @@ class CSVLoggerCallback(_FileCallback):
 
 
 class JSONLLoggerCallback(_FileCallback):
-    """Writes one JSON object a line; `pandas.read_json(path, lines=True)` reads them.
+    """A file of one JSON object a line; `pandas.read_json(path, lines=True)` reads it.
 
     Args:
         path: The file; its folders are made.
@@ -127,7 +127,7 @@ class JSONLLoggerCallback(_FileCallback):
 
 
 class _Line:
-    """Takes the one line that a csv.writer writes."""
+    """The one line that a csv.writer writes."""
 
     text = ""
 

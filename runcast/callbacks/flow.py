@@ -9,7 +9,7 @@ from runcast.core.events import Control, TrainerCallback, TrainerControl, Traine
 
 
 class DefaultFlowCallback(TrainerCallback):
-    """Sets the switches of `control` as the strategies and intervals of the arguments say."""
+    """The switches of `control`, set as the strategies and intervals of the arguments say."""
 
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> Control:
         """Look whether this step is one to log, evaluate or save at, or the last one."""

@@ -8,7 +8,7 @@ from runcast.core.events import EVENTS, TrainerCallback
 
 
 class LambdaCallback(TrainerCallback):
-    """Calls functions on events: `LambdaCallback(on_log=lambda args, state, control, logs, **kwargs: print(logs))`.
+    """Functions called on events: `LambdaCallback(on_log=lambda args, state, control, logs, **kwargs: print(logs))`.
 
     For one function on one event, with filters, `trainer.add_callback("on_epoch_end", function, every=5)` is shorter.
     """

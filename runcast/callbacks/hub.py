@@ -19,7 +19,7 @@ INTERRUPTED_S = 10.0  # who ends a training by hand or by SIGTERM does not want 
 
 
 class PushToHubCallback(TrainerCallback):
-    """Pushes weights, configuration, tokenizer and a model card, each time as one commit.
+    """A callback that pushes weights, configuration, tokenizer and a model card, each time as one commit.
 
     The model is written to a folder of its own; a child process uploads it while the training goes on. Where uploads
     are slower than saves, the newest save wins. At the end the training waits for the last one, up to

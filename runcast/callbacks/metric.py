@@ -11,7 +11,7 @@ from runcast.values.numbers import with_numbers
 
 
 class MetricCallback(TrainerCallback):
-    """Runs the model over a dataset and gives `metric_fn` what came out and what was wanted.
+    """A metric of the model's outputs over a dataset: `metric_fn` gets the outputs and the targets.
 
     The result joins the metrics of the evaluation: it may be metric_for_best_model, and reaches every tracker. Add it
     before the callbacks that should see it. In a job of several processes each computes a part of the dataset, and all

@@ -21,7 +21,7 @@ _log = logging.getLogger("runcast.callbacks")
 
 
 class NotifyCallback(TrainerCallback):
-    """Posts a JSON object to a webhook when the training is over, has stopped early, or has failed.
+    """A JSON object posted to a webhook when the training is over, has stopped early, or has failed.
 
     It has `text` (what Slack, Mattermost and Discord's Slack route show), `status` ("finished", "stopped early",
     "failed" or "interrupted"), `name`, `step`, `epoch`, `metrics`, `reason` after an early stop and `error` after a

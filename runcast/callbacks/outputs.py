@@ -13,7 +13,7 @@ IGNORED_LABEL = -100
 
 
 class Outputs(NamedTuple):
-    """Says how outputs are collected, as `MetricCallback` is told; without `generate_kwargs` by a forward pass."""
+    """How `MetricCallback` collects outputs: by a forward pass, or with `generate_kwargs` by generating."""
 
     output_cols: tuple[str, ...]
     label_cols: tuple[str, ...]

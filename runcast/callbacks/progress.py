@@ -24,7 +24,7 @@ LINE_S = 10.0
 
 
 class ProgressCallback(TrainerCallback):
-    """Draws a bar for the training, one for the epoch and one for each evaluation, with rate, loss and time left.
+    """Progress bars for the training, the epoch and each evaluation, with rate, loss and time left.
 
     In a terminal, and in a notebook that has ipywidgets. Anywhere else (a log file) it prints a line every 10 s and for
     each evaluation. Only the first process of a job shows anything. It starts no thread.
@@ -179,7 +179,7 @@ class ProgressCallback(TrainerCallback):
 
 
 class PrinterCallback(TrainerCallback):
-    """Prints what is logged, a line for each log."""
+    """A line on the terminal for each log."""
 
     reports = True
 
@@ -194,7 +194,7 @@ class PrinterCallback(TrainerCallback):
 
 
 class _Console(Console):
-    """Falls silent where nobody reads it any more; rich would end the program."""
+    """A console that falls silent where nobody reads it any more; rich would end the program."""
 
     def on_broken_pipe(self) -> None:
         self.quiet = True

@@ -11,7 +11,7 @@ from runcast.redaction.console import say
 
 
 class ReduceLROnPlateauCallback(TrainerCallback):
-    """Multiplies the learning rate by a factor when a metric has not improved for a while, whatever the schedule.
+    """A callback that multiplies the learning rate by a factor when a metric has stopped improving.
 
     Where a schedule changes the rate as well, all its rates are multiplied from then on. A resumed training goes on
     with the lower rate.
@@ -113,7 +113,7 @@ def _schedules(schedule: Any) -> Iterator[Any]:
 
 
 class LearningRateCallback(TrainerCallback):
-    """Adds the learning rate (and momentum) of each group of parameters to what is logged.
+    """A callback that adds the learning rate (and momentum) of each parameter group to the logs.
 
     The keys are learning_rate/<group>, by the group's "name" or its number. Add it before the callbacks that should see
     them.

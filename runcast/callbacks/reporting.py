@@ -42,7 +42,7 @@ _STATE = "runcast"  # in the state file of transformers, where a name of a class
 
 
 class ReportCallback(TrainerCallback):
-    """Opens a run when there is something to report, logs what the trainer logs, finishes it with its true status.
+    """The report of a trainer to every tracker, as one run that is finished with its true status.
 
     An evaluation or a training after that goes on with the same run, unless `again="new"`. So does a training that is
     resumed from a checkpoint: a small file `runcast.json` in it names the run and its ids in every tracker. Where the

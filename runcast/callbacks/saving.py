@@ -16,7 +16,7 @@ from runcast.core.events import Control, TrainerCallback, TrainerControl, Traine
 
 
 class ModelCheckpointCallback(TrainerCallback):
-    """Saves checkpoints at its own times; keeps the best and the last one, with links `best` and `last` beside them.
+    """A callback that saves checkpoints at its own times and keeps the best and the last, with links `best` and `last`.
 
     Args:
         every_steps: Save each so many steps.

@@ -15,7 +15,7 @@ REASON = "stopped_early"
 
 
 class EarlyStoppingCallback(TrainerCallback):
-    """Stops the training when a metric of the evaluation has not improved for a while.
+    """A callback that stops the training when an evaluation metric has stopped improving.
 
     `reason` says why it did; so do a line at the end, "stopped_early" in `state.log_history` and in the summary of the
     run, and the message of `NotifyCallback`.
@@ -134,7 +134,7 @@ class EarlyStoppingCallback(TrainerCallback):
 
 
 class TerminateOnNaNCallback(TrainerCallback):
-    """Stops the training when a logged loss is NaN or infinite.
+    """A callback that stops the training when a logged loss is NaN or infinite.
 
     "stopped_early" in `state.log_history` and in the summary of the run says which.
     """

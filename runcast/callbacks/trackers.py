@@ -14,7 +14,7 @@ from runcast.run.run import Run
 
 
 class Company:
-    """Holds the callbacks of one trainer, known by the arguments that it gives to all of them."""
+    """The callbacks of one trainer, known by the arguments that it gives to all of them."""
 
     def __init__(self, args: Any) -> None:
         self.args = args
@@ -24,7 +24,7 @@ class Company:
 
 
 class TrackerCallback(ReportCallback):
-    """Reports to one tracker; see `ReportCallback` for what is reported, and when the run begins and ends.
+    """The report to one tracker; see `ReportCallback` for what is reported, and when the run begins and ends.
 
     The run's project and name are those of the trainer's arguments, else of RUNCAST_PROJECT and RUNCAST_NAME.
 
@@ -121,42 +121,42 @@ for _event in EVENTS:
 
 
 class WandbCallback(TrackerCallback):
-    """Reports to Weights & Biases; takes the arguments of `wandb.init`: `WandbCallback(entity="team")`."""
+    """The report to Weights & Biases, with the arguments of `wandb.init`: `WandbCallback(entity="team")`."""
 
     tracker = "wandb"
 
 
 class MLflowCallback(TrackerCallback):
-    """Reports to MLflow: `MLflowCallback(tracking_uri="http://…", experiment_name="digits")`."""
+    """The report to MLflow: `MLflowCallback(tracking_uri="http://…", experiment_name="digits")`."""
 
     tracker = "mlflow"
 
 
 class CometCallback(TrackerCallback):
-    """Reports to Comet; takes the arguments of `comet_ml.start`: `CometCallback(workspace="team")`."""
+    """The report to Comet, with the arguments of `comet_ml.start`: `CometCallback(workspace="team")`."""
 
     tracker = "comet_ml"
 
 
 class ClearMLCallback(TrackerCallback):
-    """Reports to ClearML: `ClearMLCallback(project_name="digits", output_uri="s3://…")`."""
+    """The report to ClearML: `ClearMLCallback(project_name="digits", output_uri="s3://…")`."""
 
     tracker = "clearml"
 
 
 class DVCLiveCallback(TrackerCallback):
-    """Reports to DVCLive; takes the arguments of `dvclive.Live`: `DVCLiveCallback(report="md")`."""
+    """The report to DVCLive, with the arguments of `dvclive.Live`: `DVCLiveCallback(report="md")`."""
 
     tracker = "dvclive"
 
 
 class CodeCarbonCallback(TrackerCallback):
-    """Reports energy and emissions as CodeCarbon measures them: `CodeCarbonCallback(measure_power_secs=30)`."""
+    """The report of energy and emissions, as CodeCarbon measures them: `CodeCarbonCallback(measure_power_secs=30)`."""
 
     tracker = "codecarbon"
 
 
 class TensorBoardCallback(TrackerCallback):
-    """Reports to TensorBoard: `TensorBoardCallback(log_dir="boards")`."""
+    """The report to TensorBoard: `TensorBoardCallback(log_dir="boards")`."""
 
     tracker = "tensorboard"

@@ -32,7 +32,7 @@ _REQUEST_ID = re.compile(r"\(Request ID: [^)]*\)")  # another one each time: the
 
 
 class Uploads:
-    """Uploads one folder at a time, and of those that wait for it only the newest.
+    """Uploads of folders to a hub: one at a time, and of those that wait only the newest.
 
     Args:
         repo: The repository, with or without its owner.

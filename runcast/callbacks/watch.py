@@ -12,7 +12,7 @@ KINDS = {"gradients": ("gradients",), "parameters": ("parameters",), "all": ("gr
 
 
 class Measured(NamedTuple):
-    """Is what was measured at a step: a row for each tensor, on its way from the device to the host."""
+    """Measurements of one step: a row for each tensor, on its way from the device to the host."""
 
     step: int
     names: list[str]
@@ -21,7 +21,7 @@ class Measured(NamedTuple):
 
 
 class WatchCallback(TrainerCallback):
-    """Logs the norm and the histogram of each parameter and its gradient, as the optimizer has just used it.
+    """A callback that logs norm and histogram of each parameter and of its gradient, as the optimizer has just used it.
 
     The keys are gradients/<name> and parameters/<name> for the histograms, gradients_norm/<name> and
     parameters_norm/<name>, and gradients_norm and parameters_norm for all of them together. They go to the runs that

@@ -7,7 +7,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 
 class Bars:
-    """Draws a bar per tracker on standard error while something is under way; nothing where there is no terminal."""
+    """A bar per tracker on standard error while something is under way; nothing where there is no terminal."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         error = Console(stderr=True)

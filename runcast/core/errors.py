@@ -20,27 +20,27 @@ from typing import Any
 
 
 class RuncastError(Exception):
-    """Is the base of every exception raised by runcast."""
+    """The base of every exception that runcast raises."""
 
 
 class OptionError(RuncastError, ValueError):
-    """Says which argument or environment variable is wrong, and what it may be."""
+    """An argument or an environment variable is wrong; the message says what it may be."""
 
 
 class UnknownTrackerError(OptionError):
-    """Names the valid trackers, and the one that was probably meant."""
+    """There is no such tracker; the message names the valid ones, and the one that was probably meant."""
 
 
 class TrackerUnavailableError(RuncastError):
-    """Says why a tracker asked for by name cannot be used, and the command that mends it."""
+    """A tracker asked for by name cannot be used; the message holds the reason and the command that fixes it."""
 
 
 class CallbackError(RuncastError):
-    """Names the callback and the hook that raised; `__cause__` is what it raised."""
+    """A callback raised; the message names it and its hook, and `__cause__` is what it raised."""
 
 
 class CheckpointError(RuncastError):
-    """Says which file of a checkpoint cannot be used, and what to do about it."""
+    """A checkpoint cannot be used; the message names the file and what to do about it."""
 
 
 class RankError(RuncastError):
@@ -48,15 +48,15 @@ class RankError(RuncastError):
 
 
 class JournalError(RuncastError):
-    """Says which file of a run directory cannot be used, and what to do about it."""
+    """A run's folder cannot be used; the message names the file and what to do about it."""
 
 
 class TrackerError(RuncastError):
-    """Is raised by a Tracker; the delivery decides what becomes of the record."""
+    """An error of a Tracker; the delivery decides what becomes of the record."""
 
 
 class RetryableError(TrackerError):
-    """Means that the same call may succeed later; `retry_after_s` is the service's own wish, if it gave one."""
+    """The same call may succeed later; `retry_after_s` is the service's own wish, if it gave one."""
 
     def __init__(self, message: str, retry_after_s: float | None = None) -> None:
         super().__init__(message)
@@ -64,7 +64,7 @@ class RetryableError(TrackerError):
 
 
 class RestartError(TrackerError):
-    """Means that only a fresh process can continue: the delivery ends, and another one asks what has arrived."""
+    """Only a fresh process can continue: the delivery ends, and another one asks what has arrived."""
 
 
 class FinalError(TrackerError):
@@ -83,7 +83,7 @@ class FinalError(TrackerError):
 
 
 class GoneError(FinalError):
-    """Means that the service no longer has the run: the delivery begins it anew and sends everything again."""
+    """The service no longer has the run: the delivery recreates it and sends everything again."""
 
 
 def is_about_content(error: BaseException | None) -> bool:

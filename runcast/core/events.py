@@ -89,7 +89,7 @@ EVENTS = (
 
 @dataclass
 class TrainerControl:
-    """Holds the switches that a callback may set; each goes back to False when the loop has done what it says."""
+    """The switches that a callback may set; each goes back to False when the loop has done what it says."""
 
     should_training_stop: bool = False
     should_epoch_stop: bool = False
@@ -103,7 +103,7 @@ SWITCHES = tuple(switch.name for switch in fields(TrainerControl))
 
 @dataclass
 class TrainerState:
-    """Says where the training is. The fields are those of transformers; the file is too, so each can read the other's.
+    """Where the training is. Fields and file are those of transformers, so each can read the other's.
 
     `global_step` counts optimizer steps; `epoch` has a fraction inside an epoch; `log_history` holds what was logged,
     with its step.
@@ -160,7 +160,7 @@ Control: TypeAlias = TrainerControl | None
 
 
 class TrainerCallback:
-    """Reacts to events. Override what you need: a hook that is not overridden costs nothing.
+    """A reaction to events. Override what you need: a hook that is not overridden costs nothing.
 
     Each hook is given the arguments, the state and the control, and by keyword `model`, `processing_class`,
     `optimizer`, `lr_scheduler`, `train_dataloader`, `eval_dataloader` and what the hook itself names; our Trainer also

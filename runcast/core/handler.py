@@ -25,7 +25,7 @@ _WAYS_OUT = ("on_exception", "teardown")
 
 
 class FunctionCallback(TrainerCallback):
-    """Calls a plain function on one event, as often as its filters let it.
+    """A plain function called on one event, as often as its filters let it.
 
     The calls of the event are counted from 1, also across a resume: `every` n-th one, only the n-th one (`once`; True
     is the first), those up to and without the n-th (`before`), those behind the n-th (`after`). Filters combine: all
@@ -69,7 +69,7 @@ class FunctionCallback(TrainerCallback):
 
 
 class CallbackHandler:
-    """Keeps the callbacks in order and calls them; `context` is what every hook gets by keyword.
+    """The callbacks in their order; `context` is what every hook gets by keyword.
 
     `failures` counts the reporting callbacks that raised and were disabled. A disabled callback is still torn down.
     """

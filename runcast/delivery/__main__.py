@@ -194,7 +194,7 @@ def _alive(arguments: argparse.Namespace, directory: RunDirectory, file: RunFile
 
 
 class _Parent:
-    """Tells whether the training process lives; of one that was told to go, and went at once, the end is written."""
+    """The training process as its delivery sees it; if it was killed by a signal, its end is written."""
 
     def __init__(self, directory: RunDirectory, arguments: argparse.Namespace) -> None:
         self._directory, self._pid, self._session = directory, arguments.training, arguments.session
@@ -218,7 +218,7 @@ def _hurry(arguments: argparse.Namespace) -> None:
 
 
 class _Inbox:
-    """Waits for news on standard input; when that is closed, only for the time."""
+    """News on standard input; once that is closed, waiting only takes its time."""
 
     def __init__(self) -> None:
         self.open = True

@@ -31,11 +31,11 @@ def end_if_forked(pid: int) -> None:
 
 
 class GaveUp(Exception):
-    """Ends a delivery whose run is over and whose time is, too; the rest stays in the journal."""
+    """The run is over and so is the delivery's time; the rest stays in the journal."""
 
 
 class Attempts:
-    """Makes the attempts of one delivery; `busy_since` tells a watchdog how long a call has been under way.
+    """The attempts of one delivery; `busy_since` tells a watchdog how long a call has been under way.
 
     Args:
         name: The tracker's name, for the log.

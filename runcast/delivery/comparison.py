@@ -29,7 +29,7 @@ LEFT = "it had no part in the run's last session"
 
 
 class Tally(msgspec.Struct, frozen=True, kw_only=True):
-    """Counts what was logged of one kind, what the tracker has of it, and what it refused.
+    """How much of one kind was logged, how much the tracker has, and how much it refused.
 
     `wrong` names a few that the tracker lacks or holds otherwise.
     """
@@ -46,7 +46,7 @@ class Tally(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Verdict(msgspec.Struct, kw_only=True):
-    """Says what one tracker has of the run.
+    """What one tracker has of the run.
 
     Of the `logged` points, `found` are there, `waiting` were not yet delivered, `refused` were refused and counted,
     `missing` were delivered, but are not there. `extra` are there that should not be, `twice` of them because they came
@@ -191,7 +191,7 @@ def _records(reader: JournalReader) -> Iterable[tuple[AnyRecord, int]]:
 
 
 class _Expected:
-    """Gathers what a tracker should hold besides points, under the service's names; the last value of a key holds."""
+    """What a tracker should hold besides points, under the service's names; the last value of a key holds."""
 
     def __init__(self, tracker: Tracker, names: ServiceNames, directory: RunDirectory) -> None:
         self.tracker, self.names, self.media_names = tracker, names, MediaNames(names, directory.journal)

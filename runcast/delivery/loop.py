@@ -40,7 +40,7 @@ log = logging.getLogger("runcast.delivery")
 
 
 class Delivery:
-    """Carries one run to one tracker. All of the tracker's methods are called from the thread that calls `run`.
+    """The delivery of one run to one tracker. All of the tracker's methods are called from the thread that calls `run`.
 
     Args:
         directory: The run's folder.

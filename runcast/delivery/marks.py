@@ -8,7 +8,7 @@ SHARDS = 256  # one is sorted at a time, as sorting makes an object of everythin
 
 
 class MarkCounter:
-    """Counts marks in 12 bytes each, where a Counter takes 150; what was added can be taken, as often as it was."""
+    """A counter of marks at 12 bytes each, where a Counter takes 150. What was added can be taken as often."""
 
     def __init__(self, marks: Iterable[int] = ()) -> None:
         self._shards = [array("q") for _ in range(SHARDS)]

@@ -15,7 +15,7 @@ Value = TypeVar("Value")
 
 
 class ServiceNames:
-    """Applies a tracker's rules; `renamed` maps each key that the service cannot hold as it is to its name there."""
+    """The names under a tracker's rules; `renamed` maps each key that the service cannot hold to its name there."""
 
     def __init__(self, tracker: Tracker, renamed: dict[str, str]) -> None:
         self._tracker, self.renamed = tracker, renamed
@@ -62,7 +62,7 @@ class ServiceNames:
 
 
 class MediaNames:
-    """Names media: several of one key at one step are `key`, `key/1`, `key/2` …, the same on every tracker.
+    """The names of media: several of one key at one step are `key`, `key/1`, `key/2` …, the same on every tracker.
 
     Few services keep several files of one name and step. The names follow from the order in the journal alone, so that
     each delivery of a run finds the same ones.

@@ -34,7 +34,7 @@ Progress: TypeAlias = Callable[[str, int, int], None]
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """Says what became of one delivery.
+    """What became of one delivery.
 
     `delivered` points were added, `points` are there now, `waiting` ones are still in the journal.
     `result` is "complete" (everything is there and the run is closed), "open" (everything is there, the run goes on),

@@ -18,7 +18,7 @@ EXAMPLES = 5
 
 
 class PointComparison(msgspec.Struct, kw_only=True):
-    """Counts points: those `logged`, `found`, `waiting` for delivery, `lacking`, and there though they should not be.
+    """Numbers of points: `logged`, `found`, `waiting` for delivery, `lacking`, and there though they should not be.
 
     Of the `extra` ones those `twice` are too many of a point that was logged; `late` counts points that are found with
     another time than they were logged at. A few that lack and that are extra are

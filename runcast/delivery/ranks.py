@@ -38,7 +38,7 @@ log = logging.getLogger("runcast.delivery")
 
 
 class _Progress(msgspec.Struct):
-    """Says how far each file was copied, as far as it was known when the journal was `seen` up to an offset."""
+    """How far each file was copied, as known when the journal was `seen` up to an offset."""
 
     seen: int = 0
     ends: dict[str, int] = {}
@@ -59,7 +59,7 @@ def has_ranks(directory: RunDirectory) -> bool:
 
 
 class RankFiles:
-    """Are the files of the other ranks of a run's job.
+    """The files written by the other ranks of a run's job.
 
     Args:
         directory: The run's folder.

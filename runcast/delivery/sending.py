@@ -22,7 +22,7 @@ Refuse: TypeAlias = Callable[[str, list[str]], None]  # called with a reason and
 
 
 class PointSender:
-    """Sends batches of points to one tracker."""
+    """The sender of points to one tracker, in batches."""
 
     def __init__(
         self,

@@ -24,7 +24,7 @@ END_S = 1.0
 
 
 class Plan(NamedTuple):
-    """Says what is to be started; `line` becomes its standard input, `log` is where it writes."""
+    """What to start: a command, the line for its standard input, and its log file."""
 
     command: list[str]
     log: Path
@@ -32,7 +32,7 @@ class Plan(NamedTuple):
 
 
 class Process(Protocol):
-    """Is what is asked of a process that was started."""
+    """The interface of a started process."""
 
     returncode: Any
 
@@ -65,7 +65,7 @@ def start_alone(plan: Plan, environment: Mapping[str, str], keep: Sequence[int])
 
 
 class Launch:
-    """Starts several processes in one session. Each waits for a line of input, and all for `go`.
+    """The start of several processes in one session. Each waits for a line of input, and all for `go`.
 
     Raises:
         OSError: They could not be started.
@@ -126,7 +126,7 @@ def above_standard(descriptor: int) -> int:
 
 
 class Launched:
-    """Is a process that was started by a launcher, and is a child of this process."""
+    """A process that was started by a launcher, and is a child of this process."""
 
     def __init__(self, launch: Launch, index: int) -> None:
         self._launch, self._index = launch, index

@@ -33,7 +33,7 @@ LEFT_BEHIND = frozenset(("delivery.log", "lock"))  # by a delivery that never go
 
 
 class Orders(msgspec.Struct, frozen=True, kw_only=True):
-    """Tells a delivery process what to import, and with which variables and options.
+    """What a delivery process is to import, and with which variables and options.
 
     Comes over its standard input, as nobody else sees that. An empty `path` is that of a fresh interpreter; `from_here`
     adds the working directory to it, for a class of the user's own. With `ask`, the tracker is asked what it has, and

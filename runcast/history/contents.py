@@ -11,7 +11,7 @@ from runcast.values.scalars import Number
 
 
 class Contents(msgspec.Struct, kw_only=True):
-    """Holds a run.
+    """The contents of a run.
 
     `curves` maps a metric to its (step, value) pairs in the order of logging; params and summary have the last value.
     `artifacts` are the newest of each name, `media` counts files by key, `error` is the traceback with which the run

@@ -13,7 +13,7 @@ from runcast.journal.state import DeliveryState, Phase, load_state
 
 
 class TrackerOverview(msgspec.Struct, frozen=True, kw_only=True):
-    """Says how far one tracker is; `phase` is None before its first delivery.
+    """How far one tracker is; `phase` is None before its first delivery.
 
     `waiting` points are in the journal, `refused` ones are lost, by reason. One that `left` has no part in the last
     session, and nothing waits for it. `coverage` says how much of the training a meter has measured.
@@ -36,7 +36,7 @@ class TrackerOverview(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunOverview(msgspec.Struct, frozen=True, kw_only=True):
-    """Says how a run stands.
+    """How a run stands.
 
     `points` counts those in the journal, `damaged` its lines that were cut off or are no record, and are lost.
     `skipped` maps a tracker to why it takes no part.

@@ -84,7 +84,7 @@ def verify(
 
 
 class _Reader:
-    """Is the process that reads one tracker."""
+    """The process that reads one tracker."""
 
     def __init__(self, directory: RunDirectory, name: str, orders: Orders) -> None:
         self.name = name

@@ -75,7 +75,7 @@ FILE_NAMES = NameRule(r"[^A-Za-z0-9_.\- ]", 100)
 
 
 class ClearmlTracker(Tracker):
-    """Writes one task: on a server, or in the folder of an offline session."""
+    """One task: on a server, or in the folder of an offline session."""
 
     name = "clearml"
     identities = frozenset(("task",))

@@ -53,7 +53,7 @@ log = logging.getLogger(__name__)
 
 
 class CodecarbonTracker(Tracker):
-    """Is a meter. Each measurement is a row of the file, and what `measure` returns of it is what `read` returns."""
+    """A meter. Each measurement is a row of the file, and what `measure` returns of it is what `read` returns."""
 
     name = "codecarbon"
     supports = frozenset()
@@ -151,7 +151,7 @@ class CodecarbonTracker(Tracker):
 
 
 class _Rows(BaseOutput):  # type: ignore[misc]
-    """Receives what is about to be a row of the file."""
+    """A receiver of what is about to be a row of the file."""
 
     def out(self, total: Any, delta: Any) -> None:
         """Keep the row as the texts that the file holds."""
@@ -159,7 +159,7 @@ class _Rows(BaseOutput):  # type: ignore[misc]
 
 
 class _Swallowed(logging.Filter):
-    """Keeps the reason of what fails, as CodeCarbon's `start`, `flush` and `stop` only log it.
+    """The reasons of failures, which CodeCarbon's `start`, `flush` and `stop` only log.
 
     Shows nothing but errors while `is_quiet`.
     """

@@ -95,7 +95,7 @@ QUIET: Mapping[str, Any] = {
 
 
 class CometTracker(Tracker):
-    """Writes to the one experiment that a process can have."""
+    """The one experiment that a process can have."""
 
     name = "comet_ml"
     identities = frozenset(("key",))

@@ -23,7 +23,7 @@ SEEN, REPLACED = "seen", "replaces"  # the run remembers the key that Comet has 
 
 
 class Stuck:
-    """Notices that Comet does not acknowledge a message."""
+    """A message that Comet does not acknowledge."""
 
     def __init__(self, run: TrackedRun) -> None:
         self._run, self._looked_at = run, time.monotonic()

@@ -40,7 +40,7 @@ ALL_KINDS: frozenset[Kind] = frozenset(METHODS)
 
 
 class MediaFile(msgspec.Struct, frozen=True):
-    """Is one image, sound, text, table (CSV) or histogram (JSON: `counts` of n, `edges` of n + 1) on disk."""
+    """One image, sound, text, table (CSV) or histogram (JSON: `counts` of n, `edges` of n + 1) on disk."""
 
     key: str
     step: int
@@ -51,7 +51,7 @@ class MediaFile(msgspec.Struct, frozen=True):
 
 
 class ArtifactFile(msgspec.Struct, frozen=True):
-    """Is a file or a folder to keep with the run; `kind` is the user's word ("model", "dataset", "config", "file")."""
+    """A file or a folder to keep with the run; `kind` is the user's word ("model", "dataset", "config", "file")."""
 
     name: str
     kind: str
@@ -72,7 +72,7 @@ class Ending(msgspec.Struct, frozen=True):
 
 
 class TrackedRun(msgspec.Struct, kw_only=True):
-    """Tells a Tracker about the run, and remembers what the tracker says of it.
+    """The run as a Tracker gets it; it remembers what the tracker says of it.
 
     `directory` is the run's folder, `local` the folder under it where this tracker may write files. `online` says
     whether credentials are configured and wanted. `options` is what the user passed as `init(setup={name:
@@ -141,7 +141,7 @@ class TrackedRun(msgspec.Struct, kw_only=True):
 
 
 class Reading(msgspec.Struct, kw_only=True):
-    """Is what a tracker's own reader sees of the run; None where the service has no such thing.
+    """The run as a tracker's own reader sees it; None where the service has no such thing.
 
     Keys are the service's names (the caller maps them back). `points` holds every stored point, in any order. `params`
     may be texts. `artifacts` holds the names given to `log_artifact`, `media` the keys and steps given to `log_media`,
@@ -165,7 +165,7 @@ class Reading(msgspec.Struct, kw_only=True):
 
 
 class Tracker:
-    """Writes one run to one service.
+    """The writer of one run to one service.
 
     Subclass it, add a row to the table, and `runcast.testing.check_tracker` says what is missing.
 

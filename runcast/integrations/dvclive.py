@@ -58,7 +58,7 @@ FORBIDDEN = (
 
 
 class DvcliveTracker(Tracker):
-    """Appends to the tables itself, with the paths and the text of `Live`, and leaves the rest to it."""
+    """A folder of DVCLive. Tables are appended to directly, with the paths and text of `Live`; the rest is its own."""
 
     name = "dvclive"
     names = PathRule(FORBIDDEN)
@@ -181,7 +181,7 @@ class DvcliveTracker(Tracker):
 
 
 class _Live(Live):  # type: ignore[misc]
-    """Is `Live` without its surprises.
+    """`Live` without its surprises.
 
     It leaves Git alone, a kill cannot tear its files, and it parses the tables only for DVC Studio.
     """

@@ -73,7 +73,7 @@ STATUSES: Mapping[str, str] = {"finished": "FINISHED", "failed": "FAILED", "kill
 
 
 class MlflowTracker(Tracker):
-    """Writes one run through MlflowClient alone: the fluent functions keep a run for each thread."""
+    """One run, written through MlflowClient alone: the fluent functions keep a run for each thread."""
 
     name = "mlflow"
     identities = frozenset(("run_id",))

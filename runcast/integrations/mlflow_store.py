@@ -31,7 +31,7 @@ SERVER = re.compile(r"https?:|databricks|azureml:")
 
 
 class Noting:
-    """Notes how long a server wants to be left alone, for no exception of MLflow or requests tells the header."""
+    """How long a server wants to be left alone, noted because no exception of MLflow or requests tells the header."""
 
     get_retry_after: Callable[[Any], float | None]  # of the class that it is mixed into
 

@@ -44,7 +44,7 @@ Credentials = Variables | Address | Netrc | TextFile
 
 
 class Integration(msgspec.Struct, frozen=True, kw_only=True):
-    """Is one row.
+    """One row.
 
     Where the Tracker is, what it needs, how a user configures the service, how a person opens the result.
 

@@ -82,7 +82,7 @@ FENCE = "```json\n"
 
 
 class TensorboardTracker(Tracker):
-    """Collects events in memory; `flush` appends them to the file with one write.
+    """One event file. Events are collected in memory; `flush` appends them with one write.
 
     A call that fails leaves no trace, so it can be made again.
     """

@@ -97,7 +97,7 @@ TIMEOUTS: Mapping[str, Any] = {"init_timeout": 30, "finish_timeout": 30, "finish
 
 
 class WandbTracker(Tracker):
-    """Writes to one `wandb.Run`, which is never the global one unless the user made it."""
+    """One `wandb.Run`, which is never the global one unless the user made it."""
 
     name = "wandb"
     identities = frozenset(("id",))

@@ -22,7 +22,7 @@ SENT_ARTIFACTS = "artifacts"  # … and the artifacts that are on the server
 
 
 class CoreLog:
-    """Follows the log of wandb-core for the error after which it sends nothing more of a run."""
+    """The log of wandb-core, followed for the error after which it sends nothing more of a run."""
 
     def __init__(self, path: Path) -> None:
         self._path, self._offset = path, 0

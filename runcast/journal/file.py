@@ -35,7 +35,7 @@ _END = b"\n"
 
 
 class Journal:
-    """Appends lines to a journal.
+    """The writer of a journal, which appends lines.
 
     A disk that is full costs the caller nothing: lines wait in memory until it takes them.
     """

@@ -24,7 +24,7 @@ from runcast.values.scalars import without_surrogates
 
 
 class TrackerChoice(msgspec.Struct, frozen=True, kw_only=True):
-    """Says how a tracker takes part in a run.
+    """How a tracker takes part in a run.
 
     `tracker` is "module:Class"; `options` are the user's, redacted. `left` says that it had a part in earlier sessions,
     and was not selected for the last one: it keeps what it has.
@@ -41,7 +41,7 @@ class TrackerChoice(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True):
-    """Says when and where a session after the first began, and which params were configured otherwise than before."""
+    """When and where a session after the first began, and which params changed."""
 
     session: int
     started: float
@@ -51,7 +51,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunFile(msgspec.Struct, kw_only=True):
-    """Is the content of run.json.
+    """The content of run.json.
 
     `pid_began` tells the training process from a later one of the same number, whatever was done to the clock since.
     `jobs` maps the name of each folder beside the run's in which other ranks leave what they log to the moment before
@@ -85,7 +85,7 @@ class RunFile(msgspec.Struct, kw_only=True):
 
 
 class RunDirectory:
-    """Is the folder of one run."""
+    """The folder of one run."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

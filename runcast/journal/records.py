@@ -18,13 +18,13 @@ Status: TypeAlias = Literal["finished", "failed", "killed", "crashed"]
 
 
 class Record(msgspec.Struct, frozen=True, tag_field="type", kw_only=True):
-    """Is one line of the journal."""
+    """One line of the journal."""
 
     time: float
 
 
 class Start(Record, frozen=True, tag="start"):
-    """Opens a session: the first line of a journal, and one more after every resume."""
+    """The start of a session: the first line of a journal, and one more after every resume."""
 
     version: int
     session: int
@@ -33,7 +33,7 @@ class Start(Record, frozen=True, tag="start"):
 
 
 class Metrics(Record, frozen=True, tag="metrics"):
-    """Holds numbers at a step; `by` names the tracker that measured them, when it was not the training script."""
+    """Numbers at a step; `by` names the tracker that measured them, when it was not the training script."""
 
     step: int
     values: dict[str, Number | NonFinite]
@@ -41,7 +41,7 @@ class Metrics(Record, frozen=True, tag="metrics"):
 
 
 class RankMetrics(Metrics, frozen=True, tag="rank", kw_only=True):
-    """Holds numbers that another rank of the job logged, under that rank's prefix.
+    """Numbers that another rank of the job logged, under that rank's prefix.
 
     `source` names the file in the run's folder `ranks` that they were copied from, `end` the offset behind them there.
     """
@@ -51,25 +51,25 @@ class RankMetrics(Metrics, frozen=True, tag="rank", kw_only=True):
 
 
 class Params(Record, frozen=True, tag="params"):
-    """Holds configured values, flat: nested keys are joined with '/'."""
+    """Configured values, flat: nested keys are joined with '/'."""
 
     values: dict[str, ParamValue]
 
 
 class Summary(Record, frozen=True, tag="summary"):
-    """Holds final values, without a step."""
+    """Final values, without a step."""
 
     values: dict[str, Number | str | bool]
 
 
 class Tags(Record, frozen=True, tag="tags"):
-    """Adds tags to the run."""
+    """Tags for the run, added to those that it has."""
 
     tags: list[str]
 
 
 class Media(Record, frozen=True, tag="media"):
-    """Refers to a file under the run directory that holds an image, a sound, a table and so on."""
+    """A reference to a file in the run's folder that holds an image, a sound, a table and so on."""
 
     key: str
     step: int
@@ -79,7 +79,7 @@ class Media(Record, frozen=True, tag="media"):
 
 
 class Artifact(Record, frozen=True, tag="artifact"):
-    """Refers to the snapshot of a file or folder under the run directory."""
+    """A reference to the snapshot of a file or folder in the run's folder."""
 
     name: str
     kind: str
@@ -88,14 +88,14 @@ class Artifact(Record, frozen=True, tag="artifact"):
 
 
 class Dropped(Record, frozen=True, tag="dropped"):
-    """Says once per key, with the first reason, that values could not be kept."""
+    """Values of a key that could not be kept: once per key, with the first reason."""
 
     key: str
     reason: str
 
 
 class Finish(Record, frozen=True, tag="finish"):
-    """Ends a session with its status; `error` is the traceback as text, when there was one."""
+    """The end of a session, with its status; `error` is the traceback as text, when there was one."""
 
     status: Status
     error: str | None = None

@@ -119,7 +119,7 @@ def is_over(state: DeliveryState, session: int) -> bool:
 
 
 class TrackerStatistics(msgspec.Struct, frozen=True, kw_only=True):
-    """Counts points for one tracker; `waiting` ones are in the journal, `refused` ones are lost, by reason."""
+    """Numbers of points for one tracker; `waiting` ones are in the journal, `refused` ones are lost, by reason."""
 
     phase: Phase
     delivered: int
@@ -146,7 +146,7 @@ def tracker_statistics(name: str, state: DeliveryState, journal: Path) -> Tracke
 
 
 class Statistics(msgspec.Struct, frozen=True, kw_only=True):
-    """Counts what this process logged; `dropped` maps a key to how many of its values could not be logged."""
+    """What this process logged; `dropped` maps a key to how many of its values could not be logged."""
 
     logged: int
     dropped: dict[str, int]

@@ -49,7 +49,7 @@ def _print(message: str) -> None:
 
 
 class Redacting:
-    """Is a text stream that writes no secret, whoever speaks: what an SDK says of its own settings ends in a log."""
+    """A text stream that writes no secret, whoever speaks: what an SDK says of its own settings ends in a log."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream

@@ -8,7 +8,7 @@ MAX_NAME = 128  # characters, from the end; what is longer is no name
 
 
 class Secrecy(Enum):
-    """Says how sure a name makes us that its value is a secret."""
+    """How sure a name makes us that its value is a secret."""
 
     NONE = auto()
     IF_RANDOM = auto()  # "wandb_key": an API key, or the key of a metric

@@ -279,7 +279,7 @@ def _begins_item(text: str, start: int) -> bool:
 
 
 class SafeKeys(set[str]):
-    """Is the keys that were looked at and hold no secret, as `Run.log` has no time to look at each again."""
+    """Keys already checked and known to hold no secret, as `Run.log` has no time to check each again."""
 
     def checked(self, key: str) -> str:
         """Return a key without secrets, and remember one that has none."""

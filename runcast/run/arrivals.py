@@ -18,7 +18,7 @@ class Arrived(NamedTuple):
 
 
 class Copies:
-    """Holds the copies that are under way; `waiting` is empty when there are none."""
+    """The copies under way; `waiting` is empty when there are none."""
 
     def __init__(self) -> None:
         self.waiting: list[tuple[int, float, dict[str, DeviceValue]]] = []

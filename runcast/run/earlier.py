@@ -12,7 +12,7 @@ NAMED = 10
 
 
 class EarlierParams:
-    """Holds the params at the beginning of a journal, where a training has them; it is read when it is needed."""
+    """The params at the beginning of a journal, read when they are needed."""
 
     def __init__(self, journal: Path) -> None:
         self._journal = journal

@@ -20,14 +20,14 @@ NAME = "runcast.json"
 
 
 class TrackedAs(msgspec.Struct, frozen=True, kw_only=True):
-    """Says what one tracker calls the run: its own ids, and where a person sees it."""
+    """What one tracker calls the run: its own ids, and where a person sees it."""
 
     ids: dict[str, str] = {}
     url: str | None = None
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True):
-    """Is who a run is, in every tracker."""
+    """Who a run is, in every tracker."""
 
     id: str
     name: str

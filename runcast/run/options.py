@@ -53,7 +53,7 @@ class RunOptions(MoreRunOptions, total=False):
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """Holds the settled options of one run; `given` names those that came from an argument or a RUNCAST_ variable."""
+    """The resolved options of one run; `given` names those that came from an argument or a RUNCAST_ variable."""
 
     project: str
     name: str | None

@@ -21,7 +21,7 @@ from runcast.run.run import Run
 
 
 class RankRun(Run):
-    """Keeps the metrics of one rank for the run of the first. Everything else of a run is that of the first rank."""
+    """The metrics of one rank, kept for the run of the first. Everything else of a run is that of the first rank."""
 
     def __init__(self, file: RunFile, folder: Path, rank: int) -> None:
         super().__init__(file, RunDirectory(folder), _open(file, folder, rank), None)

@@ -14,7 +14,7 @@ from runcast.redaction.console import say, warn
 
 
 class Watch:
-    """Tells how a training ends whose trainer has no event for an exception: by the errors that come up meanwhile.
+    """How a training ends whose trainer has no event for an exception: by the errors that come up meanwhile.
 
     Make one when the training begins. An error that nobody caught is known, also in a notebook, and so is one that is
     being handled when it is asked. Of one that the script has caught, only that there was one.

@@ -59,7 +59,7 @@ GUARANTEES: Mapping[str, str] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """Is the outcome of one check.
+    """The outcome of one check.
 
     `guarantee` is what it checks, `detail` why it failed or was skipped, or what else is worth knowing.
     """
@@ -72,7 +72,7 @@ class Check:
 
 
 class BrokenContractError(AssertionError):
-    """Lists the checks that a tracker fails; `checks` holds all of them."""
+    """A tracker fails checks, which the message lists; `checks` holds all of them."""
 
     def __init__(self, name: str, checks: list[Check]) -> None:
         self.checks = checks

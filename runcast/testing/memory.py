@@ -12,7 +12,7 @@ from runcast.values.scalars import Number, ParamValue
 
 
 class MemoryTracker(Tracker):
-    """Keeps a run as lines of JSON in the run's own folder; `read` returns it.
+    """A run kept as lines of JSON in the run's own folder; `read` returns it.
 
     In a test: `run = runcast.init(report_to=MemoryTracker, dir=tmp_path)`, later `MemoryTracker.reading_of(run.dir)`.
     """

@@ -29,12 +29,12 @@ SHOWN = 8
 
 
 class Skipped(Exception):
-    """Says why a check does not apply."""
+    """A check does not apply; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Says what is checked, and where; `environment` is this process's as it was before an SDK could change it."""
+    """What is checked, and where; `environment` is this process's as it was before an SDK could change it."""
 
     make: Callable[[], Tracker]
     folder: Path
@@ -44,7 +44,7 @@ class Subject:
 
 
 class Stage:
-    """Plays the runs of one check, from their start to their reading; `tracker` is a spare one to look at."""
+    """The runs of one check, from their start to their reading; `tracker` is a spare one to look at."""
 
     def __init__(self, subject: Subject, check: str) -> None:
         self.subject, self.check, self.tracker = subject, check, subject.make()

@@ -55,7 +55,7 @@ BELOW = {"adam_beta1": 1, "adam_beta2": 1, "seed": 2**63, "data_seed": 2**63}
 
 @dataclass(kw_only=True)
 class TrainingArguments(AskedByCallbacks):
-    """Holds the settings of a Trainer; checked when it is made, so that nothing wrong is found an hour later."""
+    """The settings of a Trainer, checked when they are made, so that nothing wrong is found an hour later."""
 
     output_dir: Annotated[str, "Where checkpoints are written."] = field(default="trainer_output", kw_only=False)
 

@@ -12,7 +12,7 @@ from runcast.values.numbers import as_json
 
 
 class AskedByCallbacks:
-    """Answers as `transformers.TrainingArguments` does."""
+    """The answers of `transformers.TrainingArguments`."""
 
     trackio_space_id = trackio_bucket_id = trackio_static_space_id = None  # of their TrackioCallback
     # Settings of theirs that this Trainer does not have, each with the value that says so.

@@ -133,7 +133,7 @@ def confusion_table(predicted: Any, wanted: Any) -> Table:
 
 
 class DigitsCallback(TrainerCallback):
-    """Logs a few digits of the test set with what the network takes them for."""
+    """A callback that logs a few digits of the test set with the network's predictions."""
 
     reports = True
 

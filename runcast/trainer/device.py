@@ -127,7 +127,7 @@ def to_device(batch: Any, device: torch.device) -> Any:
 
 
 class Mover:
-    """Moves batches to the device: on a stream of its own where it has streams, so that copies overlap with computing.
+    """The way of batches to the device, on a stream of its own where there are streams: copies overlap computation.
 
     A batch that is not pinned, or is on a device already, is moved as well, without the overlap.
     """

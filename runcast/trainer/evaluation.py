@@ -25,14 +25,14 @@ _log = logging.getLogger("runcast.trainer")
 
 
 class EvalPrediction(NamedTuple):
-    """Is what `compute_metrics` is given: NumPy arrays (or tuples of them) of all examples, in order."""
+    """The argument of `compute_metrics`: NumPy arrays (or tuples of them) of all examples, in order."""
 
     predictions: Any
     label_ids: Any
 
 
 class PredictionOutput(NamedTuple):
-    """Is what `predict` returns; `metrics` is empty of losses where there are no labels."""
+    """The result of `Trainer.predict`; `metrics` has no loss where there are no labels."""
 
     predictions: Any
     label_ids: Any

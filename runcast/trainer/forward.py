@@ -22,7 +22,7 @@ IGNORED_LABEL = -100  # what torch's cross entropy and transformers leave out
 
 
 class Result(NamedTuple):
-    """Is what a forward pass gives: `loss` is a 0-d tensor or None, `predictions` the outputs without the loss."""
+    """The result of a forward pass: `loss` is a 0-d tensor or None, `predictions` the outputs without the loss."""
 
     loss: torch.Tensor | None
     predictions: Any
@@ -30,7 +30,7 @@ class Result(NamedTuple):
 
 
 class _Plan(NamedTuple):
-    """Says which entries of a batch go into a model, under which names, and which are labels."""
+    """Which entries of a batch go into a model, under which names, and which are labels."""
 
     inputs: tuple[tuple[str, str], ...]
     labels: tuple[str, ...]
@@ -38,7 +38,7 @@ class _Plan(NamedTuple):
 
 
 class Forward:
-    """Calls a model on a batch.
+    """The call of a model on a batch.
 
     A batch is a mapping or a dataclass (labels under one of the label names), a tuple (labels last), or a tensor (no
     labels). If the model's `forward` takes the labels by name and no `compute_loss` was given, the model computes the

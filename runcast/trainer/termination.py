@@ -16,7 +16,7 @@ class Leaving(RuncastError):
 
 
 class TerminationCallback(TrainerCallback):
-    """Takes SIGTERM while a training lasts.
+    """The handler of SIGTERM while a training lasts.
 
     `is_asked` says that it came to this process. The Trainer looks at it after each step, and after each batch of an
     evaluation or prediction: the step is completed, the evaluation is not, a checkpoint is written, and the process

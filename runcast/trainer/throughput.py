@@ -45,7 +45,7 @@ BACKWARD = 2  # the backward pass takes twice the multiplications of the forward
 
 
 class Throughput:
-    """Counts what a training works through; whatever costs a synchronisation is read in `settle` only.
+    """What a training works through, counted; whatever costs a synchronization is read in `settle` only.
 
     The floating-point operations of a step are estimated as 6·N·tokens for a model with token inputs (N parameters
     without embeddings, as transformers does), else counted once, in the first step, by

@@ -36,7 +36,7 @@ from runcast.values.numbers import as_json
 
 
 class TrainOutput(NamedTuple):
-    """Is what `train` returns."""
+    """The result of `Trainer.train`."""
 
     global_step: int
     training_loss: float
@@ -44,7 +44,7 @@ class TrainOutput(NamedTuple):
 
 
 class Trainer:
-    """Trains, evaluates and predicts on whatever device there is, and calls the callbacks at every event.
+    """The reference trainer: trains, evaluates and predicts on any device, and calls the callbacks at every event.
 
     Args:
         model: A model of transformers, or any module; see `runcast.trainer.forward` for what it may take and return.

@@ -32,7 +32,7 @@ _log = logging.getLogger("runcast.trainer")
 
 
 class Training:
-    """Holds what one call of `Trainer.train` needs.
+    """The state of one call of `Trainer.train`.
 
     Data, optimizer, schedule, the position, and the sums between two logs.
     """

@@ -66,7 +66,7 @@ def plain_value(value: Any) -> Json:
 
 
 class _Reader:
-    """Reads one config; knows which containers it is in, and how many values it may still read."""
+    """The reader of one config; it knows which containers it is in, and how many values it may still read."""
 
     def __init__(self) -> None:
         self._open: set[int] = set()

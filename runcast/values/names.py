@@ -30,7 +30,7 @@ def _unescape(match: re.Match[str]) -> str:
 
 
 class NameRule(msgspec.Struct, frozen=True, dict=True):
-    """Says which metric keys a service can hold: data at the top of a tracker module.
+    """Which metric keys a service can hold: data at the top of a tracker module.
 
     `forbidden` is a regular expression that matches a piece to escape; `max_length` is in characters; `reserved` are
     whole names that the service keeps for itself.

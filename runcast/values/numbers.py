@@ -125,7 +125,7 @@ def _device(value: Any) -> str:
 
 
 class DeviceValue(NamedTuple):
-    """Is the copy of a 0-d or 1-element device tensor on its way to the host; `ready` never waits."""
+    """The copy of a 0-d or 1-element device tensor on its way to the host; `ready` never waits."""
 
     host: Any
     ready: Callable[[], bool]

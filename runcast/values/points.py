@@ -23,7 +23,7 @@ class Point(NamedTuple):
 
 
 class PointList(Sequence[Point]):
-    """Is a list of points of about 30 bytes each, where a list of Points takes 200."""
+    """A list of points at about 30 bytes each, where a list of Points takes 200."""
 
     def __init__(self, points: Iterable[Point] = ()) -> None:
         self._names: dict[str, int] = {}

@@ -1,6 +1,7 @@
 """Habits that a reader may rely on in every file."""
 
 import ast
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -11,6 +12,11 @@ import runcast
 ROOT = Path(runcast.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 LONGEST = 300
+VERB = re.compile(
+    r"Is|Are|Has|(Hold|Say|Tell|Carr(y|ie)|Open|Refer|Add|End|Write|Keep|Call|Collect|Count|Read|Make|Give|Send|Find|Measure|"
+    r"Report|Stop|Show|Log|Let|Raise|Take|Run|Append|Copie|Name|Draw|Print|Save|Train|Mean|Watch|Push|Compute|Set|Post|"
+    r"Notice|Note|Play|List|Answer|Receive|Appl(y|ie)|Wait|Start|Return|Move|Map|Deliver)s"
+)
 
 # Where every exception may be caught, and why: nothing else may hide a mistake.
 CATCHES_ALL = {
@@ -126,3 +132,12 @@ def test_no_two_modules_of_a_room_share_a_first_sentence() -> None:
     )
 
     assert [sentence for sentence, count in sentences.items() if count > 1] == []
+
+
+@pytest.mark.parametrize("path", FILES, ids=place)
+def test_a_class_is_described_by_a_noun_phrase(path: Path) -> None:
+    """The first word of its docstring is no verb that says what the class does: "The journal of …", not "Holds …"."""
+    classes = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.ClassDef)]
+    first = {node.name: (ast.get_docstring(node) or " ").split()[:1] for node in classes}
+
+    assert [name for name, words in first.items() if words and VERB.fullmatch(words[0])] == []

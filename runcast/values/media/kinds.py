@@ -33,7 +33,7 @@ from runcast.values.numbers import NotANumber, to_number
 
 
 class Image(msgspec.Struct, frozen=True, eq=False):
-    """Shows a picture, which is saved as PNG (a file as it is).
+    """A picture, saved as PNG (a file as it is).
 
     Args:
         data: An array or tensor of any device, of shape [H, W], [H, W, C] or [C, H, W] with C of 1, 3 or 4; or a PIL
@@ -71,7 +71,7 @@ class Image(msgspec.Struct, frozen=True, eq=False):
 
 
 class Figure(msgspec.Struct, frozen=True, eq=False):
-    """Shows a Matplotlib figure, as PNG in the figure's own size and resolution. It stays open: closing it is yours."""
+    """A Matplotlib figure, saved as PNG in its own size and resolution. It stays open: closing it is yours."""
 
     kind: ClassVar[MediaKind] = "image"
     figure: Any
@@ -93,7 +93,7 @@ class Figure(msgspec.Struct, frozen=True, eq=False):
 
 
 class Audio(msgspec.Struct, frozen=True, eq=False):
-    """Plays a sound, which is saved as 16-bit WAV (a file as it is).
+    """A sound, saved as 16-bit WAV (a file as it is).
 
     Args:
         data: An array or tensor of floats in -1..1 (cut outside) or of int16, of shape [N], [N, C] or [C, N] with C of
@@ -138,7 +138,7 @@ class Audio(msgspec.Struct, frozen=True, eq=False):
 
 
 class Video(msgspec.Struct, frozen=True, eq=False):
-    """Plays a video file, which is copied as it is."""
+    """A video file, copied as it is."""
 
     kind: ClassVar[MediaKind] = "video"
     path: str | os.PathLike[str]
@@ -156,7 +156,7 @@ class Video(msgspec.Struct, frozen=True, eq=False):
 
 
 class Text(msgspec.Struct, frozen=True, eq=False):
-    """Shows a text, such as a sample that a model wrote; saved as UTF-8, without the secrets in it."""
+    """A text, such as a sample that a model wrote; saved as UTF-8, without the secrets in it."""
 
     kind: ClassVar[MediaKind] = "text"
     text: str
@@ -175,7 +175,7 @@ class Text(msgspec.Struct, frozen=True, eq=False):
 
 
 class Table(msgspec.Struct, frozen=True, eq=False):
-    """Shows rows and columns, which are saved as CSV, without the secrets in them.
+    """Rows and columns, saved as CSV, without the secrets in them.
 
     Args:
         rows: Lists of cells, one list a row, or a 2-d array (both need `columns`); mappings, one a row; a mapping of
@@ -212,7 +212,7 @@ class Table(msgspec.Struct, frozen=True, eq=False):
 
 
 class Histogram(msgspec.Struct, frozen=True, eq=False):
-    """Shows how values are spread; saved as JSON of `counts` (n of them) and `edges` (n + 1).
+    """The distribution of values, saved as JSON of `counts` (n of them) and `edges` (n + 1).
 
     Args:
         values: An array or tensor of any shape and device, or a list. Values that are not finite are counted apart, as
