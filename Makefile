@@ -46,7 +46,8 @@ check: $(VENV)/.ready  ## lint, format, docstrings, types
 	@$(BIN)/python -m ruff format --check .
 	@$(BIN)/python -m mypy
 
-format: $(VENV)/.ready  ## let ruff mend what it can
+format: $(VENV)/.ready  ## write the stub of the public names, let ruff fix what it can
+	@$(BIN)/python tools/stub.py
 	@$(BIN)/python -m ruff check --fix .
 	@$(BIN)/python -m ruff format .
 

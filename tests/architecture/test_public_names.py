@@ -1,11 +1,15 @@
 """What users may import is a decision, not an accident."""
 
+import ast
 import inspect
+import re
+from pathlib import Path
 
 import pytest
 
 import runcast
 
+PACKAGE = Path(runcast.__file__).parent
 PUBLIC = [
     "Audio",
     "CSVLoggerCallback",
@@ -74,6 +78,25 @@ INIT_ARGUMENTS = "project name config * report_to dir id resume group tags notes
 def test_the_public_names_are_these() -> None:
     """Nothing becomes public, or stops being it, without this list being changed."""
     assert sorted(runcast.__all__) == sorted(PUBLIC)
+
+
+def test_the_stub_names_what_the_table_names() -> None:
+    """Type checkers and editors see each public name, from the module that it is loaded from."""
+    tree = ast.parse((PACKAGE / "__init__.pyi").read_text(encoding="utf-8"))
+    imports = [node for node in tree.body if isinstance(node, ast.ImportFrom) and node.module != "runcast"]
+
+    found = {alias.name: node.module for node in imports for alias in node.names}
+
+    assert found == {name: getattr(runcast, name).__module__ for name in PUBLIC if name != "__version__"}
+
+
+@pytest.mark.parametrize("name", [name for name in PUBLIC if name != "__version__"])
+def test_the_docs_have_each_public_name(name: str) -> None:
+    """A page says what it is, or includes its docstring."""
+    pages = "\n".join(path.read_text(encoding="utf-8") for path in (PACKAGE.parent / "docs").rglob("*.md"))
+    module = getattr(runcast, name).__module__
+
+    assert re.search(rf"\b{name}\b", pages) or f"::: {module}\n" in pages
 
 
 def test_dir_shows_the_public_names() -> None:
