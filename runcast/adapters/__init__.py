@@ -1,6 +1,6 @@
 """The trainers that people already have: their events become those of a run.
 
-One module per framework. It imports `core` and that framework, when it is first used. Start with `accelerate.py`.
+One place per framework, which imports that framework when it is first used. Start reading at `accelerate.py`.
 """
 
 import importlib.util

@@ -1,7 +1,6 @@
 """Which trackers can be used, and which a run will use: `report_to` becomes decisions with reasons.
 
-May import `runcast.core` and the table of `runcast.integrations`; imports no SDK, opens no socket, asks nothing. Start
-reading at `selection.py`.
+Imports no SDK, opens no socket, asks nothing. Start reading at `selection.py`, then `usable.py`.
 """
 
 from runcast.autodetect.joining import join_open_runs

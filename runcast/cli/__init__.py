@@ -1,8 +1,7 @@
 """The command line: doctor, demo, status, show, sync, replay, verify.
 
-Its modules parse and print; what they show is decided elsewhere.
-
-May import everything, but only inside the commands, so that `runcast --help` is quick. Start reading at `app.py`.
+Its modules parse and print; what they show is decided elsewhere. Imports stand inside the commands, so that
+`runcast --help` is quick. Start reading at `app.py`.
 """
 
 

@@ -1,5 +1,5 @@
-"""Carrying a journal's records to one tracker: the loop, the places where it runs, retry, cursor, supervision.
+"""Carrying a journal's records to one tracker: the loop, sending, recovery, and the processes in which that happens.
 
-May import `runcast.core` and `runcast.integrations`. One loop (`loop.py`) runs in a process of its own (`__main__.py`,
-started by `process.py`), in a thread (`thread.py`) or later (`sync.py`). Start reading at `loop.py`.
+One loop (`loop.py`) runs in a process of its own (`__main__.py`, started by `process.py`) or in a thread (`thread.py`).
+Start reading at `loop.py`, then `sending.py`.
 """

@@ -1,5 +1,5 @@
-"""The trackers: one module each, one row each in `table.py`, one contract in `contract.py`.
+"""The trackers: one place for each, one row for each in `table.py`, one contract for all in `contract.py`.
 
-May import `runcast.core` and, in each module, that one SDK. Nothing but `load_tracker` imports those modules.
-Start reading at `contract.py`, then `tensorboard.py` (the shortest).
+Each place imports its one SDK, and only `loading.py` imports the places. Start reading at `contract.py`, then
+`tensorboard.py`.
 """

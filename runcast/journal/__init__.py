@@ -1,4 +1,4 @@
 """A run on disk: its records, its journal, its folder, the state of its deliveries and its seal.
 
-May import `runcast.core`, `runcast.redaction` and `runcast.values`. Start reading at `records.py`, then `file.py`.
+Start reading at `records.py`, then `file.py`.
 """

@@ -1,10 +1,10 @@
-"""For who writes a tracker: `check_tracker`, the contract as checks. For who writes tests: `MemoryTracker`.
+"""For authors of trackers: `check_tracker`, the contract as checks. For authors of tests: `MemoryTracker`.
 
     def test_my_tracker_keeps_the_contract(tmp_path):
         runcast.testing.check_tracker(MyTracker, tmp_path)
 
-`python -m runcast.testing NAME FOLDER` does the same in a process of its own. May import `runcast.core`,
-`.integrations` and `.delivery`; needs no pytest. Start reading at `kit.py`.
+`python -m runcast.testing NAME FOLDER` does the same in a process of its own. Needs no pytest. Start
+reading at `kit.py`.
 """
 
 from runcast.testing.kit import GUARANTEES, BrokenContractError, Check, check_tracker

@@ -1,5 +1,5 @@
 """The reference GPU trainer: a loop that fits on one screen, with every event visible.
 
-Imports `runcast.core`, `runcast.callbacks` and torch. Start reading at `loop.py`, then `trainer.py`; the events are
-told in `runcast/core/events.py`.
+The one room that imports torch. Start reading at `loop.py`, then `trainer.py`; the events are described in
+`runcast/core/events.py`.
 """

@@ -1,5 +1,5 @@
 """What may be logged: numbers, steps, names, params and, in `media`, everything that is not a number.
 
-May import `runcast.core` and `runcast.redaction`; tensors and arrays are recognized by what they can do. Start reading
+tensors and arrays are recognized by what they can do. Start reading
 at `numbers.py`, then `config.py`.
 """
