@@ -24,7 +24,7 @@ from pathlib import Path
 import msgspec
 
 from runcast.core.errors import JournalError, RuncastError
-from runcast.delivery.attempts import end_if_forked
+from runcast.delivery.attempts import end_if_forked, explained
 from runcast.delivery.comparison import Verdict, compare
 from runcast.delivery.exit_status import ended_by
 from runcast.delivery.giving_up import refuse, refusing
@@ -238,7 +238,8 @@ def _leave_refused() -> None:
 
 def _verdict(directory: RunDirectory, file: RunFile, name: str, tracked: TrackedRun, orders: Orders) -> Verdict:
     try:
-        return compare(directory, file, name, make_tracker(orders.tracker, orders.environment), tracked)
+        tracker = make_tracker(orders.tracker, orders.environment)
+        return explained(tracker.explain, lambda: compare(directory, file, name, tracker, tracked))
     except RuncastError as error:
         return Verdict(name=name, error=str(error))
 

@@ -9,9 +9,18 @@ import os
 import time
 import traceback
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
-from runcast.core.errors import FinalError, RestartError, RetryableError, TrackerUnavailableError, is_about_content
+from runcast.core.errors import (
+    FinalError,
+    RestartError,
+    RetryableError,
+    RuncastError,
+    TrackerError,
+    TrackerUnavailableError,
+)
+from runcast.core.foreign import attempt
 from runcast.delivery.retry import backoff_s
 
 UNKNOWN_ERRORS = 3  # attempts after an exception that is neither retryable nor final
@@ -30,6 +39,19 @@ def end_if_forked(pid: int) -> None:
         os._exit(0)
 
 
+def explained(explain: Callable[[Exception], TrackerError | None], call: Callable[[], Result]) -> Result:
+    """Call; raise in place of an SDK's exception what it means, as far as its Tracker can explain it."""
+    try:
+        return call()
+    except RuncastError:
+        raise
+    except Exception as error:
+        meaning = attempt(partial(explain, error), lambda _: None)
+        if meaning is None:
+            raise
+        raise meaning from error
+
+
 class GaveUp(Exception):
     """The run is over and so is the delivery's time; the rest stays in the journal."""
 
@@ -39,6 +61,7 @@ class Attempts:
 
     Args:
         name: The tracker's name, for the log.
+        explain: Returns what an exception of the SDK means, or None.
         alive: Tells whether the training process still lives.
         wait: Sleeps up to a number of seconds; returns early when there is news.
         follow: Whether failing goes on while the training lives; without it, a few attempts have to do.
@@ -50,13 +73,14 @@ class Attempts:
         self,
         name: str,
         *,
+        explain: Callable[[Exception], TrackerError | None],
         alive: Callable[[], bool],
         wait: Callable[[float], None],
         follow: bool,
         patience_s: float,
         save: Callable[..., None],
     ) -> None:
-        self._name, self._alive, self._wait = name, alive, wait
+        self._name, self._explain, self._alive, self._wait = name, explain, alive, wait
         self._follow, self._patience_s, self._save = follow, patience_s, save
         self._over_since: float | None = None
         self._pid = os.getpid()
@@ -95,19 +119,17 @@ class Attempts:
             RestartError: Only a fresh process can continue.
             GaveUp: The run is over, and so is the patience.
         """
-        attempt = unknown = 0
+        tries = unknown = 0
         while True:
             self.busy_since = time.monotonic()
             try:
-                if attempt and again is not None:
-                    again()
-                result = call()
+                if tries and again is not None:
+                    explained(self._explain, again)
+                result = explained(self._explain, call)
                 break
             except (FinalError, TrackerUnavailableError, RestartError):
                 raise
             except RetryableError as error:
-                if is_about_content(error):
-                    raise FinalError(str(error.__cause__)) from error
                 failure: BaseException = error
             except LEAVING as error:
                 end_if_forked(self._pid)
@@ -129,9 +151,9 @@ class Attempts:
             finally:
                 self.busy_since = None
                 end_if_forked(self._pid)
-            attempt += 1
-            self._pause(what, failure, attempt)
-        if attempt:
+            tries += 1
+            self._pause(what, failure, tries)
+        if tries:
             self._save(phase="delivering", error=None, traceback=None, not_before=0.0)
         return result
 

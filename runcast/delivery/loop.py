@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable, Iterable
 from functools import partial
 
-from runcast.core.errors import FinalError, GoneError, RestartError, TrackerUnavailableError
+from runcast.core.errors import FinalError, GoneError, RestartError, TrackerUnavailableError, is_about_content
 from runcast.delivery.attempts import Attempts, GaveUp
 from runcast.delivery.kept_files import artifact_file, media_file
 from runcast.delivery.latecomers import POLL_S, wait_for_meters, wait_for_ranks
@@ -83,7 +83,13 @@ class Delivery:
         self.reader = self._read_from(self.state.cursor)
         self.metering = Metering(directory, name, self.state)
         self.attempt = Attempts(
-            name, alive=self._still_trains, wait=wait, follow=follow, patience_s=patience_s, save=self._save
+            name,
+            explain=lambda error: self.tracker.explain(error),
+            alive=self._still_trains,
+            wait=wait,
+            follow=follow,
+            patience_s=patience_s,
+            save=self._save,
         )
         self.refusals = Refusals(name, self.state)
         self._take(tracker)
@@ -306,8 +312,17 @@ class Delivery:
         self, what: str, call: Callable[[], object], names: list[str], again: Callable[[], object] | None = None
     ) -> None:
         """Deliver one record; what the service refuses for good is counted, and the rest goes on."""
+
+        def send() -> None:
+            try:
+                call()
+            except OSError as error:
+                if is_about_content(error):  # a picture that cannot be read, say: trying again helps nothing
+                    raise FinalError(str(error)) from error
+                raise
+
         try:
-            self.attempt(what, call, again)
+            self.attempt(what, send, again)
         except GoneError:
             raise
         except FinalError as error:

@@ -24,9 +24,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import clearml
+import requests
 from clearml.backend_api import Session
+from clearml.backend_api.session.session import LoginError
+from clearml.backend_interface.session import SendError
 
-from runcast.core.errors import RetryableError
+from runcast.core.errors import FinalError, RetryableError, TrackerError
 from runcast.integrations.clearml_events import (
     FILE,
     PLOT,
@@ -48,10 +51,10 @@ from runcast.integrations.clearml_task import (
     check,
     configure,
     load,
+    login_code,
     open_session,
     open_task,
     session_folder,
-    translated,
 )
 from runcast.integrations.contract import (
     ArtifactFile,
@@ -91,22 +94,21 @@ class ClearmlTracker(Tracker):
         """Begin a task, go on with it, or join the one around us."""
         online = configure(run)
         known = run.ids.get("task")
-        with translated():
-            if online:
-                self._session = Session()
-                self._task = self._task or open_task(self._session, run)
-                run.url = self._task.get_output_log_web_page()
-            else:
-                self._task = self._task or open_session(run)
-                run.url = str(session_folder(run))
-            self._run = run
-            self._highest, self._repeats = {}, 0
-            self._goes_on = run.resumed or run.is_joined
-            if known != self._task.id and not run.is_joined:
-                self._task.set_comment(run.notes or "")
-                own = {"runcast_run_id": run.id, "runcast_replaces": run.ids.get("replaces"), "group": run.group}
-                self._task.set_user_properties(**{key: value for key, value in own.items() if value})
-            self._task.set_user_properties(runcast_status="running")
+        if online:
+            self._session = Session()
+            self._task = self._task or open_task(self._session, run)
+            run.url = self._task.get_output_log_web_page()
+        else:
+            self._task = self._task or open_session(run)
+            run.url = str(session_folder(run))
+        self._run = run
+        self._highest, self._repeats = {}, 0
+        self._goes_on = run.resumed or run.is_joined
+        if known != self._task.id and not run.is_joined:
+            self._task.set_comment(run.notes or "")
+            own = {"runcast_run_id": run.id, "runcast_replaces": run.ids.get("replaces"), "group": run.group}
+            self._task.set_user_properties(**{key: value for key, value in own.items() if value})
+        self._task.set_user_properties(runcast_status="running")
 
     def log_params(self, params: Mapping[str, ParamValue]) -> None:
         """Store hyperparameters, one way: `connect` would bring a server's values back."""
@@ -129,58 +131,64 @@ class ClearmlTracker(Tracker):
 
     def add_tags(self, tags: Sequence[str]) -> None:
         """Add tags to the task's."""
-        with translated():
-            self._reach()
-            self._task.add_tags(list(tags))
+        self._reach()
+        self._task.add_tags(list(tags))
 
     def log_media(self, media: MediaFile) -> None:
         """Store a table or a histogram as a plot, anything else as a debug sample."""
         is_plot = media.kind in ("table", "histogram")
         event = new_event(PLOT if is_plot else FILE, self._task.id, media.key, media.step, media.time)
         if is_plot:
-            event["plot_str"] = json.dumps(to_table(media.path) if media.kind == "table" else to_histogram(media.path))
+            event["plot_str"] = json.dumps(to_table(media) if media.kind == "table" else to_histogram(media))
         else:
             file = [event["metric"], event["variant"], f"{media.step}-{media.path.name}"]
             place = [self._run.project, f"{self._run.name}.{self._task.id}", "metrics", *file]
             event["key"] = "/".join(map(FILE_NAMES.encode, place))
-            with translated():
-                event["url"] = self._upload(media.path, event["key"])
+            event["url"] = self._upload(media.path, event["key"])
         self._send([event])
 
     def log_artifact(self, artifact: ArtifactFile) -> None:
         """Store a file, or a folder as a zip; the same name again replaces it."""
-        with translated():
-            self._reach()
-            metadata = {"kind": artifact.kind}
-            if not self._task.upload_artifact(artifact.name, artifact.path, metadata, wait_on_upload=True):
-                raise RetryableError(f"ClearML could not upload the artifact {artifact.name!r}")
-            if self._session is None:  # its copies are for everybody (StorageHelper in clearml/storage/helper.py)
-                for copied in (session_folder(self._run) / "data").glob("**/artifacts/**/*"):
-                    copied.chmod(copied.stat().st_mode & 0o700)
+        self._reach()
+        metadata = {"kind": artifact.kind}
+        if not self._task.upload_artifact(artifact.name, artifact.path, metadata, wait_on_upload=True):
+            raise RetryableError(f"ClearML could not upload the artifact {artifact.name!r}")
+        if self._session is None:  # its copies are for everybody (StorageHelper in clearml/storage/helper.py)
+            for copied in (session_folder(self._run) / "data").glob("**/artifacts/**/*"):
+                copied.chmod(copied.stat().st_mode & 0o700)
 
     def finish(self, ending: Ending) -> None:
         """End the task, unless it was open before us; offline, make the zip of the session."""
         if self._task is None:
             return
-        with translated():
-            self._reach()
-            self._task.set_user_properties(runcast_status=ending.status)
-            if ending.error:
-                self._task.set_configuration_object("error", config_text=ending.error)
-            if self._run.is_joined:
-                pass
-            elif self._session is None:
-                self._task.close()
-            else:
-                reason = (ending.error or ending.status).strip().splitlines()[-1]
-                ask(
-                    self._session,
-                    f"tasks.{STATUSES[ending.status]}",
-                    task=self._task.id,
-                    force=True,
-                    status_reason=reason,
-                )
+        self._reach()
+        self._task.set_user_properties(runcast_status=ending.status)
+        if ending.error:
+            self._task.set_configuration_object("error", config_text=ending.error)
+        if self._run.is_joined:
+            pass
+        elif self._session is None:
+            self._task.close()
+        else:
+            reason = (ending.error or ending.status).strip().splitlines()[-1]
+            ask(
+                self._session,
+                f"tasks.{STATUSES[ending.status]}",
+                task=self._task.id,
+                force=True,
+                status_reason=reason,
+            )
         self._task = None
+
+    def explain(self, error: Exception) -> TrackerError | None:
+        """Say whether it may pass: the network and a full disk may, what ClearML refuses stays refused."""
+        if isinstance(error, LoginError | SendError):
+            code = error.result.meta.result_code if isinstance(error, SendError) else login_code(error)
+            is_away = isinstance(error.__context__, requests.RequestException) or code == 429 or code >= 500
+            return (RetryableError if is_away else FinalError)(f"ClearML: {error}")
+        if isinstance(error, ValueError | clearml.errors.UsageError):
+            return FinalError(f"ClearML: {error}")
+        return super().explain(error)  # a requests.RequestException is an OSError
 
     def read(self, run: TrackedRun) -> Reading:
         """Read the session's own files, or ask the server for the task and all of its events."""
@@ -189,21 +197,19 @@ class ClearmlTracker(Tracker):
         if not configure(run):
             folder = session_folder(run)
             return to_reading(load(folder / "task.json") or {}, stored_events(folder / "metrics.jsonl"), trust=True)
-        with translated():
-            session = Session()
-            task = ask(session, "tasks.get_by_id", task=run.ids["task"])["task"]
-            events = [event for kind in (SCALAR, FILE, PLOT) for event in all_events(session, task["id"], kind)]
+        session = Session()
+        task = ask(session, "tasks.get_by_id", task=run.ids["task"])["task"]
+        events = [event for kind in (SCALAR, FILE, PLOT) for event in all_events(session, task["id"], kind)]
         return to_reading(task, events, trust=run.is_joined)
 
     def _send(self, events: list[dict[str, Any]]) -> None:
-        with translated():
-            if self._session is None:
-                append(session_folder(self._run) / "metrics.jsonl", events)
-                return
-            for start in range(0, len(events), EVENTS_PER_REQUEST):
-                batch = events[start : start + EVENTS_PER_REQUEST]
-                for answer in self._session.send_request_batch("events", "add_batch", json=batch):
-                    check(answer)
+        if self._session is None:
+            append(session_folder(self._run) / "metrics.jsonl", events)
+            return
+        for start in range(0, len(events), EVENTS_PER_REQUEST):
+            batch = events[start : start + EVENTS_PER_REQUEST]
+            for answer in self._session.send_request_batch("events", "add_batch", json=batch):
+                check(answer)
 
     def _set_apart(self, event: dict[str, Any], point: Point) -> None:
         """Let a server keep a value beside an earlier one of the same step, which it would replace (KEPT_APART_BY)."""
@@ -214,9 +220,8 @@ class ClearmlTracker(Tracker):
         self._highest[point.key] = point.step if highest is None else max(highest, point.step)
 
     def _update(self, parameters: Mapping[str, Any]) -> None:
-        with translated():
-            self._reach()
-            self._task.update_parameters(parameters)
+        self._reach()
+        self._task.update_parameters(parameters)
 
     def _upload(self, path: Path, key: str) -> str:
         if self._session is None:

@@ -14,8 +14,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from runcast.integrations.contract import Number, Point, Reading, Status
-from runcast.values.media.cells import Cell, read_table
+from runcast.integrations.contract import MediaFile, Number, Point, Reading, Status
+from runcast.values.media.cells import Cell
 from runcast.values.points import PointList
 
 SCALAR, FILE, PLOT = "training_stats_scalar", "training_debug_image", "plot"
@@ -77,9 +77,9 @@ def from_text(text: str) -> Any:
         return text
 
 
-def to_table(path: Path) -> dict[str, Any]:
-    """Make a Plotly table of a CSV file."""
-    header, rows = read_table(path)
+def to_table(media: MediaFile) -> dict[str, Any]:
+    """Make a Plotly table."""
+    header, rows = media.table()
     cells = [[_json_cell(cell) for cell in column] for column in zip(*rows, strict=True)]
     return {"data": [{"type": "table", "header": {"values": header}, "cells": {"values": cells}}], "layout": {}}
 
@@ -89,12 +89,12 @@ def _json_cell(cell: Cell) -> Cell:
     return str(cell) if isinstance(cell, float) and not math.isfinite(cell) else cell
 
 
-def to_histogram(path: Path) -> dict[str, Any]:
+def to_histogram(media: MediaFile) -> dict[str, Any]:
     """Make Plotly bars of a histogram's counts and edges."""
-    histogram = json.loads(path.read_text(encoding="utf-8"))
-    bars = list(pairwise(histogram["edges"]))
+    counts, edges = media.histogram()
+    bars = list(pairwise(edges))
     centers, widths = [(a + b) / 2 for a, b in bars], [b - a for a, b in bars]
-    return {"data": [{"type": "bar", "x": centers, "y": histogram["counts"], "width": widths}], "layout": {}}
+    return {"data": [{"type": "bar", "x": centers, "y": counts, "width": widths}], "layout": {}}
 
 
 def append(path: Path, events: list[dict[str, Any]]) -> None:

@@ -3,7 +3,6 @@
 A Task repeats a call for ever when its server is away; `ask` does not, and what it raises says whether to try again.
 """
 
-import contextlib
 import json
 import os
 import re
@@ -18,7 +17,6 @@ import clearml
 import requests
 from clearml.backend_api import Session
 from clearml.backend_api.session.session import LoginError
-from clearml.backend_interface.session import SendError
 from clearml.config import config_obj
 
 from runcast.core.errors import FinalError, GoneError, RetryableError
@@ -192,24 +190,7 @@ def all_events(session: Session, task: str, kind: str) -> Iterator[dict[str, Any
         scroll = {"scroll_id": page["scroll_id"]}
 
 
-def _login_code(error: LoginError) -> int:
+def login_code(error: LoginError) -> int:
     """Find the server's answer to a login: the SDK has it only in the text."""
     found = re.search(r"\(error (\d{3}) from ", str(error))
     return int(found[1]) if found else 401
-
-
-@contextlib.contextmanager
-def translated() -> Iterator[None]:
-    """Turn exceptions into ours: the network and a full disk may mend, what ClearML refuses stays refused."""
-    try:
-        yield
-    except (LoginError, SendError) as error:
-        code = error.result.meta.result_code if isinstance(error, SendError) else _login_code(error)
-        away = isinstance(error.__context__, requests.RequestException) or code == 429 or code >= 500
-        raise (RetryableError if away else FinalError)(f"ClearML: {error}") from error
-    except (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError) as error:
-        raise FinalError(f"ClearML: {error}") from error
-    except OSError as error:  # a requests.RequestException is one, too
-        raise RetryableError(f"ClearML: {error}") from error
-    except (ValueError, clearml.errors.UsageError) as error:
-        raise FinalError(f"ClearML: {error}") from error

@@ -23,12 +23,11 @@ Limits: the constants below, read in comet_ml 3.58.8 (config/config_constants.py
 
 import contextlib
 import inspect
-import json
-import math
 import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +36,7 @@ from comet_ml.data_structure import Histogram
 from comet_ml.exceptions import CometException, CometRestApiException, LogArtifactException
 from comet_ml.messages import MetricMessage
 
-from runcast.core.errors import FinalError, GoneError, RetryableError
+from runcast.core.errors import FinalError, GoneError, RetryableError, TrackerError
 from runcast.integrations.comet_ml_gone import REPLACED, Stuck, begin_anew, is_gone
 from runcast.integrations.comet_sessions import (
     ERROR,
@@ -112,30 +111,28 @@ class CometTracker(Tracker):
 
     def setup(self, run: TrackedRun) -> None:
         self._tracked, running = run, comet_ml.get_running_experiment()
-        with _translated():
-            if self._experiment is None and running is not None and running.alive:
-                self._experiment, self._is_joined = running, True
-                self._is_online = not isinstance(running, comet_ml.OfflineExperiment)
-                folder = getattr(running, "offline_directory", "")
-                folder = str(Path(folder).absolute()) if folder else ""
-                run.remember(key=running.get_key(), folder=folder, joined="yes")
-            elif self._experiment is None:
-                self._is_online = run.options.get("online", run.online)
-                remember_place(run)
-                if self._is_online and run.resumed and is_gone(run):
-                    begin_anew(run)
-                settle_earlier_sessions(run, upload=self._is_online)
-                self._experiment = _start(run, online=self._is_online)
-                self._stuck = Stuck(run) if self._is_online else None
-                self._leave_if_gone()
-            for key, value in ((GROUP, run.group), (NOTES, run.notes), (REPLACES, run.ids.get(REPLACED))):
-                if value:
-                    self._experiment.log_other(key, value[:VALUE_CHARS])
+        if self._experiment is None and running is not None and running.alive:
+            self._experiment, self._is_joined = running, True
+            self._is_online = not isinstance(running, comet_ml.OfflineExperiment)
+            folder = getattr(running, "offline_directory", "")
+            folder = str(Path(folder).absolute()) if folder else ""
+            run.remember(key=running.get_key(), folder=folder, joined="yes")
+        elif self._experiment is None:
+            self._is_online = run.options.get("online", run.online)
+            remember_place(run)
+            if self._is_online and run.resumed and is_gone(run):
+                begin_anew(run)
+            settle_earlier_sessions(run, upload=self._is_online)
+            self._experiment = _start(run, online=self._is_online)
+            self._stuck = Stuck(run) if self._is_online else None
+            self._leave_if_gone()
+        for key, value in ((GROUP, run.group), (NOTES, run.notes), (REPLACES, run.ids.get(REPLACED))):
+            if value:
+                self._experiment.log_other(key, value[:VALUE_CHARS])
         run.url = self._experiment.url if self._is_online else str(archive_folder(run))
 
     def log_params(self, params: Mapping[str, ParamValue]) -> None:
-        with _translated():
-            self._experiment.log_parameters(dict(params))
+        self._experiment.log_parameters(dict(params))
 
     def log_metrics(self, points: Sequence[Point]) -> None:
         # Not log_metric, which stamps a point with the present time, and sends a parameter with every new step.
@@ -148,7 +145,7 @@ class CometTracker(Tracker):
         too_long = [key for key, value in values.items() if isinstance(value, str) and len(value) > VALUE_CHARS]
         for key, value in values.items():
             if key not in too_long:
-                self._experiment.log_other(key, _text_if_not_finite(value))
+                self._experiment.log_other(key, value)
         if too_long:
             raise FinalError(f"Comet holds {VALUE_CHARS} characters, these values have more: {', '.join(too_long)}.")
 
@@ -156,26 +153,24 @@ class CometTracker(Tracker):
         self._experiment.add_tags(list(tags))
 
     def log_media(self, media: MediaFile) -> None:
-        with _translated():
-            if _log_as_its_kind(self._experiment, media) is None:
-                raise FinalError(f"Comet cannot take {media.path.name} as {media.kind}; its own message is in the log.")
+        if _log_as_its_kind(self._experiment, media) is None:
+            raise FinalError(f"Comet cannot take {media.path.name} as {media.kind}; its own message is in the log.")
 
     def log_artifact(self, artifact: ArtifactFile) -> None:
         files = _list_files(artifact.path)
         if not files:
             raise FinalError(f"Comet cannot hold {artifact.name}, a folder without files.")
         metadata = {METADATA: {"artifact": artifact.name, "type": artifact.kind}}
-        with _translated():
-            if self._is_online:
-                made = comet_ml.Artifact(artifact.name, artifact.kind)
-                for inside, file in files.items():
-                    made.add(str(file), logical_path=inside, metadata=metadata)
-                self._experiment.log_artifact(made)
-                return
+        if self._is_online:
+            made = comet_ml.Artifact(artifact.name, artifact.kind)
             for inside, file in files.items():
-                name = f"{artifact.name}/{inside}" if artifact.path.is_dir() else artifact.name
-                if self._experiment.log_asset(str(file), file_name=name, metadata=metadata) is None:
-                    raise FinalError(f"Comet cannot take {name}; its own message is in the log.")
+                made.add(str(file), logical_path=inside, metadata=metadata)
+            self._experiment.log_artifact(made)
+            return
+        for inside, file in files.items():
+            name = f"{artifact.name}/{inside}" if artifact.path.is_dir() else artifact.name
+            if self._experiment.log_asset(str(file), file_name=name, metadata=metadata) is None:
+                raise FinalError(f"Comet cannot take {name}; its own message is in the log.")
 
     def flush(self) -> None:
         """Wait until the SDK's thread has what was logged: its queue in memory has no bound."""
@@ -189,26 +184,25 @@ class CometTracker(Tracker):
         experiment = self._experiment
         if experiment is None:
             return
-        with _translated():
-            experiment.log_other(STATUS, ending.status)
-            if ending.error:
-                experiment.log_other(ERROR, ending.error[-VALUE_CHARS:])
-            if ending.status == "killed":
-                experiment.log_other(STOPPED, True)
-            elif ending.status != "finished":
-                # As Comet's exception hook does.
-                experiment._report_experiment_error(ending.error or ending.status, has_crashed=True)
-            if self._is_online:
-                is_flushed = experiment.flush(timeout=FLUSH_S)
-                self._leave_if_gone()
-                if not (is_flushed and self._is_acknowledged()):
-                    raise RetryableError(f"Comet did not take everything within {FLUSH_S} s.")
-            self._experiment = None
-            if not self._is_joined:
-                _end_at(experiment, ending.ended_at)
-                experiment.end()
-                assert self._tracked is not None
-                shutil.rmtree(self._tracked.local / OPEN, ignore_errors=True)
+        experiment.log_other(STATUS, ending.status)
+        if ending.error:
+            experiment.log_other(ERROR, ending.error[-VALUE_CHARS:])
+        if ending.status == "killed":
+            experiment.log_other(STOPPED, True)
+        elif ending.status != "finished":
+            # As Comet's exception hook does.
+            experiment._report_experiment_error(ending.error or ending.status, has_crashed=True)
+        if self._is_online:
+            is_flushed = experiment.flush(timeout=FLUSH_S)
+            self._leave_if_gone()
+            if not (is_flushed and self._is_acknowledged()):
+                raise RetryableError(f"Comet did not take everything within {FLUSH_S} s.")
+        self._experiment = None
+        if not self._is_joined:
+            _end_at(experiment, ending.ended_at)
+            experiment.end()
+            assert self._tracked is not None
+            shutil.rmtree(self._tracked.local / OPEN, ignore_errors=True)
 
     def _leave_if_gone(self) -> None:
         """Leave an experiment that somebody deleted, unless it is the script's own.
@@ -234,6 +228,18 @@ class CometTracker(Tracker):
                 break
             time.sleep(0.1)
         return not unsent
+
+    def explain(self, error: Exception) -> TrackerError | None:
+        if isinstance(error, CometRestApiException):
+            status = error.response.status_code
+            is_final = status == 501 or (400 <= status < 500 and status not in (408, 429))
+            return (FinalError if is_final else RetryableError)(f"Comet answers: {error}")
+        if isinstance(error, LogArtifactException):
+            kind = FinalError if error.sdk_error_code else RetryableError
+            return kind(f"Comet did not take the artifact: {error}")
+        if isinstance(error, CometException | ValueError | TypeError):
+            return FinalError(f"Comet refuses: {error!r}")
+        return super().explain(error)  # those of requests are OSErrors, too
 
     def read(self, run: TrackedRun) -> Reading:
         if self._experiment is not None:
@@ -300,31 +306,6 @@ def _temporary_files_in(folder: Path) -> Iterator[None]:
         tempfile.tempdir = before
 
 
-@contextlib.contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except CometRestApiException as error:
-        status = error.response.status_code
-        is_final = status == 501 or (400 <= status < 500 and status not in (408, 429))
-        kind = FinalError if is_final else RetryableError
-        raise kind(f"Comet answers: {error}") from error
-    except LogArtifactException as error:
-        kind = FinalError if error.sdk_error_code else RetryableError
-        raise kind(f"Comet did not take the artifact: {error}") from error
-    except (CometException, ValueError, TypeError, FileNotFoundError) as error:
-        raise FinalError(f"Comet refuses: {error!r}") from error
-    except OSError as error:  # those of requests are OSErrors, too
-        raise RetryableError(f"Comet cannot be reached: {error}") from error
-
-
-def _text_if_not_finite(value: Any) -> Any:
-    """Comet turns NaN in an "other" into null, and JSON has no infinity."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    return value
-
-
 def _list_files(path: Path) -> Mapping[str, Path]:
     """Map the names of files inside an artifact to the files."""
     if path.is_file():
@@ -343,11 +324,11 @@ def _log_as_its_kind(experiment: Any, media: MediaFile) -> Any:
     if media.kind == "video":
         return experiment.log_video(path, name=media.key, **common)
     if media.kind == "text":
-        return experiment.log_text(media.path.read_text(encoding="utf-8"), **common)
+        return experiment.log_text(media.text(), **common)
     if media.kind == "table":
         return experiment.log_asset(path, file_name=f"{media.key}.csv", **common)
-    bins = json.loads(media.path.read_bytes())
-    middles = [(low + high) / 2 for low, high in zip(bins["edges"], bins["edges"][1:], strict=False)]
+    counts, edges = media.histogram()
+    middles = [(low + high) / 2 for low, high in pairwise(edges)]
     histogram = Histogram()
-    histogram.add(middles, counts=bins["counts"])
+    histogram.add(middles, counts=counts)
     return experiment.log_histogram_3d(histogram, name=media.key, **common)

@@ -2,12 +2,14 @@
 
 A Tracker writes one run to one service. All of its methods are called from one thread of one process
 (`runcast.delivery`), in the order `setup`, any of the `log_*`, `flush`, `finish`; `read` on its own. It knows nothing
-of retries, threads, ranks, redaction or keys that its service cannot hold: those are settled before it is called. A
-method that fails raises `RetryableError` (call me again later), `FinalError` (never), `RestartError` (call a fresh
-process) or `GoneError` (somebody deleted the run: `setup` of a fresh Tracker begins it anew).
+of retries, threads, ranks, redaction or keys that its service cannot hold: those are settled before it is called. What
+an SDK raises passes through a method as it is; `explain` says what it means: `RetryableError` (call again later),
+`FinalError` (never), `RestartError` (call a fresh process) or `GoneError` (somebody deleted the run: `setup` of a fresh
+Tracker recreates it).
 """
 
 import contextlib
+import json
 import os
 import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -17,9 +19,10 @@ from typing import Any, ClassVar, Literal
 
 import msgspec
 
-from runcast.core.errors import OptionError
+from runcast.core.errors import FinalError, OptionError, RetryableError, TrackerError, is_about_content
 from runcast.journal.records import Status
 from runcast.values.media import MediaKind
+from runcast.values.media.cells import Cell, read_table
 from runcast.values.names import NameRule, PathRule
 from runcast.values.points import Point, PointList
 from runcast.values.scalars import Number, ParamValue
@@ -37,10 +40,14 @@ METHODS: Mapping[Kind, str] = MappingProxyType(
     }
 )
 ALL_KINDS: frozenset[Kind] = frozenset(METHODS)
+FILE_ERRORS = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError)
 
 
 class MediaFile(msgspec.Struct, frozen=True):
-    """One image, sound, text, table (CSV) or histogram (JSON: `counts` of n, `edges` of n + 1) on disk."""
+    """One image, sound, text, table or histogram in a file.
+
+    The content of the last three is given by `text`, `table` and `histogram`; the others are files of their kinds.
+    """
 
     key: str
     step: int
@@ -48,6 +55,19 @@ class MediaFile(msgspec.Struct, frozen=True):
     path: Path
     caption: str | None
     time: float
+
+    def text(self) -> str:
+        """Return the content of a text."""
+        return self.path.read_text(encoding="utf-8")
+
+    def table(self) -> tuple[list[str], list[list[Cell]]]:
+        """Return the columns and the rows of a table; a cell is a text, a number, a bool or None."""
+        return read_table(self.path)
+
+    def histogram(self) -> tuple[list[Number], list[Number]]:
+        """Return the n counts and the n + 1 edges of a histogram."""
+        content = json.loads(self.path.read_bytes())
+        return content["counts"], content["edges"]
 
 
 class ArtifactFile(msgspec.Struct, frozen=True):
@@ -249,6 +269,16 @@ class Tracker:
 
         Does nothing when called again or without `setup`.
         """
+
+    def explain(self, error: Exception) -> TrackerError | None:
+        """Return what an exception means: whether the call may succeed later; None leaves it unknown.
+
+        An unknown one is tried again a few times, and then final. The base knows those of the system: a file that is
+        missing or in the way is final; a full disk, a timeout or a lost connection may pass.
+        """
+        if not isinstance(error, OSError) or is_about_content(error):
+            return None
+        return (FinalError if isinstance(error, FILE_ERRORS) else RetryableError)(f"{self.name}: {error}")
 
     def read(self, run: TrackedRun) -> Reading:
         """Read the run back with the service's own reader, in a process of its own, also while the run is open."""

@@ -23,7 +23,6 @@ import shutil
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,7 @@ from dvclive.error import DvcLiveError
 from dvclive.plots import Image, Metric
 from dvclive.serialize import dump_json, get_yaml, load_yaml
 
-from runcast.core.errors import FinalError, RetryableError
+from runcast.core.errors import FinalError, TrackerError
 from runcast.integrations.contract import (
     ArtifactFile,
     Ending,
@@ -88,29 +87,25 @@ class DvcliveTracker(Tracker):
         run.url = self._live.dir
 
     def log_params(self, params: Mapping[str, ParamValue]) -> None:
-        with _translated(self._live.dir):
-            self._live.log_params(dict(params))
+        self._live.log_params(dict(params))
 
     def log_metrics(self, points: Sequence[Point]) -> None:
         tables: dict[str, list[str]] = {}
         for key, value, step, _ in points:
             tables.setdefault(key, []).append(f"{step}\t{value}{os.linesep}")
         before: list[tuple[Path, int]] = []
-        with _translated(self._live.dir):
-            try:
-                for key, rows in tables.items():
-                    path = self._paths.get(key) or self._paths.setdefault(
-                        key, Metric(key, self._live.plots_dir).output_path
-                    )
-                    with path.open("ab") as table:
-                        before.append((path, table.tell()))
-                        table.write(
-                            "".join(rows if table.tell() else [f"step\t{path.stem}{os.linesep}", *rows]).encode()
-                        )
-            except OSError:
-                for path, size in before:
-                    os.truncate(path, size)
-                raise
+        try:
+            for key, rows in tables.items():
+                path = self._paths.get(key) or self._paths.setdefault(
+                    key, Metric(key, self._live.plots_dir).output_path
+                )
+                with path.open("ab") as table:
+                    before.append((path, table.tell()))
+                    table.write("".join(rows if table.tell() else [f"step\t{path.stem}{os.linesep}", *rows]).encode())
+        except OSError:
+            for path, size in before:
+                os.truncate(path, size)
+            raise
         self._values.update((point.key, point.value) for point in points)
         self._live.step = points[-1].step
 
@@ -119,16 +114,14 @@ class DvcliveTracker(Tracker):
         self._summarise()
 
     def log_media(self, media: MediaFile) -> None:
-        with _translated(self._live.dir):
-            if media.kind == "image" and media.path.suffix in Image.suffixes:
-                self._live.link_image(f"{media.key}/{media.step}{media.path.suffix}", media.path)
-            else:
-                _link(media.path, Path(self._live.dir, "media", media.key, f"{media.step}{media.path.suffix}"))
+        if media.kind == "image" and media.path.suffix in Image.suffixes:
+            self._live.link_image(f"{media.key}/{media.step}{media.path.suffix}", media.path)
+        else:
+            _link(media.path, Path(self._live.dir, "media", media.key, f"{media.step}{media.path.suffix}"))
 
     def log_artifact(self, artifact: ArtifactFile) -> None:
         path = Path(self._live.artifacts_dir, artifact.name)
-        with _translated(self._live.dir):
-            _link(artifact.path, path)
+        _link(artifact.path, path)
         if self._in_dvc:
             self._live.log_artifact(path, type=artifact.kind, name=artifact.name)
 
@@ -143,6 +136,9 @@ class DvcliveTracker(Tracker):
         self._summarise()
         self._live.end()
         del self._live
+
+    def explain(self, error: Exception) -> TrackerError | None:
+        return FinalError(f"DVCLive: {error}") if isinstance(error, DvcLiveError) else super().explain(error)
 
     def read(self, run: TrackedRun) -> Reading:
         folder = Path(run.ids.get("dir") or _folder(run))
@@ -175,8 +171,7 @@ class DvcliveTracker(Tracker):
             for key, value in self._values.items()
         }
         self._live.summary = _nest(values)
-        with _translated(self._live.dir):
-            self._live.make_summary()
+        self._live.make_summary()
         self._summarised = time.monotonic()
 
 
@@ -287,22 +282,3 @@ def _link_file(source: str | Path, target: str | Path) -> None:
         os.link(source, target)
     except OSError:
         shutil.copy2(source, target)
-
-
-@contextmanager
-def _translated(folder: str) -> Iterator[None]:
-    try:
-        yield
-    except (
-        FileNotFoundError,
-        FileExistsError,
-        NotADirectoryError,
-        IsADirectoryError,
-        PermissionError,
-        DvcLiveError,
-    ) as error:
-        raise FinalError(f"DVCLive cannot write to {folder}: {error}") from error
-    except OSError as error:
-        raise RetryableError(
-            f"DVCLive cannot write to {folder}: {error}. Make room there, then: runcast sync"
-        ) from error

@@ -11,7 +11,6 @@ Limits: the constants below, from mlflow/utils/validation.py and MlflowClient.lo
     SQL stores keep ±inf as the largest float, and one point for each (key, millisecond, step, value).
 """
 
-import contextlib
 import json
 import os
 import posixpath
@@ -19,7 +18,7 @@ import re
 import shutil
 import sqlite3
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -28,7 +27,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
-from runcast.core.errors import FinalError, GoneError, RetryableError, is_about_content
+from runcast.core.errors import FinalError, GoneError, RetryableError, TrackerError, is_about_content
 from runcast.integrations.contract import (
     ArtifactFile,
     Ending,
@@ -88,7 +87,7 @@ class MlflowTracker(Tracker):
 
     _client: MlflowClient
     _tracked: TrackedRun
-    _uri: str
+    _uri = ""
     _run_id: str
     _is_guest: bool
     _is_open = False
@@ -103,20 +102,19 @@ class MlflowTracker(Tracker):
         own = uri == own_store(run)
         run.remember(tracking_uri="" if own else public(uri))
         heed_retry_after()
-        with _translated(uri):
-            prepare_store(uri, run, is_own=own)
-            self._client, tags = MlflowClient(uri), own_tags(run)
-            found = known_run(self._client, run) or begin_run(self._client, run, tags)
-            is_ours = "run_id" in run.ids or "runcast.run_id" in found.data.tags
-            is_theirs = run.options.get("keep_open") and run.options.get("run_id") == found.info.run_id
-            if is_theirs or (found.info.status == "RUNNING" and not is_ours):
-                run.remember(guest="yes")  # in a run that is open elsewhere: its owner ends it
-            run.remember(run_id=found.info.run_id)
-            self._run_id, self._is_guest = found.info.run_id, run.is_joined
-            if found.info.status != "RUNNING" and not self._is_guest:
-                self._client.update_run(self._run_id, "RUNNING")
-            new = {key: value for key, value in tags.items() if key not in found.data.tags}
-            self._client.log_batch(self._run_id, tags=_run_tags({**new, "runcast.status": "running"}))
+        prepare_store(uri, run, is_own=own)
+        self._client, tags = MlflowClient(uri), own_tags(run)
+        found = known_run(self._client, run) or begin_run(self._client, run, tags)
+        is_ours = "run_id" in run.ids or "runcast.run_id" in found.data.tags
+        is_theirs = run.options.get("keep_open") and run.options.get("run_id") == found.info.run_id
+        if is_theirs or (found.info.status == "RUNNING" and not is_ours):
+            run.remember(guest="yes")  # in a run that is open elsewhere: its owner ends it
+        run.remember(run_id=found.info.run_id)
+        self._run_id, self._is_guest = found.info.run_id, run.is_joined
+        if found.info.status != "RUNNING" and not self._is_guest:
+            self._client.update_run(self._run_id, "RUNNING")
+        new = {key: value for key, value in tags.items() if key not in found.data.tags}
+        self._client.log_batch(self._run_id, tags=_run_tags({**new, "runcast.status": "running"}))
         page = f"/#/experiments/{found.info.experiment_id}/runs/{self._run_id}" if uri.startswith("http") else ""
         run.url = public(uri).rstrip("/") + page
         self._is_open = True
@@ -124,13 +122,12 @@ class MlflowTracker(Tracker):
     def log_params(self, params: Mapping[str, ParamValue]) -> None:
         """Store params; MLflow refuses another value for one, so the last value of a changed one is a tag."""
         texts = {key: str(value) for key, value in params.items()}
-        with _translated(self._uri):
-            stored = self._client.get_run(self._run_id).data
-            room = int(os.environ.get("MLFLOW_MAX_LOG_PARAMS") or sys.maxsize) - len(stored.params)
-            new = [Param(key, text) for key, text in texts.items() if key not in stored.params][: max(0, room)]
-            old = {key: stored.tags.get(PARAM + key, text) for key, text in stored.params.items()}
-            changed = {PARAM + key: text for key, text in texts.items() if old.get(key, text) != text}
-            self._client.log_batch(self._run_id, params=new, tags=_run_tags(changed))
+        stored = self._client.get_run(self._run_id).data
+        room = int(os.environ.get("MLFLOW_MAX_LOG_PARAMS") or sys.maxsize) - len(stored.params)
+        new = [Param(key, text) for key, text in texts.items() if key not in stored.params][: max(0, room)]
+        old = {key: stored.tags.get(PARAM + key, text) for key, text in stored.params.items()}
+        changed = {PARAM + key: text for key, text in texts.items() if old.get(key, text) != text}
+        self._client.log_batch(self._run_id, params=new, tags=_run_tags(changed))
 
     def log_metrics(self, points: Sequence[Point]) -> None:
         """Store points; an exact repeat of one gets the next free millisecond, as it would vanish otherwise."""
@@ -139,9 +136,8 @@ class MlflowTracker(Tracker):
             same = _identity(point)
             stamps[same] = max(int(point.time * 1000), stamps.get(same, -1) + 1)
             metrics.append(Metric(point.key, float(point.value), stamps[same], point.step))
-        with _translated(self._uri):
-            # The newest first: so MLflow rewrites the latest value of a metric once, and not for each point.
-            self._client.log_batch(self._run_id, metrics=metrics[::-1])
+        # The newest first: so MLflow rewrites the latest value of a metric once, and not for each point.
+        self._client.log_batch(self._run_id, metrics=metrics[::-1])
         # Only now: a batch that failed comes again with the same stamps, so that what the store has of it stays single.
         newest = max((int(point.time * 1000) for point in points), default=0)
         self._stamps = {same: stamp for same, stamp in stamps.items() if stamp >= newest}
@@ -153,8 +149,7 @@ class MlflowTracker(Tracker):
         now = int(self._tracked.time * 1000)
         numbers = {key: float(value) for key, value in values.items() if not isinstance(value, str | bool)}
         metrics = [Metric(f"summary/{key}", value, now, 0) for key, value in numbers.items()]
-        with _translated(self._uri):
-            self._client.log_batch(self._run_id, metrics=metrics, tags=_run_tags(fitting))
+        self._client.log_batch(self._run_id, metrics=metrics, tags=_run_tags(fitting))
         if len(fitting) < len(texts):
             raise FinalError(
                 f"A summary text has more than the {TAG_CHARS} characters of a tag. Log it as an artifact."
@@ -162,8 +157,7 @@ class MlflowTracker(Tracker):
 
     def add_tags(self, tags: Sequence[str]) -> None:
         """Store each label as the tag `tag.<label>`, for MLflow's tags are pairs."""
-        with _translated(self._uri):
-            self._client.log_batch(self._run_id, tags=_run_tags({LABEL + tag: "true" for tag in tags}))
+        self._client.log_batch(self._run_id, tags=_run_tags({LABEL + tag: "true" for tag in tags}))
 
     def log_media(self, media: MediaFile) -> None:
         """Store an image as MLflow's own, anything else as a file in media/."""
@@ -172,22 +166,20 @@ class MlflowTracker(Tracker):
         if image is None:
             self._upload(media.path, name)
             return
-        with _translated(self._uri):
-            try:
-                self._client.log_image(
-                    self._run_id, image, key=media.key, step=media.step, timestamp=int(media.time * 1000)
-                )
-                return
-            except OSError as error:  # of a colour mode that PNG has not, or a file that is cut
-                if not is_about_content(error):
-                    raise
+        try:
+            self._client.log_image(
+                self._run_id, image, key=media.key, step=media.step, timestamp=int(media.time * 1000)
+            )
+            return
+        except OSError as error:  # of a colour mode that PNG has not, or a file that is cut
+            if not is_about_content(error):
+                raise
         self._upload(media.path, name)
 
     def log_artifact(self, artifact: ArtifactFile) -> None:
         """Store a file or a folder under its name; a tag holds its kind."""
         self._upload(artifact.path, artifact.name)
-        with _translated(self._uri):
-            self._client.set_tag(self._run_id, ARTIFACT + artifact.name, artifact.kind)
+        self._client.set_tag(self._run_id, ARTIFACT + artifact.name, artifact.kind)
 
     def finish(self, ending: Ending) -> None:
         """End the run, unless it was open before us; MLflow has no word for crashed, so a tag tells it from failed."""
@@ -197,33 +189,49 @@ class MlflowTracker(Tracker):
             "runcast.status": ending.status,
             **({"runcast.error": ending.error[-TAG_CHARS:]} if ending.error else {}),
         }
-        with _translated(self._uri):
-            self._client.log_batch(self._run_id, tags=_run_tags(tags))
-            if not self._is_guest:
-                end = int(ending.ended_at * 1000)
-                self._client.set_terminated(self._run_id, STATUSES[ending.status], end)
+        self._client.log_batch(self._run_id, tags=_run_tags(tags))
+        if not self._is_guest:
+            end = int(ending.ended_at * 1000)
+            self._client.set_terminated(self._run_id, STATUSES[ending.status], end)
         self._is_open = False
+
+    def explain(self, error: Exception) -> TrackerError | None:
+        """MLflow calls a refused connection an internal error; without a server it is one."""
+        message = public(str(error))
+        if isinstance(error, MlflowException):
+            status = error.get_http_status_code()
+            is_server = status >= 500 and status != NOT_IMPLEMENTED and SERVER.match(self._uri)
+            if status in (408, 429, 503, 504) or is_server:
+                return RetryableError(message, retry_after_s(error))
+            is_gone = error.error_code == "RESOURCE_DOES_NOT_EXIST" or DELETED.search(message)
+            return GoneError(message) if is_gone else FinalError(message)
+        if isinstance(error, sqlite3.Error):
+            kind = RetryableError if isinstance(error, sqlite3.OperationalError) else FinalError
+            return kind(f"{public(self._uri)}: {message}")
+        status = getattr(getattr(error, "response", None), "status_code", 0)  # of an upload
+        if 400 <= status < 500 or status == NOT_IMPLEMENTED or isinstance(error, ValueError):
+            return FinalError(message)  # a ValueError is of a step of more than 64 bits, over HTTP
+        return super().explain(error)
 
     def read(self, run: TrackedRun) -> Reading:
         """Read the run with MlflowClient, metric by metric."""
-        uri = choose_store(run)
+        uri = self._uri = choose_store(run)
         if "run_id" not in run.ids:
             return Reading()
         if uri == own_store(run) and not (run.directory.parent / "mlflow.db").exists():
             again = f"runcast replay {run.directory} --to mlflow"
             raise FinalError(f"There is no mlflow.db beside {run.directory}. Deliver the run again with: {again}")
-        with _translated(uri):
-            if uri == own_store(run):
-                follow_move(uri)
-            client = MlflowClient(uri)
-            found = client.get_run(run.ids["run_id"])
-            run_id, tags = found.info.run_id, found.data.tags
-            keys = [key for key in found.data.metrics if not key.startswith("summary/")]
-            points = PointList(_point(metric) for key in keys for metric in client.get_metric_history(run_id, key))
-            artifacts = set(_strip(tags, ARTIFACT))
-            folders = {posixpath.dirname(name) for name in artifacts}
-            files = {file.path for folder in folders for file in client.list_artifacts(run_id, folder or None)}
-            media = [file.path for folder in ("images", "media") for file in client.list_artifacts(run_id, folder)]
+        if uri == own_store(run):
+            follow_move(uri)
+        client = MlflowClient(uri)
+        found = client.get_run(run.ids["run_id"])
+        run_id, tags = found.info.run_id, found.data.tags
+        keys = [key for key in found.data.metrics if not key.startswith("summary/")]
+        points = PointList(_point(metric) for key in keys for metric in client.get_metric_history(run_id, key))
+        artifacts = set(_strip(tags, ARTIFACT))
+        folders = {posixpath.dirname(name) for name in artifacts}
+        files = {file.path for folder in folders for file in client.list_artifacts(run_id, folder or None)}
+        media = [file.path for folder in ("images", "media") for file in client.list_artifacts(run_id, folder)]
         # The delivery reads after a cut: the repeat of a point that was stored must not fall on it.
         self._stamps = {_identity(point): round(point.time * 1000) for point in points}
         status = tags.get("runcast.status", "running")
@@ -249,7 +257,7 @@ class MlflowTracker(Tracker):
 
     def _upload(self, path: Path, target: str) -> None:
         folder, name = posixpath.split(target)
-        with _translated(self._uri), self._tracked.scratch() as temporary:
+        with self._tracked.scratch() as temporary:
             if path.is_dir():
                 self._client.log_artifacts(self._run_id, str(path), target)
                 return
@@ -291,29 +299,3 @@ def _open_image(path: Path) -> mlflow.Image | None:
     except (ImportError, OSError):
         return None
     return image if max(image.size) < THUMBNAIL_PIXELS * min(image.size) else None
-
-
-@contextlib.contextmanager
-def _translated(uri: str) -> Iterator[None]:
-    """Turn exceptions into ours. MLflow calls a refused connection an internal error; without a server it is one."""
-    try:
-        yield
-    except MlflowException as error:
-        status = error.get_http_status_code()
-        if status in (408, 429, 503, 504) or (status >= 500 and status != NOT_IMPLEMENTED and SERVER.match(uri)):
-            raise RetryableError(public(str(error)), retry_after_s(error)) from error
-        if error.error_code == "RESOURCE_DOES_NOT_EXIST" or DELETED.search(str(error)):
-            raise GoneError(public(str(error))) from error
-        raise FinalError(public(str(error))) from error
-    except sqlite3.OperationalError as error:
-        raise RetryableError(f"{public(uri)}: {error}") from error
-    except sqlite3.DatabaseError as error:
-        raise FinalError(f"{public(uri)}: {error}") from error
-    except ValueError as error:  # a step of more than 64 bits, over HTTP
-        raise FinalError(str(error)) from error
-    except OSError as error:
-        status = getattr(getattr(error, "response", None), "status_code", 500)  # of an upload
-        gone = FileNotFoundError | FileExistsError | IsADirectoryError | NotADirectoryError | PermissionError
-        if isinstance(error, gone) or 400 <= status < 500 or status == NOT_IMPLEMENTED:
-            raise FinalError(str(error)) from error
-        raise RetryableError(str(error)) from error

@@ -49,7 +49,7 @@ from runcast.integrations.contract import (
     TrackedRun,
     Tracker,
 )
-from runcast.values.media.cells import Cell, read_table
+from runcast.values.media.cells import Cell
 from runcast.values.points import PointList
 
 PARAMS, SUMMARY, TAGS, NOTES, STATUS = TEXTS = (
@@ -260,21 +260,23 @@ def _hparam(value: ParamValue) -> str | int | float | bool:
 
 
 def _media(media: MediaFile) -> Summary:
-    data = media.path.read_bytes()
     if media.kind == "image":
+        data = media.path.read_bytes()
         width, height = (
             int.from_bytes(data[start : start + 4], "big") if data.startswith(PNG) else 0 for start in (16, 20)
         )
         value = Summary.Value(tag=media.key, image=Summary.Image(width=width, height=height, encoded_image_string=data))
     elif media.kind == "audio":
-        value = Summary.Value(tag=media.key, audio=Summary.Audio(encoded_audio_string=data, content_type="audio/wav"))
+        audio = Summary.Audio(encoded_audio_string=media.path.read_bytes(), content_type="audio/wav")
+        value = Summary.Value(tag=media.key, audio=audio)
     elif media.kind == "histogram":
-        counts, edges = (json.loads(data)[field] for field in ("counts", "edges"))
+        counts, edges = media.histogram()
         histogram = HistogramProto(min=edges[0], max=edges[-1], num=sum(counts), bucket_limit=edges[1:], bucket=counts)
         value = Summary.Value(tag=media.key, histo=histogram)
+    elif media.kind == "table":
+        return text_pb(media.key, _markdown_table(*media.table()))
     else:
-        text = str(media.path) if media.kind == "video" else data.decode()
-        return text_pb(media.key, _markdown_table(media.path) if media.kind == "table" else text)
+        return text_pb(media.key, media.text() if media.kind == "text" else str(media.path))
     return Summary(value=[value])
 
 
@@ -282,8 +284,7 @@ def _in_markdown(cell: Cell) -> str:
     return "" if cell is None else " ".join(str(cell).replace("|", r"\|").splitlines())
 
 
-def _markdown_table(path: Path) -> str:
-    columns, cells = read_table(path)
+def _markdown_table(columns: list[str], cells: list[list[Cell]]) -> str:
     rows = [list(map(_in_markdown, columns)), *([_in_markdown(cell) for cell in row] for row in cells)]
     rows[1:1] = [["---"] * len(row) for row in rows[:1]]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)

@@ -28,7 +28,6 @@ import errno
 import html
 import inspect
 import json
-import math
 import os
 import re
 import time
@@ -39,7 +38,7 @@ from typing import Any
 
 import wandb
 
-from runcast.core.errors import FinalError, GoneError, RestartError, RetryableError
+from runcast.core.errors import FinalError, GoneError, RestartError, RetryableError, TrackerError
 from runcast.integrations.contract import (
     ArtifactFile,
     Ending,
@@ -73,7 +72,6 @@ from runcast.integrations.wandb_file import (
 )
 from runcast.integrations.wandb_gone import ANSWERED, PATH, REPLACED, SENT_ARTIFACTS, CoreLog, begin_anew, is_gone
 from runcast.integrations.wandb_times import beginning
-from runcast.values.media.cells import read_table
 
 MEDIA_BYTES = 100  # a table is an artifact run-<id>-<key>, of 128 characters at most; an id that we make has 22
 PROJECT = NameRule(r"[/\\#?%:]", max_length=128)
@@ -119,7 +117,7 @@ class WandbTracker(Tracker):
         if f"-{os.getpid()}-" not in os.environ.get("WANDB_SERVICE", ""):
             # Inherited from a script that uses wandb itself: that wandb-core dies with the script.
             os.environ.pop("WANDB_SERVICE", None)
-        with _translated(), _own_folders(run):
+        with _own_folders(run):
             if self._run is None:
                 self._is_joined = wandb.run is not None and not wandb.run.disabled
                 self._run = wandb.run if self._is_joined else _open(run)
@@ -136,40 +134,35 @@ class WandbTracker(Tracker):
         run.url = self._run.url or str(Path(self._run.dir).parent)
 
     def log_params(self, params: Mapping[str, ParamValue]) -> None:
-        values = {key: _text_if_not_finite(value) for key, value in params.items()}
-        with _translated():
-            self._run.config.update(values, allow_val_change=True)
+        self._run.config.update(dict(params), allow_val_change=True)
 
     def log_metrics(self, points: Sequence[Point]) -> None:
-        with _translated():
-            for (step, moment), group in groupby(points, key=lambda point: (point.step, point.time)):
-                row: dict[str, Any] = {}
-                for point in group:
-                    if point.key in row:
-                        self._log(row, step, moment)
-                        row = {}
-                    row[point.key] = point.value
-                self._log(row, step, moment)
+        for (step, moment), group in groupby(points, key=lambda point: (point.step, point.time)):
+            row: dict[str, Any] = {}
+            for point in group:
+                if point.key in row:
+                    self._log(row, step, moment)
+                    row = {}
+                row[point.key] = point.value
+            self._log(row, step, moment)
 
     def log_summary(self, values: Mapping[str, Number | str | bool]) -> None:
-        self._summary |= {key: _text_if_not_finite(value) for key, value in values.items()}
-        with _translated():
-            self._run.summary.update(self._summary)
+        self._summary |= values
+        self._run.summary.update(self._summary)
 
     def add_tags(self, tags: Sequence[str]) -> None:
         assert self._tracked is not None
-        with _translated():
-            self._run.tags = tuple(dict.fromkeys((*(self._run.tags or ()), *tags)))
+        self._run.tags = tuple(dict.fromkeys((*(self._run.tags or ()), *tags)))
         self._tracked.remember(tags=json.dumps(self._run.tags))
 
     def log_media(self, media: MediaFile) -> None:
         assert self._tracked is not None
-        with _translated(), _own_folders(self._tracked):
+        with _own_folders(self._tracked):
             self._log({media.key: _as_wandb(media)}, media.step, media.time)
 
     def log_artifact(self, artifact: ArtifactFile) -> None:
         assert self._tracked is not None
-        with _translated(), _own_folders(self._tracked):
+        with _own_folders(self._tracked):
             made = wandb.Artifact(artifact.name, ARTIFACT_TYPE.encode(artifact.kind))
             add = made.add_dir if artifact.path.is_dir() else made.add_file
             add(str(artifact.path), skip_cache=True, policy="immutable")  # it stays where it is, and needs no copy
@@ -188,19 +181,16 @@ class WandbTracker(Tracker):
             if self._tracked is not None and self._is_online and not self._is_joined and not self._is_settled:
                 raise RestartError("W&B did not take everything in time: another delivery process continues.")
             return
-        with _translated():
-            # The summary goes again, as W&B has set it to the last value of a metric of the same name.
-            run.summary.update(
-                {**self._summary, STATUS: ending.status, **({ERROR: ending.error} if ending.error else {})}
-            )
-            if not self._is_joined:
-                try:
-                    run.finish(exit_code=EXIT_CODES[ending.status])
-                except OSError:  # it takes too long
-                    self._leave_if_gone(run)
-                    raise
-                self._stop_if_refused(run)
-                self._settle()
+        # The summary goes again, as W&B has set it to the last value of a metric of the same name.
+        run.summary.update({**self._summary, STATUS: ending.status, **({ERROR: ending.error} if ending.error else {})})
+        if not self._is_joined:
+            try:
+                run.finish(exit_code=EXIT_CODES[ending.status])
+            except OSError:  # it takes too long
+                self._leave_if_gone(run)
+                raise
+            self._stop_if_refused(run)
+            self._settle()
 
     def _stop_if_refused(self, opened: Any) -> None:
         """End this process if W&B takes nothing more of the run, as the SDK sends nothing more then."""
@@ -231,6 +221,21 @@ class WandbTracker(Tracker):
         if self._is_online:
             for file in list_files(self._tracked):
                 synced_mark(file).touch()
+
+    def explain(self, error: Exception) -> TrackerError | None:
+        if isinstance(error, wandb.errors.CommError):
+            # wandb-core tries again by itself what may pass, until its time is over: any other answer is final.
+            if re.search("(?i)deadline exceeded|timed out", str(error)):
+                return RetryableError(f"W&B cannot be reached: {error}")
+            return FinalError(f"W&B refuses: {error}. Check the key with: wandb login --verify")
+        if isinstance(error, wandb.errors.Error | ValueError | TypeError):
+            return FinalError(f"W&B refuses: {error}")
+        if isinstance(error, ConnectionError):
+            # Nothing in this process can replace a dead wandb-core; the next one reads what reached the file.
+            return RestartError(f"wandb-core is gone ({error}): another delivery process continues.")
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+            return FinalError(f"W&B cannot take this file: {error}")
+        return super().explain(error)
 
     def read(self, run: TrackedRun) -> Reading:
         if self._run is not None or run.is_joined:
@@ -312,26 +317,6 @@ def _own_folders(run: TrackedRun) -> Iterator[None]:
             del os.environ[variable]
 
 
-@contextlib.contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except wandb.errors.CommError as error:
-        # wandb-core tries again by itself what may pass, until its time is over: any other answer is the server's own.
-        if re.search("(?i)deadline exceeded|timed out", str(error)):
-            raise RetryableError(f"W&B cannot be reached: {error}") from error
-        raise FinalError(f"W&B refuses: {error}. Check the key with: wandb login --verify") from error
-    except (wandb.errors.Error, ValueError, TypeError) as error:
-        raise FinalError(f"W&B refuses: {error}") from error
-    except ConnectionError as error:
-        # Nothing in this process can replace a dead wandb-core; the next one reads what reached the file, and goes on.
-        raise RestartError(f"wandb-core is gone ({error}): another delivery process continues.") from error
-    except OSError as error:
-        if error.errno in (errno.ENAMETOOLONG, errno.ENOENT):
-            raise FinalError(f"W&B cannot take this file: {error}") from error
-        raise RetryableError(f"W&B did not take everything in time: {error}") from error
-
-
 def _await(artifact: Any) -> None:
     """Wait until an artifact is on the server; what W&B says of a failure does not tell whether it may pass."""
     try:
@@ -347,13 +332,6 @@ def _merged(counts: list[Number], edges: list[Number]) -> tuple[list[Number], li
     return sums, [*edges[:-1:width], edges[-1]]
 
 
-def _text_if_not_finite(value: Any) -> Any:
-    """W&B turns NaN in its config and summary into null, and JSON has no infinity."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    return value
-
-
 def _as_wandb(media: MediaFile) -> Any:
     path = str(media.path)
     if media.kind == "image":
@@ -363,11 +341,10 @@ def _as_wandb(media: MediaFile) -> Any:
     if media.kind == "video":
         return wandb.Video(path, caption=media.caption, format=media.path.suffix[1:])
     if media.kind == "text":
-        return wandb.Html(f"<pre>{html.escape(media.path.read_text(encoding='utf-8'))}</pre>", inject=False)
+        return wandb.Html(f"<pre>{html.escape(media.text())}</pre>", inject=False)
     if media.kind == "histogram":
-        histogram = json.loads(media.path.read_bytes())
-        return wandb.Histogram(np_histogram=_merged(histogram["counts"], histogram["edges"]))
-    columns, rows = read_table(media.path)
+        return wandb.Histogram(np_histogram=_merged(*media.histogram()))
+    columns, rows = media.table()
     if len(rows) > MAX_TABLE_ROWS:
         raise FinalError(f"A table of {len(rows):,} rows: W&B cuts it at {MAX_TABLE_ROWS:,}. Log it as an artifact.")
     return wandb.Table(columns=columns, data=rows, allow_mixed_types=True)
