@@ -18,10 +18,12 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from runcast.core.errors import GoneError, TrackerError
+from runcast.delivery.attempts import explained
 from runcast.integrations.contract import ArtifactFile, Ending, MediaFile, Reading, TrackedRun, Tracker
 from runcast.integrations.loading import load_tracker
 from runcast.integrations.table import TABLE
@@ -161,7 +163,7 @@ def main() -> None:
                 answers.append(None)
                 continue
         try:
-            answers.append(call(tracker, method, *arguments))
+            answers.append(explained(tracker.explain, partial(call, tracker, method, *arguments)))
         except TrackerError as error:
             is_gone = is_gone or isinstance(error, GoneError)
             answers.append([type(error).__name__, str(error)])
