@@ -72,12 +72,14 @@ class CallbackHandler:
     """The callbacks in their order; `context` is what every hook gets by keyword.
 
     `failures` counts the reporting callbacks that raised and were disabled. A disabled callback is still torn down.
+    `events` are those that a callback was ever added for, or that reset a switch: a loop need not call for any other.
     """
 
     def __init__(self, callbacks: Iterable[Any] = (), **context: Any) -> None:
         self.callbacks: list[Any] = []
         self.context = context
         self.failures = 0
+        self.events = set(_RESETS)
         self._disabled: list[Any] = []
         self._hooks: dict[str, list[tuple[Any, Callable[..., Any]]]] = {event: [] for event in EVENTS}
         for callback in callbacks:
@@ -105,6 +107,7 @@ class CallbackHandler:
                 f"{callback!r} is no callback. Give a TrainerCallback, its class, or an event's name and a function."
             )
         self.callbacks.append(callback)
+        self.events.update(hooks)
         for event, hook in hooks.items():
             self._hooks[event].append((callback, hook))
         return callback

@@ -47,10 +47,12 @@ def shapes_of(batch: Any) -> Any:
 
 
 def _where(trainer: "Trainer") -> str:
-    step, last = trainer.state.global_step, trainer.last_batch
+    step, training = trainer.state.global_step, trainer._training
     if trainer.is_evaluating:
         return f"in an evaluation or prediction at step {step}"
-    return f"at step {step + 1}" + ("" if last is None else f", with a batch of {shapes_of(last)}")
+    return f"at step {step + 1}" + (
+        "" if training is None or training.last_batch is None else f", with a batch of {shapes_of(training.last_batch)}"
+    )
 
 
 def _out_of_memory(trainer: "Trainer", error: BaseException) -> str:

@@ -15,7 +15,7 @@ from torch import nn
 from runcast.core.errors import OptionError
 
 # At 0.7 ms a step it shows whether `list | tuple` is made each time, and whether a dict has to be asked what it is.
-_SEQUENCE, _MAPPING = (list, tuple), (dict, Mapping)
+_SEQUENCE, MAPPING = (list, tuple), (dict, Mapping)
 LABELS = ("labels", "label", "label_ids", "targets", "target")
 _WHOLE = frozenset((torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8))
 IGNORED_LABEL = -100  # what torch's cross entropy and transformers leave out
@@ -68,7 +68,7 @@ class Forward:
         elif isinstance(batch, torch.Tensor):
             outputs = model(batch)
         else:
-            batch = batch if isinstance(batch, _MAPPING) else _entries(batch)
+            batch = batch if isinstance(batch, MAPPING) else _entries(batch)
             plan = self._plans.get(names := tuple(batch)) or self._plan(names)
             if plan.labels:
                 labels = batch[plan.labels[0]] if len(plan.labels) == 1 else tuple(batch[name] for name in plan.labels)
@@ -122,11 +122,9 @@ class Forward:
                 predictions = _only([value for value in outputs if value is not None])
         elif (named := _named(outputs)) is not None:
             loss = named.get("loss")
-            predictions = (
-                named["logits"]
-                if named.get("logits") is not None
-                else _only([v for k, v in named.items() if k not in self._not_predicted and v is not None])
-            )
+            predictions = named.get("logits")
+            if predictions is None:
+                predictions = _only([v for k, v in named.items() if k not in self._not_predicted and v is not None])
         if self._compute_loss is not None and labels is not None:
             loss = self._compute_loss(predictions, labels)
         elif loss is None and labels is not None:
@@ -183,12 +181,12 @@ def weighted(loss: torch.Tensor, weight: float | torch.Tensor) -> torch.Tensor:
 
 def example_count(batch: Any) -> int:
     """Count the examples of a batch: the length of its first tensor, else of its first list."""
-    if isinstance(batch, torch.Tensor):
-        parts: Any = (batch,)
-    elif isinstance(batch, _SEQUENCE):
-        parts = batch
+    if isinstance(batch, _SEQUENCE):
+        parts: Any = batch
+    elif isinstance(batch, torch.Tensor):
+        parts = (batch,)
     else:
-        parts = (batch if isinstance(batch, _MAPPING) else _entries(batch)).values()
+        parts = (batch if isinstance(batch, MAPPING) else _entries(batch)).values()
     for part in parts:
         if isinstance(part, torch.Tensor) and part.ndim:
             return int(part.shape[0])  # len of a tensor takes 2 µs
@@ -198,8 +196,8 @@ def example_count(batch: Any) -> int:
 def _length_of(parts: Any) -> int | None:
     """Find the number of examples in parts that are no tensors: structures of tensors, or lists."""
     for part in parts:
-        if isinstance(part, _MAPPING) or (isinstance(part, tuple) and any(isinstance(p, torch.Tensor) for p in part)):
-            inner = list(part.values() if isinstance(part, _MAPPING) else part)
+        if isinstance(part, MAPPING) or (isinstance(part, tuple) and any(isinstance(p, torch.Tensor) for p in part)):
+            inner = list(part.values() if isinstance(part, MAPPING) else part)
             tensor = next((p for p in inner if isinstance(p, torch.Tensor) and p.ndim), None)
             if (found := _length_of(inner) if tensor is None else len(tensor)) is not None:
                 return found
@@ -222,7 +220,7 @@ def _labels_in(batch: Any, label_names: list[str] | None) -> Any:
         return batch[-1]
     if isinstance(batch, torch.Tensor):
         return None
-    entries = batch if isinstance(batch, _MAPPING) else _entries(batch)
+    entries = batch if isinstance(batch, MAPPING) else _entries(batch)
     return next((entries[name] for name in label_names or LABELS if name in entries), None)
 
 
@@ -237,7 +235,7 @@ def _entries(batch: Any) -> dict[str, Any]:
 
 def _named(outputs: Any) -> Mapping[str, Any] | None:
     """Return outputs by name: of a mapping, a named tuple, a dataclass or another object with a `loss` or `logits`."""
-    if isinstance(outputs, _MAPPING):
+    if isinstance(outputs, MAPPING):
         return outputs
     if hasattr(outputs, "_asdict"):
         return dict(outputs._asdict())

@@ -46,7 +46,7 @@ def session(trainer: "Trainer") -> Iterator[None]:
             trainer.event("teardown")
         finally:
             trainer.is_inside = trainer.is_evaluating = False
-            trainer._training = trainer.last_batch = None
+            trainer._training = None
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from runcast.trainer.arguments import TrainingArguments
 from runcast.trainer.device import uses_tf32
 from runcast.trainer.distribution import Ranks
-from runcast.trainer.forward import example_count
+from runcast.trainer.forward import MAPPING, example_count
 
 # Dense peaks in TFLOP/s: (bfloat16 and float16 with float32 sums, TF32, float32), without sparsity. As in the makers'
 # data sheets (NVIDIA's of A100, A10, A30, A40, H100, H200, B200, L4, L40, L40S, T4, V100; AMD's of MI300X) and NVIDIA's
@@ -74,9 +74,7 @@ class Throughput:
     def count(self, batch: Any) -> None:
         """Count a batch, on the host as far as it is there."""
         self._examples += example_count(batch)
-        if not isinstance(batch, dict) and (isinstance(batch, tuple) or not isinstance(batch, Mapping)):
-            return
-        tokens = batch.get(self._input)
+        tokens = batch.get(self._input) if isinstance(batch, MAPPING) else None
         if isinstance(tokens, torch.Tensor) and tokens.ndim == 2 and not tokens.is_floating_point():
             self._all_tokens += tokens.numel()
             self.must_measure = False

@@ -115,7 +115,6 @@ class Trainer:
         self.keeper = Keeper(self)
         self.is_inside = False
         self._training: Training | None = None
-        self.last_batch: Any = None
         self.is_evaluating = self.must_leave = False
         self.is_due = False  # the loop asks for it: only then a log or an evaluation clears the switch that asked
         self.callback_handler = CallbackHandler(
@@ -253,9 +252,10 @@ class Trainer:
 
     def event(self, name: str, **about: Any) -> None:
         """Call the callbacks that listen to an event."""
-        control = self.callback_handler.call(name, self.args, self.state, self.control, **about)
-        if control is not self.control:
-            self.control = control
+        if name in self.callback_handler.events:
+            control = self.callback_handler.call(name, self.args, self.state, self.control, **about)
+            if control is not self.control:
+                self.control = control
 
     @property
     def is_asked_to_leave(self) -> bool:

@@ -75,6 +75,7 @@ class Training:
         self.unsaved: set[str] = set()  # attributes of callbacks that no checkpoint can hold
         self._resumed: dict[str, Any] | None = None
         self._epoch_rng: dict[str, Any] = {}
+        self.last_batch: Any = None
         self._losses = Losses(self.device, self.ranks, shifted=trainer.predicts_next_token)
         # One process on the CPU looks at the labels of a lone batch only if its loss asks for it: nobody waits.
         self._reads_losses = self.device.type == "cpu" and self.ranks.size == 1
@@ -86,6 +87,7 @@ class Training:
         self._earlier = (0, 0.0)  # tokens and floating-point operations before this session
         self._mover = Mover(self.device)
         self._in_plain_precision = not (args.bf16 or args.fp16)
+        self._steps_by_metric = steps_by_metric(self.scheduler)
         self._weighs_tokens = args.average_tokens_across_devices and self.ranks.size > 1
         self.throughput = Throughput(trainer.model, args, self.device, self.ranks)
         self.metrics: dict[str, float] = {}
@@ -163,17 +165,17 @@ class Training:
     def shares(self, batches: list[Any]) -> Iterator[tuple[Any, Share]]:
         """Yield each batch on the device with its share of the step's loss: that of its items, as in one big batch."""
         args, ranks = self.trainer.args, self.ranks
-        self.trainer.last_batch = batches[0][0]
+        self.last_batch = batches[0][0]
         for host, _ in batches:
             self.throughput.count(host)
         if self._reads_losses and len(batches) == 1:
-            yield batches[0][0], None
+            yield self.last_batch, None
             return
         shifted = self.trainer.predicts_next_token
         items = [count_items(host, args.label_names, shifted=shifted) for host, _ in batches]
         total: Any = items[0] if len(items) == 1 else sum(items)
         times = 1
-        if self._weighs_tokens and has_token_labels(self.trainer.last_batch, args.label_names):
+        if self._weighs_tokens and has_token_labels(self.last_batch, args.label_names):
             total, times = ranks.total(torch.as_tensor(total)), ranks.size  # on the hosts, if the labels are there
             total = total if total.device.type != "cpu" else int(total)
         is_alone = len(items) == 1 and times == 1
@@ -241,7 +243,7 @@ class Training:
         """Go on to the next step: learning rate, gradients, counters."""
         state = self.trainer.state
         self._learning_rate = rate_of(self.optimizer.param_groups[0])
-        if self._was_stepped and not steps_by_metric(self.scheduler):
+        if self._was_stepped and not self._steps_by_metric:
             self.scheduler.step()
         self.optimizer.zero_grad()
         self._batches_seen += batches
@@ -253,7 +255,7 @@ class Training:
     def judge(self, metrics: Mapping[str, Any]) -> None:
         """Note whether an evaluation is the best, and give its metric to a schedule that goes by one."""
         self.trainer.keeper.judge(metrics)
-        if steps_by_metric(self.scheduler):
+        if self._steps_by_metric:
             step_by_metric(self.scheduler, self.trainer.args, metrics)
 
     # What is logged

@@ -317,3 +317,14 @@ def test_a_control_of_ones_own_clears_nothing_that_another_callback_asked_for(sw
     )
 
     assert vars(call(handler, "on_step_end")) == vars(TrainerControl()) | {"should_log": True, switch: True}
+
+
+def test_an_event_that_nobody_listens_to_needs_no_call() -> None:
+    """`events` are those with a callback, and those that reset a switch, whoever listens."""
+    handler = CallbackHandler()
+    resets = {"on_train_begin", "on_epoch_begin", "on_step_begin", "on_evaluate", "on_save", "on_log"}
+    assert handler.events == resets
+
+    handler.add_callback("on_optimizer_step", lambda *_, **__: None)
+
+    assert handler.events == {*resets, "on_optimizer_step"}
