@@ -15,7 +15,7 @@ HEAVY = "import transformers.integrations"
 CODE = {
     BARE: "pass",
     IMPORT: "import runcast",
-    NEEDS: "import runcast.run.init, runcast.autodetect, runcast.delivery.start",
+    NEEDS: "import runcast.run.init, runcast.autodetect, runcast.delivery.courier.carriers",
     HEAVY: HEAVY,
 }
 INIT_SEVEN, INIT_NONE = "runcast.init, seven trackers", "runcast.init, no tracker"

@@ -35,7 +35,7 @@ def demo(
     from runcast.cli.bars import Bars
     from runcast.cli.output import commands, console, print_json
     from runcast.cli.verify import as_json, print_verdicts, read_with_bar
-    from runcast.delivery.once import wait_for_others
+    from runcast.delivery.courier.once import wait_for_others
     from runcast.history.sync import sync
     from runcast.journal.layout import RunDirectory
     from runcast.trainer.demo import train_demo

@@ -22,7 +22,7 @@ from runcast.cli.options import (
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from runcast.delivery.once import Outcome
+    from runcast.delivery.courier.once import Outcome
     from runcast.journal.layout import RunDirectory
 
 STATUSES = ("finished", "failed", "killed", "crashed")

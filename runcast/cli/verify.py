@@ -21,7 +21,7 @@ from runcast.cli.options import (
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from runcast.delivery.comparison import Verdict
+    from runcast.history.comparison import Verdict
     from runcast.journal.layout import RunDirectory
 
 

@@ -1,10 +1,10 @@
 """The delivery process of one tracker.
 
-`python -m runcast.delivery RUN_DIRECTORY TRACKER (--training PID --session NUMBER | --once | --verify)`.
+`python -m runcast.delivery RUN_DIRECTORY TRACKER (--training PID --session NUMBER | --once)`.
 
 Its standard input brings its orders (`trust.py`). With `--training` it waits until the delivery of an earlier session
 has ended, follows the journal while that process lives, and gets a byte whenever there is news. With `--once` it
-delivers what there is; with `--verify` it prints what the tracker has, compared with the journal, as JSON.
+delivers what there is.
 """
 
 import argparse
@@ -21,27 +21,23 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import msgspec
-
 from runcast.core.errors import JournalError, RuncastError
-from runcast.delivery.attempts import end_if_forked, explained
-from runcast.delivery.comparison import Verdict, compare
-from runcast.delivery.exit_status import ended_by
+from runcast.delivery.attempts import end_if_forked
+from runcast.delivery.courier.exit_status import ended_by
+from runcast.delivery.courier.priority import set_group_niceness, step_back
+from runcast.delivery.courier.watchdog import start_watchdog
 from runcast.delivery.giving_up import refuse, refusing
 from runcast.delivery.liveness import end_run, is_training, is_visible
 from runcast.delivery.lock import EXIT_BUSY, EXIT_RESTART, exclusive
 from runcast.delivery.loop import Delivery
-from runcast.delivery.priority import set_group_niceness, step_back
 from runcast.delivery.ranks import RankFiles, has_ranks
+from runcast.delivery.settling import settle_in
 from runcast.delivery.tracked import tracked_run
-from runcast.delivery.trust import Orders
-from runcast.delivery.watchdog import start_watchdog
-from runcast.integrations.contract import TrackedRun
 from runcast.integrations.loading import make_tracker
 from runcast.journal.layout import RunDirectory, RunFile
 from runcast.journal.paths import make_private
 from runcast.journal.state import load_state
-from runcast.redaction.console import Redacting, warn
+from runcast.redaction.console import warn
 from runcast.values.settings import seconds
 
 EXIT_S = 30.0
@@ -61,29 +57,13 @@ def main() -> int:
     """
     arguments = _parse()
     directory = RunDirectory(arguments.run)
-    output = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # SDKs print to standard output; it belongs to the answer
-    os.umask(0o077)  # whatever an SDK writes is for the owner of the run
-    sys.stderr = Redacting(sys.stderr)
-    orders = _orders()
-    _settle_in(orders.here, directory.path)
-    if orders.path:
-        sys.path[:] = orders.path
-    if orders.from_here:
-        sys.path.append(os.getcwd())
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt at the keyboard is for who started this process
+    orders = settle_in(directory.path)
     if arguments.training:
         step_back()
     hurry = functools.partial(_hurry, arguments)
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     file = directory.load()
     choice = file.trackers[arguments.tracker]
     folder = directory.tracker(arguments.tracker)
-    if arguments.verify:
-        tracked = tracked_run(directory, file, arguments.tracker, choice, orders.options)
-        output.write(msgspec.json.encode(_verdict(directory, file, arguments.tracker, tracked, orders)))
-        output.close()
-        return 0
     make_private(folder)
     alive = _alive(arguments, directory, file)
     turn = functools.partial(_wait_for_turn, folder, arguments.session, alive)
@@ -145,28 +125,7 @@ def _parse() -> argparse.Namespace:
     )
     parser.add_argument("--descriptor", type=int, metavar="N", help="of that process, which says how it ended")
     parser.add_argument("--once", action="store_true", help="deliver what there is now")
-    parser.add_argument("--verify", action="store_true", help="read the tracker back and print a verdict")
     return parser.parse_args()
-
-
-def _settle_in(here: str, otherwise: Path) -> None:
-    """Work where the script was when it began the run, or else in the run's folder: an SDK asks where it is."""
-    for folder in (here or ".", otherwise):
-        with contextlib.suppress(OSError):
-            os.chdir(folder)
-            os.getcwd()
-            return
-
-
-def _orders() -> Orders:
-    """Read what to do from standard input: nothing that lies in the run's folder says what is imported here."""
-    line = b""
-    while not line.endswith(b"\n"):
-        part = os.read(0, 65536)
-        if not part:
-            break
-        line += part
-    return msgspec.json.decode(line.split(b"\n")[0], type=Orders) if line else Orders()
 
 
 def _wait_for_turn(folder: Path, session: int, alive: Callable[[], bool]) -> bool:
@@ -234,14 +193,6 @@ def _leave_refused() -> None:
     """Leave at once: an SDK that has raised what nobody expects may hang when it is closed."""
     logging.shutdown()
     os._exit(EXIT_REFUSED)
-
-
-def _verdict(directory: RunDirectory, file: RunFile, name: str, tracked: TrackedRun, orders: Orders) -> Verdict:
-    try:
-        tracker = make_tracker(orders.tracker, orders.environment)
-        return explained(tracker.explain, lambda: compare(directory, file, name, tracker, tracked))
-    except RuncastError as error:
-        return Verdict(name=name, error=str(error))
 
 
 if __name__ == "__main__":

@@ -21,7 +21,6 @@ from runcast.core.errors import (
     TrackerUnavailableError,
 )
 from runcast.core.foreign import attempt
-from runcast.delivery.retry import backoff_s
 
 UNKNOWN_ERRORS = 3  # attempts after an exception that is neither retryable nor final
 LEAVING = (SystemExit, KeyboardInterrupt, GeneratorExit)  # they end a script, not a delivery
@@ -190,3 +189,19 @@ class Attempts:
             return False
         self.run_is_over()
         return True
+
+
+FIRST_S = 1.0
+
+
+LONGEST_S = 60.0
+
+
+def backoff_s(attempt: int, wished_s: float | None = None) -> float:
+    """Return the pause after the given failed attempt (1, 2, …): doubling, up to a minute, a quarter of it random.
+
+    At least what the service wished.
+    """
+    pause: float = min(LONGEST_S, FIRST_S * 2.0 ** min(attempt - 1, 10))
+    pause *= 0.75 + 0.25 * os.urandom(1)[0] / 255
+    return max(pause, min(wished_s or 0.0, 10 * LONGEST_S))

@@ -9,25 +9,24 @@ import logging
 import os
 import time
 import traceback
-from collections.abc import Callable, Iterable
-from functools import partial
+from collections.abc import Callable
 
-from runcast.core.errors import FinalError, GoneError, RestartError, TrackerUnavailableError, is_about_content
+from runcast.core.errors import FinalError, GoneError, RestartError, TrackerUnavailableError
 from runcast.delivery.attempts import Attempts, GaveUp
-from runcast.delivery.kept_files import artifact_file, media_file
 from runcast.delivery.latecomers import POLL_S, wait_for_meters, wait_for_ranks
 from runcast.delivery.liveness import last_status
 from runcast.delivery.metering import Metering
 from runcast.delivery.naming import MediaNames, ServiceNames
 from runcast.delivery.ranks import RankFiles
+from runcast.delivery.record_sending import RecordSender
 from runcast.delivery.recovery import is_another_run, journal_points, lacking_records
-from runcast.delivery.refusals import Refusals, unsupported
-from runcast.delivery.sending import BATCH_POINTS, PointSender, send_values
+from runcast.delivery.refusals import Refusals
+from runcast.delivery.sending import BATCH_POINTS, PointSender
 from runcast.delivery.tracked import ending_of
-from runcast.integrations.contract import ALL_KINDS, Kind, Reading, TrackedRun, Tracker
+from runcast.integrations.contract import ALL_KINDS, Reading, TrackedRun, Tracker
 from runcast.journal.layout import RunDirectory
 from runcast.journal.reader import JournalReader, journal_size
-from runcast.journal.records import AnyRecord, Artifact, Finish, Media, Metrics, Params, Start, Summary, Tags, points
+from runcast.journal.records import AnyRecord, Artifact, Finish, Media, Metrics, Start, points
 from runcast.journal.state import EVERYTHING, DeliveryState, is_over, load_state, save_ids, save_state
 from runcast.redaction.tree import redact_text
 from runcast.values.points import Point
@@ -174,6 +173,9 @@ class Delivery:
         self.sender = PointSender(
             self.tracker, self.tracked, self.directory.journal, self.names, self.attempt, self.refusals.count
         )
+        self.records = RecordSender(
+            self.tracker, self.tracked, self.names, self.media_names, self.directory, self.attempt, self.refusals.count
+        )
 
     def _follow(self) -> bool:
         """Deliver what comes; return whether the run has ended."""
@@ -212,7 +214,7 @@ class Delivery:
             return False
         ending = ending_of(self.directory, self.state, session, self.tracked.time)
         self.tracked.time = ending.ended_at
-        self._holds("status", ["status"])
+        self.records.supports("status", ["status"])
         self.attempt("finish", lambda: self.tracker.finish(ending))
         self._save(phase="finished", session=session, clean=True, status=ending.status, error=None, traceback=None)
         return True
@@ -230,12 +232,12 @@ class Delivery:
                 if self.tracker.measures:
                     self.metering.see(record)
                 if isinstance(record, Metrics):
-                    if record.by != self.name and self._holds("metrics", record.values):
+                    if record.by != self.name and self.records.holds(record):
                         batch += points(record)
                     self.state.step = max(self.state.step, record.step)
                 else:
                     self._send(batch, end)
-                    batch = []
+                    batch, self.tracked.time = [], record.time
                     self._deliver(record, offset, offset)
                 end = offset
                 if len(batch) >= BATCH_POINTS:
@@ -257,76 +259,16 @@ class Delivery:
 
     def _deliver(self, record: AnyRecord, offset: int, end: int) -> None:
         """Deliver a record that is no point and ends at *offset*; with it, everything up to *end* is delivered."""
-        tracker, names, self.tracked.time = self.tracker, self.names, record.time
-        send = partial(send_values, attempts=self.attempt, refuse=self.refusals.count)
         if isinstance(record, Start):
             self.state.session = max(self.state.session, record.session)
             self.state.ending = self.state.ending_error = None
-            return
-        if isinstance(record, Finish):
+        elif isinstance(record, Finish):
             self.state.ending, self.state.ending_error = record.status, record.error
-            return
-        if isinstance(record, Params) and self._holds("params", record.values):
-            params = list(names.params(record.values).items())
-            send("params", params, lambda part: tracker.log_params(dict(part)))
-        elif isinstance(record, Summary) and self._holds("summary", record.values):
-            summary = names.summary(record.values)
-            send("summary", list(summary.items()), lambda part: tracker.log_summary(dict(part)))
-        elif isinstance(record, Tags) and self._holds("tags", record.tags):
-            send("tags", names.tags(record.tags), lambda part: tracker.add_tags(part))
-        elif isinstance(record, Media) and self._holds("media", [record.key]):
-            self._save(sending=end)
-            self._send_media(record, offset)
-        elif isinstance(record, Artifact) and self._holds("artifacts", [record.name]):
-            self._save(sending=end)
-            self._try(
-                "artifact", lambda: tracker.log_artifact(artifact_file(record, names, self.directory)), [record.name]
-            )
-        else:
-            return  # it leaves no trace in the tracker: the cursor follows with the next batch
-        self._save(cursor=end)
-
-    def _holds(self, kind: Kind, names: Iterable[str]) -> bool:
-        """Tell whether the tracker holds a kind; what is logged of another one is counted, except by a meter."""
-        if kind in self.tracker.supports:
-            return True
-        if not self.tracker.measures:
-            self.refusals.count(unsupported(kind), list(names))
-        return False
-
-    def _send_media(self, record: Media, offset: int) -> None:
-        """Deliver a file; one whose sending failed may be there all the same, and is not sent twice."""
-        name, is_there = self.media_names.name(record, offset), False
-
-        def look() -> None:
-            nonlocal is_there
-            is_there = (name, record.step) in (self.tracker.read(self.tracked).media or ())
-
-        def send() -> None:
-            if not is_there:
-                self.tracker.log_media(media_file(record, name, self.directory))
-
-        self._try("media", send, [record.key], look)
-
-    def _try(
-        self, what: str, call: Callable[[], object], names: list[str], again: Callable[[], object] | None = None
-    ) -> None:
-        """Deliver one record; what the service refuses for good is counted, and the rest goes on."""
-
-        def send() -> None:
-            try:
-                call()
-            except OSError as error:
-                if is_about_content(error):  # a picture that cannot be read, say: trying again helps nothing
-                    raise FinalError(str(error)) from error
-                raise
-
-        try:
-            self.attempt(what, send, again)
-        except GoneError:
-            raise
-        except FinalError as error:
-            self.refusals.count(f"{what}: {error}", names)
+        elif self.records.holds(record):
+            if isinstance(record, Media | Artifact):  # which is not simply sent again
+                self._save(sending=end)
+            self.records.send(record, offset)
+            self._save(cursor=end)
 
     # After an unclean death
 
@@ -347,9 +289,10 @@ class Delivery:
         names = self.names, self.media_names
         for record, offset in lacking_records(self.directory.journal, end, reading, *names, self.tracker.supports):
             if not isinstance(record, Metrics):
+                self.tracked.time = record.time
                 self._deliver(record, offset, end)
             elif record.by != self.name:
-                self._holds("metrics", record.values)
+                self.records.holds(record)
         self.reader = self._read_from(end)
         self._save(cursor=end, sending=end)
         if self.tracker.measures:
@@ -363,7 +306,7 @@ class Delivery:
         if not self.tracker.measures or not self.metering.is_due(final=final):
             return
         measured: dict[str, Number] = {}
-        self._try("measure", lambda: measured.update(self.tracker.measure(final)), [self.name])
+        self.records.send_one("measure", lambda: measured.update(self.tracker.measure(final)), [self.name])
         if measured:
             self.metering.tell(measured, time.time())
             self._save(points=self.state.points + len(measured))

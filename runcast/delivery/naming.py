@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from runcast.integrations.contract import Tracker
+from runcast.integrations.contract import ArtifactFile, MediaFile, Tracker
+from runcast.journal.layout import RunDirectory
+from runcast.journal.paths import inside
 from runcast.journal.reader import JournalReader
-from runcast.journal.records import Media
+from runcast.journal.records import Artifact, Media
 from runcast.values.names import NameRule
 from runcast.values.params import shorten
 from runcast.values.scalars import ParamValue
@@ -96,3 +98,22 @@ class MediaNames:
         self._taken.add((name, record.step))
         self._given[offset] = name
         return name
+
+
+def media_file(record: Media, name: str, directory: RunDirectory) -> MediaFile:
+    """Return what a tracker gets for a media record, under a name of the service.
+
+    Raises:
+        FinalError: The file is not in the run's folder.
+    """
+    path = inside(directory.path, record.path)
+    return MediaFile(name, record.step, record.kind, path, record.caption, record.time)
+
+
+def artifact_file(record: Artifact, names: ServiceNames, directory: RunDirectory) -> ArtifactFile:
+    """Return what a tracker gets for an artifact record.
+
+    Raises:
+        FinalError: The file or folder is not in the run's folder.
+    """
+    return ArtifactFile(names.artifact(record.name), record.kind, inside(directory.path, record.path))

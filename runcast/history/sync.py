@@ -5,9 +5,9 @@ from collections.abc import Collection, Mapping
 import msgspec
 
 from runcast.core.errors import OptionError, TrackerUnavailableError, UnknownTrackerError
+from runcast.delivery.courier.once import Outcome, Progress, Result, deliver, follow, outcome
 from runcast.delivery.liveness import end_run, ended_at, is_training, last_status
 from runcast.delivery.lock import exclusive, is_held
-from runcast.delivery.once import Outcome, Progress, Result, deliver, follow, outcome
 from runcast.delivery.ranks import gather_ranks
 from runcast.delivery.recovery import waiting_points
 from runcast.delivery.refusals import refusals

@@ -13,14 +13,14 @@ import msgspec
 
 from runcast.core.errors import TrackerUnavailableError
 from runcast.delivery.addresses import open_command, place
-from runcast.delivery.comparison import LEFT, Verdict
-from runcast.delivery.once import start_with
-from runcast.delivery.process import delivery_command
+from runcast.delivery.courier.children import module_command
+from runcast.delivery.courier.once import start_with
 from runcast.delivery.ranks import gather_ranks
 from runcast.delivery.recovery import waiting_points
 from runcast.delivery.trust import Decide, Orders, orders_for
+from runcast.history.comparison import LEFT, Verdict
 from runcast.journal.layout import RunDirectory, RunFile
-from runcast.journal.paths import shown
+from runcast.journal.paths import absolute, shown
 from runcast.journal.seal import is_own
 from runcast.journal.state import DeliveryState, load_state
 from runcast.values.settings import seconds
@@ -92,7 +92,7 @@ class _Reader:
         self.deadline = time.monotonic() + self.limit_s
         self.answer: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by stop
         self.errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by stop
-        command = delivery_command(directory, name, "--verify")
+        command = module_command("runcast.history.reading", str(absolute(directory.path)), name)
         self.process = start_with(orders, command, stdout=self.answer, stderr=self.errors)
 
     def verdict(self) -> Verdict | None:

@@ -92,7 +92,7 @@ def init(
     options = settle(arguments)
     from runcast.autodetect import join_open_runs, select
     from runcast.autodetect.tracker_options import check_setup
-    from runcast.delivery.start import open_carrier
+    from runcast.delivery.courier.carriers import open_carrier
 
     selection = select(report_to, offline=options.offline, setup=options.setup)
     check_setup(options.setup)
@@ -382,7 +382,7 @@ def _look_after(run: Run, *, watch: bool = True) -> None:
         )
         run.finish(status, error=text)
         if watch and status == "finished" and not interactive and os.getpid() == pid:
-            from runcast.delivery.afterwards import watch_exit
+            from runcast.delivery.courier.afterwards import watch_exit
 
             watch_exit(run.dir, run._file.session)
 

@@ -16,8 +16,8 @@ import pytest
 
 import runcast
 from runcast.core.errors import OptionError
-from runcast.delivery import launcher, starting
-from runcast.delivery.launcher import can_launch
+from runcast.delivery.courier import launcher, spawning
+from runcast.delivery.courier.launcher import can_launch
 from runcast.delivery.liveness import last_status
 from runcast.journal.layout import RunDirectory
 from runcast.journal.records import Metrics, encode
@@ -516,7 +516,7 @@ def test_a_script_without_standard_streams_starts_deliveries(tmp_path: Path) -> 
     script = """
 import os, socket, sys, time
 from pathlib import Path
-from runcast.delivery.starting import Launch, Plan
+from runcast.delivery.courier.spawning import Launch, Plan
 for descriptor in (0, 1, 2):
     os.close(descriptor)
 log = Path(sys.argv[1])
@@ -559,7 +559,7 @@ def test_without_a_shell_deliveries_wait_for_sync(
     start: Begin, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What cannot be started is told, and hurts nothing."""
-    monkeypatch.setattr(starting, "WAITING", ("/no/such/shell",))
+    monkeypatch.setattr(spawning, "WAITING", ("/no/such/shell",))
     with start(TWO) as run:
         run.log({"loss": 0.5}, step=0)
         run.finish(timeout_s=0.1)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from runcast.delivery.retry import backoff_s
+from runcast.delivery.attempts import backoff_s
 
 
 @pytest.mark.parametrize(

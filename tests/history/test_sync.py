@@ -14,8 +14,8 @@ import pytest
 import runcast
 from runcast.autodetect import decide
 from runcast.core.errors import OptionError, TrackerUnavailableError
+from runcast.delivery.courier.once import Outcome
 from runcast.delivery.liveness import is_training
-from runcast.delivery.once import Outcome
 from runcast.history.overview import overview
 from runcast.history.sync import close, replay, sync
 from runcast.history.verify import verify

@@ -8,8 +8,8 @@ import pytest
 
 import runcast
 from runcast.autodetect import decide
-from runcast.delivery import comparison
-from runcast.delivery.comparison import Verdict
+from runcast.history import comparison
+from runcast.history.comparison import Verdict
 from runcast.history.sync import sync
 from runcast.history.verify import verify
 from runcast.journal.layout import RunDirectory
@@ -162,7 +162,7 @@ def test_a_tracker_that_cannot_be_read_says_why(
     assert slow.error == "it could not be read: its reader has not answered for 3 s"
     assert dead.error == "it could not be read: its reader ended with exit status 3"
     assert gone.error is not None
-    assert "FileNotFoundError" in gone.error
+    assert "No such file or directory" in gone.error
     assert (gone.logged, gone.where) == (20, str(lines_of(plain_run).parent))
 
 

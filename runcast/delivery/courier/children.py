@@ -16,12 +16,12 @@ from pathlib import Path
 import msgspec
 
 from runcast.core.errors import RuncastError, TrackerUnavailableError
-from runcast.delivery.exit_status import open_self
-from runcast.delivery.launcher import can_launch
-from runcast.delivery.priority import LOWEST, set_group_niceness
+from runcast.delivery.attempts import backoff_s
+from runcast.delivery.courier.exit_status import open_self
+from runcast.delivery.courier.launcher import can_launch
+from runcast.delivery.courier.priority import LOWEST, set_group_niceness
+from runcast.delivery.courier.spawning import NO_SIGNAL, Launch, Launched, Plan, Process, above_standard, start_alone
 from runcast.delivery.refusals import is_delivered, report
-from runcast.delivery.retry import backoff_s
-from runcast.delivery.starting import NO_SIGNAL, Launch, Launched, Plan, Process, above_standard, start_alone
 from runcast.delivery.trust import Orders
 from runcast.journal.layout import RunDirectory
 from runcast.journal.paths import absolute, make_private, shown
@@ -339,7 +339,7 @@ def child_environment() -> dict[str, str]:
     interpreter how to treat the training script's code: an SDK need not work under them.
     """
     environment = {name: value for name, value in os.environ.items() if name not in OF_THE_SCRIPT}
-    root = str(Path(__file__).resolve().parents[2])
+    root = str(Path(__file__).resolve().parents[3])
     if root not in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib")):
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
     return environment

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from runcast.core.errors import OptionError, RuncastError
-from runcast.delivery.process import ProcessCarrier
+from runcast.delivery.courier.children import ProcessCarrier
 from runcast.delivery.trust import LABELS, orders_for_training
 from runcast.integrations.contract import Tracker
 from runcast.journal.layout import RunDirectory, RunFile, TrackerChoice
@@ -77,7 +77,7 @@ def open_carrier(
         orders = {name: orders_for_training(choice, own[name]) for name, choice in chosen.items()}
         carriers.append(ProcessCarrier(directory, orders, file.session))
     if objects or delivery == "thread":
-        from runcast.delivery.thread import ThreadCarrier
+        from runcast.delivery.courier.threads import ThreadCarrier
 
         targets: dict[str, Tracker | TrackerChoice] = {**(chosen if delivery == "thread" else {}), **objects}
         carriers.append(ThreadCarrier(directory, file, targets, own))

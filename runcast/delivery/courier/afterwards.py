@@ -2,7 +2,7 @@
 
 `sys.exit(3)` leaves no trace that a handler of `atexit` could see, so the run ends as "finished" there. The C library,
 which comes after Python, does tell: it writes the code into a pipe, at whose other end this process waits
-(`python -m runcast.delivery.afterwards RUN_DIRECTORY SESSION`). It goes without a word if the code is 0.
+(`python -m runcast.delivery.courier.afterwards RUN_DIRECTORY SESSION`). It goes without a word if the code is 0.
 """
 
 import contextlib
@@ -12,9 +12,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from runcast.delivery.courier.children import child_environment, module_command
+from runcast.delivery.courier.once import deliver, wait_for_others
 from runcast.delivery.liveness import end_run
-from runcast.delivery.once import deliver, wait_for_others
-from runcast.delivery.process import child_environment, module_command
 from runcast.delivery.trust import orders_for
 from runcast.journal.layout import RunDirectory
 from runcast.journal.seal import is_own
@@ -32,7 +32,7 @@ def watch_exit(path: Path, session: int) -> None:
     reader, writer = os.pipe()
     with contextlib.suppress(OSError):
         process = subprocess.Popen(
-            module_command("runcast.delivery.afterwards", str(path.resolve()), str(session)),
+            module_command("runcast.delivery.courier.afterwards", str(path.resolve()), str(session)),
             stdin=reader,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -1,6 +1,6 @@
 """What a tracker has, beside what the journal holds: the comparison and its verdict.
 
-Runs in the process that reads the tracker (`python -m runcast.delivery RUN NAME --verify`), as only that one imports
+Runs in the process that reads the tracker (`reading.py`), as only that one imports
 its SDK.
 """
 
@@ -14,9 +14,9 @@ from runcast.delivery.addresses import open_command, place
 from runcast.delivery.liveness import RunStatus, ended_at, last_status, run_status
 from runcast.delivery.metering import coverage_now
 from runcast.delivery.naming import MediaNames, ServiceNames
-from runcast.delivery.point_comparison import EXAMPLES, compare_points
 from runcast.delivery.recovery import canonical
 from runcast.delivery.refusals import described, refusals
+from runcast.history.point_comparison import EXAMPLES, compare_points
 from runcast.integrations.contract import Reading, TrackedRun, Tracker
 from runcast.journal.layout import RunDirectory, RunFile
 from runcast.journal.reader import JournalReader

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from runcast.delivery import launcher
+from runcast.delivery.courier import launcher
 
 # A starting interpreter takes the processor from `init`, which has yet to start the others. A shell takes little; it
 # steps back (see `priority.py`) and becomes the interpreter at the first line of its input, when all are there.
