@@ -49,6 +49,7 @@ from runcast.integrations.clearml_task import (
     check,
     configure,
     load,
+    name_in_session,
     open_session,
     open_task,
     session_folder,
@@ -65,6 +66,7 @@ from runcast.integrations.contract import (
     TrackedRun,
     Tracker,
 )
+from runcast.integrations.files import RESERVED
 
 KEY_CHARS = 8000  # a term of the server's index has at most 32,766 bytes
 EVENTS_PER_REQUEST = 1000
@@ -81,6 +83,7 @@ class ClearmlTracker(Tracker):
     identities = frozenset(("task",))
     names: ClassVar[NameRule] = NameRule(r"\A/|/\Z|=(?=(?:nan|inf|-inf)\Z)", KEY_CHARS)
     param_names: ClassVar[NameRule] = NameRule(r"\A/|/\Z", KEY_CHARS)
+    artifact_names: ClassVar[NameRule] = NameRule(RESERVED)
 
     _run: TrackedRun
     _task: Any = None
@@ -151,8 +154,10 @@ class ClearmlTracker(Tracker):
         """Store a file, or a folder as a zip; the same name again replaces it."""
         with translated():
             self._reach()
-            metadata = {"kind": artifact.kind}
-            if not self._task.upload_artifact(artifact.name, artifact.path, metadata, wait_on_upload=True):
+            metadata, name = {"kind": artifact.kind}, artifact.name
+            if self._session is None:
+                name = name_in_session(self._run, name)
+            if not self._task.upload_artifact(name, artifact.path, metadata, wait_on_upload=True):
                 raise RetryableError(f"ClearML could not upload the artifact {artifact.name!r}")
             if self._session is None:  # its copies are for everybody (StorageHelper in clearml/storage/helper.py)
                 for copied in (session_folder(self._run) / "data").glob("**/artifacts/**/*"):

@@ -17,6 +17,7 @@ from typing import Any
 from runcast.core.cells import Cell, read_table
 from runcast.core.points import PointList
 from runcast.integrations.contract import Number, Point, Reading, Status
+from runcast.integrations.files import name_of
 
 SCALAR, FILE, PLOT = "training_stats_scalar", "training_debug_image", "plot"
 NO_STEP = -(2**31)  # where ClearML keeps single values
@@ -149,7 +150,7 @@ def to_reading(task: Mapping[str, Any], events: Iterable[Mapping[str, Any]], *, 
         params={name: item.get("value") for name, item in sections.get("General", {}).items()},
         summary={name: from_text(item.get("value", "")) for name, item in sections.get("Summary", {}).items()},
         tags=set(task.get("tags") or ()),
-        artifacts={artifact["key"] for artifact in (task.get("execution") or {}).get("artifacts") or ()},
+        artifacts={name_of(artifact["key"]) for artifact in (task.get("execution") or {}).get("artifacts") or ()},
         media=media,
         status=noted if agrees else words.get(actual, "running"),
         name=task.get("name"),
