@@ -76,6 +76,7 @@ OUTCOMES = {
 # file that is replaced as a whole, under a name that sorts before the others. It is also what a resumed run starts
 # from.
 STATE_FILE = "events.out.tfevents.0.state"
+MAX_MEDIA_BYTES = 2**28  # of a file, which is in memory several times while it is written and shown
 MAX_EXACT_INT = 2**53
 PNG = b"\x89PNG"
 FENCE = "```json\n"
@@ -260,6 +261,10 @@ def _hparam(value: ParamValue) -> str | int | float | bool:
 
 
 def _media(media: MediaFile) -> Summary:
+    if media.kind == "video":
+        return text_pb(media.key, str(media.path))
+    if (size := media.path.stat().st_size) > MAX_MEDIA_BYTES:
+        raise ValueError(f"it has {size / 1e6:,.0f} MB of at most {MAX_MEDIA_BYTES / 1e6:,.0f}")
     data = media.path.read_bytes()
     if media.kind == "image":
         width, height = (
@@ -273,8 +278,7 @@ def _media(media: MediaFile) -> Summary:
         histogram = HistogramProto(min=edges[0], max=edges[-1], num=sum(counts), bucket_limit=edges[1:], bucket=counts)
         value = Summary.Value(tag=media.key, histo=histogram)
     else:
-        text = str(media.path) if media.kind == "video" else data.decode()
-        return text_pb(media.key, _markdown_table(media.path) if media.kind == "table" else text)
+        return text_pb(media.key, _markdown_table(media.path) if media.kind == "table" else data.decode())
     return Summary(value=[value])
 
 
