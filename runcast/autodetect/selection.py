@@ -95,7 +95,7 @@ def select(
         for name in rows if "all" in words else sorted(asked, key=list(rows).index):
             _decide(
                 selection,
-                _look_at(rows[name], installed, offline, _with_addresses(rows[name], setup or {}, environ)),
+                _look_at(rows[name], installed, offline, _with_options(rows[name], setup or {}, environ)),
                 by_name=name in asked,
                 asked_with=report_to,
             )
@@ -200,13 +200,16 @@ def _look_at(row: Integration, installed: Installed, offline: bool | None, envir
     return seen
 
 
-def _with_addresses(
+def _with_options(
     row: Integration, setup: Mapping[str, Mapping[str, Any]], environ: Mapping[str, str]
 ) -> Mapping[str, str]:
-    """Put the addresses that the user's options hold over those of the environment."""
+    """Put the addresses and switches that the user's options hold over those of the environment."""
     own = setup.get(row.name, {})
-    addresses = [where for where in row.credentials if isinstance(where, Address) and own.get(where.option)]
-    return {**environ, **{where.name: str(own[where.option]) for where in addresses}} if addresses else environ
+    addresses = {where.option: where.name for where in row.credentials if isinstance(where, Address)}
+    variables = {
+        option: name for option, name in (addresses | dict(row.switches)).items() if own.get(option) not in (None, "")
+    }
+    return {**environ, **{name: str(own[option]) for option, name in variables.items()}} if variables else environ
 
 
 def _incomplete(row: Integration, installed: Installed) -> str:

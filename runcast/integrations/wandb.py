@@ -274,7 +274,7 @@ def _arguments(run: TrackedRun) -> dict[str, Any]:
         **run.options,
         "id": run.ids["id"],
         "resume": "allow" if run.resumed else run.setting("resume", "WANDB_RESUME"),
-        "mode": run.options.get("mode") or ("online" if run.online else "offline"),
+        "mode": (run.options.get("mode") or "online") if run.online else "offline",
         "dir": run.setting("dir", "WANDB_DIR") or str(run.local),
         "project": PROJECT.encode(run.setting("project", "WANDB_PROJECT")),
         "entity": run.setting("entity", "WANDB_ENTITY"),
