@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from runcast.autodetect.installed import Installed, scan
-from runcast.autodetect.usable import Survey, look_at, with_addresses
+from runcast.autodetect.usable import Survey, look_at, with_options
 from runcast.core.errors import OptionError, TrackerUnavailableError, UnknownTrackerError
 from runcast.integrations.contract import Tracker
 from runcast.integrations.table import ALIASES, TABLE, Integration
@@ -83,7 +83,7 @@ def select(
         for name in rows if "all" in words else sorted(asked, key=list(rows).index):
             _decide(
                 selection,
-                look_at(rows[name], installed, offline, with_addresses(rows[name], setup or {}, environ)),
+                look_at(rows[name], installed, offline, with_options(rows[name], setup or {}, environ)),
                 by_name=name in asked,
                 asked_with=report_to,
             )

@@ -77,13 +77,15 @@ def _are(names: list[str]) -> str:
     return "is" if len(names) == 1 else "are"
 
 
-def with_addresses(
+def with_options(
     row: Integration, setup: Mapping[str, Mapping[str, Any]], environ: Mapping[str, str]
 ) -> Mapping[str, str]:
-    """Put the addresses that the user's options hold over those of the environment."""
+    """Put the addresses and switches that the user's options hold over those of the environment."""
     own = setup.get(row.name, {})
-    addresses = [where for where in row.credentials if isinstance(where, Address) and own.get(where.option)]
-    return {**environ, **{where.name: str(own[where.option]) for where in addresses}} if addresses else environ
+    addresses = {where.option: where.name for where in row.credentials if isinstance(where, Address)}
+    variables = addresses | dict(row.switches)
+    chosen = {name: str(own[option]) for option, name in variables.items() if own.get(option) not in (None, "")}
+    return {**environ, **chosen} if chosen else environ
 
 
 def _choose_mode(row: Integration, version: str, offline: bool | None, environ: Mapping[str, str]) -> Survey:

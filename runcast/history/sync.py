@@ -230,7 +230,7 @@ def _is_opened(state: DeliveryState | None) -> bool:
 
 
 def _is_asked(state: DeliveryState | None, mend: bool) -> bool:
-    """Return whether a tracker is asked what it has, though its delivery ended well: it may take now what it refused."""
+    """Return whether a tracker is asked what it has, though its delivery ended well: what it refused, it may take."""
     return state is not None and _is_opened(state) and (mend or bool(refusals(state)))
 
 

@@ -52,6 +52,7 @@ from runcast.integrations.clearml_task import (
     configure,
     load,
     login_code,
+    name_in_session,
     open_session,
     open_task,
     session_folder,
@@ -67,6 +68,7 @@ from runcast.integrations.contract import (
     TrackedRun,
     Tracker,
 )
+from runcast.integrations.files import RESERVED
 from runcast.values.names import NameRule
 
 KEY_CHARS = 8000  # a term of the server's index has at most 32,766 bytes
@@ -84,6 +86,7 @@ class ClearmlTracker(Tracker):
     identities = frozenset(("task",))
     names: ClassVar[NameRule] = NameRule(r"\A/|/\Z|=(?=(?:nan|inf|-inf)\Z)", KEY_CHARS)
     param_names: ClassVar[NameRule] = NameRule(r"\A/|/\Z", KEY_CHARS)
+    artifact_names: ClassVar[NameRule] = NameRule(RESERVED)
 
     _run: TrackedRun
     _task: Any = None
@@ -150,8 +153,10 @@ class ClearmlTracker(Tracker):
     def log_artifact(self, artifact: ArtifactFile) -> None:
         """Store a file, or a folder as a zip; the same name again replaces it."""
         self._reach()
-        metadata = {"kind": artifact.kind}
-        if not self._task.upload_artifact(artifact.name, artifact.path, metadata, wait_on_upload=True):
+        metadata, name = {"kind": artifact.kind}, artifact.name
+        if self._session is None:
+            name = name_in_session(self._run, name)
+        if not self._task.upload_artifact(name, artifact.path, metadata, wait_on_upload=True):
             raise RetryableError(f"ClearML could not upload the artifact {artifact.name!r}")
         if self._session is None:  # its copies are for everybody (StorageHelper in clearml/storage/helper.py)
             for copied in (session_folder(self._run) / "data").glob("**/artifacts/**/*"):

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from runcast.integrations.contract import MediaFile, Number, Point, Reading, Status
+from runcast.integrations.files import name_of
 from runcast.values.media.cells import Cell
 from runcast.values.points import PointList
 
@@ -149,7 +150,7 @@ def to_reading(task: Mapping[str, Any], events: Iterable[Mapping[str, Any]], *, 
         params={name: item.get("value") for name, item in sections.get("General", {}).items()},
         summary={name: from_text(item.get("value", "")) for name, item in sections.get("Summary", {}).items()},
         tags=set(task.get("tags") or ()),
-        artifacts={artifact["key"] for artifact in (task.get("execution") or {}).get("artifacts") or ()},
+        artifacts={name_of(artifact["key"]) for artifact in (task.get("execution") or {}).get("artifacts") or ()},
         media=media,
         status=noted if agrees else words.get(actual, "running"),
         name=task.get("name"),

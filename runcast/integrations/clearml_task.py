@@ -3,6 +3,7 @@
 A Task repeats a call for ever when its server is away; `ask` does not, and what it raises says whether to try again.
 """
 
+import fcntl
 import json
 import os
 import re
@@ -18,10 +19,12 @@ import requests
 from clearml.backend_api import Session
 from clearml.backend_api.session.session import LoginError
 from clearml.config import config_obj
+from clearml.utilities.locks import portalocker
 
 from runcast.core.errors import FinalError, GoneError, RetryableError
 from runcast.integrations.clearml_events import mend
 from runcast.integrations.contract import TrackedRun
+from runcast.integrations.files import own_name
 from runcast.journal.paths import shown
 
 PAGE_EVENTS = 5000
@@ -45,7 +48,18 @@ def configure(run: TrackedRun) -> bool:
     if bool(clearml.Task.is_offline()) == online:
         clearml.Task.set_offline(not online)
     clearml.Task.set_random_seed(None)
+    portalocker.lock = _lock
     return online
+
+
+def _lock(file: Any, flags: int) -> None:
+    """Lock a file as the SDK does; where there are no locks everybody gets it, as the SDK would try for years."""
+    try:
+        fcntl.flock(file.fileno(), flags)
+    except BlockingIOError as error:
+        raise portalocker.exceptions.LockException(error, fh=file) from error
+    except OSError:
+        pass
 
 
 def open_task(session: Session, run: TrackedRun) -> Any:
@@ -75,6 +89,13 @@ def open_session(run: TrackedRun) -> Any:
     cache = Path(task.get_offline_mode_folder()).parents[1]
     run.remember(task=task.id, cache="" if cache == run.local else str(cache))
     return task
+
+
+def name_in_session(run: TrackedRun, name: str) -> str:
+    """Return the name of an artifact in a session, where it is also that of a folder."""
+    folder = name.replace("/", ".slash.")  # as the SDK names it (seen in 2.1.12)
+    roots = (session_folder(run) / "data").glob(f"**/*{run.ids['task']}/artifacts")
+    return own_name(next(roots, Path(os.devnull)), folder).removesuffix(folder) + name
 
 
 def _script_task() -> tuple[bool, str]:

@@ -20,6 +20,7 @@ place to be Quebec; emissions are not reported then. With `on_csv_write=update` 
 """
 
 import csv
+import json
 import logging
 import signal
 import threading
@@ -41,6 +42,7 @@ from runcast.integrations.contract import Ending, Number, Point, Reading, Tracke
 
 EVERY_S = 15.0
 FILE = "emissions.csv"
+AMOUNTS = "amounts"  # so far, as this run's own state keeps them where CodeCarbon keeps no file
 UNKEPT = "CodeCarbon keeps no file (save_to_file=False): what it measures is in the journal and in the other trackers"
 QUEBEC = (
     "46.8",
@@ -95,8 +97,8 @@ class CodecarbonTracker(Tracker):
             is_placed = is_online or _has_place(settings)
         except (AssertionError, AttributeError, OSError, TypeError, ValueError) as error:
             raise FinalError(self._failure(error)) from error
-        history = _history(run)
-        self._before = history[-1].amounts if history else {}
+        kept: dict[str, float] = json.loads(run.ids.get(AMOUNTS, "{}"))
+        self._run, self._before = run, max([kept, *(row.amounts for row in _history(run))], key=_measured_s)
         self._sources = (
             [part for part, source in sources.items() if source == "measured"] + ["placed"] * is_placed + [COVERS]
         )
@@ -126,7 +128,10 @@ class CodecarbonTracker(Tracker):
                 "CodeCarbon: emissions are not known, as the look-up of the place failed. Set "
                 "CODECARBON_COUNTRY_ISO_CODE."
             )
-        return _metrics(_add(self._before, amounts))
+        amounts = _add(self._before, amounts)
+        if FILE in self._run.ids:
+            self._run.remember(**{AMOUNTS: json.dumps(amounts)})
+        return _metrics(amounts)
 
     def finish(self, ending: Ending) -> None:
         if self._meter is not None:
@@ -272,6 +277,10 @@ def _amounts(row: Mapping[str, str], sources: list[str]) -> dict[str, float]:
         if (row["latitude"], row["longitude"]) == QUEBEC
         else amounts | {"emissions_kg": float(row["emissions"])}
     )
+
+
+def _measured_s(amounts: Mapping[str, float]) -> float:
+    return amounts.get("measured_s", 0.0)
 
 
 def _add(before: Mapping[str, float], amounts: Mapping[str, float]) -> dict[str, float]:

@@ -8,7 +8,8 @@ to, unless options ask for it.
 Writes: `dvclive/` in the run's own folder. `setup={"dvclive": {...}}` goes to `Live` (`dir`, `save_dvc_exp`, `dvcyaml`,
 `report` …), and its variables keep their meaning. A value below a name that has a value itself (`loss`, then
 `loss/train`) stays flat in `metrics.json`; final values are under `summary`, the status is `status`. Media other than
-images are in `media/`, artifacts in `artifacts/`. DVC Studio gets the run when it ends.
+images are in `media/`, artifacts in `artifacts/`. Where the file system takes two names for one (`Loss` and `loss`),
+the second one is in a folder `_0x…_`. DVC Studio gets the run when it ends.
 
 Drops: tags, notes, captions, and all times: of the start, the end and the points.
 
@@ -44,6 +45,7 @@ from runcast.integrations.contract import (
     TrackedRun,
     Tracker,
 )
+from runcast.integrations.files import MARKED, RESERVED, name_of, own_name
 from runcast.values.points import PointList
 
 SUMMARY_EVERY_S = 5.0
@@ -52,7 +54,7 @@ MAX_WIDTH = 2**31  # a long text that is folded may not be read back: ruamel.yam
 # ("a.tsv/b" beside "a"); the name of a table's own column, "step"; and those of metrics.json itself.
 FORBIDDEN = (
     r"\A/|/(?=/|\Z)|(?<![^/])\.(?=\.?(?:/|\Z))|[\x00-\x1f\x7f\x22]|\.(?=tsv/)"
-    r"|(?<![^/])s(?=tep\Z)|\As(?=(?:tep|tatus|ummary)(?:/|\Z))"
+    rf"|(?<![^/])s(?=tep\Z)|\As(?=(?:tep|tatus|ummary)(?:/|\Z))|{RESERVED}"
 )
 
 
@@ -96,9 +98,7 @@ class DvcliveTracker(Tracker):
         before: list[tuple[Path, int]] = []
         try:
             for key, rows in tables.items():
-                path = self._paths.get(key) or self._paths.setdefault(
-                    key, Metric(key, self._live.plots_dir).output_path
-                )
+                path = self._paths.get(key) or self._paths.setdefault(key, self._table(key))
                 with path.open("ab") as table:
                     before.append((path, table.tell()))
                     table.write("".join(rows if table.tell() else [f"step\t{path.stem}{os.linesep}", *rows]).encode())
@@ -115,12 +115,15 @@ class DvcliveTracker(Tracker):
 
     def log_media(self, media: MediaFile) -> None:
         if media.kind == "image" and media.path.suffix in Image.suffixes:
-            self._live.link_image(f"{media.key}/{media.step}{media.path.suffix}", media.path)
+            root = Path(self._live.plots_dir, Image.subfolder)
+            self._live.link_image(f"{own_name(root, media.key)}/{media.step}{media.path.suffix}", media.path)
         else:
-            _link(media.path, Path(self._live.dir, "media", media.key, f"{media.step}{media.path.suffix}"))
+            root = Path(self._live.dir, "media")
+            _link(media.path, root / own_name(root, media.key) / f"{media.step}{media.path.suffix}")
 
     def log_artifact(self, artifact: ArtifactFile) -> None:
-        path = Path(self._live.artifacts_dir, artifact.name)
+        root = Path(self._live.artifacts_dir)
+        path = root / own_name(root, artifact.name)
         _link(artifact.path, path)
         if self._in_dvc:
             self._live.log_artifact(path, type=artifact.kind, name=artifact.name)
@@ -159,11 +162,19 @@ class DvcliveTracker(Tracker):
                 key.removeprefix("summary/"): value for key, value in values.items() if key.startswith("summary/")
             },
             artifacts={
-                path.name for path in artifacts.glob("*") if path.suffix != ".dvc" and path.name != ".gitignore"
+                path.name
+                for pattern in ("*", f"{MARKED}/*")
+                for path in artifacts.glob(pattern)
+                if path.suffix != ".dvc" and path.name != ".gitignore"
             },
-            media=[(path.parent.as_posix(), int(path.stem)) for path in media],
+            media=[(name_of(path.parent.as_posix()), int(path.stem)) for path in media],
             status=values.get("status"),
         )
+
+    def _table(self, key: str) -> Path:
+        root = Path(self._live.plots_dir, Metric.subfolder)
+        name = own_name(root, f"{key}.tsv").removesuffix(".tsv")
+        return Path(Metric(name, self._live.plots_dir).output_path)
 
     def _summarise(self) -> None:
         values = {
@@ -231,7 +242,7 @@ def _mend(path: Path) -> Iterable[Point]:
 
 
 def _read_table(path: Path) -> Iterator[Point]:
-    key = path.as_posix().rpartition(f"/plots/{Metric.subfolder}/")[2].removesuffix(".tsv")
+    key = name_of(path.as_posix().rpartition(f"/plots/{Metric.subfolder}/")[2].removesuffix(".tsv"))
     text = path.read_bytes().rpartition(b"\n")[0].decode()
     header, *rows = (line.rstrip("\r").split("\t") for line in text.split("\n"))
     for row in rows:

@@ -5,6 +5,7 @@ Writes: where the option `tracking_uri` or MLFLOW_TRACKING_URI says, else to mlf
     files in mlartifacts: one store for all runs, because people open MLflow to compare them. A run that the script has
     open (`mlflow.start_run`) is joined, with the default delivery too, and left open; so is one in `setup={"mlflow":
     {"run_id": ..., "keep_open": True}}`. A run that somebody deleted is made anew, with the tag `runcast.replaces`.
+    A file whose name differs from another's by case only is in a folder `_0x…_`, where the file system ignores case.
 Drops: captions of media; empty folders; parameters beyond MLFLOW_MAX_LOG_PARAMS. MLflow keeps absolute paths of files:
     when the folder of all runs is moved, they are put right by the next `runcast sync` or `runcast verify`.
 Limits: the constants below, from mlflow/utils/validation.py and MlflowClient.log_image of 3.17.2, read on 2026-11-20.
@@ -19,8 +20,11 @@ import shutil
 import sqlite3
 import sys
 from collections.abc import Mapping, Sequence
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import ClassVar
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import mlflow
 from mlflow import MlflowClient
@@ -39,6 +43,7 @@ from runcast.integrations.contract import (
     TrackedRun,
     Tracker,
 )
+from runcast.integrations.files import MARKED, RESERVED, name_of, own_name
 from runcast.integrations.mlflow_store import (
     SERVER,
     TAG_CHARS,
@@ -63,7 +68,7 @@ NOT_IMPLEMENTED = 501  # of a server that keeps no files, for one
 # A name must be a relative path, too: no empty part, no part "." or "..", and no ".." at its start.
 PATH = r"\A/|/(?=/|\Z)|(?<![^/])\.(?=\.?(?:/|\Z))|\A\.(?=\.)"
 KEY = rf"[^/\w.\- :]|{PATH}"
-FILE = rf"[^/A-Za-z0-9_.\- ]|{PATH}"
+FILE = rf"[^/A-Za-z0-9_.\- ]|{PATH}|{RESERVED}"
 MEDIA_PATH = re.compile(r"(?:images|media)/(.+?)[+%]step[+%](-?\d+)")
 THUMBNAIL = re.compile(r"[+%]compressed\.webp\Z")
 DELETED = re.compile(r"The run \S+ must be in the 'active' state")
@@ -89,6 +94,7 @@ class MlflowTracker(Tracker):
     _tracked: TrackedRun
     _uri = ""
     _run_id: str
+    _files: Path | None  # the folder of the run's files, if it is one of this machine
     _is_guest: bool
     _is_open = False
 
@@ -111,6 +117,7 @@ class MlflowTracker(Tracker):
             run.remember(guest="yes")  # in a run that is open elsewhere: its owner ends it
         run.remember(run_id=found.info.run_id)
         self._run_id, self._is_guest = found.info.run_id, run.is_joined
+        self._files = _local_folder(found.info.artifact_uri)
         if found.info.status != "RUNNING" and not self._is_guest:
             self._client.update_run(self._run_id, "RUNNING")
         new = {key: value for key, value in tags.items() if key not in found.data.tags}
@@ -230,8 +237,8 @@ class MlflowTracker(Tracker):
         points = PointList(_point(metric) for key in keys for metric in client.get_metric_history(run_id, key))
         artifacts = set(_strip(tags, ARTIFACT))
         folders = {posixpath.dirname(name) for name in artifacts}
-        files = {file.path for folder in folders for file in client.list_artifacts(run_id, folder or None)}
-        media = [file.path for folder in ("images", "media") for file in client.list_artifacts(run_id, folder)]
+        files = {path for folder in folders for path in _list_files(client, run_id, folder)}
+        media = [path for folder in ("images", "media") for path in _list_files(client, run_id, folder)]
         # The delivery reads after a cut: the repeat of a point that was stored must not fall on it.
         self._stamps = {_identity(point): round(point.time * 1000) for point in points}
         status = tags.get("runcast.status", "running")
@@ -256,14 +263,26 @@ class MlflowTracker(Tracker):
         )
 
     def _upload(self, path: Path, target: str) -> None:
-        folder, name = posixpath.split(target)
+        folder, name = posixpath.split(target if self._files is None else own_name(self._files, target))
         with self._tracked.scratch() as temporary:
             if path.is_dir():
-                self._client.log_artifacts(self._run_id, str(path), target)
+                self._client.log_artifacts(self._run_id, str(path), posixpath.join(folder, name))
                 return
             if path.name != name:  # MLflow stores a file under the name that it has on disk
                 path = _under_name(path, Path(temporary, name))
             self._client.log_artifact(self._run_id, str(path), folder or None)
+
+
+def _local_folder(uri: str) -> Path | None:
+    found = urlsplit(uri)
+    return Path(url2pathname(found.path) if found.scheme else uri) if found.scheme in ("", "file") else None
+
+
+def _list_files(client: MlflowClient, run_id: str, folder: str) -> list[str]:
+    """List what is in a folder of the run, with what other spellings of its names keep elsewhere."""
+    others = [file.path for file in client.list_artifacts(run_id) if fnmatch(file.path, MARKED)]
+    places = [posixpath.join(*filter(None, (other, folder))) if other or folder else None for other in ("", *others)]
+    return [name_of(file.path) for place in places for file in client.list_artifacts(run_id, place)]
 
 
 def _under_name(path: Path, wanted: Path) -> Path:

@@ -71,6 +71,8 @@ def choose_store(run: TrackedRun) -> str:
         wanted = ""
     wanted = absolute_uri(wanted)
     begun = run.ids.get("tracking_uri", "")
+    if "run_id" in run.ids:  # a run that is in a file store was allowed to be
+        os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
     if public(wanted) != begun and ("run_id" in run.ids or not wanted):
         wanted = begun
     if SERVER.match(wanted) and not may_go_online:

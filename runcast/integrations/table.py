@@ -51,13 +51,14 @@ class Integration(msgspec.Struct, frozen=True, kw_only=True):
     `minimum` and `tested` are versions of `distribution`. `credentials` are alternatives: with any of them the
     tracker can go online (none listed: it is always local); `local` says whether it works without any. `off` and
     `offline` map an environment variable to the values (lower case) with which users already switch the tracker
-    off, or to its local mode; `unset` needs no variable. `open_command` may use {url}, {local}, {directory},
-    {folder} (where the tracker keeps its files: what it remembers, else `folder` in its own) and what else it
-    remembers; `writes` says where local runs lie, with {runs} and {name}. `needs` lists the distributions (as
-    "distribution" or "distribution:module") without which the SDK cannot be imported, where its version requires
-    them; `local_needs` those without which it keeps no runs locally. `parts` are files of the package that a build
-    for another platform lacks. `options` are the names that `setup` may use: words, and "module:Name" of a function
-    or class of the SDK whose arguments are such names; none listed: any.
+    off, or to its local mode; `switches` maps an option of the tracker to the variable of these that it replaces.
+    `open_command` may use {url}, {local}, {directory}, {folder} (where the tracker keeps its files: what it
+    remembers, else `folder` in its own) and what else it remembers; `writes` says where local runs lie, with {runs}
+    and {name}. `needs` lists the distributions (as "distribution" or "distribution:module") without which the SDK
+    cannot be imported, where its version requires them; `local_needs` those without which it keeps no runs locally.
+    `parts` are files of the package that a build for another platform lacks. `options` are the names that `setup`
+    may use: words, and "module:Name" of a function or class of the SDK whose arguments are such names; none listed:
+    any.
     """
 
     name: str
@@ -77,6 +78,7 @@ class Integration(msgspec.Struct, frozen=True, kw_only=True):
     credentials: tuple[Credentials, ...] = ()
     off: Mapping[str, tuple[str, ...]] = {}
     offline: Mapping[str, tuple[str, ...]] = {}
+    switches: Mapping[str, str] = {}
     environment: Mapping[str, str] = {}
     offline_environment: Mapping[str, str] = {}
     log_in: str = ""
@@ -108,6 +110,7 @@ _ROWS = (
         credentials=(Variables(("WANDB_API_KEY",)), Netrc("api.wandb.ai", "WANDB_BASE_URL")),
         off={"WANDB_MODE": ("disabled",), "WANDB_DISABLED": TRUE},
         offline={"WANDB_MODE": ("offline", "dryrun")},
+        switches={"mode": "WANDB_MODE"},
         environment={"WANDB_SILENT": "true", "WANDB_ERROR_REPORTING": "false"},
         offline_environment={"WANDB_MODE": "offline"},
         log_in="wandb login",
@@ -175,6 +178,7 @@ _ROWS = (
         ),
         off={"COMET_MODE": ("disabled",)},
         offline={"COMET_MODE": ("offline",), "COMET_START_ONLINE": FALSE, "COMET_OFFLINE": TRUE},
+        switches={"online": "COMET_START_ONLINE"},
         environment={
             "COMET_DISABLE_AUTO_LOGGING": "1",
             "COMET_AUTO_LOG_CO2": "0",

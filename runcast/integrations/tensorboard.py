@@ -76,6 +76,7 @@ OUTCOMES = {
 # file that is replaced as a whole, under a name that sorts before the others. It is also what a resumed run starts
 # from.
 STATE_FILE = "events.out.tfevents.0.state"
+MAX_MEDIA_BYTES = 2**28  # of a file, which is in memory several times while it is written and shown
 MAX_EXACT_INT = 2**53
 PNG = b"\x89PNG"
 FENCE = "```json\n"
@@ -260,6 +261,10 @@ def _hparam(value: ParamValue) -> str | int | float | bool:
 
 
 def _media(media: MediaFile) -> Summary:
+    if media.kind == "video":
+        return text_pb(media.key, str(media.path))
+    if (size := media.path.stat().st_size) > MAX_MEDIA_BYTES:
+        raise ValueError(f"it has {size / 1e6:,.0f} MB of at most {MAX_MEDIA_BYTES / 1e6:,.0f}")
     if media.kind == "image":
         data = media.path.read_bytes()
         width, height = (
@@ -276,7 +281,7 @@ def _media(media: MediaFile) -> Summary:
     elif media.kind == "table":
         return text_pb(media.key, _markdown_table(*media.table()))
     else:
-        return text_pb(media.key, media.text() if media.kind == "text" else str(media.path))
+        return text_pb(media.key, media.text())
     return Summary(value=[value])
 
 

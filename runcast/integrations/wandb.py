@@ -14,7 +14,8 @@ W&B is asked for it when it is resumed, and after it has refused rows, which the
 soon, or when it is finished. Versions before 0.27 know no limit of time for closing the deleted one; there the delivery
 process is ended after RUNCAST_CALL_TIMEOUT_S, and the next one begins the run anew.
 
-Drops: captions of texts, tables and histograms; of more than 512 bins, neighbours are merged. W&B has no word of its
+Drops: captions of texts, tables, histograms, and of files that W&B cannot show (an svg, an avi), which are kept in a
+page with a link; of more than 512 bins, neighbours are merged. W&B has no word of its
 own for a run that crashed: it shows "Failed",
 and the summary `runcast/status` says which. On a full disk the SDK raises nothing. Versions up to 0.29 write the file
 only every 64 KiB, so more of the run is delivered again after a kill. The start and the time of each row are those of
@@ -25,7 +26,6 @@ Limits: the constants below, read in wandb 0.31.0 (wandb_settings.py, artifacts/
 
 import contextlib
 import errno
-import html
 import inspect
 import json
 import os
@@ -71,13 +71,12 @@ from runcast.integrations.wandb_file import (
     upload_rest,
 )
 from runcast.integrations.wandb_gone import ANSWERED, PATH, REPLACED, SENT_ARTIFACTS, CoreLog, begin_anew, is_gone
+from runcast.integrations.wandb_media import as_wandb
 from runcast.integrations.wandb_times import beginning
 
 MEDIA_BYTES = 100  # a table is an artifact run-<id>-<key>, of 128 characters at most; an id that we make has 22
 PROJECT = NameRule(r"[/\\#?%:]", max_length=128)
 ARTIFACT_TYPE = NameRule(r"^wandb-", reserved=frozenset(("job", TABLE_TYPE)))
-MAX_TABLE_ROWS = 10_000
-MAX_BINS = 512
 EXIT_CODES: Mapping[Status, int] = {"finished": 0, "failed": 1, "killed": 255, "crashed": 137}
 FLUSH_S = 0.2
 DELETED = re.compile("previously created and deleted")
@@ -158,7 +157,7 @@ class WandbTracker(Tracker):
     def log_media(self, media: MediaFile) -> None:
         assert self._tracked is not None
         with _own_folders(self._tracked):
-            self._log({media.key: _as_wandb(media)}, media.step, media.time)
+            self._log({media.key: as_wandb(media)}, media.step, media.time)
 
     def log_artifact(self, artifact: ArtifactFile) -> None:
         assert self._tracked is not None
@@ -233,7 +232,7 @@ class WandbTracker(Tracker):
         if isinstance(error, ConnectionError):
             # Nothing in this process can replace a dead wandb-core; the next one reads what reached the file.
             return RestartError(f"wandb-core is gone ({error}): another delivery process continues.")
-        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        if isinstance(error, OSError) and error.errno in (errno.ENAMETOOLONG, errno.EPERM):
             return FinalError(f"W&B cannot take this file: {error}")
         return super().explain(error)
 
@@ -281,7 +280,7 @@ def _arguments(run: TrackedRun) -> dict[str, Any]:
         **run.options,
         "id": run.ids["id"],
         "resume": "allow" if run.resumed else run.setting("resume", "WANDB_RESUME"),
-        "mode": run.options.get("mode") or ("online" if run.online else "offline"),
+        "mode": (run.options.get("mode") or "online") if run.online else "offline",
         "dir": run.setting("dir", "WANDB_DIR") or str(run.local),
         "project": PROJECT.encode(run.setting("project", "WANDB_PROJECT")),
         "entity": run.setting("entity", "WANDB_ENTITY"),
@@ -323,28 +322,3 @@ def _await(artifact: Any) -> None:
         artifact.wait(UPLOAD_S)
     except (ValueError, wandb.errors.Error) as error:
         raise RuntimeError(f"W&B has not taken the artifact: {error}") from error
-
-
-def _merged(counts: list[Number], edges: list[Number]) -> tuple[list[Number], list[Number]]:
-    """Merge neighbouring bins until there are as few as W&B takes: no count is lost, each stays between its edges."""
-    width = -(-len(counts) // MAX_BINS)
-    sums = [sum(counts[at : at + width]) for at in range(0, len(counts), width)]
-    return sums, [*edges[:-1:width], edges[-1]]
-
-
-def _as_wandb(media: MediaFile) -> Any:
-    path = str(media.path)
-    if media.kind == "image":
-        return wandb.Image(path, caption=media.caption)
-    if media.kind == "audio":
-        return wandb.Audio(path, caption=media.caption)
-    if media.kind == "video":
-        return wandb.Video(path, caption=media.caption, format=media.path.suffix[1:])
-    if media.kind == "text":
-        return wandb.Html(f"<pre>{html.escape(media.text())}</pre>", inject=False)
-    if media.kind == "histogram":
-        return wandb.Histogram(np_histogram=_merged(*media.histogram()))
-    columns, rows = media.table()
-    if len(rows) > MAX_TABLE_ROWS:
-        raise FinalError(f"A table of {len(rows):,} rows: W&B cuts it at {MAX_TABLE_ROWS:,}. Log it as an artifact.")
-    return wandb.Table(columns=columns, data=rows, allow_mixed_types=True)

@@ -77,11 +77,7 @@ def _copy_all(source: Path, target: Path, directory: Path, missing: list[str]) -
     entries = list(_entries(source, target, directory, missing))
     needed = sum(entry.size_bytes or 0 for entry in entries)
     make_private(target.parent)
-    disk = os.statvfs(target.parent)
-    free = disk.f_bavail * disk.f_frsize - RESERVE_BYTES
-    if needed > free:
-        room = f"it takes {needed / 1e6:,.0f} MB, and {max(0, free) / 1e6:,.0f} MB are free"
-        raise OSError(errno.ENOSPC, room, str(source))
+    _check_room(needed, target.parent, source)
     size = 0
     for entry in entries:
         try:
@@ -89,7 +85,7 @@ def _copy_all(source: Path, target: Path, directory: Path, missing: list[str]) -
                 entry.target.mkdir(mode=0o700)
                 entry.target.chmod(0o700)
             else:
-                size += _copy_file(entry.source, entry.target)
+                size += copy_file(entry.source, entry.target)
         except OSError as error:
             if error.errno in FULL or entry.source == source:
                 raise
@@ -140,7 +136,36 @@ def _entries(source: Path, target: Path, directory: Path, missing: list[str]) ->
                 waiting.append((path, copy / entry.name, above | {_identity(found)}))
 
 
-def _copy_file(source: Path, target: Path) -> int:
+def _check_room(needed: int, folder: Path, source: Path) -> None:
+    disk = os.statvfs(folder)
+    free = disk.f_bavail * disk.f_frsize - RESERVE_BYTES
+    if needed > free:
+        room = f"it takes {needed / 1e6:,.0f} MB, and {max(0, free) / 1e6:,.0f} MB are free"
+        raise OSError(errno.ENOSPC, room, str(source))
+
+
+def copy_small(source: Path, target: Path, limit: int) -> None:
+    """Copy a file that is no longer than *limit*, in bytes.
+
+    Raises:
+        OSError: It cannot be read, it is no file or too long, or there is no room for it.
+    """
+    found = source.stat()
+    if found.st_size > limit:
+        raise OSError(
+            errno.EFBIG,
+            f"it has {found.st_size / 1e6:,.0f} MB of at most {limit / 1e6:,.0f}. Log it with run.log_artifact",
+            str(source),
+        )
+    _check_room(_on_disk(found), target.parent, source)
+    try:
+        copy_file(source, target)
+    except OSError:
+        target.unlink(missing_ok=True)
+        raise
+
+
+def copy_file(source: Path, target: Path) -> int:
     """Copy a file as long as it is now, with its holes; return its size in bytes."""
     # Without O_NONBLOCK, a pipe that has just taken the file's place would be waited for.
     with contextlib.ExitStack() as stack:

@@ -317,6 +317,31 @@ def test_the_variables_that_switch_a_tracker_off_keep_their_meaning(
 
 
 @pytest.mark.parametrize(
+    ("name", "options", "environ", "found"),
+    [
+        ("wandb", {"mode": "disabled"}, {}, "switched off by WANDB_MODE=disabled"),
+        ("wandb", {"mode": "disabled"}, {"WANDB_MODE": "online"}, "switched off by WANDB_MODE=disabled"),
+        ("wandb", {"mode": "offline"}, {}, "WANDB_MODE=offline"),
+        ("wandb", {"mode": "online"}, {"WANDB_MODE": "disabled"}, "credentials from WANDB_API_KEY"),
+        ("comet_ml", {"online": False}, {}, "COMET_START_ONLINE=False"),
+        ("comet_ml", {"online": True}, {"COMET_START_ONLINE": "0"}, "credentials from COMET_API_KEY"),
+    ],
+)
+def test_an_option_that_switches_a_tracker_beats_the_variable(
+    name: str, options: dict[str, object], environ: dict[str, str], found: str, site: Site
+) -> None:
+    """What `setup` says of off, offline and online is what `init` prints and what the tracker does."""
+    site.install_all()
+    keys = {"WANDB_API_KEY": "k" * 40, "COMET_API_KEY": "k" * 25}
+
+    selection = select(name, setup={name: options}, environ={**keys, **environ})
+
+    choice = selection.chosen.get(name)
+    assert found == (choice.reason if choice else selection.skipped[name])
+    assert choice is None or choice.online == found.startswith("credentials")
+
+
+@pytest.mark.parametrize(
     "environ",
     [
         {"WANDB_DISABLED": "false"},

@@ -1,5 +1,6 @@
 """One record that cannot be delivered never holds up the others, in no tracker, whatever the file is."""
 
+import base64
 import importlib.util
 from pathlib import Path
 
@@ -65,3 +66,7 @@ def test_a_file_that_cannot_be_shown_holds_up_nothing(
     assert (state.phase, state.points) == ("finished", len(media)), state.error
     assert sum(state.refused.values()) < len(media) - 8, state.refused
     assert all(reason.startswith("media: ") for reason in state.refused), state.refused
+    if tracker == "wandb":  # which keeps what it cannot show in a page
+        assert state.refused == {}
+        pages = [path.read_text() for path in run.dir.rglob("*.html")]
+        assert [page.count(base64.b64encode(SVG).decode()) for page in pages].count(2) == 2

@@ -297,3 +297,11 @@ def test_without_a_file_it_still_measures_and_says_that_nothing_can_be_read_back
     assert found["unreadable"].startswith("CodeCarbon keeps no file (save_to_file=False)")
     assert found["printed"].count("CodeCarbon keeps no file") == 1
     assert [path.name for path in local.iterdir()] == ["ids.json"]
+
+    again = meter(local, environment=environment, resumed=True, options={"measure_power_secs": 1, **options})
+
+    (first,), (second,) = found["measured"], again["measured"]
+    grown = [name for name in first if name.endswith(("/measured_s", "_kwh", "_world_average"))]
+    assert len(grown) == 7
+    assert [name for name in grown if second[name] < first[name]] == []
+    assert second["codecarbon/measured_s"] > first["codecarbon/measured_s"] + 0.2

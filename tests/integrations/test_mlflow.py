@@ -439,3 +439,14 @@ def test_a_param_that_an_older_server_refuses_costs_no_other_and_is_reported(tmp
     assert f"runcast sync {tmp_path / 'run'}" in trained.stderr
     assert refusal in " ".join(synced.stdout.split())
     assert (verified.returncode, refusal in " ".join(verified.stdout.split())) == (1, True)
+
+
+def test_a_run_in_a_folder_is_read_without_the_variable_that_allowed_it(tmp_path: Path) -> None:
+    """MLflow opens a store of plain files only where MLFLOW_ALLOW_FILE_STORE is set; for a run that is there, it was."""
+    run, points = tmp_path / "runs" / "run", [["loss", 0.5, 3, 1.7e9]]
+    allowed = {"MLFLOW_TRACKING_URI": f"file:{tmp_path / 'store'}", "MLFLOW_ALLOW_FILE_STORE": "true"}
+
+    drive(run, ["setup", {}], ["log_metrics", points], ["finish", "finished"], **allowed)
+    [seen] = drive(run, ["read", {}])
+
+    assert seen["points"] == [["loss", 0.5, 3]]

@@ -87,11 +87,11 @@ def test_wandb_keeps_the_types_of_cells(tmp_path: Path) -> None:
     """Text stays text, None leaves its column a column of numbers."""
     pytest.importorskip("wandb")
     from runcast.integrations.contract import MediaFile
-    from runcast.integrations.wandb import _as_wandb
+    from runcast.integrations.wandb_media import as_wandb
 
     rows = [["007", 1, "1_000"], ["x", None, "lone\rreturn"]]
     path = Table(rows, columns=["a", "b", "c"]).save(tmp_path, "table")
 
-    table = _as_wandb(MediaFile("key", 0, "table", path, None, 0.0))
+    table = as_wandb(MediaFile("key", 0, "table", path, None, 0.0))
 
     assert (table.columns, table.data) == (["a", "b", "c"], rows)

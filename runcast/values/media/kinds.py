@@ -7,7 +7,6 @@ at once.
 
 import contextlib
 import os
-import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ import msgspec
 from msgspec.structs import force_setattr
 
 from runcast.core.errors import OptionError
+from runcast.journal.snapshots import copy_small
 from runcast.redaction.tree import redact_text
 from runcast.values.media import MediaKind
 from runcast.values.media.rendering import (
@@ -31,14 +31,17 @@ from runcast.values.media.rendering import (
 )
 from runcast.values.numbers import NotANumber, to_number
 
+MAX_BYTES = 2**30  # of a file: TensorBoard's records hold 2 GiB, and each tracker makes a copy
+
 
 class Image(msgspec.Struct, frozen=True, eq=False):
     """A picture, saved as PNG (a file as it is).
 
     Args:
         data: An array or tensor of any device, of shape [H, W], [H, W, C] or [C, H, W] with C of 1, 3 or 4; or a PIL
-            image; or a path. Where both ends of a shape could be C, a tensor has it first and an array last. Floats
-            lie in 0..1 (slightly outside they are cut), integers in 0..255; bools are black and white; NaN is black.
+            image; or the path of a file of at most 1 GiB. Where both ends of a shape could be C, a tensor has it first
+            and an array last. Floats lie in 0..1 (slightly outside they are cut), integers in 0..255; bools are black
+            and white; NaN is black.
         caption: A line of text below it.
 
     Raises:
@@ -291,7 +294,7 @@ def _check_file(path: str | os.PathLike[str]) -> None:
 
 def _copy(source: str | os.PathLike[str], folder: Path, stem: str) -> Path:
     path = folder / f"{stem}{Path(source).suffix.lower()}"
-    shutil.copyfile(source, path)
+    copy_small(Path(source), path, MAX_BYTES)
     return path
 
 
