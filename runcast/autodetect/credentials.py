@@ -12,7 +12,7 @@ from runcast.integrations.table import Address, Credentials, Integration, Netrc,
 
 
 def configured(row: Integration, environ: Mapping[str, str] = os.environ) -> str | None:
-    """Say where the credentials of a tracker are ("WANDB_API_KEY"), or None if there are none."""
+    """Return where the credentials of a tracker are ("WANDB_API_KEY"), or None if there are none."""
     return next((where for credentials in row.credentials if (where := _found(credentials, environ))), None)
 
 

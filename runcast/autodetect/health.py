@@ -122,6 +122,6 @@ def _devices() -> list[str]:
 
 
 def _is_writable(folder: Path) -> bool:
-    """Tell whether the folder, or the one that it would be made in, takes files."""
+    """Return whether the folder, or the one that it would be made in, takes files."""
     there = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
     return there.is_dir() and os.access(there, os.W_OK | os.X_OK)

@@ -35,7 +35,7 @@ class Installed(NamedTuple):
         return None
 
     def has(self, need: str) -> bool:
-        """Tell whether a distribution ("name" or "name:module") is there, or at least its module."""
+        """Return whether a distribution ("name" or "name:module") is there, or at least its module."""
         name, _, module = need.partition(":")
         return normalise(name) in self.distributions or has_package(module or name.replace("-", "_"))
 
@@ -92,7 +92,7 @@ def normalise(name: str) -> str:
 
 
 def has_package(name: str) -> bool:
-    """Tell whether a top-level package has code behind it (a folder without `__init__.py` has none)."""
+    """Return whether a top-level package has code behind it (a folder without `__init__.py` has none)."""
     if name in sys.modules:
         return True
     try:

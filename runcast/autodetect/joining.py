@@ -61,7 +61,7 @@ def join_open_runs(
 
 
 def _is_on_server(name: str, found: OpenRun, choice: TrackerChoice) -> bool:
-    """Tell whether an open run is on a server: its address says so, or else how the tracker takes part."""
+    """Return whether an open run is on a server: its address says so, or else how the tracker takes part."""
     address = found.options.get("tracking_uri")
     if address is None:
         return choice.online

@@ -56,7 +56,7 @@ def look_at(row: Integration, installed: Installed, offline: bool | None, enviro
 
 
 def _incomplete(row: Integration, installed: Installed) -> str:
-    """Say what an SDK lacks so that it cannot be imported, as far as that is seen without importing it."""
+    """Return what an SDK lacks so that it cannot be imported, as far as that is seen without importing it."""
     missing = [need for need in row.needs if not installed.has(need)]
     if missing:  # which of them matter, the metadata of this version say
         required = installed.required(row.distribution, *row.alternatives)
@@ -68,7 +68,7 @@ def _incomplete(row: Integration, installed: Installed) -> str:
 
 
 def _keeps_files(row: Integration, environ: Mapping[str, str]) -> bool:
-    """Tell whether a tracker is sent to a folder of plain files, which needs no database."""
+    """Return whether a tracker is sent to a folder of plain files, which needs no database."""
     addresses = (environ.get(where.name, "") for where in row.credentials if isinstance(where, Address))
     return any(address.startswith("file:") or (address and ":" not in address) for address in addresses)
 

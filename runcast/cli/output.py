@@ -101,7 +101,7 @@ def count(number: int) -> str:
 
 
 def ago(moment: float) -> str:
-    """Say how long ago a moment was."""
+    """Return how long ago a moment was."""
     seconds = max(0.0, time.time() - moment)
     for length, unit in ((86400, "d"), (3600, "h"), (60, "min")):
         if seconds >= length:

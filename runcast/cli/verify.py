@@ -107,7 +107,7 @@ def print_verdicts(out: "Console", directory: "RunDirectory", verdicts: "list[Ve
 
 
 def _besides(verdict: "Verdict") -> str:
-    """Say how many params, summary values, tags, artifacts and media are right."""
+    """Return how many params, summary values, tags, artifacts and media are right."""
     found = sum(tally.found for tally in verdict.others.values())
     logged = sum(tally.logged for tally in verdict.others.values())
     return f"{found} of {logged}" if logged else "–"

@@ -87,7 +87,7 @@ class GoneError(FinalError):
 
 
 def is_about_content(error: BaseException | None) -> bool:
-    """Tell whether an exception is about what is in a file, so that the same call will never succeed.
+    """Return whether an exception is about what is in a file, so that the same call will never succeed.
 
     Pillow and others raise an OSError without a number for a picture that they cannot read or write; one of the system,
     or of a connection, has a number or a class of its own.

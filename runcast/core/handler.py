@@ -85,7 +85,7 @@ class CallbackHandler:
         self.pop_callback(callback)
 
     def has(self, event: str) -> bool:
-        """Tell whether any callback listens to an event."""
+        """Return whether any callback listens to an event."""
         return bool(self._hooks[event])
 
     def call(
@@ -194,5 +194,5 @@ def _overridden(callback: Any, event: str) -> Callable[..., Any] | None:
 
 
 def _is_message(error: Exception) -> bool:
-    """Tell whether an exception may mean something to whoever called the Trainer, as optuna's TrialPruned does."""
+    """Return whether an exception may mean something to whoever called the Trainer, as optuna's TrialPruned does."""
     return type(error).__module__ != "builtins" or isinstance(error, StopIteration | StopAsyncIteration)

@@ -12,7 +12,7 @@ from runcast.journal.state import DeliveryState, load_state
 
 
 def place(directory: RunDirectory, name: str, state: DeliveryState | None) -> str | None:
-    """Say where a person sees the run: a web address or a path; None before the tracker has opened it."""
+    """Return where a person sees the run: a web address or a path; None before the tracker has opened it."""
     url = state.url if state else None
     if url is None or "://" in url or url.startswith("file:") or is_service(name, url):
         return url
@@ -37,7 +37,7 @@ def open_command(directory: RunDirectory, name: str, where: str | None) -> str |
 
 
 def is_service(name: str, address: str) -> bool:
-    """Tell whether an address leads to a service, and not to files or a database that a command has to open."""
+    """Return whether an address leads to a service, and not to files or a database that a command has to open."""
     row = TABLE.get(name)
     servers = [one.pattern for one in row.credentials if isinstance(one, Address)] if row is not None else []
     return any(re.match(pattern, address) for pattern in (r"https?://", *servers))

@@ -184,7 +184,7 @@ class Attempts:
         return self._over_since is not None and time.monotonic() - self._over_since > self._patience_s
 
     def _ends_now(self) -> bool:
-        """Tell whether the training has just disappeared: then there is one more attempt at once."""
+        """Return whether the training has just disappeared: then there is one more attempt at once."""
         if self._over_since is not None or self._alive():
             return False
         self.run_is_over()

@@ -18,12 +18,12 @@ RunStatus: TypeAlias = Status | Literal["running", "unknown"]
 
 
 def is_visible(file: RunFile) -> bool:
-    """Tell whether the run's training is, or was, on this machine, where its process can be seen."""
+    """Return whether the run's training is, or was, on this machine, where its process can be seen."""
     return file.host == host_name() and bool(file.pid)
 
 
 def is_training(file: RunFile) -> bool:
-    """Tell whether the process that opened the run's last session lives on this machine.
+    """Return whether the process that opened the run's last session lives on this machine.
 
     Its number may have gone to a younger process since.
     """
@@ -41,7 +41,7 @@ def is_training(file: RunFile) -> bool:
 
 
 def run_status(directory: RunDirectory, file: RunFile) -> RunStatus:
-    """Say how a run stands: as it ended, or without an end as what its training process is.
+    """Return how a run stands: as it ended, or without an end as what its training process is.
 
     That is "running" or "crashed", or "unknown" if it is on a machine that cannot be seen from here.
     """

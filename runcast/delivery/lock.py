@@ -29,5 +29,5 @@ def exclusive(folder: Path, wait: Callable[[], bool] = lambda: False) -> Iterato
 
 
 def is_held(folder: Path) -> bool:
-    """Tell whether a process or thread is delivering to the tracker."""
+    """Return whether a process or thread is delivering to the tracker."""
     return locks.is_held(folder / "lock")

@@ -48,7 +48,7 @@ class Metering:
             self._state.coverage.end(time.time() if was_seen else self._state.coverage.seen)
 
     def is_due(self, *, final: bool) -> bool:
-        """Tell whether to ask the meter: not before what it says may stand for the run, unless that is over."""
+        """Return whether to ask the meter: not before what it says may stand for the run, unless that is over."""
         coverage, now = self._state.coverage, time.time()
         return final or coverage is None or coverage.will_be_enough(now - self._measured_at, now)
 
@@ -100,7 +100,7 @@ def coverage_so_far(directory: RunDirectory, meter: str, cursor: int) -> Coverag
 
 
 def coverage_now(directory: RunDirectory, meter: str, state: DeliveryState | None, *, is_running: bool) -> str | None:
-    """Say how much of a training a meter has measured, as in "measured 42 of 45 s"; None if the meter does not say."""
+    """Return how much of a training a meter has measured ("measured 42 of 45 s"); None if the meter does not say."""
     if state is not None and state.cursor and state.coverage is None:
         return None  # of a version that kept no account, or a meter that gives none
     coverage = (state and state.coverage) or Coverage()

@@ -54,7 +54,7 @@ def gather_ranks(directory: RunDirectory, file: RunFile) -> None:
 
 
 def has_ranks(directory: RunDirectory) -> bool:
-    """Tell whether other ranks log for a run, or did in an earlier session."""
+    """Return whether other ranks log for a run, or did in an earlier session."""
     return directory.ranks.is_dir()
 
 
@@ -98,7 +98,7 @@ class RankFiles:
             return False
 
     def are_written(self) -> bool:
-        """Tell whether a rank may still log."""
+        """Return whether a rank may still log."""
         with contextlib.suppress(OSError):
             return any(is_held(path) for path in self._files())
         return False

@@ -32,7 +32,7 @@ class RecordSender:
         self._directory, self._attempts, self._refuse = directory, attempts, refuse
 
     def holds(self, record: AnyRecord) -> bool:
-        """Tell whether the tracker holds records of this kind."""
+        """Return whether the tracker holds records of this kind."""
         if isinstance(record, Metrics):
             return self.supports("metrics", record.values)
         if isinstance(record, Params):
@@ -46,7 +46,7 @@ class RecordSender:
         return isinstance(record, Artifact) and self.supports("artifacts", [record.name])
 
     def supports(self, kind: Kind, names: Iterable[str]) -> bool:
-        """Tell whether the tracker holds a kind; what is logged of another one is counted, except by a meter."""
+        """Return whether the tracker holds a kind; what is logged of another one is counted, except by a meter."""
         if kind in self._tracker.supports:
             return True
         if not self._tracker.measures:

@@ -62,7 +62,7 @@ def canonical(value: Number, precision: str = "float64") -> float | str:
 
 
 def is_another_run(tracker: Tracker, before: Mapping[str, str], now: Mapping[str, str]) -> bool:
-    """Tell whether a tracker's ids of a run have become those of another run, which may be an empty one."""
+    """Return whether a tracker's ids of a run have become those of another run, which may be an empty one."""
     names = before.keys() if tracker.identities is None else tracker.identities & before.keys()
     return any(now.get(name) != before[name] for name in names)
 

@@ -69,7 +69,7 @@ def kind_of(reason: str) -> str:
 
 
 def is_unsupported(reason: str) -> bool:
-    """Tell whether a tracker has no method for what was refused for a reason."""
+    """Return whether a tracker has no method for what was refused for a reason."""
     return reason.endswith(UNSUPPORTED)
 
 
@@ -79,7 +79,7 @@ def refusals(state: DeliveryState) -> dict[str, int]:
 
 
 def is_delivered(state: DeliveryState, session: int, end: int) -> bool:
-    """Tell whether a tracker has all of a session, whose records end at an offset of the journal, and has closed it.
+    """Return whether a tracker has all of a session, whose records end at an offset of the journal, and has closed it.
 
     All but what a tracker of its kind cannot have.
     """
@@ -88,7 +88,7 @@ def is_delivered(state: DeliveryState, session: int, end: int) -> bool:
 
 
 def described(state: DeliveryState, reason: str) -> str:
-    """Say what was refused and why, in one sentence, and what can be done about it."""
+    """Return what was refused and why, in one sentence, and what can be done about it."""
     kind, _, why = reason.partition(": ")
     names, count = state.refused_names.get(reason, []), state.refused[reason]
     some = ", ".join(map(repr, names)) + (" …" if count > len(names) else "")

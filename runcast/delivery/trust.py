@@ -109,7 +109,7 @@ def orders_for(
 
 
 def _brought(directory: RunDirectory, choice: TrackerChoice, name: str) -> str:
-    """Say what a run from elsewhere would have us use; empty if there is nothing."""
+    """Return what a run from elsewhere would have us use; empty if there is nothing."""
     options = sorted(key for key, value in choice.options.items() if key not in LABELS or not _is_label(value))
     if options:
         return f"its own options for {name} ({', '.join(options)[:200]})"

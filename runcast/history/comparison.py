@@ -41,7 +41,7 @@ class Tally(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_right(self) -> bool:
-        """Tell whether everything is there, or was refused, which is reported by itself."""
+        """Return whether everything is there, or was refused, which is reported by itself."""
         return self.found + self.refused >= self.logged
 
 
@@ -85,11 +85,11 @@ class Verdict(msgspec.Struct, kw_only=True):
 
     @property
     def is_right(self) -> bool:
-        """Tell whether the tracker has everything exactly once, with the right status."""
+        """Return whether the tracker has everything exactly once, with the right status."""
         return not self.problems()
 
     def problems(self) -> list[str]:
-        """Say what is wrong, the worst first, each with the next step where there is one."""
+        """Return what is wrong, the worst first, each with the next step where there is one."""
         if self.error:
             return [self.error]
         found = [f"it refused {refusal}" for refusal in self.refusals]
@@ -174,7 +174,7 @@ def compare(directory: RunDirectory, file: RunFile, name: str, tracker: Tracker,
 
 
 def _wrong_times(directory: RunDirectory, file: RunFile, reading: Reading, tracker: Tracker) -> list[str]:
-    """Say which of a run's times differ from those of the training."""
+    """Return which of a run's times differ from those of the training."""
     times = [("start", reading.started_at, file.created)]
     if last_status(directory) is not None and reading.status not in (None, "running"):
         times.append(("end", reading.ended_at, ended_at(directory)))

@@ -156,7 +156,7 @@ def close(directory: RunDirectory, status: Status) -> None:
 def _wary_of(
     directory: RunDirectory, file: RunFile, decide: Decide, classes: Mapping[str, str] | None, *, own: bool
 ) -> dict[str, str]:
-    """Say why a run that was begun elsewhere is not delivered to some of its trackers.
+    """Return why a run that was begun elsewhere is not delivered to some of its trackers.
 
     For the others, a class that run.json names is replaced by the one that its name stands for here.
     """
@@ -225,17 +225,17 @@ def _take_part(file: RunFile, name: str, choice: TrackerChoice) -> None:
 
 
 def _is_opened(state: DeliveryState | None) -> bool:
-    """Tell whether the tracker has, or may have, a part of the run."""
+    """Return whether the tracker has, or may have, a part of the run."""
     return state is not None and bool(state.url or state.cursor or state.sending or state.ids)
 
 
 def _is_asked(state: DeliveryState | None, mend: bool) -> bool:
-    """Tell whether a tracker is asked what it has, though its delivery ended well: what it refused, it may take now."""
+    """Return whether a tracker is asked what it has, though its delivery ended well: it may take now what it refused."""
     return state is not None and _is_opened(state) and (mend or bool(refusals(state)))
 
 
 def _has_all(directory: RunDirectory, choice: TrackerChoice, state: DeliveryState) -> bool:
-    """Tell whether the run is closed, and the journal holds nothing new; what a meter has not read, it wrote itself."""
+    """Return whether the run is closed and the journal holds nothing new; a meter wrote itself what it has not read."""
     has_nothing_new = choice.measures or journal_size(directory.journal) <= state.cursor
     return state.phase == "finished" and has_nothing_new
 
@@ -252,7 +252,7 @@ def _already(directory: RunDirectory, file: RunFile, name: str, decide: Decide) 
 
 
 def _stays_local(directory: RunDirectory, file: RunFile, name: str, decide: Decide) -> str | None:
-    """Say how to send a run online that was begun locally, if there are credentials now."""
+    """Return how to send a run online that was begun locally, if there are credentials now."""
     try:
         now = decide(name, None)
     except (UnknownTrackerError, TrackerUnavailableError):

@@ -181,7 +181,7 @@ class ClearmlTracker(Tracker):
         self._task = None
 
     def explain(self, error: Exception) -> TrackerError | None:
-        """Say whether it may pass: the network and a full disk may, what ClearML refuses stays refused."""
+        """Return whether it may pass: the network and a full disk may, what ClearML refuses stays refused."""
         if isinstance(error, LoginError | SendError):
             code = error.result.meta.result_code if isinstance(error, SendError) else login_code(error)
             is_away = isinstance(error.__context__, requests.RequestException) or code == 429 or code >= 500

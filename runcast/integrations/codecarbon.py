@@ -168,7 +168,7 @@ class _Swallowed(logging.Filter):
     last = ""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Tell whether to show a message."""
+        """Return whether to show a message."""
         if record.levelno >= logging.ERROR or record.exc_info:
             error = record.exc_info[1] if record.exc_info else None
             self.last = f"{type(error).__name__}: {error}" if error else record.getMessage()
@@ -198,7 +198,7 @@ def _has_place(settings: Mapping[str, Any]) -> bool:
 
 
 def _sources(meter: Any, pid: int) -> dict[str, str]:
-    """Say which parts are measured and which estimated.
+    """Return which parts are measured and which estimated.
 
     Make the meter look at process *pid*, if any, and not at this one.
     """

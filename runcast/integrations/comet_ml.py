@@ -220,7 +220,7 @@ class CometTracker(Tracker):
         raise GoneError(f"Comet no longer has the experiment {key}")
 
     def _is_acknowledged(self) -> bool:
-        """Tell whether the server has everything: the SDK's own `flush` is content when nothing waits to be tried."""
+        """Return whether the server has everything: the SDK's own `flush` is content when nothing waits to be tried."""
         assert self._tracked is not None
         deadline = time.monotonic() + FLUSH_S
         while unsent := 0 if self._is_joined else count_unsent(self._tracked):

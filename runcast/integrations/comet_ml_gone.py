@@ -30,7 +30,7 @@ class Stuck:
         self._waiting: int | None = None
 
     def look(self) -> bool:
-        """Tell whether a message waits that waited at the last look, too, a while ago."""
+        """Return whether a message waits that waited at the last look, too, a while ago."""
         now = time.monotonic()
         if now - self._looked_at < LOOK_S:
             return False

@@ -92,7 +92,7 @@ def _changed(path: Path) -> float:
 
 
 def _is_whole(archive: Path) -> bool:
-    """Tell whether a session has its archive; Comet makes an empty one when the session begins."""
+    """Return whether a session has its archive; Comet makes an empty one when the session begins."""
     if not zipfile.is_zipfile(archive):
         return False
     with zipfile.ZipFile(archive) as content:

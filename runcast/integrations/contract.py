@@ -139,7 +139,7 @@ class TrackedRun(msgspec.Struct, kw_only=True):
 
     @property
     def is_joined(self) -> bool:
-        """Tell whether somebody else opened the service's run, writes to it as well, and closes it."""
+        """Return whether somebody else opened the service's run, writes to it as well, and closes it."""
         return bool({"guest", "joined"} & self.ids.keys())
 
     @contextlib.contextmanager

@@ -58,7 +58,7 @@ def synced_mark(file: Path) -> Path:
 
 
 def is_online(file: Path) -> bool:
-    """Tell whether a file is of a process that sent to the server."""
+    """Return whether a file is of a process that sent to the server."""
     return not file.parent.name.startswith("offline-")
 
 

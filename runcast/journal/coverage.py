@@ -50,11 +50,11 @@ class Coverage(msgspec.Struct):
         self.reading_s = reading_s
 
     def is_enough(self, now: float) -> bool:
-        """Tell whether what was measured may stand for the whole run."""
+        """Return whether what was measured may stand for the whole run."""
         return self.will_be_enough(0.0, now)
 
     def will_be_enough(self, more_s: float, now: float) -> bool:
-        """Tell whether what was measured, and *more_s* since, may stand for the whole run."""
+        """Return whether what was measured, and *more_s* since, may stand for the whole run."""
         return self.measured_s + more_s >= ENOUGH * self.lasted_s(now)
 
     def __str__(self) -> str:

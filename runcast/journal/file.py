@@ -207,7 +207,7 @@ def whole_lines(descriptor: int, lines: bytes) -> bytes:
 
 
 def _is_cut(descriptor: int) -> bool:
-    """Tell whether a file ends in a part of a line: its writer was killed, or met a full disk."""
+    """Return whether a file ends in a part of a line: its writer was killed, or met a full disk."""
     size = os.fstat(descriptor).st_size
     return size > 0 and os.pread(descriptor, 1, size - 1) != _END
 

@@ -161,12 +161,12 @@ def process_began(pid: int) -> int:
 
 
 def valid_tracker(name: str) -> bool:
-    """Tell whether a text can name a tracker: it names a folder, too."""
+    """Return whether a text can name a tracker: it names a folder, too."""
     return re.fullmatch(r"\w[\w.-]{0,63}", name) is not None
 
 
 def valid_job(name: str) -> bool:
-    """Tell whether a text can name the folder of a job's ranks."""
+    """Return whether a text can name the folder of a job's ranks."""
     return re.fullmatch(r"\.job-[0-9a-f]{16}", name) is not None
 
 
@@ -178,5 +178,5 @@ def rank_journals(folder: Path, rank: str | int) -> Iterator[Path]:
 
 
 def valid_id(text: str) -> bool:
-    """Tell whether a text can be a run's id: a file name that every tracker takes."""
+    """Return whether a text can be a run's id: a file name that every tracker takes."""
     return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", text) is not None

@@ -51,7 +51,7 @@ class FileLock:
 
 
 def is_held(path: Path) -> bool:
-    """Tell whether anybody, in this process or another one, holds the lock; False where there are no locks."""
+    """Return whether anybody, in this process or another one, holds the lock; False where there are no locks."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:

@@ -69,7 +69,7 @@ class JournalReader:
 
     @property
     def is_cut(self) -> bool:
-        """Tell whether the file ends in a part of a line: it is being written, or its writer was killed."""
+        """Return whether the file ends in a part of a line: it is being written, or its writer was killed."""
         with self._open() as file:
             return any(not line.endswith(b"\n") for line in file)
 

@@ -27,12 +27,12 @@ def seal_of(file: RunFile) -> str:
 
 
 def is_own(file: RunFile) -> bool:
-    """Tell whether this user began the run, or has trusted it."""
+    """Return whether this user began the run, or has trusted it."""
     return bool(file.seal) and any(file.seal == _seal(file, key) for key in map(_read, _places()) if key is not None)
 
 
 def is_known_elsewhere() -> bool:
-    """Tell whether this user's key is in their home, which other machines see too, not in a temporary folder."""
+    """Return whether this user's key is in their home, which other machines see too, not in a temporary folder."""
     home = _home_key()
     return home is not None and _read(home) is not None
 

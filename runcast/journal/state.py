@@ -111,7 +111,7 @@ def _unknown(folder: Path, why: str) -> DeliveryState:
 
 
 def is_over(state: DeliveryState, session: int) -> bool:
-    """Tell whether no delivery has anything to do for a session any more.
+    """Return whether no delivery has anything to do for a session any more.
 
     It was closed or refused, or a newer one has begun where all of it was delivered.
     """
@@ -130,7 +130,7 @@ class TrackerStatistics(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def tracker_statistics(name: str, state: DeliveryState, journal: Path) -> TrackerStatistics:
-    """Say of a delivery what a user wants to know; a journal that is gone has nothing that waits."""
+    """Return the numbers of one delivery; of a journal that is gone, nothing waits."""
     waiting = 0
     with contextlib.suppress(OSError):
         records = JournalReader(journal, state.cursor)

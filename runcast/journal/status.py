@@ -13,7 +13,7 @@ TOLD_TO_GO = (128 + signal.SIGINT, 128 + signal.SIGTERM)
 
 
 def status_of(error: BaseException | None) -> tuple[Status, str | None]:
-    """Say how a run ends that is left with *error*: the status, and the traceback as text."""
+    """Return the status of a run that is left with *error*, and the traceback as text."""
     if error is None or (isinstance(error, SystemExit) and error.code in (None, 0)):
         return "finished", None
     text = attempt(lambda: "".join(traceback.format_exception(type(error), error, error.__traceback__)), described)
@@ -23,7 +23,7 @@ def status_of(error: BaseException | None) -> tuple[Status, str | None]:
 
 
 def status_of_code(code: object) -> Status:
-    """Say how a run ends whose script leaves with this exit code, or with a text in its place."""
+    """Return the status of a run whose script exits with this code, or with a text in its place."""
     if code in (None, 0):
         return "finished"
     return "killed" if code in TOLD_TO_GO else "failed"

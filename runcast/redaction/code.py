@@ -48,7 +48,7 @@ def redact_logins(text: str) -> str:
 
 
 def takes_login(arguments: Sequence[Any]) -> bool:
-    """Tell whether the next argument of a command line is a login: `user:password`, or a password after `-p`."""
+    """Return whether the next argument of a command line is a login: `user:password`, or a password after `-p`."""
     words = [argument.rpartition("/")[2] for argument in arguments[-20:] if isinstance(argument, str)]
     found = _LOGS_IN.findall(" ".join(words)) if words else []
     if not found:
@@ -63,7 +63,7 @@ def without_password(login: str) -> str:
 
 
 def is_source(line: str, margin: str | None) -> bool:
-    """Tell whether a line belongs to the source that a traceback shows below a frame with this margin."""
+    """Return whether a line belongs to the source that a traceback shows below a frame with this margin."""
     return margin is not None and line.startswith(f"{margin}  ")
 
 

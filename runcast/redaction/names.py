@@ -118,7 +118,7 @@ def secrecy_of(name: str) -> Secrecy:
 
 
 def hides(secrecy: Secrecy, value: str) -> bool:
-    """Tell whether a text under a name of this secrecy is a secret, rather than nothing, a reference or a mere word."""
+    """Return whether a text under a name of this secrecy is a secret, and not nothing, a reference or a mere word."""
     text = value.strip()
     if len(text) < MAX_WORD and (text.lower() in _NO_SECRETS or _REFERENCE.fullmatch(text) or _FILE.fullmatch(text)):
         return False
@@ -132,6 +132,6 @@ def hides(secrecy: Secrecy, value: str) -> bool:
 
 
 def is_random(text: str) -> bool:
-    """Tell whether a text looks drawn by lot: long, without blanks or slashes, of letters and digits."""
+    """Return whether a text looks drawn by lot: long, without blanks or slashes, of letters and digits."""
     letters = sum(map(str.isalpha, text))
     return len(text) >= 16 and 0 < letters < len(text) and any(map(str.isdigit, text)) and not set(text) & set(" /\t\n")

@@ -49,7 +49,7 @@ class Copies:
 
 
 def _is_settled(copy: DeviceValue) -> bool:
-    """Tell whether nothing is to be waited for: the value has arrived, or its device is dead and it never will."""
+    """Return whether nothing is to be waited for: the value has arrived, or its device is dead and it never will."""
     return attempt(copy.ready, lambda _: True)
 
 

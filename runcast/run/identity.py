@@ -38,7 +38,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def identity_of(file: RunFile, directory: Path, states: Mapping[str, DeliveryState]) -> Identity:
-    """Say who a run is, as far as its trackers have told."""
+    """Return who a run is, as far as its trackers have told."""
     return Identity(
         id=file.id,
         name=file.name,
@@ -68,7 +68,7 @@ def read_identity(folder: Path) -> Identity | None:
 def continuation(
     run_id: str | None, checkpoint: Path | None, options: Mapping[str, Any]
 ) -> tuple[dict[str, Any], str | None]:
-    """Say how a training goes on that is resumed from a checkpoint.
+    """Return how a training goes on that is resumed from a checkpoint.
 
     Args:
         run_id: The run, as far as the training itself remembers it.
@@ -99,7 +99,7 @@ def continuation(
 
 
 def _is_run(folder: Path, run_id: str) -> bool:
-    """Tell whether a folder holds this run, and is this user's own."""
+    """Return whether a folder holds this run, and is this user's own."""
     try:
         return folder.stat().st_uid == os.getuid() and RunDirectory(folder).load().id == run_id
     except (OSError, JournalError):

@@ -176,7 +176,7 @@ def _check_system() -> None:
 
 
 def is_running(directory: RunDirectory, file: RunFile) -> bool:
-    """Tell whether the process that opened the run's last session lives and has not finished it."""
+    """Return whether the process that opened the run's last session lives and has not finished it."""
     from runcast.delivery.liveness import run_status
 
     return run_status(directory, file) == "running"
@@ -211,7 +211,7 @@ def _unrecorded(options: Options, config: Any, error: OSError) -> Run:
 
 
 def _is_imported_by_a_child() -> bool:
-    """Tell whether multiprocessing is importing the script for the second time, in a child that it has spawned.
+    """Return whether multiprocessing is importing the script for the second time, in a child that it has spawned.
 
     So it does in each worker of a DataLoader, and the lines of the script that nothing guards run again.
     """

@@ -53,7 +53,7 @@ class LastingRun:
 
     @property
     def is_open(self) -> bool:
-        """Tell whether there is a run that takes records now."""
+        """Return whether there is a run that takes records now."""
         return self.run is not None and self.run.status is None
 
     @property

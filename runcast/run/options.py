@@ -146,7 +146,7 @@ def finish_timeout_s(given: Any) -> float:
 
 
 def reports_nothing(report_to: Any) -> bool:
-    """Tell whether a choice of trackers is none; `...`, which stands for the default, is not."""
+    """Return whether a choice of trackers is none; `...`, which stands for the default, is not."""
     if isinstance(report_to, list | tuple | set | frozenset) and len(report_to) == 1:
         (report_to,) = report_to
     return report_to is not ... and (not report_to or str(report_to).lower() in NOTHING)

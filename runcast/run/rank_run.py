@@ -52,7 +52,7 @@ def id_of_rank(job: str, rank: int) -> str:
 
 
 def is_id_of_rank(text: str) -> bool:
-    """Tell whether an id was made by `id_of_rank`."""
+    """Return whether an id was made by `id_of_rank`."""
     return re.fullmatch(r"job-[0-9a-f]{16}-rank\d+", text) is not None
 
 

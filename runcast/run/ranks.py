@@ -30,7 +30,7 @@ def rank() -> int:
 
 
 def may_be_first() -> bool:
-    """Tell whether nothing says that this is another process than the first of its job.
+    """Return whether nothing says that this is another process than the first of its job.
 
     Lightning starts the other ones with a local rank alone; their global rank is known when they have met.
     """

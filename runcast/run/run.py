@@ -185,7 +185,7 @@ class Run:
     # What becomes of it
 
     def identity(self) -> Identity | None:
-        """Say who this run is: its id, name and folder, and its ids and address in each tracker, as far as known.
+        """Return who this run is: its id, name and folder, and its ids and address in each tracker, as far as known.
 
         None in the ranks of a job that write nothing.
         """

@@ -271,7 +271,7 @@ class TrainingArguments(AskedByCallbacks):
 
     @property
     def _saves_are_evaluated(self) -> bool:
-        """Tell whether save_steps is a multiple of eval_steps; of a share and a number of steps it is known later."""
+        """Return whether save_steps is a multiple of eval_steps; of a share and a number of steps it is known later."""
         assert self.eval_steps is not None
         if (self.save_steps < 1) != (self.eval_steps < 1):
             return True

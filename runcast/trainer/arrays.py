@@ -85,7 +85,7 @@ def _fields(value: Any) -> dict[str, Any]:
 
 
 def _is_of_examples(parts: Sequence[Any], counts: Sequence[int]) -> bool:
-    """Tell whether a list has an entry for each example, not for each of several outputs."""
+    """Return whether a list has an entry for each example, not for each of several outputs."""
     if any(len(part) != count for part, count in zip(parts, counts, strict=True)):
         return False
     return not all(

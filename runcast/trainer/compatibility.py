@@ -40,7 +40,7 @@ class AskedByCallbacks:
 
     @property
     def do_eval(self) -> bool:
-        """Tell whether there are evaluations."""
+        """Return whether there are evaluations."""
         return bool(self.to_dict()["eval_strategy"] != "no")
 
     @property
@@ -67,12 +67,12 @@ class AskedByCallbacks:
 
     @property
     def do_train(self) -> bool:
-        """Tell whether there is a training; whoever makes a Trainer decides that by calling `train`."""
+        """Return whether there is a training; whoever makes a Trainer decides that by calling `train`."""
         return True
 
     @property
     def do_predict(self) -> bool:
-        """Tell whether there is a prediction; whoever makes a Trainer decides that by calling `predict`."""
+        """Return whether there is a prediction; whoever makes a Trainer decides that by calling `predict`."""
         return False
 
     @property
@@ -82,12 +82,12 @@ class AskedByCallbacks:
 
     @property
     def should_save(self) -> bool:
-        """Tell whether this process writes what is of the whole job."""
+        """Return whether this process writes what is of the whole job."""
         return self.process_index == 0
 
     @property
     def should_log(self) -> bool:
-        """Tell whether this process speaks for its machine."""
+        """Return whether this process speaks for its machine."""
         return self.local_process_index == 0
 
     @property

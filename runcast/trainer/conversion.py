@@ -75,7 +75,7 @@ def convert(hint: Any, value: Any) -> Any:
 
 
 def describe(hint: Any) -> str:
-    """Say what is valid for a type."""
+    """Return what is valid for a type."""
     origin = typing.get_origin(hint) or hint
     if origin in (types.UnionType, typing.Union):
         return " or ".join(dict.fromkeys(describe(kind) for kind in typing.get_args(hint)))

@@ -88,12 +88,12 @@ def _make_own_loader(
 
 
 def is_stream(data: Any) -> bool:
-    """Tell whether a dataset can only be iterated."""
+    """Return whether a dataset can only be iterated."""
     return isinstance(data, IterableDataset) or not hasattr(data, "__getitem__")
 
 
 def _no_batch(loader: DataLoader[Any], kind: str) -> str:
-    """Say why a loader has no batch."""
+    """Return why a loader has no batch."""
     if not loader.drop_last:
         return f"The {kind} dataset is empty: its DataLoader has no batch."
     return (

@@ -86,7 +86,7 @@ def set_seed(args: TrainingArguments) -> None:
 
 
 def uses_tf32() -> bool:
-    """Tell whether float32 matrix products on a CUDA device use TF32, in whichever way that was set."""
+    """Return whether float32 matrix products on a CUDA device use TF32, in whichever way that was set."""
     matmul: Any = torch.backends.cuda.matmul
     if hasattr(matmul, "fp32_precision"):  # from torch 2.9 on; where both ways were used, the older one cannot be read
         return bool(matmul.fp32_precision == "tf32")
@@ -139,7 +139,7 @@ class Mover:
 
     @property
     def overlaps(self) -> bool:
-        """Tell whether copies run beside the computation."""
+        """Return whether copies run beside the computation."""
         return self._stream is not None
 
     def send(self, batch: Any) -> Callable[[], Any]:

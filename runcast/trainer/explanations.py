@@ -23,7 +23,7 @@ def explained(trainer: "Trainer", error: BaseException) -> BaseException:
 
 
 def no_loss(loss: torch.Tensor | None) -> str:
-    """Say what is wrong with what was to be minimised."""
+    """Return what is wrong with what was to be minimised."""
     if loss is None:
         return (
             "The model returned no loss, and none could be computed. Give labels with each batch, "

@@ -207,7 +207,7 @@ def _length_of(parts: Any) -> int | None:
 
 
 def has_token_labels(batch: Any, label_names: list[str] | None = None) -> bool:
-    """Tell whether each example has many whole-number labels.
+    """Return whether each example has many whole-number labels.
 
     Then their number, not that of the examples, is what a mean loss is a mean of.
     """

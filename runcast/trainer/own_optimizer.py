@@ -119,7 +119,7 @@ def check_length(scheduler: Any, steps: int) -> None:
 
 
 def steps_by_metric(scheduler: Any) -> bool:
-    """Tell whether a schedule wants a metric at each of its steps, as ReduceLROnPlateau does."""
+    """Return whether a schedule wants a metric at each of its steps, as ReduceLROnPlateau does."""
     return isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau)
 
 

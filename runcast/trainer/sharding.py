@@ -49,7 +49,7 @@ def shard(model: nn.Module, args: TrainingArguments, device: torch.device, size:
 
 
 def is_sharded(model: nn.Module) -> bool:
-    """Tell whether a model is sharded."""
+    """Return whether a model is sharded."""
     return hasattr(model, "set_requires_gradient_sync")
 
 

@@ -259,7 +259,7 @@ class Trainer:
 
     @property
     def is_asked_to_leave(self) -> bool:
-        """Tell whether SIGTERM came to this process, and is to be obeyed."""
+        """Return whether SIGTERM came to this process, and is to be obeyed."""
         return self._termination is not None and self._termination.is_asked
 
     def leave_if_told(self) -> None:

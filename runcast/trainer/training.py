@@ -262,7 +262,7 @@ class Training:
 
     @property
     def has_news(self) -> bool:
-        """Tell whether there was a step since the last log."""
+        """Return whether there was a step since the last log."""
         return self.trainer.state.global_step > self._logged_step
 
     def news(self) -> dict[str, float]:
@@ -342,7 +342,7 @@ class Training:
         return None if size is None else size * self.trainer.args.gradient_accumulation_steps
 
     def progress(self) -> dict[str, Any]:
-        """Say how far the training is, in numbers that mean the same to any number of processes with any batches."""
+        """Return how far the training is, in numbers that mean the same to any number of processes with any batches."""
         size = self.examples_per_batch
         return {
             "epoch": self._epoch,
@@ -352,7 +352,7 @@ class Training:
         }
 
     def position(self) -> dict[str, Any]:
-        """Say how far this process is, in data and logs."""
+        """Return how far this process is, in data and logs."""
         source = stateful_source(self.loader)
         return {
             **self.progress(),

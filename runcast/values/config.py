@@ -220,7 +220,7 @@ def _itself(value: Any) -> Any:
 
 
 def _is_named(name: str, key: Any) -> bool:
-    """Tell whether a key is its own name; a key of a class of its own compares as that class likes, or raises."""
+    """Return whether a key is its own name; a key of a class of its own compares as that class likes, or raises."""
     return type(key) is str and name == key
 
 

@@ -151,7 +151,7 @@ def start_copy(value: Any) -> DeviceValue | None:
 
 
 def is_on_device(value: Any) -> bool:
-    """Tell whether reading a value would wait for a device whose streams have events (cuda, xpu)."""
+    """Return whether reading a value would wait for a device whose streams have events (cuda, xpu)."""
     return hasattr(value, "item") and _device(value) in ("cuda", "xpu") and hasattr(value, "detach")
 
 
@@ -232,5 +232,5 @@ def leaves(values: Mapping[Any, Any], prefix: str = "", depth: int = 0) -> list[
 
 
 def is_mapping(value: Any) -> bool:
-    """Tell whether a value is a mapping, whatever its class says of itself."""
+    """Return whether a value is a mapping, whatever its class says of itself."""
     return attempt(lambda: isinstance(value, Mapping), lambda _: False)

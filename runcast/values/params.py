@@ -59,7 +59,7 @@ MAX_DIGITS = 300  # more do not fit a float
 
 
 def same_param(a: Any, b: Any) -> bool:
-    """Tell whether two parameters are one value of which a tracker kept the text, a float or the value itself.
+    """Return whether two parameters are one value of which a tracker kept the text, a float or the value itself.
 
     1, 1.0 and "1" are the same; True, "True" and "true" are; None, "None", "null" and "" are. Two texts are the same
     if they are equal. True is not 1.

@@ -71,7 +71,7 @@ class ChildProcess:
 
     @contextlib.contextmanager
     def plan(self, training: Sequence[int]) -> Iterator[Plan]:
-        """Say what is to be started, with a fresh line to it; *training* is a descriptor of this process, or none.
+        """Prepare what is to be started, with a fresh line to it; *training* is a descriptor of this process, or none.
 
         Raises:
             OSError: Its folder cannot be made.
@@ -90,7 +90,7 @@ class ChildProcess:
         self._process = process
 
     def failed(self, error: OSError) -> None:
-        """Say that the process could not be started; it is tried again."""
+        """Report that the process could not be started; it is tried again."""
         self._close_line()
         self._restart_at = time.monotonic() + backoff_s(self._deaths + 1)
         warn(
@@ -158,15 +158,15 @@ class ChildProcess:
             self._is_hurried = not set_group_niceness(self._process.pid, LOWEST)
 
     def is_over(self) -> bool:
-        """Tell whether the session was closed, or refused for good."""
+        """Return whether the session was closed, or refused for good."""
         return is_over(self.state(), self.session)
 
     def has_ended(self) -> bool:
-        """Tell whether the session is over and the process has ended."""
+        """Return whether the session is over and the process has ended."""
         return self.is_over() and (self._process is None or self._process.poll() is not None)
 
     def has(self, size_bytes: int) -> bool:
-        """Tell whether the tracker has the journal's first *size_bytes*."""
+        """Return whether the tracker has the journal's first *size_bytes*."""
         return self.state().cursor >= size_bytes
 
     def abandon(self) -> None:

@@ -20,7 +20,7 @@ SYSTEM_CALLS = {"x86_64": 56, "aarch64": 220}  # of clone, from asm/unistd.h
 
 
 def can_launch() -> bool:
-    """Tell whether this system has what it takes, as far as that can be told without trying."""
+    """Return whether this system has what it takes, as far as that can be told without trying."""
     return os.path.exists("/proc/self/autogroup") and platform.machine() in SYSTEM_CALLS
 
 

@@ -54,7 +54,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_right(self) -> bool:
-        """Tell whether nothing is left to do now."""
+        """Return whether nothing is left to do now."""
         return self.result in ("complete", "open", "absent")
 
 
@@ -130,7 +130,7 @@ def _live(
     orders: Mapping[str, Orders],
     restarts: dict[str, int],
 ) -> bool:
-    """Tell whether any process is at work; one that wants a fresh process in its place gets it."""
+    """Return whether any process is at work; one that wants a fresh process in its place gets it."""
     for name, process in list(processes.items()):
         if process.poll() == EXIT_RESTART and restarts[name]:
             restarts[name] -= 1
@@ -185,7 +185,7 @@ def _tell(states: Mapping[str, DeliveryState], totals: dict[str, int], progress:
 
 
 def _tell_of_pauses(states: Mapping[str, DeliveryState], told: set[str]) -> None:
-    """Say of each tracker, once, that its service has asked to be left alone for a while."""
+    """Report each service, once, that has asked to be left alone for a while."""
     for name, state in states.items():
         left = state.not_before - time.time() if state.phase == "retrying" else 0.0
         if left > TELL_S and name not in told:

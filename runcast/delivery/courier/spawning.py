@@ -144,7 +144,7 @@ class Launched:
 
     @property
     def never_began(self) -> bool:
-        """Tell whether this system would not have it made so."""
+        """Return whether this system would not have it made so."""
         return self.pid == -1
 
     def poll(self) -> int | None:

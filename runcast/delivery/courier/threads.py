@@ -109,11 +109,11 @@ class TrackerThread(threading.Thread):
         return load_state(self.folder) or DeliveryState()
 
     def is_over(self) -> bool:
-        """Tell whether the session was closed or refused, or nobody delivers it any more."""
+        """Return whether the session was closed or refused, or nobody delivers it any more."""
         return is_over(self.state(), self.session) or not self.is_alive()
 
     def has(self, size_bytes: int) -> bool:
-        """Tell whether the tracker has the journal's first *size_bytes*."""
+        """Return whether the tracker has the journal's first *size_bytes*."""
         return self.state().cursor >= size_bytes
 
 

@@ -266,7 +266,7 @@ def to_media(value: Any) -> AnyMedia | None:
 
 
 def _is_instance(value: Any, module: str, name: str) -> bool:
-    """Tell whether *value* is of a class whose module may not be loaded, in which case it cannot be."""
+    """Return whether *value* is of a class whose module may not be loaded, in which case it cannot be."""
     kind = getattr(sys.modules.get(module), name, None)
     return isinstance(kind, type) and isinstance(value, kind)
 
