@@ -22,6 +22,7 @@ _PUBLIC = {
     "trainer.trainer": "Trainer",
     "trainer.arguments": "TrainingArguments",
     "core.events": "TrainerCallback TrainerControl TrainerState",
+    "core.functions": "LambdaCallback",
     "callbacks.reporting": "ReportCallback",
     "callbacks.progress": "PrinterCallback ProgressCallback",
     "callbacks.flow": "DefaultFlowCallback",
@@ -31,7 +32,6 @@ _PUBLIC = {
     "callbacks.files": "CSVLoggerCallback JSONLLoggerCallback",
     "callbacks.metric": "MetricCallback",
     "callbacks.notify": "NotifyCallback",
-    "callbacks.functions": "LambdaCallback",
     "callbacks.hub": "PushToHubCallback",
     "callbacks.watch": "WatchCallback",
     "callbacks.trackers": (

@@ -3,7 +3,6 @@ from runcast import adapters as adapters, callbacks as callbacks, testing as tes
 from runcast.adapters.transformers import get_reporting_integration_callbacks as get_reporting_integration_callbacks
 from runcast.callbacks.files import CSVLoggerCallback as CSVLoggerCallback, JSONLLoggerCallback as JSONLLoggerCallback
 from runcast.callbacks.flow import DefaultFlowCallback as DefaultFlowCallback
-from runcast.callbacks.functions import LambdaCallback as LambdaCallback
 from runcast.callbacks.hub import PushToHubCallback as PushToHubCallback
 from runcast.callbacks.metric import MetricCallback as MetricCallback
 from runcast.callbacks.notify import NotifyCallback as NotifyCallback
@@ -47,6 +46,7 @@ from runcast.core.events import (
     TrainerControl as TrainerControl,
     TrainerState as TrainerState,
 )
+from runcast.core.functions import LambdaCallback as LambdaCallback
 from runcast.integrations.contract import (
     Ending as Ending,
     Reading as Reading,

@@ -109,10 +109,9 @@ class MetricCallback(TrainerCallback):
                 self._pending = self._compute(model, kwargs.get("processing_class"))
                 self._computed_at, self._carrier = state.global_step, dataset
         if self._pending:
-            step = state.global_step
             logs.update(self._pending)
-            if type(state) is not TrainerState and state.log_history[-1:] and state.log_history[-1].get("step") == step:
-                state.log_history[-1].update(self._pending)  # our Trainer does it for every callback
+            if state.log_history and state.log_history[-1].get("step") == state.global_step:
+                state.log_history[-1].update(self._pending)  # under transformers nobody else does
             self._pending = {}
 
     def on_train_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:

@@ -12,6 +12,7 @@ import urllib.request
 import weakref
 from typing import Any
 
+from runcast.callbacks.host import is_transformers
 from runcast.callbacks.stopping import reason_of
 from runcast.core.events import TrainerCallback, TrainerControl, TrainerState
 from runcast.redaction.tree import redact_text
@@ -48,7 +49,7 @@ class NotifyCallback(TrainerCallback):
     def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Forget an earlier training."""
         self._latest, self._told = {}, False
-        if type(state) is not TrainerState:
+        if is_transformers(state):
             _at_exit(weakref.ref(self), args, state)
 
     def on_log(

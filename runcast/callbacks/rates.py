@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from runcast.callbacks.memory import recall, remember
+from runcast.callbacks.host import recall, remember
 from runcast.callbacks.monitor import Monitor, needs_evaluation
 from runcast.core.errors import OptionError
 from runcast.core.events import TrainerCallback, TrainerControl, TrainerState

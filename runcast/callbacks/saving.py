@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from runcast.callbacks.memory import recall, remember
+from runcast.callbacks.host import is_transformers, recall, remember
 from runcast.callbacks.monitor import Monitor, needs_evaluation
 from runcast.core.errors import OptionError
 from runcast.core.events import Control, TrainerCallback, TrainerControl, TrainerState
@@ -76,7 +76,7 @@ class ModelCheckpointCallback(TrainerCallback):
         """Save, if it is time to."""
         if self._every_steps and state.global_step % self._every_steps == 0:
             control.should_save = True
-        leads = _processes() == 1 or (type(state) is TrainerState and state.is_world_process_zero)
+        leads = _processes() == 1 or (state.is_world_process_zero and not is_transformers(state))
         if self._every_s is not None and leads and self._is_time:  # in our Trainer, what one process decides all do
             control.should_save = True
         return control
@@ -85,7 +85,7 @@ class ModelCheckpointCallback(TrainerCallback):
         self, args: Any, state: TrainerState, control: TrainerControl, model: Any = None, **kwargs: Any
     ) -> Control:
         """Under transformers, save if it is time to for all processes: they are together here."""
-        if type(state) is TrainerState or self._every_s is None:
+        if self._every_s is None or not is_transformers(state):
             return control
         if _processes() > 1 and _of_first_process(self._is_time, model):
             control.should_save = True

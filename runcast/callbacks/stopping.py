@@ -4,9 +4,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-from runcast.callbacks.memory import recall, remember
+from runcast.callbacks.host import open_runs, recall, remember
 from runcast.callbacks.monitor import Monitor, needs_evaluation, number
-from runcast.callbacks.reporters import open_runs
 from runcast.core.errors import OptionError
 from runcast.core.events import Control, TrainerCallback, TrainerControl, TrainerState
 from runcast.redaction.console import say, warn

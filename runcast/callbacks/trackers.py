@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 from weakref import WeakValueDictionary
 
-from runcast.callbacks.memory import recall, remember
+from runcast.callbacks.host import recall, remember
 from runcast.callbacks.reporting import ReportCallback
 from runcast.core.events import EVENTS, Control, TrainerControl, TrainerState
 from runcast.run.run import Run

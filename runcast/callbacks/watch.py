@@ -3,7 +3,7 @@
 import sys
 from typing import Any, NamedTuple
 
-from runcast.callbacks.reporters import open_runs
+from runcast.callbacks.host import open_runs
 from runcast.core.errors import OptionError
 from runcast.core.events import TrainerCallback, TrainerControl, TrainerState
 from runcast.values.media.kinds import Histogram

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from runcast.core.errors import CallbackError, OptionError, RuncastError
-from runcast.core.events import EVENTS, SWITCHES, TrainerCallback, TrainerControl, TrainerState
+from runcast.core.events import EVENTS, SWITCHES, TrainerControl, TrainerState
+from runcast.core.functions import LambdaCallback
 
 _log = logging.getLogger("runcast.callbacks")
 
@@ -22,50 +23,6 @@ _RESETS = {
 # The ways out: each callback gets these, whatever it or another one did before, and nothing hides the exception that is
 # on its way.
 _WAYS_OUT = ("on_exception", "teardown")
-
-
-class FunctionCallback(TrainerCallback):
-    """A plain function called on one event, as often as its filters let it.
-
-    The calls of the event are counted from 1, also across a resume: `every` n-th one, only the n-th one (`once`; True
-    is the first), those up to and without the n-th (`before`), those behind the n-th (`after`). Filters combine: all
-    must hold.
-    """
-
-    def __init__(
-        self,
-        event: str,
-        function: Callable[..., Any],
-        *,
-        every: int = 1,
-        once: int | bool = False,
-        before: int | None = None,
-        after: int = 0,
-    ) -> None:
-        if event not in EVENTS:
-            raise OptionError(f"{event!r} is no event. The events are: {', '.join(EVENTS)}.")
-        if every < 1:
-            raise OptionError(f"every={every} would never call the function. It counts events, from 1.")
-        self.function = function
-        self.calls = 0
-        self._every, self._once, self._before, self._after = every, int(once), before, after
-        self.name = getattr(function, "__qualname__", repr(function))
-        setattr(self, event, self._call)
-
-    def _call(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> Any:
-        self.calls = calls = self.calls + 1
-        if (
-            calls % self._every
-            or calls <= self._after
-            or (self._once and calls != self._once)
-            or (self._before and calls >= self._before)
-        ):
-            return None
-        return self.function(args, state, control, **kwargs)
-
-    def state(self) -> dict[str, Any]:
-        """Return what a checkpoint keeps."""
-        return {"args": {}, "attributes": {"calls": self.calls}}
 
 
 class CallbackHandler:
@@ -98,7 +55,8 @@ class CallbackHandler:
         if isinstance(callback, str):
             if not callable(function):
                 raise OptionError(f"The callback on {callback!r} needs a function, not {function!r}.")
-            callback = FunctionCallback(callback, function, **filters)
+            wanted: dict[str, Any] = {callback: function, **filters}
+            callback = LambdaCallback(**wanted)
         elif isinstance(callback, type):
             callback = callback()
         hooks = {event: hook for event in EVENTS if (hook := _overridden(callback, event))}
@@ -115,9 +73,8 @@ class CallbackHandler:
     def pop_callback(self, callback: Any) -> Any | None:
         """Take a callback out, the first of a class or an instance, and return it; None if there is none."""
         for found in self.callbacks:
-            if (isinstance(found, callback) if isinstance(callback, type) else found is callback) or getattr(
-                found, "function", None
-            ) is callback:
+            is_it = isinstance(found, callback) if isinstance(callback, type) else found is callback
+            if is_it or callback in getattr(found, "functions", ()):
                 self.callbacks.remove(found)
                 self._forget(found)
                 return found

@@ -279,7 +279,7 @@ class Trainer:
     def add_callback(self, callback: Any, function: Callable[..., Any] | None = None, **filters: Any) -> None:
         """Add a callback, its class, or a function on an event: `add_callback("on_epoch_end", function, every=5)`.
 
-        The filters are every, once, before and after; see `runcast.core.handler.FunctionCallback`.
+        The filters are every, once, before and after; see `runcast.LambdaCallback`.
         """
         self.callback_handler.add_callback(callback, function, **filters)
 

@@ -92,7 +92,7 @@ def test_an_sdk_is_imported_only_by_its_integration(path: Path) -> None:
 def test_a_framework_is_imported_only_by_its_adapter(path: Path) -> None:
     """An adapter imports its one framework, under whichever of its names, and so do its parts; elsewhere there is none."""
     packages = {module.split(".")[0] for module, _ in imported(path)} & FRAMEWORKS
-    own = path.stem.split("_")[0] if place(path).startswith("adapters/") else "none"
+    own = Path(place(path).split("/")[1]).stem if place(path).startswith("adapters/") else "none"
 
     assert all(own in package for package in packages)
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from runcast.callbacks.functions import LambdaCallback
 from runcast.core.errors import CallbackError, OptionError
+from runcast.core.functions import LambdaCallback
 
 
 def test_a_function_is_called_on_its_event_alone(stage):
@@ -34,11 +34,13 @@ def test_a_function_may_steer_the_training(stage):
 
 def test_a_function_that_raises_is_an_error_with_its_event(stage):
     """The callback and the hook are named."""
-    training = stage(LambdaCallback(on_step_end=lambda *_, **__: 1 / 0))
 
-    with pytest.raises(
-        CallbackError, match="The callback LambdaCallback raised in on_step_end at step 0: ZeroDivisionError"
-    ):
+    def divide(*_, **__):
+        return 1 / 0
+
+    training = stage(LambdaCallback(on_step_end=divide))
+
+    with pytest.raises(CallbackError, match=r"callback .*divide raised in on_step_end at step 0: ZeroDivisionError"):
         training.event("on_step_end")
 
 
@@ -46,3 +48,18 @@ def test_an_event_that_does_not_exist_is_refused():
     """The message lists those that do."""
     with pytest.raises(OptionError, match=r"'on_epoch' is no event\. The events are: on_init_end, on_train_begin"):
         LambdaCallback(on_epoch=print)
+
+
+def test_filters_hold_for_each_event_by_itself(stage):
+    """Every second step and every second log; the counts are in the checkpoint."""
+    seen = []
+    callback = LambdaCallback(
+        every=2, on_step_end=lambda *_, **__: seen.append("step"), on_log=lambda *_, **__: seen.append("log")
+    )
+    training = stage(callback)
+
+    for event in ("on_step_end", "on_step_end", "on_step_end", "on_log"):
+        training.event(event, logs={})
+
+    assert seen == ["step"]
+    assert callback.state()["attributes"] == {"calls": {"on_step_end": 3, "on_log": 1}}

@@ -12,9 +12,9 @@ from safetensors.torch import load
 from torch import nn
 
 from runcast.callbacks.hub import PushToHubCallback
+from runcast.callbacks.hub.upload import Uploads
 from runcast.callbacks.progress import ProgressCallback
 from runcast.callbacks.reporting import ReportCallback
-from runcast.callbacks.upload import Uploads
 from runcast.core.errors import OptionError
 from runcast.core.events import TrainerCallback, TrainerControl, TrainerState
 from runcast.core.handler import CallbackHandler

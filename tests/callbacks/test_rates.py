@@ -7,10 +7,10 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from runcast.callbacks.functions import LambdaCallback
 from runcast.callbacks.progress import ProgressCallback
 from runcast.callbacks.rates import LearningRateCallback, ReduceLROnPlateauCallback
 from runcast.core.errors import OptionError
+from runcast.core.functions import LambdaCallback
 from runcast.trainer.arguments import TrainingArguments
 from runcast.trainer.trainer import Trainer
 

@@ -8,10 +8,10 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from runcast.callbacks.functions import LambdaCallback
 from runcast.callbacks.progress import ProgressCallback
 from runcast.callbacks.saving import ModelCheckpointCallback
 from runcast.core.errors import CallbackError, OptionError
+from runcast.core.functions import LambdaCallback
 from runcast.trainer.arguments import TrainingArguments
 from runcast.trainer.trainer import Trainer
 

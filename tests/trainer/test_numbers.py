@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from runcast.callbacks.card import model_card
 from runcast.callbacks.files import CSVLoggerCallback, JSONLLoggerCallback
+from runcast.callbacks.hub.card import model_card
 from runcast.core.events import TrainerCallback, TrainerState
 from runcast.values.numbers import as_json, with_numbers
 

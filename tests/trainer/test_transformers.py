@@ -10,7 +10,6 @@ from rich.console import Console
 from torch import nn
 
 from runcast.callbacks.files import CSVLoggerCallback, JSONLLoggerCallback
-from runcast.callbacks.functions import LambdaCallback
 from runcast.callbacks.metric import MetricCallback
 from runcast.callbacks.progress import PrinterCallback, ProgressCallback
 from runcast.callbacks.rates import LearningRateCallback, ReduceLROnPlateauCallback
@@ -18,6 +17,7 @@ from runcast.callbacks.reporting import ReportCallback
 from runcast.callbacks.saving import ModelCheckpointCallback
 from runcast.callbacks.stopping import EarlyStoppingCallback, TerminateOnNaNCallback
 from runcast.core.events import EVENTS, TrainerCallback, TrainerState
+from runcast.core.functions import LambdaCallback
 from runcast.trainer.arguments import TrainingArguments
 from runcast.trainer.trainer import Trainer
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import keras
 
-from runcast.callbacks.upload import Uploads, require
+from runcast.callbacks.hub.upload import Uploads, require
 from runcast.core.errors import OptionError
 from runcast.journal.paths import absolute
 from runcast.redaction.console import warn

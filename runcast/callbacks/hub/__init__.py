@@ -5,9 +5,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from runcast.callbacks.card import model_card
-from runcast.callbacks.reporters import open_runs
-from runcast.callbacks.upload import Uploads, require
+from runcast.callbacks.host import is_transformers, open_runs
+from runcast.callbacks.hub.card import model_card
+from runcast.callbacks.hub.upload import Uploads, require
 from runcast.core.errors import OptionError
 from runcast.core.events import Control, TrainerCallback, TrainerControl, TrainerState
 from runcast.journal.paths import absolute
@@ -129,7 +129,7 @@ class PushToHubCallback(TrainerCallback):
         """Push the model as it is now. Under transformers, which has no teardown, wait for it here."""
         is_saved = self._saved is not None and self._saved.name == f"checkpoint-{state.global_step}"
         self._push(args, state, control, kwargs, self._saved if self._with_checkpoint and is_saved else None)
-        if type(state) is not TrainerState:
+        if is_transformers(state):
             self._wait()
 
     def on_exception(

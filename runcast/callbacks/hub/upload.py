@@ -24,7 +24,7 @@ from runcast.redaction.tree import redact_text
 
 CHILD = (
     "import json, sys; job = json.load(sys.stdin); sys.path[:] = job['path']; "
-    "from runcast.callbacks.upload import main; main(job)"
+    "from runcast.callbacks.hub.upload import main; main(job)"
 )
 
 

@@ -1,6 +1,6 @@
 """Keras 3, with any of its backends: a callback that reports `fit` and `evaluate` to every tracker.
 
-`MetricCallback` is in `keras_metric.py`, `PushToHubCallback` in `keras_hub.py`; both may be imported from here.
+`MetricCallback` is in `metric.py`, `PushToHubCallback` in `hub.py`; both may be imported from here.
 """
 
 import contextlib
@@ -14,9 +14,9 @@ from typing import Any, Literal
 
 import keras
 
-from runcast.adapters.keras_hub import PushToHubCallback
-from runcast.adapters.keras_metric import MetricCallback
-from runcast.adapters.keras_steps import OptimizerSteps
+from runcast.adapters.keras.hub import PushToHubCallback
+from runcast.adapters.keras.metric import MetricCallback
+from runcast.adapters.keras.steps import OptimizerSteps
 from runcast.core.errors import OptionError
 from runcast.journal.paths import absolute
 from runcast.run.lasting import LastingRun

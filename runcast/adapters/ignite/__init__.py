@@ -24,7 +24,7 @@ from ignite.handlers.base_logger import (
 from ignite.handlers.checkpoint import BaseSaveHandler
 from ignite.handlers.utils import global_step_from_engine
 
-from runcast.adapters.ignite_writer import Writer
+from runcast.adapters.ignite.writer import Writer
 from runcast.journal.status import status_of
 from runcast.run.lasting import LastingRun
 from runcast.run.options import RunOptions, Unpack

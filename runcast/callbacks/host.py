@@ -1,0 +1,45 @@
+"""The trainer that a callback is in: ours, or that of transformers, which has fewer events and tells less."""
+
+from typing import Any
+
+from runcast.core.events import TrainerState
+from runcast.run.run import Run
+
+
+def is_transformers(state: TrainerState) -> bool:
+    """Tell whether the trainer is that of transformers: it has no event for an exception, and none behind the end."""
+    return type(state) is not TrainerState
+
+
+def open_runs(report: Any, callback_handler: Any) -> list[Run]:
+    """List the runs that are open: that of `report` (a Run or a callback with one), else those of all callbacks.
+
+    Other callbacks are known in our Trainer, which gives every hook its `callback_handler`.
+    """
+    reporters = [report] if report is not None else getattr(callback_handler, "callbacks", ())
+    runs = {}
+    for reporter in reporters:
+        run = reporter if isinstance(reporter, Run) else getattr(reporter, "run", None)
+        if isinstance(run, Run) and run.status is None:
+            runs[run.id] = run
+    return list(runs.values())
+
+
+def remember(callback: Any, state: TrainerState, name: str = "") -> None:
+    """Put a callback's state where the next checkpoint of transformers takes it along.
+
+    Our Trainer asks the callbacks themselves when it saves. `name` tells two callbacks of a class apart.
+    """
+    if is_transformers(state):
+        state.stateful_callbacks[_key(callback, name)] = callback.state()
+
+
+def recall(callback: Any, state: TrainerState, name: str = "") -> None:
+    """Give a callback its attributes back from the state that a resumed training of transformers begins with."""
+    if is_transformers(state):
+        for attribute, value in state.stateful_callbacks.get(_key(callback, name), {}).get("attributes", {}).items():
+            setattr(callback, attribute, value)
+
+
+def _key(callback: Any, name: str) -> str:
+    return "/".join(part for part in ("runcast", type(callback).__name__, name) if part)
