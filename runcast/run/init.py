@@ -6,35 +6,28 @@ The one file of `core` that reaches up, to `autodetect` and `delivery`, and only
 import atexit
 import os
 import sys
-import time
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
 from runcast.core.errors import OptionError, RuncastError
 from runcast.core.foreign import attempt, described
-from runcast.journal.file import Journal
-from runcast.journal.layout import RunDirectory, RunFile, Session, TrackerChoice, host_name, process_began
-from runcast.journal.paths import absolute, make_private, private_temporary_folder, shown
-from runcast.journal.records import VERSION, Start, encode_line
-from runcast.journal.seal import is_known_elsewhere, is_own, seal_of
+from runcast.journal.layout import RunDirectory, RunFile, TrackerChoice
+from runcast.journal.paths import shown
+from runcast.journal.seal import is_known_elsewhere
 from runcast.journal.state import Carrier, load_state
 from runcast.journal.status import status_of
 from runcast.redaction.console import keep_standard_descriptors, say, warn
-from runcast.redaction.tree import redact, redact_text
+from runcast.redaction.tree import redact
+from runcast.run.opening import _check_resume, _in_folder, _new_file, _open
 from runcast.run.options import Options, RunOptions, settle
-from runcast.run.random_name import random_id, random_name
 from runcast.run.ranks import may_be_first, next_job_folder, rank, world_size
 from runcast.run.run import Run
-from runcast.values.config import plain, plain_value
-from runcast.values.params import flatten
-from runcast.values.scalars import without_surrogates
+from runcast.values.config import plain
 from runcast.values.settings import check_names
-
-Made = TypeVar("Made")
 
 
 def init(
@@ -219,114 +212,6 @@ def _is_imported_by_a_child() -> bool:
     return multiprocessing is not None and getattr(multiprocessing.current_process(), "_inheriting", False)
 
 
-def _open(
-    options: Options, config: Any, job: str | None, chosen: dict[str, TrackerChoice], skipped: dict[str, str]
-) -> tuple[RunDirectory, RunFile, Journal]:
-    """Make or reopen the run's folder.
-
-    One that cannot be written is replaced by a temporary one, and the user is told.
-    """
-    return _in_folder(options.dir, lambda root: _open_in(options, root, config, job, chosen, skipped))
-
-
-def _in_folder(root: Path, work: Callable[[Path], Made]) -> Made:
-    """Make something in the folder of the runs; where that cannot be written, in a temporary one, and tell the user."""
-    try:
-        return work(root)
-    except OSError as error:
-        fallback = private_temporary_folder()
-        warn(
-            f"the folder {root} cannot be written ({error.strerror}). Training goes on, and the run is kept in "
-            f"{fallback}: "
-            "move it from there, or choose another folder with dir= or RUNCAST_DIR."
-        )
-        return work(fallback)
-
-
-def _open_in(
-    options: Options,
-    root: Path,
-    config: Any,
-    job: str | None,
-    chosen: dict[str, TrackerChoice],
-    skipped: dict[str, str],
-) -> tuple[RunDirectory, RunFile, Journal]:
-    file = _new_file(options, config)
-    directory = RunDirectory(root / file.id)
-    _check_resume(options, root)
-    directory.create()
-    with directory.settled():
-        if directory.run_json.exists():
-            file = _continue(directory.load(), file)
-        file.trackers, file.skipped = {**file.trackers, **chosen}, skipped
-        file.seal = seal_of(file)
-        if job is not None:
-            file.jobs[job] = _began()
-            make_private(directory.ranks)
-        directory.save(file)
-        journal = Journal(directory.journal)
-        journal.append(
-            encode_line(Start(time=file.started, version=VERSION, session=file.session, host=file.host, pid=file.pid))
-        )
-    return directory, file, journal
-
-
-def _check_resume(options: Options, root: Path) -> None:
-    exists = options.id is not None and RunDirectory(root / options.id).run_json.exists()
-    if options.resume == "must" and not exists:
-        raise OptionError(
-            f"resume='must', but there is no run {options.id!r} in {root}. Name an id that exists, or use "
-            "resume='allow'."
-        )
-    if options.resume == "never" and exists:
-        raise OptionError(
-            f"the run {options.id!r} exists in {root}. Go on with it with resume='allow', or leave id out for a new "
-            "one."
-        )
-
-
-def _continue(old: RunFile, new: RunFile) -> RunFile:
-    """Go on with an older session's identity."""
-    before, now = flatten(old.config), flatten(new.config or old.config)
-    changed = sorted(key for key in {*before, *now} if key not in before or key not in now or before[key] != now[key])
-    new.created, new.session = old.created, old.session + 1
-    this = Session(session=new.session, started=new.started, host=new.host, pid=new.pid, changed=changed)
-    new.sessions = [*old.sessions, this]
-    new.name, new.project = (
-        (new.name if "name" in new.given else old.name),
-        (new.project if "project" in new.given else old.project),
-    )
-    new.config = new.config or old.config
-    new.given = sorted({*old.given, *new.given})
-    if is_own(old):  # who began the run elsewhere does not choose what is imported, or moved, here
-        new.jobs = old.jobs
-        new.trackers = {name: msgspec.structs.replace(choice, left=True) for name, choice in old.trackers.items()}
-    return new
-
-
-def _new_file(options: Options, config: Any) -> RunFile:
-    now = time.time()
-    return RunFile(
-        id=options.id or random_id(),
-        name=redact_text(options.name) if options.name else random_name(),
-        project=redact_text(options.project),
-        created=now,
-        started=now,
-        group=redact_text(options.group) if options.group else None,
-        tags=[redact_text(tag) for tag in options.tags],
-        notes=redact_text(options.notes) if options.notes else None,
-        given=sorted(options.given),
-        host=host_name(),
-        pid=os.getpid(),
-        pid_began=process_began(os.getpid()),
-        cwd=without_surrogates(str(absolute("."))),
-        argv=redact(plain_value(list(sys.argv))),
-        python=sys.version.split()[0],
-        runcast=_version(),
-        config=redact(plain(config)) if config is not None else {},
-    )
-
-
 def _known_ids(options: Options, tracker: str) -> Mapping[str, str]:
     """Return what an earlier session of this run remembers of a tracker."""
     if options.id is None or options.resume == "never":
@@ -394,19 +279,6 @@ def _look_after(run: Run, *, watch: bool = True) -> None:
     run.on_finish = lambda: atexit.unregister(at_exit)
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=after_fork)
-
-
-def _began() -> float:
-    """Return when this process began, in seconds since the epoch; the other ranks began at about the same time."""
-    import psutil  # rarely needed, and start-up counts
-
-    return float(psutil.Process().create_time())
-
-
-def _version() -> str:
-    from runcast import __version__
-
-    return __version__
 
 
 __all__ = ["check", "init", "is_running"]

@@ -24,7 +24,7 @@ CATCHES_ALL = {
     "values/config.py": "a config's own code may raise anything",
     "core/handler.py": "a user's callback may raise anything",
     "callbacks/hub/upload.py": "a hub's client, in a child process, may raise anything",
-    "run/run.py": "an odd key or value, or a dict that another thread changes, takes the slow way",
+    "run/recording.py": "an odd key or value, or a dict that another thread changes, takes the slow way",
     "values/numbers.py": "a value's own code may raise anything",
     "delivery/attempts.py": "an SDK may raise anything",
     "integrations/loading.py": "importing an SDK runs foreign code",

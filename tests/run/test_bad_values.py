@@ -15,7 +15,7 @@ import torch
 
 import runcast
 from runcast.journal.records import Artifact, Dropped, Finish, Metrics, Params, Tags, points
-from runcast.run import run as run_module
+from runcast.run import recording as run_module
 from runcast.values.numbers import DeviceValue, NotANumber, to_number
 from tests.journals import records
 
@@ -388,7 +388,7 @@ def test_a_carrier_that_raises_stops_nothing(start: Start) -> None:
 def test_an_interrupt_while_device_values_are_awaited_leaves_the_end_in_the_journal(tmp_path: Path) -> None:
     """The second Ctrl-C, while `finish` waits, ends the waiting and not the record of how the run ended."""
     code = (
-        "import os, runcast; from runcast.run import run as module; from runcast.values.numbers import DeviceValue\n"
+        "import os, runcast; from runcast.run import recording as module; from runcast.values.numbers import DeviceValue\n"
         "module.start_copy = lambda value: DeviceValue(value, lambda: bool(print('waiting', flush=True)))\n"
         f"run = runcast.init('p', report_to=None, dir={str(tmp_path)!r}, id='one')\n"
         "run.log({'loss': object()}, step=0)\n"

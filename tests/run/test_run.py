@@ -20,7 +20,7 @@ import runcast
 from runcast.core.errors import OptionError
 from runcast.journal.reader import JournalReader
 from runcast.journal.records import Artifact, Dropped, Finish, Media, Metrics, Params, Summary, Tags, points
-from runcast.run import run as run_module
+from runcast.run import recording as run_module
 from runcast.values.numbers import DeviceValue
 from tests.journals import records
 
