@@ -30,6 +30,8 @@ PREFIXES = (
     "HF_",
 )
 
+# Two threads for four numbers wait for each other longer than they compute, above all where every core has a test to run.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and so would theirs
 
 
