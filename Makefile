@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 # transformers. So it and what needs it lie in a folder of their own, where only the tests of Ultralytics look.
 VISION := ultralytics ultralytics-thop ultralytics-platform torchvision opencv-python polars polars-runtime-32
 
-.PHONY: help setup demo test check format bench docs faults adapters clean
+.PHONY: help setup demo test check format bench docs faults matrix clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | awk -F: '{printf "  make %-8s%s\n", $$1, $$2}'
@@ -38,7 +38,7 @@ demo: $(VENV)/.ready  ## train a small network, cast it to every tracker, read e
 test: $(VENV)/.ready  ## run the tests
 	@$(BIN)/python -m pytest -n 2 --dist worksteal
 
-adapters: $(VENV)/.ready  ## run each framework's example with each tracker
+matrix: $(VENV)/.ready  ## run the variants of which `make test` has a sample: each example with each tracker, and the like
 	@$(BIN)/python -m pytest -n 2 --dist worksteal -m matrix
 
 check: $(VENV)/.ready  ## lint, format, docstrings, types

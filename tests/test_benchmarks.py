@@ -64,7 +64,7 @@ def test_the_same_training_is_timed_by_hand_and_with_ours() -> None:
     }
 
 
-@pytest.mark.slow
+@pytest.mark.matrix
 def test_the_measurements_on_a_gpu_run_to_their_end_on_the_cpu(tmp_path: Path) -> None:
     """All four trainers, compiled and not, with and without a tracker; the table lands between its markers."""
     page = tmp_path / "page.md"
@@ -108,7 +108,9 @@ def test_without_a_gpu_nothing_is_measured_and_that_is_no_failure() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["nothing", "empty", "theirs", "ours"])
+@pytest.mark.parametrize(
+    "kind", [*(pytest.param(kind, marks=pytest.mark.matrix) for kind in ("nothing", "empty", "theirs")), "ours"]
+)
 def test_a_training_is_timed_from_its_start_to_its_end(kind: str) -> None:
     """The frameworks question yields the step, the time to the first one, and that from the last one to the end."""
     answer = run_child(

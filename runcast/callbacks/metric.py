@@ -128,5 +128,5 @@ class MetricCallback(TrainerCallback):
         values: Mapping[str, Any] = result if isinstance(result, Mapping) else {self._name: result}
         return {
             key if "/" in key or key.startswith("eval_") else f"eval_{key}": with_numbers(value)
-            for key, value in values.items()
+            for key, value in ((str(key), value) for key, value in values.items())
         }

@@ -159,6 +159,16 @@ def _is_sharded(model: Any) -> bool:
     return any(hasattr(parameter, "full_tensor") for parameter in model.parameters())
 
 
+def in_every_process(answer: bool) -> bool:
+    """Tell whether the answer is yes in all processes of the job; all of them ask."""
+    torch = sys.modules.get("torch")
+    if torch is None or (size := _place(torch)[1]) == 1:
+        return answer
+    answers = [answer] * size
+    torch.distributed.all_gather_object(answers, answer, group=group_of_hosts())
+    return all(answers)
+
+
 def _place(torch: Any) -> tuple[int, int]:
     distributed = torch.distributed
     if not (distributed.is_available() and distributed.is_initialized()):

@@ -6,6 +6,9 @@ from typing import Any
 
 from runcast.callbacks.host import open_runs, recall, remember
 from runcast.callbacks.monitor import Monitor, needs_evaluation, number
+from runcast.callbacks.outputs import in_every_process
+from runcast.callbacks.reporters import open_runs
+from runcast.core.console import say, warn
 from runcast.core.errors import OptionError
 from runcast.core.events import Control, TrainerCallback, TrainerControl, TrainerState
 from runcast.redaction.console import say, warn
@@ -119,17 +122,18 @@ class EarlyStoppingCallback(TrainerCallback):
 
     def _restore(self, args: Any, state: TrainerState, model: Any) -> None:
         file = Path(args.output_dir) / f"checkpoint-{self.best_step}" / "model.safetensors"
-        if self._weights is not None:
+        if not in_every_process(self._weights is not None or file.is_file()):
+            if state.is_world_process_zero:
+                warn(
+                    f"the best weights, of step {self.best_step}, are from before the training was resumed and not "
+                    f"every process finds {file}. The model keeps its last ones."
+                )
+        elif self._weights is not None:
             model.load_state_dict(self._weights)
-        elif file.is_file():
+        else:
             from safetensors.torch import load_model
 
             load_model(model, str(file), device=str(next(model.parameters()).device))
-        elif state.is_world_process_zero:
-            warn(
-                f"the best weights, of step {self.best_step}, are from before the training was resumed and there is no "
-                f"{file}. The model keeps its last ones."
-            )
 
 
 class TerminateOnNaNCallback(TrainerCallback):

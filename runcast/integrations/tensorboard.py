@@ -7,7 +7,8 @@ Writes: one folder of event files, a new file after each restart. It is the run'
 elsewhere, in a sub-folder named after the run id. Parameters and status are on the HPARAMS page; parameters, summary,
 tags, notes and status are also texts named `runcast/...`.
 
-Drops: artifacts, which TensorBoard has no place for, and captions. A video is kept as a line of text with its path.
+Drops: artifacts, which TensorBoard has no place for, captions, and line breaks in the cells of tables. A video is kept
+as a line of text with its path.
 
 Limits (read in tensorboard 2.21.0, 2026-11-20): values are 32-bit floats, so a finite value beyond 3.4e38 becomes
 infinite. The page shows a sample of 1,000 points per metric (more with `--samples_per_plugin scalars=100000`) and,

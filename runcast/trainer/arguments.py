@@ -12,7 +12,7 @@ from typing import Annotated, Any, get_type_hints
 
 from runcast.core.errors import OptionError
 from runcast.trainer import parsing
-from runcast.trainer.compatibility import AskedByCallbacks
+from runcast.trainer.compatibility import AskedByCallbacks, DeviceSetting
 from runcast.trainer.conversion import typed
 
 STRATEGIES = ("no", "steps", "epoch")
@@ -100,7 +100,7 @@ class TrainingArguments(AskedByCallbacks):
     use_cpu: Annotated[bool, "Train on the CPU although there is a GPU."] = False
     device: Annotated[
         str | None, "The device to train on: cpu, cuda, cuda:1, xpu or mps; None takes the best there is."
-    ] = None
+    ] = DeviceSetting()  # type: ignore[assignment]
     seed: Annotated[int, "Seeds Python, NumPy and torch when the Trainer is made."] = 42
     data_seed: Annotated[int | None, "Seeds the order of the data; None takes seed."] = None
     full_determinism: Annotated[bool, "Use deterministic algorithms only; slower."] = False
@@ -163,7 +163,9 @@ class TrainingArguments(AskedByCallbacks):
     ddp_backend: Annotated[
         str | None, "The backend of torch.distributed; None takes nccl for cuda, xccl for xpu, gloo for the CPU."
     ] = None
-    ddp_timeout: Annotated[int, "Seconds that a collective operation may take."] = 1800
+    ddp_timeout: Annotated[
+        int, "Seconds that a collective operation may take, and others wait for a process that failed and lives on."
+    ] = 1800
     ddp_find_unused_parameters: Annotated[bool, "Let DDP look for parameters without a gradient."] = False
     fsdp: Annotated[bool | None, "Shard weights, gradients and optimizer over the processes (FSDP2), not DDP."] = None
     fsdp_config: Annotated[
@@ -183,7 +185,7 @@ class TrainingArguments(AskedByCallbacks):
                 value in CHOICES[name], f"{name}={value!r} is unknown. Valid values are: {', '.join(CHOICES[name])}."
             )
         for setting in fields(self):
-            value = getattr(self, setting.name)
+            value = vars(self)[setting.name]
             if setting.name not in CHOICES and value is not setting.default:
                 setattr(self, setting.name, typed(setting.name, hints[setting.name], value))
         self._check_numbers()
@@ -200,7 +202,7 @@ class TrainingArguments(AskedByCallbacks):
 
     def _check_numbers(self) -> None:
         for name in (setting.name for setting in fields(self)):
-            value = getattr(self, name)
+            value = vars(self)[name]
             if value is None or isinstance(value, bool) or not isinstance(value, int | float):
                 continue
             _require(
@@ -222,14 +224,15 @@ class TrainingArguments(AskedByCallbacks):
             )
 
     def _settle_devices(self) -> None:
-        kind = "cpu" if self.device is None else self.device.partition(":")[0]
+        device: str | None = vars(self)["device"]
+        kind = "cpu" if device is None else device.partition(":")[0]
         _require(
-            self.device is None or re.fullmatch(r"(cpu|cuda|xpu|mps)(:\d+)?", self.device) is not None,
-            f"device={self.device!r} is unknown. Valid values are: cpu, cuda, xpu, mps, or one with a number: cuda:1.",
+            device is None or re.fullmatch(r"(cpu|cuda|xpu|mps)(:\d+)?", device) is not None,
+            f"device={device!r} is unknown. Valid values are: cpu, cuda, xpu, mps, or one with a number: cuda:1.",
         )
         _require(
             kind == "cpu" or not self.use_cpu,
-            f"use_cpu=True and device={self.device!r} contradict each other. Leave one of them out.",
+            f"use_cpu=True and device={device!r} contradict each other. Leave one of them out.",
         )
         if self.fsdp_config is not None:
             unknown = [name for name in self.fsdp_config if name not in FSDP_SETTINGS]
@@ -299,7 +302,7 @@ class TrainingArguments(AskedByCallbacks):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings by name."""
-        values = {setting.name: getattr(self, setting.name) for setting in fields(self)}
+        values = {setting.name: vars(self)[setting.name] for setting in fields(self)}
         values["report_to"] = "default" if self.report_to is ... else str(self.report_to)
         values["hub_token"] = None if self.hub_token is None else "<HUB_TOKEN>"  # a secret belongs into no file
         return values

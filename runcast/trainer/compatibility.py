@@ -11,6 +11,28 @@ from typing import Any
 from runcast.values.numbers import as_json
 
 
+class DeviceSetting:
+    """The setting `device`: given as a word or a torch.device, read as the torch.device that it stands for.
+
+    The word itself is in `vars(args)`, and is all that there is without torch.
+    """
+
+    def __get__(self, args: Any, owner: type) -> Any:
+        if args is None:
+            return None  # the default, for the dataclass
+        word = "cpu" if args.use_cpu else vars(args)["device"]
+        try:
+            import torch
+        except ImportError:
+            return word
+        if word is None:
+            return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+        return torch.device(word)
+
+    def __set__(self, args: Any, value: Any) -> None:
+        vars(args)["device"] = str(value) if type(value).__module__ == "torch" else value
+
+
 class AskedByCallbacks:
     """The answers of `transformers.TrainingArguments`."""
 

@@ -22,9 +22,9 @@ def pick_device(args: TrainingArguments) -> torch.device:
     Raises:
         OptionError: The device or the precision that was asked for cannot be had.
     """
-    asked = "cpu" if args.use_cpu else args.device
+    device: Any = args.device
+    asked = args.to_dict()["device"]
     best = torch.accelerator.current_accelerator(check_available=True)
-    device = torch.device(asked) if asked is not None else best or torch.device("cpu")
     if device.index is not None and int(os.environ.get("WORLD_SIZE", 1)) > 1:
         raise OptionError(f"device={asked!r}, but each process takes a device of its own. Say device={device.type!r}.")
     if device.type != "cpu" and (best is None or best.type != device.type):

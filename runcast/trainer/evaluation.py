@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 
 from runcast.callbacks.outputs import evaluation_mode
 from runcast.core.errors import OptionError
+from runcast.core.values import a, with_numbers
 from runcast.trainer.arrays import concatenate, join, to_host
 from runcast.trainer.device import Mover, sent_ahead
 from runcast.trainer.distribution import Ranks
@@ -85,9 +86,14 @@ def evaluation_loop(
     )
     if trainer.compute_metrics is not None and gathered is not None and not (needs_labels and targets is None):
         computed = trainer.compute_metrics(EvalPrediction(gathered, targets))
+        if not isinstance(computed, Mapping):
+            raise OptionError(
+                f"compute_metrics returned {a(type(computed))}. Return a dict of numbers by name: "
+                '{"accuracy": accuracy}.'
+            )
         metrics |= {
             key if key.startswith(f"{prefix}_") else f"{prefix}_{key}": with_numbers(value)
-            for key, value in computed.items()
+            for key, value in ((str(key), value) for key, value in computed.items())
         }
     seconds = time.perf_counter() - started
     metrics |= {

@@ -1,6 +1,7 @@
 """The order of the data: drawn from seed and epoch, shared out among ranks, continued where a checkpoint left it."""
 
 import collections
+import copy
 import itertools
 import math
 import random
@@ -105,6 +106,40 @@ def stateful_source(loader: DataLoader[Any]) -> Any | None:
         if hasattr(source, "state_dict") and hasattr(source, "load_state_dict"):
             return source
     return None
+
+
+class SamplerStates:
+    """The samplers of a ready loader that have a state of their own (`state_dict` and `load_state_dict`).
+
+    A checkpoint keeps the state from before an epoch was drawn: what was used of the epoch is passed over again.
+    """
+
+    def __init__(self, loader: DataLoader[Any]) -> None:
+        self._loader = loader
+        self._samplers = {
+            name: part
+            for name, part in _parts_of(loader).items()
+            if name.endswith("sampler") and hasattr(part, "state_dict") and hasattr(part, "load_state_dict")
+        }
+        if isinstance(loader, OwnLoader) or stateful_source(loader) is loader:
+            self._samplers = {}
+
+    def read(self) -> dict[str, Any]:
+        """Copy the states."""
+        return {name: copy.deepcopy(part.state_dict()) for name, part in self._samplers.items()}
+
+    def restore(self, kept: dict[str, Any] | None, *, is_over: bool = False) -> dict[str, Any] | None:
+        """Set the samplers back to where an epoch began, or to its end; return what was *kept* of it."""
+        states = (kept or {}).get("samplers", {})
+        found = [(part, states[name]) for name, part in self._samplers.items() if name in states]
+        for sampler, state in found:
+            sampler.load_state_dict(copy.deepcopy(state))
+            # One whose state is its place in an order was at the end of the last one, and has nothing left of that.
+            if next(iter(sampler), None) is not None:
+                sampler.load_state_dict(copy.deepcopy(state))  # as if nobody had looked
+        if found and is_over:
+            collections.deque(self._loader.batch_sampler or self._loader.sampler, maxlen=0)
+        return kept
 
 
 def continue_epoch(

@@ -18,7 +18,7 @@ from runcast.trainer.explanations import no_loss
 from runcast.trainer.forward import count_items, has_token_labels, weighted
 from runcast.trainer.losses import Losses
 from runcast.trainer.optimization import belongs_to, make_optimizer, make_scheduler
-from runcast.trainer.order import EpochOrder, continue_epoch, generators_of, set_epoch, stateful_source
+from runcast.trainer.order import EpochOrder, SamplerStates, continue_epoch, generators_of, set_epoch, stateful_source
 from runcast.trainer.own_optimizer import check_length, rate_of, step_by_metric, steps_by_metric
 from runcast.trainer.resuming import plan_the_rest
 from runcast.trainer.snapshot import random_state, set_random_state
@@ -49,6 +49,7 @@ class Training:
             ranks=trainer.ranks,
         )
         self._generators = generators_of(self.loader)
+        self._samplers = SamplerStates(self.loader)
         lengths = self.ranks.gather(length_of(self.loader))
         self.batches_per_epoch = None if None in lengths else min(lengths)
         if len(set(lengths)) > 1 and self.batches_per_epoch is not None:
@@ -100,6 +101,7 @@ class Training:
         self._epoch = epoch
         self._batches_seen = self._examples_before = 0
         if self._resumed is not None and not self._resumed["batches"]:
+            self._samplers.restore(self._resumed["epoch_rng"], is_over=not self._resumed.get("examples"))
             self._set_random_state(self._resumed["rng"])
             self._resumed = None
 
@@ -111,7 +113,7 @@ class Training:
         """
         resumed, self._resumed = self._resumed, None
         if resumed is None:
-            self._epoch_rng = self.random_state()
+            self._epoch_rng = {**self.random_state(), "samplers": self._samplers.read()}
             batches = iter(self.loader)
         else:
             batches = self._go_back_into_epoch(resumed)
@@ -138,7 +140,7 @@ class Training:
             and hasattr(self.loader, "state_dict")
         ):
             data = None  # a loader's own state is of batches as they were
-        self._epoch_rng = position["epoch_rng"] or self.random_state()
+        self._epoch_rng = self._samplers.restore(position["epoch_rng"]) or self.random_state()
         self._set_random_state(position["epoch_rng"])
         batches, draw_order = continue_epoch(self.loader, self._batches_seen, examples, self.ranks, data)
         draw_order()

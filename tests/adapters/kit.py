@@ -13,15 +13,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from runcast.history.finding import list_runs
-from runcast.history.verify import verify
-from runcast.journal.layout import RunDirectory
+from runcast.core.layout import RunDirectory, list_runs
+from runcast.delivery.verify import verify
+from tests import warm
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
 # Those that the promises of each adapter are tested with, each in its local mode.
 TRACKERS = ("tensorboard", "mlflow", "wandb", "dvclive", "comet_ml", "clearml")
-TWO_PROCESSES = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 QUIET = {
     "RUNCAST_QUIET": "1",
     "RUNCAST_FINISH_TIMEOUT_S": "150",  # a busy machine needs long to start several SDKs at once
@@ -37,6 +36,7 @@ def run_script(
     script: str | Path,
     folder: Path,
     *arguments: str,
+    modules: warm.Warm | None = None,
     launcher: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
     timeout_s: float = 330.0,
@@ -47,17 +47,21 @@ def run_script(
         script: Its path, or its source.
         folder: Where it runs; the runs will lie in `folder/runs`.
         arguments: Its arguments.
-        launcher: What stands between the interpreter and the script, such as `TWO_PROCESSES`.
+        modules: What its process has already imported (see `tests/warm.py`); without any it is a fresh interpreter.
+        launcher: What stands between the interpreter and the script, such as `-m torch.distributed.run`.
         environment: Variables besides those of this process.
         timeout_s: How long it may take, in seconds.
     """
     if not isinstance(script, Path):
         source, script = script, folder / "script.py"
         script.write_text(source, encoding="utf-8")
+    variables = {**os.environ, **QUIET, "PYTHONPATH": str(ROOT), **(environment or {})}
+    if modules is not None:
+        return warm.run(modules, [script, *arguments], folder=folder, environment=variables, timeout_s=timeout_s)
     return subprocess.run(
         [sys.executable, *launcher, str(script), *arguments],
         cwd=folder,
-        env={**os.environ, **QUIET, "PYTHONPATH": str(ROOT), **(environment or {})},
+        env=variables,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

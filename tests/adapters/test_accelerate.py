@@ -8,8 +8,10 @@ from accelerate.state import AcceleratorState, PartialState
 
 import runcast
 from runcast.adapters.accelerate import RuncastTracker
-from runcast.run.init import init
-from tests.adapters.kit import EXAMPLES, TWO_PROCESSES, only_run_in, run_well, runs_in
+from runcast.core.init import init
+from tests.adapters.kit import EXAMPLES, QUIET, only_run_in, run_well, runs_in
+from tests.ranks import run_ranks
+from tests.warm import TRANSFORMERS
 
 
 @pytest.fixture
@@ -286,24 +288,29 @@ def test_nothing_is_known_before_init_trackers():
 
 LAUNCH = ("-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1")
 LAUNCH = (*LAUNCH, "--mixed_precision", "no", "--dynamo_backend", "no")
+SHORT = ("--report_to", "none", "--epochs", "1")
+
+
+def launched(folder):
+    """Run Accelerate's example by its own launcher."""
+    run_well(EXAMPLES / "accelerate_loop.py", folder, *SHORT, launcher=LAUNCH)
+
+
+def ranks(folder):
+    """Run the example of transformers as the ranks of a job."""
+    job = run_ranks([EXAMPLES / "transformers_trainer.py", *SHORT], folder, 2, modules=TRANSFORMERS, environment=QUIET)
+    assert job.codes == [0, 0], job.outputs
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize(
-    ("launcher", "example", "metric"),
-    [
-        (LAUNCH, "accelerate_loop.py", "train/loss"),
-        (TWO_PROCESSES, "transformers_trainer.py", "train/loss"),
-    ],
-    ids=["accelerate", "transformers"],
-)
-def test_one_run_under_the_launcher(folder, launcher, example, metric):
+@pytest.mark.parametrize("run_two", [launched, ranks], ids=["accelerate", "transformers"])
+def test_one_run_of_two_processes(folder, run_two):
     """Two processes on gloo: rank zero reports, each step once, and both end."""
-    run_well(EXAMPLES / example, folder, "--report_to", "none", "--epochs", "1", launcher=launcher)
+    run_two(folder)
 
     (told,) = runs_in(folder)
-    steps = told.steps(metric)
+    steps = told.steps("train/loss")
     assert steps == sorted(set(steps))
     assert len(steps) >= 2
     assert set(told.endings) == {"finished"}

@@ -3,6 +3,7 @@
 import pytest
 
 from tests.adapters.kit import EXAMPLES, assert_everywhere_once, only_run_in, run_well
+from tests.warm import TORCH
 
 WATCHED = """
 import sys
@@ -22,7 +23,9 @@ print(sorted(name for name in watched if after.get(name) is not watched[name]), 
 @pytest.mark.slow
 def test_the_example_runs(tmp_path):
     """As its first lines say, with what it promises, once in the tracker."""
-    printed = run_well(EXAMPLES / "loop_by_hand.py", tmp_path, "--epochs", "2", "--report_to", "tensorboard")
+    printed = run_well(
+        EXAMPLES / "loop_by_hand.py", tmp_path, "--epochs", "2", "--report_to", "tensorboard", modules=TORCH
+    )
 
     told = only_run_in(tmp_path)
     assert "'eval/accuracy': 0." in printed
@@ -34,4 +37,4 @@ def test_the_example_runs(tmp_path):
 
 def test_nothing_is_patched(tmp_path):
     """Of PyTorch everything is as it was, and no tracker is in the training process."""
-    assert run_well(WATCHED, tmp_path).splitlines()[-1] == "[] False"
+    assert run_well(WATCHED, tmp_path, modules=TORCH).splitlines()[-1] == "[] False"

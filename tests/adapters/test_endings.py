@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.adapters.kit import only_run_in, run_well
+from tests.warm import ACCELERATE, LIGHTNING, TRANSFORMERS
 
 # For each script, how each of its children ends: the exit status (or whose it is), the statuses of the run's sessions, a
 # word of the traceback.
@@ -37,13 +38,14 @@ ENDINGS = {
         "finally_interrupted": (-2, ["killed"], "KeyboardInterrupt"),
     },
 }
+MODULES = {"transformers": TRANSFORMERS, "lightning": LIGHTNING, "accelerate": ACCELERATE}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("framework", ENDINGS)
 def test_the_status_is_the_true_one(folder, framework):
     """D1, D16, D18: success, an exception, an interrupt, an exit, one that the script catches; the exit status is its own."""
-    printed = run_well(Path(__file__).with_name(f"endings_{framework}.py"), folder)
+    printed = run_well(Path(__file__).with_name(f"endings_{framework}.py"), folder, modules=MODULES[framework])
 
     codes = dict(line.split() for line in printed.splitlines() if len(line.split()) == 2)
     for name, (code, statuses, word) in ENDINGS[framework].items():

@@ -3,7 +3,9 @@
 import pytest
 
 from runcast.core.errors import OptionError
-from tests.adapters.kit import EXAMPLES, TWO_PROCESSES, assert_everywhere_once, only_run_in, run_well, runs_in
+from tests.adapters.kit import EXAMPLES, assert_everywhere_once, only_run_in, run_well, runs_in
+from tests.ranks import run_ranks
+from tests.warm import IGNITE
 
 ENGINES = """
 import torch
@@ -142,7 +144,7 @@ for epochs in (1, 2):
 def scenarios(tmp_path_factory):
     """Run all scenarios in one process; return their runs by id or name, and what was printed."""
     folder = tmp_path_factory.mktemp("ignite")
-    printed = run_well(SCENARIOS, folder)
+    printed = run_well(SCENARIOS, folder, modules=IGNITE)
     return {told.path.name: told for told in runs_in(folder)} | {told.name: told for told in runs_in(folder)}, printed
 
 
@@ -266,7 +268,9 @@ with idist.Parallel(backend="gloo") as parallel:
 """
     )
 
-    run_well(script, tmp_path, launcher=TWO_PROCESSES)
+    (tmp_path / "script.py").write_text(script)
+    job = run_ranks(["script.py"], tmp_path, 2, modules=IGNITE)
+    assert job.codes == [0, 0], job.outputs
 
     told = only_run_in(tmp_path)
     assert {key: told.steps(key) for key in told.points} == {"train/loss": [1, 2, 3, 4], "lr/group_0": [1]}
@@ -276,7 +280,9 @@ with idist.Parallel(backend="gloo") as parallel:
 @pytest.mark.slow
 def test_the_example_runs(tmp_path):
     """As its first lines say, with what it promises, once in the tracker."""
-    printed = run_well(EXAMPLES / "ignite_engine.py", tmp_path, "--epochs", "2", "--report_to", "tensorboard")
+    printed = run_well(
+        EXAMPLES / "ignite_engine.py", tmp_path, "--epochs", "2", "--report_to", "tensorboard", modules=IGNITE
+    )
 
     told = only_run_in(tmp_path)
     assert "'eval/accuracy': 0." in printed

@@ -10,6 +10,7 @@ from tests.adapters.kit import (
     run_well,
     runs_in,
 )
+from tests.warm import KERAS
 
 TORCH = {"KERAS_BACKEND": "torch"}
 MODEL = """
@@ -165,7 +166,7 @@ fit(make(), RuncastCallback("none", id="failed"), At(1, ValueError("out of luck"
 def scenarios(tmp_path_factory):
     """Run all scenarios in one process; return their runs by id and name, and what was printed."""
     folder = tmp_path_factory.mktemp("keras")
-    done = run_script(SCENARIOS, folder, environment=TORCH)
+    done = run_script(SCENARIOS, folder, modules=KERAS, environment=TORCH)
     assert (done.returncode, done.stderr.splitlines()[-1]) == (1, "ValueError: out of luck"), done.stderr
     runs = runs_in(folder)
     return (
@@ -246,7 +247,14 @@ def test_only_rank_zero_reports(scenarios):
 def test_the_example_runs(tmp_path):
     """As its first lines say, with what it promises, once in the tracker."""
     printed = run_well(
-        EXAMPLES / "keras_classifier.py", tmp_path, "--epochs", "2", "--report_to", "dvclive", environment=TORCH
+        EXAMPLES / "keras_classifier.py",
+        tmp_path,
+        "--epochs",
+        "2",
+        "--report_to",
+        "dvclive",
+        modules=KERAS,
+        environment=TORCH,
     )
 
     told = only_run_in(tmp_path)

@@ -6,6 +6,7 @@ import pytest
 
 from tests.adapters.kit import run_well
 from tests.callbacks.hub_standin import Hub
+from tests.warm import KERAS
 
 TOKEN = "secret-token"
 TRAINING = """
@@ -52,7 +53,7 @@ def pushed(tmp_path_factory):
         thread.start()
         variables = {"KERAS_BACKEND": "torch", "HF_ENDPOINT": server.url, "HF_HUB_DISABLE_XET": "1"}
         try:
-            printed = run_well(TRAINING, folder, environment=variables | {"HF_HUB_OFFLINE": "0"})
+            printed = run_well(TRAINING, folder, modules=KERAS, environment=variables | {"HF_HUB_OFFLINE": "0"})
         finally:
             server.shutdown()
             thread.join()

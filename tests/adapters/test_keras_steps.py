@@ -4,6 +4,7 @@ import pytest
 
 from tests.adapters.kit import run_well, runs_in
 from tests.adapters.test_keras import MODEL, TORCH
+from tests.warm import KERAS
 
 SCENARIOS = (
     MODEL
@@ -182,7 +183,7 @@ callback.on_train_end()
 def scenarios(tmp_path_factory):
     """Run all scenarios in one process; return their runs by id, and what was printed."""
     folder = tmp_path_factory.mktemp("keras-steps")
-    printed = run_well(SCENARIOS, folder, environment=TORCH)
+    printed = run_well(SCENARIOS, folder, modules=KERAS, environment=TORCH)
     return {told.path.name: told for told in runs_in(folder)}, printed.splitlines()
 
 

@@ -17,6 +17,7 @@ from runcast.adapters.lightning import RuncastLogger
 from runcast.run.init import init
 from tests.adapters.kit import only_run_in, run_well, runs_in
 from tests.adapters.tiny_lightning import Tiny, loader, make_trainer
+from tests.warm import LIGHTNING
 
 
 def test_a_training_is_told_completely(folder):
@@ -268,7 +269,7 @@ if __name__ == "__main__":
 @pytest.mark.slow
 def test_one_run_with_lightnings_own_launcher(folder):
     """Two processes that Lightning starts: rank zero reports, also what is logged before the launch."""
-    printed = run_well(SCRIPT, folder)
+    printed = run_well(SCRIPT, folder, modules=LIGHTNING)
 
     told = only_run_in(folder)
     assert sorted(line for line in printed.splitlines() if line.startswith("rank")) == [

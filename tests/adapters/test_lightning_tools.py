@@ -10,6 +10,7 @@ import runcast
 from runcast.adapters.lightning import RuncastLogger
 from tests.adapters.kit import only_run_in, run_script, run_well, runs_in
 from tests.adapters.tiny_lightning import Tiny, loader, make_trainer
+from tests.warm import LIGHTNING
 
 
 class Sized(Tiny):
@@ -83,7 +84,7 @@ Tuner(make_trainer(RuncastLogger("none"))).lr_find(Tiny(ZeroDivisionError("mine"
 @pytest.mark.slow
 def test_an_error_in_a_search_is_a_failure(folder):
     """Lightning tells no logger of an exception of the user's own during lr_find; it ends the script, and so the run."""
-    assert run_script(SEARCH, folder).returncode == 1
+    assert run_script(SEARCH, folder, modules=LIGHTNING).returncode == 1
 
     told = only_run_in(folder)
     assert told.endings == ["failed"]
@@ -152,36 +153,44 @@ def test_texts_and_the_model_are_kept(folder):
 
 
 SPAWN = """
-import sys
+import multiprocessing, os, sys
+from lightning.pytorch.strategies import DDPStrategy
 from runcast.adapters.lightning import RuncastLogger
 from runcast.run.init import init
 from tests.adapters.tiny_lightning import Tiny, loader, make_trainer
 
 if __name__ == "__main__":
-    logger = RuncastLogger("none") if sys.argv[1] != "users" else RuncastLogger(run=init(report_to="none"))
-    if sys.argv[1] == "open":
-        logger.log_metrics({"early": 1.0}, 0)
-    trainer = make_trainer(logger, devices=2, strategy="ddp_spawn", enable_checkpointing=True)
-    trainer.fit(Tiny(), loader(), loader())
-    trainer.test(Tiny(), loader(), verbose=False)
-    logger.log_metrics({"late": 1.0}, 9)
+    multiprocessing.set_forkserver_preload(["lightning.pytorch"])
+    for case in sys.argv[1:]:
+        os.mkdir(case)
+        os.chdir(case)
+        logger = RuncastLogger("none") if case != "users" else RuncastLogger(run=init(report_to="none"))
+        if case == "open":
+            logger.log_metrics({"early": 1.0}, 0)
+        strategy = DDPStrategy(start_method="forkserver")
+        trainer = make_trainer(logger, devices=2, strategy=strategy, enable_checkpointing=True)
+        trainer.fit(Tiny(), loader(), loader())
+        trainer.test(Tiny(), loader(), verbose=False)
+        logger.log_metrics({"late": 1.0}, 9)
+        os.chdir("..")
 """
+CASES = ["fresh", "open", "users"]
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("case", ["fresh", "open", "users"])
-def test_processes_that_lightning_spawns_report_to_one_run(folder, case):
+def test_processes_that_lightning_spawns_report_to_one_run(folder):
     """Fit, test and what the script logs, whether the run was opened before, by the logger or by the user, or not."""
-    run_well(SPAWN, folder, case)
+    run_well(SPAWN, folder, *CASES, modules=LIGHTNING)
 
-    told = only_run_in(folder)
-    assert told.steps("train_loss") == [1, 3, 5]
-    assert len(told.steps("test_loss")) == 1
-    assert told.steps("late") == [9]
-    assert told.steps("early") == ([0] if case == "open" else [])
-    assert len(list(told.path.glob("checkpoints/*.ckpt"))) == 1
-    assert told.endings == (["finished"] * 3 if case == "fresh" else ["finished"])
+    for case in CASES:
+        told = only_run_in(folder / case)
+        assert told.steps("train_loss") == [1, 3, 5], case
+        assert len(told.steps("test_loss")) == 1, case
+        assert told.steps("late") == [9], case
+        assert told.steps("early") == ([0] if case == "open" else []), case
+        assert len(list(told.path.glob("checkpoints/*.ckpt"))) == 1, case
+        assert told.endings == (["finished"] * 3 if case == "fresh" else ["finished"]), case
 
 
 MODULE = """
@@ -228,11 +237,11 @@ def test_trainings_of_the_command_line_each_have_a_folder(folder):
     logger = "--trainer.logger=runcast.adapters.lightning.RuncastLogger"
     options = ("--trainer.logger.project=typed", "--trainer.logger.report_to=none")
 
-    run_well(CLI_SCRIPT, folder, "fit", logger, *options)
-    run_well(CLI_SCRIPT, folder, "fit", logger, *options)
-    run_well(CLI_SCRIPT, folder, "fit", "--config", "settings.yaml")
+    run_well(CLI_SCRIPT, folder, "fit", logger, *options, modules=LIGHTNING)
+    run_well(CLI_SCRIPT, folder, "fit", logger, *options, modules=LIGHTNING)
+    run_well(CLI_SCRIPT, folder, "fit", "--config", "settings.yaml", modules=LIGHTNING)
     saved = runs_in(folder)[-1].path / "config.yaml"
-    run_well(CLI_SCRIPT, folder, "fit", "--config", str(saved))
+    run_well(CLI_SCRIPT, folder, "fit", "--config", str(saved), modules=LIGHTNING)
 
     found = runs_in(folder)
     assert [told.project for told in found] == ["typed", "typed", "digits", "digits"]
@@ -246,7 +255,7 @@ def test_trainings_of_the_command_line_each_have_a_folder(folder):
 def test_a_logger_without_arguments_on_the_command_line(folder):
     """Its saved configuration can be used again, which an argument without a word for its default would prevent."""
     logger = "--trainer.logger=runcast.adapters.lightning.RuncastLogger"
-    settings = {"environment": {"RUNCAST_REPORT_TO": "none"}}
+    settings = {"modules": LIGHTNING, "environment": {"RUNCAST_REPORT_TO": "none"}}
 
     done = run_script(CLI_SCRIPT, folder, "fit", logger, **settings)
     assert (done.returncode, "serialize" in done.stderr) == (0, False), done.stderr[-2000:]

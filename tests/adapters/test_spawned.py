@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests import warm
 from tests.adapters.kit import only_run_in, run_well
 
 ACCELERATE = """
@@ -21,7 +22,7 @@ if __name__ == "__main__":
     train(tracker, 3)
 """
 IGNITE = """
-import ignite.distributed as idist
+import ignite.distributed as idist, multiprocessing
 from ignite.engine import Engine, Events
 from runcast.adapters.ignite import RuncastLogger
 
@@ -36,8 +37,9 @@ def train(rank, logger, first):
 
 if __name__ == "__main__":
     logger = RuncastLogger("none")
-    idist.spawn("gloo", train, args=(logger, 1), nproc_per_node=2)
-    idist.spawn("gloo", train, args=(logger, 2), nproc_per_node=2)
+    multiprocessing.set_forkserver_preload(["torch._dynamo", "ignite.engine"])
+    for first in (1, 2):
+        idist.spawn("gloo", train, args=(logger, first), nproc_per_node=2, start_method="forkserver")
     logger.log({"train/loss": 1.0}, step=3)
     logger.close()
 """
@@ -54,8 +56,9 @@ def train(callback, batches):
 
 if __name__ == "__main__":
     callback = RuncastCallback("none", every_steps=0)
+    multiprocessing.set_forkserver_preload(["torch._dynamo", "keras"])
     for batches in (1, 2):
-        process = multiprocessing.get_context("spawn").Process(target=train, args=(callback, batches))
+        process = multiprocessing.get_context("forkserver").Process(target=train, args=(callback, batches))
         process.start()
         process.join()
     train(copy.deepcopy(callback), 3)
@@ -64,10 +67,14 @@ if __name__ == "__main__":
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("script", [ACCELERATE, IGNITE, KERAS], ids=["accelerate", "ignite", "keras"])
-def test_one_run_for_two_spawned_trainings_and_the_script(folder, script):
+@pytest.mark.parametrize(
+    ("script", "modules"),
+    [(ACCELERATE, warm.ACCELERATE), (IGNITE, warm.IGNITE), (KERAS, warm.KERAS)],
+    ids=["accelerate", "ignite", "keras"],
+)
+def test_one_run_for_two_spawned_trainings_and_the_script(folder, script, modules):
     """Two trainings in processes of their own, and what the script reports after them."""
-    run_well(script, folder, environment={"KERAS_BACKEND": "torch"})
+    run_well(script, folder, modules=modules, environment={"KERAS_BACKEND": "torch"})
 
     told = only_run_in(folder)
     assert told.steps("train/loss") == [1, 2, 3]

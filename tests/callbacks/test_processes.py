@@ -1,13 +1,12 @@
 """Callbacks in a job of two processes on the CPU, with gloo: they agree, and share the work."""
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 import torch
 from safetensors.torch import load_file
+
+from tests.ranks import run_ranks
 
 JOB = """
 import json, os, sys
@@ -85,17 +84,8 @@ def job(tmp_path_factory):
     folder = tmp_path_factory.mktemp("job")
     script = folder / "job.py"
     script.write_text(JOB)
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    environment = os.environ | {"PYTHONPATH": os.getcwd(), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [*launcher, str(script), str(folder)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=150,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    ended = run_ranks([script, folder], folder, 2)
+    assert ended.codes == [0, 0], "\n".join(output[-3000:] for output in ended.outputs)
     return folder, [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
 
 

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +28,8 @@ from tests.delivery.odd_trackers import Deprecated, Dying, Hanging, Optional, Re
 from tests.waiting import wait_for
 
 Begin = Callable[..., runcast.Run]
+
+FLUSH_S = 3.0
 
 
 @pytest.fixture
@@ -582,5 +585,30 @@ def test_a_delivery_steps_back_while_training_lasts_and_no_longer(start: Begin, 
         run.finish(timeout_s=0.1)
 
         assert group.read_text().endswith(" nice 0\n")
+    finally:
+        process.kill()
+
+
+@pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="sessions are scheduling groups on Linux only")
+def test_flush_gives_what_it_waits_for_its_share_of_the_processors(start: Begin) -> None:
+    """While `flush` waits, in whichever thread, and whatever else is logged; afterwards the training comes first."""
+    run = start([Hanging])
+    wait_for(lambda: state_of(run.dir, "hanging").pid)
+    process = psutil.Process(state_of(run.dir, "hanging").pid)
+    group = Path(f"/proc/{process.pid}/autogroup")
+    flushing = threading.Thread(target=run.flush, args=(FLUSH_S,))
+
+    def is_ahead_while_logging() -> bool:
+        run.log({"loss": 0.5})
+        run._carrier.check()  # type: ignore[union-attr]
+        return group.read_text().endswith(" nice 0\n")
+
+    try:
+        wait_for(lambda: group.read_text().endswith(" nice 19\n"))
+        flushing.start()
+        wait_for(is_ahead_while_logging)
+        flushing.join()
+        wait_for(lambda: not is_ahead_while_logging())
+        run.finish(timeout_s=0.1)
     finally:
         process.kill()

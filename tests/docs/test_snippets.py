@@ -2,11 +2,11 @@
 
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests import warm
 
 ROOT = Path(__file__).parents[2]
 PAGES = [
@@ -14,6 +14,13 @@ PAGES = [
     for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
     if "```python" in page.read_text(encoding="utf-8")
 ]
+FRAMEWORKS = {
+    "accelerate": warm.ACCELERATE,
+    "ignite": warm.IGNITE,
+    "keras": warm.KERAS,
+    "lightning": warm.LIGHTNING,
+    "transformers": warm.TRANSFORMERS,
+}
 PREPARE = "import runcast\nruncast.init(id='my-run', report_to='none').finish()\n"
 
 
@@ -26,13 +33,12 @@ def snippets(page: Path) -> list[str]:
 def test_every_snippet_runs(page: Path, tmp_path: Path) -> None:
     """The Python blocks of a page run one after the other, in a folder that holds one run."""
     program = tmp_path / "snippet.py"
+    modules = FRAMEWORKS.get(page.stem, warm.TORCH)
     environment = {**os.environ, "RUNCAST_REPORT_TO": "none", "PYTHONPATH": str(ROOT)}
     for code in [PREPARE, *snippets(page)]:
         program.write_text(code, encoding="utf-8")
 
-        done = subprocess.run(
-            [sys.executable, str(program)], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
-        )
+        done = warm.run(modules, [program], folder=tmp_path, environment=environment, timeout_s=120)
 
         assert done.returncode == 0, f"{code}\n{done.stderr}"
 

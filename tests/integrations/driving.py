@@ -1,36 +1,43 @@
 """What the tests of the integrations share: a Tracker that is driven in a process of its own, and stand-ins for servers."""
 
+import contextlib
 import functools
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
+import time
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from tests import warm
 
 DRIVE = Path(__file__).with_name("drive.py")
 STANDINS = Path(__file__).parents[1] / "standins.py"
 OURS = "PYTEST_CURRENT_TEST"  # changes what MLflow does
 
 
-def driver(tracker: str) -> Callable[..., list[Any]]:
+def driver(tracker: str, imported: warm.Warm = warm.SDK_NEEDS) -> Callable[..., list[Any]]:
     """Return a function that makes calls to a fresh Tracker of this name (see `drive.py`)."""
-    return functools.partial(_drive, tracker)
+    return functools.partial(_drive, tracker, imported)
 
 
-def _drive(tracker: str, run: Path, *calls: list[Any], cwd: Path | None = None, **environment: str) -> list[Any]:
+def _drive(
+    tracker: str, imported: warm.Warm, run: Path, *calls: list[Any], cwd: Path | None = None, **environment: str
+) -> list[Any]:
     """Make the calls; return an answer for each, or none if the process was killed."""
     run.parent.mkdir(exist_ok=True)
-    done = subprocess.run(
-        [sys.executable, str(DRIVE), tracker, str(run)],
-        input=json.dumps(calls),
-        capture_output=True,
-        text=True,
-        cwd=cwd or run.parent,
-        env={**{name: value for name, value in os.environ.items() if name != OURS}, **environment},
-        timeout=170,
-        check=False,
+    done = warm.run(
+        imported,
+        [DRIVE, tracker, run],
+        folder=cwd or run.parent,
+        environment={**{name: value for name, value in os.environ.items() if name != OURS}, **environment},
+        given=json.dumps(calls),
+        timeout_s=170,
     )
     assert done.returncode in (0, -9), done.stderr
     return json.loads(done.stdout) if done.stdout else []
@@ -63,3 +70,38 @@ class StandIn:
         self.process.wait()
         assert self.process.stdout is not None
         self.process.stdout.close()
+
+
+class MlflowServer:
+    """A real tracking server, which can be stopped and started again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        options = {"port": self.port, "backend-store-uri": f"sqlite:///{self.folder}/server.db", "workers": 1}
+        options |= {"artifacts-destination": self.folder / "files"}
+        command = [sys.executable, "-m", "mlflow", "server", *(f"--{name}={value}" for name, value in options.items())]
+        quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+        environment = {**os.environ, "HOME": str(self.folder), **quiet}
+        with (self.folder / "server.log").open("a") as log:
+            self.process = subprocess.Popen(
+                command, cwd=self.folder, env=environment, stdout=log, stderr=log, start_new_session=True
+            )
+        deadline = time.monotonic() + 60
+        while True:
+            with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.url}/health", timeout=5):
+                return
+            assert self.process.poll() is None, (self.folder / "server.log").read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
+    def stop(self) -> None:
+        """Kill it with its workers."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()

@@ -5,31 +5,28 @@ import http.server
 import json
 import os
 import shutil
-import signal
-import socket
 import sqlite3
 import struct
 import subprocess
 import sys
 import threading
-import time
 import urllib.error
 import urllib.request
 import zlib
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.integrations.driving import driver
+from tests import warm
+from tests.integrations.driving import MlflowServer, driver
 
 SETUP, READ = ["setup", {}], ["read", {}]
 ONLINE = {"online": True}
 
 
-drive = driver("mlflow")
+drive = driver("mlflow", warm.MLFLOW)
 
 
 def select(folder: Path, query: str) -> list[tuple[Any, ...]]:
@@ -276,53 +273,8 @@ def test_a_store_that_is_locked_is_retried_and_a_damaged_one_is_named(runs: Path
     assert damaged == ["FinalError", f"sqlite:///{runs}/mlflow.db: file is not a database"]
 
 
-class Server:
-    """A real tracking server, which can be stopped and started again."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
-
-    def start(self) -> None:
-        """Start it and wait until it answers."""
-        options = {"port": self.port, "backend-store-uri": f"sqlite:///{self.folder}/server.db", "workers": 1}
-        options |= {"artifacts-destination": self.folder / "files"}
-        command = [sys.executable, "-m", "mlflow", "server", *(f"--{name}={value}" for name, value in options.items())]
-        quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-        environment = {**os.environ, "HOME": str(self.folder), **quiet}
-        with (self.folder / "server.log").open("a") as log:
-            self.process = subprocess.Popen(
-                command, cwd=self.folder, env=environment, stdout=log, stderr=log, start_new_session=True
-            )
-        deadline = time.monotonic() + 60
-        while True:
-            with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.url}/health", timeout=5):
-                return
-            assert self.process.poll() is None, (self.folder / "server.log").read_text()
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-
-    def stop(self) -> None:
-        """Kill it with its workers."""
-        os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Run one server for the tests that need it."""
-    running = Server(tmp_path_factory.mktemp("server"))
-    running.start()
-    yield running
-    running.stop()
-    shutil.rmtree(running.folder, ignore_errors=True)
-
-
 @pytest.mark.slow
-def test_a_server_holds_the_same_as_a_local_store(tmp_path: Path, server: Server) -> None:
+def test_a_server_holds_the_same_as_a_local_store(tmp_path: Path, mlflow_server: MlflowServer) -> None:
     """Over HTTP every key, value and file comes back as well, and the URL leads to the run."""
     began, *_, seen = drive(
         tmp_path / "runs" / "run",
@@ -330,28 +282,28 @@ def test_a_server_holds_the_same_as_a_local_store(tmp_path: Path, server: Server
         *write_everything(tmp_path),
         ["finish", "crashed"],
         ["read", ONLINE],
-        MLFLOW_TRACKING_URI=server.url,
+        MLFLOW_TRACKING_URI=mlflow_server.url,
     )
 
     check_everything(seen)
     assert seen["status"] == "crashed"
-    experiment, _, run_id = began["url"].removeprefix(f"{server.url}/#/experiments/").partition("/runs/")
+    experiment, _, run_id = began["url"].removeprefix(f"{mlflow_server.url}/#/experiments/").partition("/runs/")
     assert (experiment.isdigit(), run_id) == (True, began["ids"]["run_id"])
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["run"]
 
 
 @pytest.mark.slow
-def test_a_server_that_goes_and_comes_back_is_retried(tmp_path: Path, server: Server) -> None:
+def test_a_server_that_goes_and_comes_back_is_retried(tmp_path: Path, mlflow_server: MlflowServer) -> None:
     """While the server is away every call says so, long before MLflow would; afterwards the same run goes on, on the same server."""
-    run, there = tmp_path / "runs" / "patient", {"MLFLOW_TRACKING_URI": server.url}
+    run, there = tmp_path / "runs" / "patient", {"MLFLOW_TRACKING_URI": mlflow_server.url}
     log = ["log_metrics", [["a", 1, 1, 1.0]]]
     drive(run, ["setup", ONLINE], log, **there)
-    server.stop()
+    mlflow_server.stop()
 
     try:
         away = drive(run, ["setup", ONLINE], ["read", ONLINE], **there)
     finally:
-        server.start()
+        mlflow_server.start()
     offline = drive(run, SETUP)
     *_, seen = drive(
         run, ["setup", ONLINE], ["log_metrics", [["a", 2, 2, 1.0]]], ["finish", "finished"], ["read", ONLINE]
@@ -416,9 +368,11 @@ run.finish()
 
 
 @pytest.mark.slow
-def test_a_param_that_an_older_server_refuses_costs_no_other_and_is_reported(tmp_path: Path, server: Server) -> None:
+def test_a_param_that_an_older_server_refuses_costs_no_other_and_is_reported(
+    tmp_path: Path, mlflow_server: MlflowServer
+) -> None:
     """A server that allows 500 characters: four of five params arrive, the long one is named, and `verify` is not green."""
-    handler = type("Handler", (OldServer,), {"server_url": server.url})
+    handler = type("Handler", (OldServer,), {"server_url": mlflow_server.url})
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as old:
         threading.Thread(target=old.serve_forever, daemon=True).start()
         environment = {**os.environ, "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{old.server_port}"}
@@ -430,7 +384,7 @@ def test_a_param_that_an_older_server_refuses_costs_no_other_and_is_reported(tmp
         old.shutdown()
 
     run_id = json.loads((tmp_path / "run/trackers/mlflow/state.json").read_text())["ids"]["run_id"]
-    with contextlib.closing(sqlite3.connect(server.folder / "server.db")) as database:
+    with contextlib.closing(sqlite3.connect(mlflow_server.folder / "server.db")) as database:
         stored = dict(database.execute("select key, value from params where run_uuid = ?", (run_id,)))
     refusal = "refused 1 params ('prompt'): INVALID_PARAMETER_VALUE: Param value had length above the 500 limit."
     assert stored == {"lr": "0.5", "layers": "3", "name": "x", "last": "1"}

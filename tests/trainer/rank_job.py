@@ -10,6 +10,7 @@ import math
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 import torch
@@ -19,6 +20,7 @@ from torch.utils.data import DataLoader, DistributedSampler, IterableDataset
 
 from runcast.callbacks.progress import ProgressCallback
 from runcast.callbacks.saving import ModelCheckpointCallback
+from runcast.callbacks.stopping import EarlyStoppingCallback
 from runcast.core.events import TrainerCallback
 from runcast.trainer.arguments import TrainingArguments
 from runcast.trainer.trainer import Trainer
@@ -348,6 +350,66 @@ def weights_of_tokens():
     sampler = DistributedSampler(range(2), SIZE, RANK, shuffle=False)
     loader = DataLoader([data[0], data[-1]], batch_size=1, sampler=sampler)
     return found | {"eval_loss": trainer.evaluate(loader)["eval_loss"]}
+
+
+def masked_language_model():
+    """Two sequences a step and rank: the second rank has none that counts, then a rank has one of two, then nobody any."""
+    from tests.trainer.language_model import OUT as IGNORED, loss_by_hand, sequences, tiny_language_model
+
+    steps = [sequences(4, seed) for seed in range(3)]  # of each step, the first two are the first rank's
+    for step, masked in zip(steps, [(2, 3), (0,), (0, 1, 2, 3)], strict=True):
+        for place in masked:
+            step[place]["labels"][:] = IGNORED
+    model = tiny_language_model()
+    whole = [example for step in steps for example in step]
+    by_hand = [loss_by_hand(model, examples) for examples in (*steps, whole)]
+    own = [example for step in steps for example in step[2 * RANK : 2 * RANK + 2]]
+    settings = {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 2, "learning_rate": 1e-30}
+    found = {"by_hand": by_hand}
+    for bf16 in (False, True):
+        loader = DataLoader(own, batch_size=1)
+        trainer = make(loader, whole, model=model, max_steps=3, logging_steps=1, bf16=bf16, **settings)
+        trainer.train()
+        losses = [entry.get("loss") for entry in trainer.state.log_history if "learning_rate" in entry]
+        found[f"bf16={bf16}"] = [*losses, trainer.evaluate()["eval_loss"]]
+    return found
+
+
+def caught_by_one():
+    """The second rank fails, its script catches that, and goes on with something else until the first one is told."""
+    told = OUT / "told"
+
+    def fail(args, state, control, **kwargs):
+        if RANK == 1 and state.global_step == 2:
+            raise ValueError("mine")
+
+    try:
+        make(Numbers(40), None, [("on_step_end", fail)], max_steps=8, ddp_timeout=4).train()
+    except Exception as error:
+        if RANK == 0:
+            told.touch()
+        while not told.exists():
+            time.sleep(0.05)
+        return {"error": f"{type(error).__name__}: {error}"}
+    return {}
+
+
+def best_weights_on_one_machine():
+    """Only the first rank finds the checkpoint of the best step."""
+    from safetensors.torch import save_model
+
+    root = OUT / f"machine-{RANK}"
+    (root / "checkpoint-7").mkdir(parents=True)
+    if RANK == 0:
+        save_model(Net(), str(root / "checkpoint-7" / "model.safetensors"))
+    model = Net()
+    nn.init.constant_(model.layer.weight, 3.0)
+    stopping = EarlyStoppingCallback(1, restore_best=True)
+    stopping.best, stopping.best_step = 0.5, 7
+    trainer = make(Numbers(8), model=model)
+    trainer.args.output_dir, trainer.state.global_step = str(root), 9
+    stopping.on_train_end(trainer.args, trainer.state, trainer.control, model=model)
+    return {"weight": model.layer.weight.sum().item()}
 
 
 def interrupted():

@@ -1,5 +1,7 @@
 """What callbacks of transformers read of the arguments, and how users of transformers write them."""
 
+import dataclasses
+import sys
 from datetime import timedelta
 
 import pytest
@@ -38,7 +40,7 @@ def test_they_say_what_theirs_say():
     ours = TrainingArguments("out", report_to="none", **settings)
 
     same = ("output_dir", "train_batch_size", "eval_batch_size", "should_save", "should_log", "process_index", "n_gpu")
-    same = (*same, "local_process_index", "world_size", "ddp_timeout_delta", "label_smoothing_factor")
+    same = (*same, "device", "local_process_index", "world_size", "ddp_timeout_delta", "label_smoothing_factor")
     assert {name: getattr(ours, name) for name in same} == {name: getattr(theirs, name) for name in same}
     assert (ours.local_rank, ours.train_batch_size, ours.ddp_timeout_delta) == (0, 3, timedelta(seconds=60))
     assert ours.get_process_log_level() == theirs.get_process_log_level()
@@ -64,3 +66,28 @@ def test_a_block_of_the_first_process_runs():
     """main_process_first needs no process group."""
     with TrainingArguments().main_process_first():
         torch.zeros(1)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected", "kept"),
+    [
+        ({"use_cpu": True}, "cpu", None),
+        ({"device": "cuda:1"}, "cuda:1", "cuda:1"),
+        ({"device": torch.device("mps")}, "mps", "mps"),
+    ],
+)
+def test_the_device_is_one_of_torch_and_is_kept_as_it_was_given(given, expected, kept):
+    """Callbacks read `args.device.type`; what is saved and reported says no more than the user did."""
+    args = TrainingArguments("out", **given)
+
+    assert args.device == torch.device(expected)
+    assert args.to_dict()["device"] == kept
+    assert TrainingArguments.from_dict(args.to_dict()).device == args.device
+    assert dataclasses.replace(args, seed=1).device == args.device
+
+
+def test_without_torch_the_device_is_the_word(monkeypatch):
+    """Settings can be made, read and written where torch is not installed."""
+    monkeypatch.setitem(sys.modules, "torch", None)
+
+    assert (TrainingArguments("out").device, TrainingArguments("out", device="cuda").device) == (None, "cuda")

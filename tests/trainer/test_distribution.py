@@ -1,17 +1,15 @@
-"""Two processes on the CPU train as one with twice the batch, under torchrun with gloo."""
+"""Two processes on the CPU train as one with twice the batch, with gloo."""
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from runcast.history.contents import contents
-from runcast.history.finding import list_runs
-from runcast.history.overview import overview
+from runcast.core.layout import list_runs
+from runcast.delivery.contents import contents
+from runcast.delivery.overview import overview
+from tests.ranks import run_ranks
 
 SCRIPT = """
 import json, os, resource, sys
@@ -102,12 +100,8 @@ def train(folder, processes, modes, *more):
     """Run the script in so many processes; return a function that reads what each rank ended with in a mode."""
     script = folder / "train.py"
     script.write_text(SCRIPT)
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    environment = os.environ | {"PYTHONPATH": os.getcwd(), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [*launcher, str(script), str(folder), modes, *more], env=environment, capture_output=True, timeout=170
-    )
-    assert done.returncode == 0, done.stderr.decode()[-3000:]
+    job = run_ranks([script, folder, modes, *more], folder, processes)
+    assert job.codes == [0] * processes, "\n".join(output[-3000:] for output in job.outputs)
     return lambda mode: [json.loads(path.read_text()) for path in sorted(folder.glob(f"*/{mode}-*.json"))]
 
 

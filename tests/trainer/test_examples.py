@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import warm
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 
@@ -25,9 +27,13 @@ TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "
 def test_an_example_runs(tmp_path, launcher, name, arguments, expected):
     """In an empty folder, to its end, with the result that it promises."""
     environment = os.environ | {"PYTHONPATH": str(EXAMPLES.parent), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, *launcher, str(EXAMPLES / name), *arguments]
+    script = [str(EXAMPLES / name), *arguments]
 
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=170)
+    if launcher:
+        command = [sys.executable, *launcher, *script]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=170)
+    else:
+        done = warm.run(warm.TORCH, script, folder=tmp_path, environment=environment, timeout_s=170)
 
     assert done.returncode == 0, done.stderr[-3000:]
     assert expected in done.stdout

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-OUT = -100
+from tests.trainer.language_model import OUT, loss_by_hand, sequences, tiny_language_model
+
 LN_4 = 1.3862943611198906
 
 
@@ -53,9 +54,8 @@ class InOrder:
 
 def train(make, examples, accumulation=1, logging_steps=1, **settings):
     """Train on the examples, one a batch, in order; the weights stay as they are."""
-    settings = {"learning_rate": 1e-30, "optim": "sgd"} | settings
+    settings = {"learning_rate": 1e-30, "optim": "sgd", "model": Tokens(), "per_device_eval_batch_size": 1} | settings
     trainer = make(
-        model=Tokens(),
         train_dataset=InOrder(examples),
         max_steps=math.ceil(len(examples) / accumulation),
         per_device_train_batch_size=1,
@@ -148,3 +148,58 @@ def test_a_resumed_training_remembers_the_steps_without_a_loss(make, tmp_path):
 
     assert logged(trainer) == logged(whole) == pytest.approx([0.75 * LN_4])
     assert logged(trainer, "train_loss") == logged(whole, "train_loss")
+
+
+# A language model of transformers, which predicts the next token: the first label of an example never counts
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+@pytest.mark.parametrize("accumulation", [2, 4])
+@pytest.mark.parametrize(
+    "masked",
+    [{"batches": {0}}, {"batches": {1}}, {"steps": {0}}, {"steps": {1}}, {"steps": {2}}, {"steps": {0, 1, 2}}],
+    ids=["first of a step", "second of a step", "first step", "middle step", "last step", "all steps"],
+)
+def test_a_language_model_loses_what_its_tokens_lose(make, masked, accumulation, bf16):
+    """The mean over all tokens of a step, computed with NumPy; of 32 tokens, a model that knows nothing loses ln 32."""
+    model, examples = tiny_language_model(), sequences(3 * accumulation)
+    for place, one in enumerate(examples):
+        if place % accumulation in masked.get("batches", ()) or place // accumulation in masked.get("steps", ()):
+            one["labels"][:] = OUT
+            one["labels"][0] = 1  # of the token before the first, which nothing predicts
+    expected = [loss_by_hand(model, examples[at : at + accumulation]) for at in range(0, len(examples), accumulation)]
+    trainer = train(make, examples, accumulation, model=model, bf16=bf16, eval_dataset=examples)
+
+    found = {entry["step"]: entry.get("loss") for entry in trainer.state.log_history if "learning_rate" in entry}
+    evaluated = trainer.evaluate()
+
+    tolerance = {"abs": 0.01 if bf16 else 1e-5}
+    assert [found[step] for step in (1, 2, 3)] == [
+        None if value is None else pytest.approx(value, **tolerance) for value in expected
+    ]
+    assert all(value is None or abs(value - math.log(32)) < 0.1 for value in expected)
+    whole = loss_by_hand(model, examples)
+    assert evaluated.get("eval_loss") == (None if whole is None else pytest.approx(whole, **tolerance))
+    assert all(bool(weight.isfinite().all()) for weight in model.parameters())
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+@pytest.mark.parametrize("masked_at", [0, 1, 2])
+def test_a_criterion_that_is_nan_for_a_masked_batch_spoils_nothing(make, masked_at, bf16):
+    """Torch's own, given to the Trainer or called in the model: (ln 4 + 2 ln 2) / 3."""
+    examples = [EVEN, HALF]
+    examples.insert(masked_at, MASKED)
+    criterion = nn.CrossEntropyLoss(ignore_index=OUT)
+    assert math.isnan(criterion(torch.zeros(2, 4), torch.tensor([OUT, OUT])))
+
+    def compute_loss(outputs, labels):
+        return criterion(outputs.flatten(0, -2), labels.flatten())
+
+    class Scores(Tokens):
+        def forward(self, tokens):
+            return self.scores(tokens)
+
+    given = train(make, examples, 3, model=Scores(), compute_loss=compute_loss, bf16=bf16, eval_dataset=examples)
+
+    assert logged(given) == pytest.approx([0.9241962407465937], abs=0.01 if bf16 else 1e-6)
+    assert given.evaluate()["eval_loss"] == pytest.approx(0.9241962407465937, abs=0.01 if bf16 else 1e-6)

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from runcast.callbacks.files import CSVLoggerCallback, JSONLLoggerCallback
-from runcast.callbacks.hub.card import model_card
+from runcast.core.errors import OptionError
 from runcast.core.events import TrainerCallback, TrainerState
 from runcast.values.numbers import as_json, with_numbers
 
@@ -139,3 +139,12 @@ def test_a_state_that_json_cannot_hold_costs_that_attribute_alone(make, tmp_path
     state = json.loads((tmp_path / "checkpoint-2" / "trainer_state.json").read_text())
     assert state["stateful_callbacks"]["Odd"]["attributes"] == {"best": 0.5, "rows": [0, 1, 2]}
     assert caplog.text.count("The attribute 'lock' in the state of the callback Odd is a object") == 1
+
+
+def test_metrics_may_have_keys_that_are_no_text(make):
+    """A class's number, as scikit-learn's reports have them; what is no mapping is named."""
+    found = make(compute_metrics=lambda p: {0: 0.5, ("a", 1): 0.25, None: 1, "eval_f1": 0.75}).evaluate()
+
+    assert (found["eval_0"], found["eval_('a', 1)"], found["eval_None"], found["eval_f1"]) == (0.5, 0.25, 1, 0.75)
+    with pytest.raises(OptionError, match=r"compute_metrics returned a float. Return a dict of numbers by name"):
+        make(compute_metrics=lambda p: 0.5).evaluate()

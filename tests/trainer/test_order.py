@@ -143,6 +143,47 @@ class WithRandom(Sampler):
         return len(self.data)
 
 
+class Rounds(Sampler):
+    """Begins each round three places further on; which round it is, is its own state."""
+
+    def __init__(self, data):
+        self.data, self.rounds = data, 0
+
+    def __iter__(self):
+        begin, self.rounds = self.rounds * 3, self.rounds + 1
+        return iter([(begin + place) % len(self.data) for place in range(len(self.data))])
+
+    def __len__(self):
+        return len(self.data)
+
+    def state_dict(self):
+        return {"rounds": self.rounds}
+
+    def load_state_dict(self, state):
+        self.rounds = state["rounds"]
+
+
+class Positioned(Rounds):
+    """Has an order of the epoch, and its place in it as its state, as torchdata's StatefulDistributedSampler."""
+
+    used, goes_on_at = 0, None
+
+    def set_epoch(self, epoch):
+        self.rounds = epoch
+
+    def __iter__(self):
+        self.used, self.goes_on_at = self.goes_on_at or 0, None
+        for index in [(self.rounds * 3 + place) % len(self.data) for place in range(self.used, len(self.data))]:
+            self.used += 1
+            yield index
+
+    def state_dict(self):
+        return {"used": self.used}
+
+    def load_state_dict(self, state):
+        self.goes_on_at = state["used"]
+
+
 def generator():
     """Return a generator with a seed."""
     return torch.Generator().manual_seed(3)
@@ -166,6 +207,10 @@ READY = {
         data, batch_sampler=BatchSampler(RandomSampler(data, generator=generator()), 2, False)
     ),
     "global": lambda data: DataLoader(data, batch_size=2, shuffle=True),
+    "rounds": lambda data: DataLoader(data, batch_size=2, sampler=Rounds(data)),
+    "rounds, workers": lambda data: DataLoader(data, batch_size=2, sampler=Rounds(data), num_workers=2),
+    "rounds of batches": lambda data: DataLoader(data, batch_sampler=BatchSampler(Rounds(data), 2, False)),
+    "positioned": lambda data: DataLoader(data, batch_size=2, sampler=Positioned(data)),
 }
 
 
@@ -181,6 +226,23 @@ def test_a_ready_loader_goes_on_in_its_own_order(make, tmp_path, kind, stop):
     assert {epoch: first.get(epoch, []) + rest.get(epoch, []) for epoch in range(3)} == expected
     assert [sorted(ids) for ids in expected.values()] == [list(range(16))] * 3
     assert make.same_weights(whole.model, resumed.model)
+
+
+@pytest.mark.parametrize("kind", ["rounds", "rounds of batches", "positioned", "python"])
+def test_a_sampler_goes_on_between_two_epochs(make, tmp_path, kind):
+    """Saved when an epoch has ended."""
+    _, expected = run(make, tmp_path / "whole", READY[kind](Ids(16)))
+    make(
+        train_dataset=READY[kind](Ids(16)),
+        output_dir=str(tmp_path),
+        num_train_epochs=2,
+        save_strategy="epoch",
+        logging_steps=1000,
+    ).train()
+
+    _, rest = run(make, tmp_path, READY[kind](Ids(16)), resume=True)
+
+    assert rest == {2: expected[2]}
 
 
 def test_a_ready_loader_goes_on_with_other_batches(make, tmp_path):

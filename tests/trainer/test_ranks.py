@@ -59,6 +59,33 @@ def test_tokens_are_weighed_over_the_ranks(tmp_path):
     assert first["eval_loss"] == pytest.approx(1.3862943611198906)  # of one token; the other rank has none
 
 
+def test_masked_sequences_of_a_language_model_weigh_nothing_on_any_rank(tmp_path):
+    """A rank without a token that counts, one batch of a rank, then a step without any; the evaluation likewise."""
+    pytest.importorskip("transformers")
+
+    for found in results(tmp_path, "masked_language_model", 2):
+        first, second, nothing, whole = found["by_hand"]
+        assert (nothing, abs(first - math.log(32)) < 0.1) == (None, True)
+        assert found["bf16=False"] == [pytest.approx(first), pytest.approx(second), None, pytest.approx(whole)]
+        assert found["bf16=True"] == [
+            pytest.approx(value, abs=0.01) if value else None for value in (first, second, nothing, whole)
+        ]
+
+
+def test_a_failure_that_a_script_catches_is_told_after_the_timeout(tmp_path):
+    """The failed rank lives on, so no connection breaks: the others wait for `ddp_timeout`, and name the reason."""
+    first, second = results(tmp_path, "caught_by_one", 2)
+
+    assert second["error"].startswith("CallbackError: The callback fail raised in on_step_end at step 2")
+    assert first["error"].startswith("RankError: Rank 1 failed: CallbackError: The callback fail raised")
+    assert first["error"].endswith("Rank 0 cannot go on alone: see the output of rank 1.")
+
+
+def test_best_weights_that_one_rank_finds_are_put_back_in_none(tmp_path):
+    """On machines without a common folder, the ranks would go on with different models."""
+    assert results(tmp_path, "best_weights_on_one_machine", 2) == [{"weight": 18.0}, {"weight": 18.0}]
+
+
 def test_the_best_are_ranked_alike(tmp_path):
     """The best two, where a limit deletes others: as one process ranks them."""
     assert [rank["saved"] for rank in results(tmp_path, "top_k", 2)] == [["checkpoint-4", "checkpoint-5"]] * 2

@@ -54,6 +54,13 @@ def test_other_programs_read_the_file(tmp_path: Path) -> None:
         assert list(csv.reader(file)) == [["x", "y", "z"], ["007", "1", ""], ["word", "0.5", 'a "b"']]
 
 
+def test_bytes_are_kept_as_python_writes_them(tmp_path: Path) -> None:
+    """Their number alone would tell nothing of them."""
+    path = Table([[b"a\xff", bytearray(b"b")]], columns=["x", "y"]).save(tmp_path, "table")
+
+    assert read_table(path)[1] == [[r"b'a\xff'", "b'b'"]]
+
+
 def test_tables_of_an_older_version_are_read(tmp_path: Path) -> None:
     """Their texts stand bare, and their numbers as now."""
     (tmp_path / "old.csv").write_text('step,word\n1,hello\n2.5,"a, b"\n')

@@ -154,7 +154,7 @@ def rows_and_columns(rows: Any, columns: Sequence[Any] | None) -> tuple[list[Seq
 
 
 def csv_text(rows: Sequence[Sequence[Any]], columns: Sequence[str]) -> str:
-    """Write a table as CSV, without secrets: None is an empty cell, a list or mapping its JSON."""
+    """Write a table as CSV, without secrets: None is an empty cell, a list or mapping its JSON, bytes as in Python."""
     lines = [csv_line(map(redact_text, columns))]
     lines += [csv_line(_cell(*cell) for cell in zip(columns, row, strict=True)) for row in rows]
     return "".join(lines)
@@ -163,6 +163,8 @@ def csv_text(rows: Sequence[Sequence[Any]], columns: Sequence[str]) -> str:
 def _cell(column: str, value: Any) -> Cell:
     if type(value) is int and value.bit_length() < MAX_INT_BITS:
         return value
+    if isinstance(value, bytes | bytearray):
+        value = repr(bytes(value))
     tree = redact_under(column, plain_value(value))
     if isinstance(tree, list | dict):
         return to_json(tree)
