@@ -33,6 +33,12 @@ PREFIXES = (
     "HF_",
 )
 
+# A busy machine makes examples slow; the fixtures that they share hold nothing that an example changes.
+settings.register_profile(
+    "runcast", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
+settings.load_profile("runcast")
+
 # Two threads for four numbers wait for each other longer than they compute, above all where every core has a test to run.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and so would theirs

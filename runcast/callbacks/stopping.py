@@ -7,8 +7,6 @@ from typing import Any
 from runcast.callbacks.host import open_runs, recall, remember
 from runcast.callbacks.monitor import Monitor, needs_evaluation, number
 from runcast.callbacks.outputs import in_every_process
-from runcast.callbacks.reporters import open_runs
-from runcast.core.console import say, warn
 from runcast.core.errors import OptionError
 from runcast.core.events import Control, TrainerCallback, TrainerControl, TrainerState
 from runcast.redaction.console import say, warn

@@ -1,6 +1,5 @@
 """How an artifact is kept as it is now: a copy, which nothing that happens to the original can change."""
 
-import contextlib
 import errno
 import os
 import shutil
@@ -13,14 +12,10 @@ from typing import NamedTuple
 from runcast.journal.paths import make_private, own_mode
 from runcast.journal.records import Artifact
 from runcast.redaction.tree import redact_text
+from runcast.values.copying import check_room, copy_file, on_disk
 from runcast.values.scalars import without_surrogates
 
-RESERVE_BYTES = 64 * 2**20  # of the disk, for the journal and the trackers
-PART_BYTES = 2**22
 NAMED = 5
-CLONE = (
-    0x40049409  # FICLONE, from linux/fs.h: the copy shares its blocks with the original until one of them is written
-)
 FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EROFS))  # of the run's disk; any other error is of one file
 
 
@@ -77,7 +72,7 @@ def _copy_all(source: Path, target: Path, directory: Path, missing: list[str]) -
     entries = list(_entries(source, target, directory, missing))
     needed = sum(entry.size_bytes or 0 for entry in entries)
     make_private(target.parent)
-    _check_room(needed, target.parent, source)
+    check_room(needed, target.parent, source)
     size = 0
     for entry in entries:
         try:
@@ -97,7 +92,7 @@ def _entries(source: Path, target: Path, directory: Path, missing: list[str]) ->
     """Yield what is to be copied, a folder before what is in it. Links are followed, but never in a circle."""
     found = source.stat()
     if stat.S_ISREG(found.st_mode):
-        yield Entry(source, target, _on_disk(found))
+        yield Entry(source, target, on_disk(found))
         return
     if not stat.S_ISDIR(found.st_mode):
         raise ValueError(f"{source} is neither a file nor a folder")
@@ -125,7 +120,7 @@ def _entries(source: Path, target: Path, directory: Path, missing: list[str]) ->
                 missing.append(f"{name} ({'a link that leads nowhere' if entry.is_symlink() else error.strerror})")
                 continue
             if stat.S_ISREG(found.st_mode):
-                yield Entry(path, copy / entry.name, _on_disk(found))
+                yield Entry(path, copy / entry.name, on_disk(found))
             elif not stat.S_ISDIR(found.st_mode):
                 missing.append(f"{name} (no file)")
             elif _identity(found) in above:
@@ -136,93 +131,8 @@ def _entries(source: Path, target: Path, directory: Path, missing: list[str]) ->
                 waiting.append((path, copy / entry.name, above | {_identity(found)}))
 
 
-def _check_room(needed: int, folder: Path, source: Path) -> None:
-    disk = os.statvfs(folder)
-    free = disk.f_bavail * disk.f_frsize - RESERVE_BYTES
-    if needed > free:
-        room = f"it takes {needed / 1e6:,.0f} MB, and {max(0, free) / 1e6:,.0f} MB are free"
-        raise OSError(errno.ENOSPC, room, str(source))
-
-
-def copy_small(source: Path, target: Path, limit: int) -> None:
-    """Copy a file that is no longer than *limit*, in bytes.
-
-    Raises:
-        OSError: It cannot be read, it is no file or too long, or there is no room for it.
-    """
-    found = source.stat()
-    if found.st_size > limit:
-        raise OSError(
-            errno.EFBIG,
-            f"it has {found.st_size / 1e6:,.0f} MB of at most {limit / 1e6:,.0f}. Log it with run.log_artifact",
-            str(source),
-        )
-    _check_room(_on_disk(found), target.parent, source)
-    try:
-        copy_file(source, target)
-    except OSError:
-        target.unlink(missing_ok=True)
-        raise
-
-
-def copy_file(source: Path, target: Path) -> int:
-    """Copy a file as long as it is now, with its holes; return its size in bytes."""
-    # Without O_NONBLOCK, a pipe that has just taken the file's place would be waited for.
-    with contextlib.ExitStack() as stack:
-        reader = os.open(source, os.O_RDONLY | os.O_NONBLOCK)
-        stack.callback(os.close, reader)
-        found = os.fstat(reader)
-        if not stat.S_ISREG(found.st_mode):
-            raise OSError(errno.EINVAL, "it is no file any more", str(source))
-        writer = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        stack.callback(os.close, writer)
-        if not _clone(reader, writer):
-            _copy_data(reader, writer, found.st_size)
-        with contextlib.suppress(OSError):  # not every file system has rights and times
-            os.fchmod(writer, 0o600 | (found.st_mode & 0o700))
-            os.utime(writer, ns=(found.st_atime_ns, found.st_mtime_ns))
-        return os.fstat(writer).st_size
-
-
-def _clone(reader: int, writer: int) -> bool:
-    try:
-        import fcntl  # not on every system, and rarely needed
-
-        fcntl.ioctl(writer, CLONE, reader)
-    except (ImportError, OSError):
-        return False
-    return True
-
-
-def _copy_data(reader: int, writer: int, size: int) -> None:
-    at = 0
-    while at < size:
-        try:
-            at = os.lseek(reader, at, os.SEEK_DATA)
-            end = min(size, os.lseek(reader, at, os.SEEK_HOLE))
-        except OSError as error:
-            if error.errno == errno.ENXIO:  # nothing but a hole is left
-                break
-            end = size  # a file system that knows no holes
-        os.lseek(reader, at, os.SEEK_SET)
-        os.lseek(writer, at, os.SEEK_SET)
-        while at < end:
-            part = os.read(reader, min(PART_BYTES, end - at))
-            if not part:  # it has been cut meanwhile
-                os.ftruncate(writer, at)
-                return
-            at += len(part)
-            while part:
-                part = part[os.write(writer, part) :]
-    os.ftruncate(writer, min(size, os.fstat(reader).st_size))
-
-
 def _identity(found: os.stat_result) -> tuple[int, int]:
     return found.st_dev, found.st_ino
-
-
-def _on_disk(found: os.stat_result) -> int:
-    return min(found.st_size, getattr(found, "st_blocks", found.st_size) * 512)
 
 
 def _is_run(folder: Path) -> bool:

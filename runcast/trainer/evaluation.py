@@ -10,14 +10,13 @@ from torch.utils.data import DataLoader
 
 from runcast.callbacks.outputs import evaluation_mode
 from runcast.core.errors import OptionError
-from runcast.core.values import a, with_numbers
 from runcast.trainer.arrays import concatenate, join, to_host
 from runcast.trainer.device import Mover, sent_ahead
 from runcast.trainer.distribution import Ranks
 from runcast.trainer.forward import count_items, example_count, weighted
 from runcast.trainer.order import division
 from runcast.trainer.termination import Leaving
-from runcast.values.numbers import with_numbers
+from runcast.values.numbers import a, with_numbers
 
 if TYPE_CHECKING:
     from runcast.trainer.trainer import Trainer

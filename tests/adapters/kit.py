@@ -13,8 +13,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from runcast.core.layout import RunDirectory, list_runs
-from runcast.delivery.verify import verify
+from runcast.history.finding import list_runs
+from runcast.history.verify import verify
+from runcast.journal.layout import RunDirectory
 from tests import warm
 
 ROOT = Path(__file__).parents[2]

@@ -8,7 +8,7 @@ from accelerate.state import AcceleratorState, PartialState
 
 import runcast
 from runcast.adapters.accelerate import RuncastTracker
-from runcast.core.init import init
+from runcast.run.init import init
 from tests.adapters.kit import EXAMPLES, QUIET, only_run_in, run_well, runs_in
 from tests.ranks import run_ranks
 from tests.warm import TRANSFORMERS

@@ -13,8 +13,8 @@ import pytest
 
 import runcast
 from runcast.autodetect import decide
-from runcast.core.layout import RunDirectory
-from runcast.delivery.sync import sync
+from runcast.history.sync import sync
+from runcast.journal.layout import RunDirectory
 
 LONG = "x" * (128 * 1024 + 1)  # longer than Python's csv takes for one cell, unless it is told
 COLUMNS = ["text", "count", "mixed", "long"]

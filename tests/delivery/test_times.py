@@ -16,10 +16,8 @@ import pytest
 import runcast
 from runcast.autodetect import decide
 from runcast.core.errors import OptionError
-from runcast.core.layout import RunDirectory
-from runcast.core.seal import seal_of
-from runcast.delivery.sync import close, replay, sync
-from runcast.delivery.verify import verify
+from runcast.history.sync import close, replay, sync
+from runcast.history.verify import verify
 from runcast.integrations.contract import Ending, Tracker
 from runcast.journal.layout import RunDirectory
 from runcast.journal.seal import seal_of

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import runcast
-from runcast.journal import snapshots
 from runcast.journal.records import Artifact, Dropped
+from runcast.values import copying
 from tests.journals import records
 
 Start = Callable[..., runcast.Run]
@@ -168,7 +168,7 @@ def test_an_artifact_that_finds_no_room_leaves_nothing(
     with open(folder / "huge", "wb") as file:
         file.write(b"x" * 5_000_000)
     real = os.statvfs(folder)
-    small = os.statvfs_result((*real[:4], (snapshots.RESERVE_BYTES + 1_000_000) // real.f_frsize, *real[5:]))
+    small = os.statvfs_result((*real[:4], (copying.RESERVE_BYTES + 1_000_000) // real.f_frsize, *real[5:]))
     monkeypatch.setattr(os, "statvfs", lambda path: small)
 
     run.log_artifact(folder)

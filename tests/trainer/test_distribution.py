@@ -6,9 +6,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from runcast.core.layout import list_runs
-from runcast.delivery.contents import contents
-from runcast.delivery.overview import overview
+from runcast.history.contents import contents
+from runcast.history.finding import list_runs
+from runcast.history.overview import overview
 from tests.ranks import run_ranks
 
 SCRIPT = """

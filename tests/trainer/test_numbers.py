@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from runcast.callbacks.files import CSVLoggerCallback, JSONLLoggerCallback
+from runcast.callbacks.hub.card import model_card
 from runcast.core.errors import OptionError
 from runcast.core.events import TrainerCallback, TrainerState
 from runcast.values.numbers import as_json, with_numbers

@@ -16,8 +16,8 @@ import msgspec
 from msgspec.structs import force_setattr
 
 from runcast.core.errors import OptionError
-from runcast.journal.snapshots import copy_small
 from runcast.redaction.tree import redact_text
+from runcast.values.copying import copy_small
 from runcast.values.media import MediaKind
 from runcast.values.media.rendering import (
     channel_axis,
