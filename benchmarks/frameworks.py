@@ -16,7 +16,7 @@ KINDS = {
 
 
 class Framework(NamedTuple):
-    """Names the function of `benchmarks.trainings` that trains, and the trackers that both sides support."""
+    """Names the function of `benchmarks.framework_loops` that trains, and the trackers that both sides support."""
 
     train: str
     trackers: tuple[str, ...]
@@ -38,7 +38,7 @@ def measure(quick: bool) -> Answer:
     def training(framework: Framework, kind: str) -> Any:
         trackers = list(framework.trackers) if kind in ("theirs", "ours") else []
         arguments = {"train": framework.train, "kind": kind, "trackers": trackers, "steps": steps}
-        return run_child("benchmarks.trainings:measure", peers=True, timeout_s=400, **arguments)
+        return run_child("benchmarks.framework_loops:measure", peers=True, timeout_s=400, **arguments)
 
     subjects: dict[tuple[str, str], str] = {
         (name, kind): f"{name}, {what}" + (f", {len(of.trackers)} trackers" if kind in ("theirs", "ours") else "")

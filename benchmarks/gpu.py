@@ -18,7 +18,7 @@ from typing import Any
 from rich.console import Console
 
 from benchmarks import report
-from benchmarks.loops import LOG_STEPS, LOOPS, Work, deep_network, quietly, random_batches
+from benchmarks.trainer_loops import LOG_STEPS, LOOPS, Work, deep_network, quietly, random_batches
 
 BEGIN, END = "<!-- gpu: begin -->", "<!-- gpu: end -->"
 WAITS = ("cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaEventSynchronize")

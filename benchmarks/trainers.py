@@ -72,12 +72,12 @@ def train(size: float, steps: int, rounds: int, subjects: Sequence[str] = SUBJEC
         size: How long a step by hand shall take, in milliseconds.
         steps: Of each block, behind its first ones.
         rounds: How many blocks each subject has.
-        subjects: Names in `benchmarks.loops.LOOPS`.
+        subjects: Names in `benchmarks.trainer_loops.LOOPS`.
     """
     import torch
 
-    from benchmarks.loops import LOOPS, Work, deep_network, quietly, random_batches
     from benchmarks.timing import fitting_width
+    from benchmarks.trainer_loops import LOOPS, Work, deep_network, quietly, random_batches
 
     torch.set_num_threads(1)
     batches = random_batches(16, 64)

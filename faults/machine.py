@@ -16,7 +16,7 @@ from collections.abc import Callable
 import psutil
 
 from faults.cell import Cell
-from faults.stage import HALF, LATER, STEPS, Stage, Training, journal_points, suspend
+from faults.laboratory import HALF, LATER, STEPS, Laboratory, Training, journal_points, suspend
 
 MIB = 2**20
 GROWING = {  # the files that a tracker only appends to, which is what a kill can cut
@@ -45,15 +45,15 @@ class SmallDisk:
     file (RLIMIT_FSIZE), which fails writes with EFBIG instead of ENOSPC, and is lifted with prlimit.
     """
 
-    def __init__(self, stage: Stage, size_bytes: int = 24 * MIB) -> None:
-        self.stage, self.root = stage, stage.root
+    def __init__(self, laboratory: Laboratory, size_bytes: int = 24 * MIB) -> None:
+        self.laboratory, self.root = laboratory, laboratory.root
         self.root.mkdir(exist_ok=True)
         mount = ["mount", "-t", "tmpfs", "-o", f"size={size_bytes}", "runcast-faults", str(self.root)]
         self.is_mounted = (
             os.getuid() == 0 and subprocess.run(mount, stderr=subprocess.DEVNULL, check=False).returncode == 0
         )
         if self.is_mounted:
-            stage.at_exit(self._unmount)
+            laboratory.at_exit(self._unmount)
 
     def fill(self, training: Training | None = None) -> None:
         """Leave no room."""
@@ -76,38 +76,38 @@ class SmallDisk:
 
     def _limit(self, training: Training | None, size_bytes: int | None) -> None:
         limit = psutil.RLIM_INFINITY if size_bytes is None else size_bytes
-        for process in [*([psutil.Process(training.process.pid)] if training else []), *self.stage.deliveries()]:
+        for process in [*([psutil.Process(training.process.pid)] if training else []), *self.laboratory.deliveries()]:
             process.rlimit(psutil.RLIMIT_FSIZE, (limit, psutil.RLIM_INFINITY))
 
     def _unmount(self) -> None:
-        self.stage.wait_until(lambda: not self.stage.deliveries(), 5)
+        self.laboratory.wait_until(lambda: not self.laboratory.deliveries(), 5)
         if subprocess.run(["umount", str(self.root)], stderr=subprocess.DEVNULL, check=False).returncode:
             subprocess.run(["umount", "-l", str(self.root)], check=False)
 
     def leave(self) -> None:
         """Move the runs to an ordinary disk, as the trial moves them again."""
-        self.stage.wait_for_deliveries()
-        copy = self.stage.folder / "copy"
+        self.laboratory.wait_for_deliveries()
+        copy = self.laboratory.folder / "copy"
         shutil.copytree(self.root, copy, symlinks=True)
-        self.stage.root = copy
+        self.laboratory.root = copy
 
 
-def full_at_the_start(stage: Stage) -> Cell:
+def full_at_the_start(laboratory: Laboratory) -> Cell:
     """The disk is full when the run begins: it is kept elsewhere, and the user is told where."""
-    disk = SmallDisk(stage)
+    disk = SmallDisk(laboratory)
     if not disk.is_mounted:  # a limit cannot be there before the process is
-        return read_only_at_the_start(stage)
+        return read_only_at_the_start(laboratory)
     disk.fill()
-    return _elsewhere(stage)
+    return _elsewhere(laboratory)
 
 
-def full_in_the_middle(stage: Stage) -> Cell:
+def full_in_the_middle(laboratory: Laboratory) -> Cell:
     """The disk is full for a quarter of the training, then it is not."""
-    disk = SmallDisk(stage)
-    stage.environment["RUNCAST_FINISH_TIMEOUT_S"] = "90"
-    training = stage.train(HALF, LATER)
+    disk = SmallDisk(laboratory)
+    laboratory.environment["RUNCAST_FINISH_TIMEOUT_S"] = "90"
+    training = laboratory.train(HALF, LATER)
     training.reach()
-    stage.wait_until(lambda: stage.state().points)
+    laboratory.wait_until(lambda: laboratory.state().points)
     disk.fill(training)
     training.go()
     training.reach()
@@ -115,206 +115,212 @@ def full_in_the_middle(stage: Stage) -> Cell:
     disk.free(training)
     code = training.end(180)
     disk.leave()
-    stage.settle()
-    return stage.cell(training, code, exit_within_s=110)
+    laboratory.settle()
+    return laboratory.cell(training, code, exit_within_s=110)
 
 
-def full_at_the_end(stage: Stage) -> Cell:
+def full_at_the_end(laboratory: Laboratory) -> Cell:
     """The disk is full from the middle on, and after the training somebody makes room."""
-    disk = SmallDisk(stage)
+    disk = SmallDisk(laboratory)
     if not disk.is_mounted:  # a limit would hold for every other disk, too
-        return full_in_the_middle(stage)
-    training = stage.train(HALF)
+        return full_in_the_middle(laboratory)
+    training = laboratory.train(HALF)
     training.reach()
-    stage.wait_until(lambda: stage.state().points)
+    laboratory.wait_until(lambda: laboratory.state().points)
     disk.fill(training)
     code = training.end()
-    stage.wait_for_deliveries()
+    laboratory.wait_for_deliveries()
     disk.free()
     told = re.search(r"When there is room: (cat .*)", training.errors.read_text())
     if told:
         subprocess.run(told[1], shell=True, check=True)
     disk.leave()
-    stage.settle()
-    return stage.cell(training, code, problems=[] if told else ["it did not say where the rest is"])
+    laboratory.settle()
+    return laboratory.cell(training, code, problems=[] if told else ["it did not say where the rest is"])
 
 
-def read_only_at_the_start(stage: Stage) -> Cell:
+def read_only_at_the_start(laboratory: Laboratory) -> Cell:
     """The folder of the runs cannot be written to: the run is kept elsewhere, and the user is told where."""
-    stage.root.mkdir(exist_ok=True)
-    stage.root.chmod(0o555)
-    return _elsewhere(stage, limited=True)
+    laboratory.root.mkdir(exist_ok=True)
+    laboratory.root.chmod(0o555)
+    return _elsewhere(laboratory, limited=True)
 
 
-def _elsewhere(stage: Stage, *, limited: bool = False) -> Cell:
-    training = stage.train(limited=limited, init={"delivery": "later"})
+def _elsewhere(laboratory: Laboratory, *, limited: bool = False) -> Cell:
+    training = laboratory.train(limited=limited, init={"delivery": "later"})
     code = training.end()
     told = "cannot be written" in training.errors.read_text()
-    stage.root = stage.home / f"runcast-{os.getuid()}"
-    stage.settle()
-    return stage.cell(training, code, problems=[] if told else ["it did not say where the run is"])
+    laboratory.root = laboratory.home / f"runcast-{os.getuid()}"
+    laboratory.settle()
+    return laboratory.cell(training, code, problems=[] if told else ["it did not say where the run is"])
 
 
-def read_only_in_the_middle(stage: Stage) -> Cell:
+def read_only_in_the_middle(laboratory: Laboratory) -> Cell:
     """The run's folders become read-only while it trains; later they can be written again."""
-    training = stage.train(HALF, limited=True)
+    training = laboratory.train(HALF, limited=True)
     training.reach()
-    stage.wait_until(lambda: stage.state().points)
-    folders = [folder for folder in stage.root.rglob("*") if folder.is_dir()]
-    modes = {folder: folder.stat().st_mode for folder in [stage.root, *folders]}
+    laboratory.wait_until(lambda: laboratory.state().points)
+    folders = [folder for folder in laboratory.root.rglob("*") if folder.is_dir()]
+    modes = {folder: folder.stat().st_mode for folder in [laboratory.root, *folders]}
     for folder in modes:
         folder.chmod(0o555)
     code = training.end()
-    stage.wait_for_deliveries()
+    laboratory.wait_for_deliveries()
     for folder, mode in modes.items():
         folder.chmod(mode)
-    stage.settle()
-    return stage.cell(training, code, command=True)
+    laboratory.settle()
+    return laboratory.cell(training, code, command=True)
 
 
 # Clocks
 
 
-def clock_jumps_back(stage: Stage) -> Cell:
+def clock_jumps_back(laboratory: Laboratory) -> Cell:
     """The clock goes back an hour while the run trains."""
-    faked, jumped = stage.folder / "faked", stage.folder / "jumped"
+    faked, jumped = laboratory.folder / "faked", laboratory.folder / "jumped"
     faked.mkdir()
     (faked / "sitecustomize.py").write_text(CLOCK)
-    stage.environment["PYTHONPATH"] = os.pathsep.join([str(faked), stage.environment["PYTHONPATH"]])
-    stage.environment |= {"FAULTS_JUMPED": str(jumped), "RUNCAST_FINISH_TIMEOUT_S": "60"}
-    training = stage.train(HALF, LATER)
+    laboratory.environment["PYTHONPATH"] = os.pathsep.join([str(faked), laboratory.environment["PYTHONPATH"]])
+    laboratory.environment |= {"FAULTS_JUMPED": str(jumped), "RUNCAST_FINISH_TIMEOUT_S": "60"}
+    training = laboratory.train(HALF, LATER)
     training.reach()
-    stage.wait_until(lambda: stage.state().points)
+    laboratory.wait_until(lambda: laboratory.state().points)
     jumped.touch()
     training.go()
     training.reach()
-    code, answer = stage.runcast("sync", "run", "--dir", str(stage.root))
+    code, answer = laboratory.runcast("sync", "run", "--dir", str(laboratory.root))
     kinds = {outcome["result"] for outcome in answer.get("run", [])} if isinstance(answer, dict) else set()
     problems = [] if kinds <= {"busy", "open"} else [f"a sync of the living run: {answer}"]
     code = training.end()
-    stage.settle()
-    return stage.cell(training, code, problems=problems, exit_within_s=60)
+    laboratory.settle()
+    return laboratory.cell(training, code, problems=problems, exit_within_s=60)
 
 
 # Kills
 
 
-def delivery_killed_while_it_trains(kills: int) -> Callable[[Stage], Cell]:
+def delivery_killed_while_it_trains(kills: int) -> Callable[[Laboratory], Cell]:
     """The delivery is killed at random moments of a training."""
 
-    def play(stage: Stage) -> Cell:
-        chance = random.Random(f"{stage.tracker}, alive")
+    def play(laboratory: Laboratory) -> Cell:
+        chance = random.Random(f"{laboratory.tracker}, alive")
         stops = sorted(chance.sample(range(1, STEPS), kills))
-        stage.environment["RUNCAST_FINISH_TIMEOUT_S"] = "90"
-        training = stage.train(*stops, steps_per_s=400)
+        laboratory.environment["RUNCAST_FINISH_TIMEOUT_S"] = "90"
+        training = laboratory.train(*stops, steps_per_s=400)
         killed = 0
         while training.reach() is not None:
-            stage.wait_until(lambda: stage.state().phase == "delivering" and psutil.pid_exists(stage.state().pid))
+            laboratory.wait_until(
+                lambda: laboratory.state().phase == "delivering" and psutil.pid_exists(laboratory.state().pid)
+            )
             threading.Event().wait(chance.uniform(0, 0.5))
-            for process in stage.deliveries():
-                stage.kill(process.pid)
+            for process in laboratory.deliveries():
+                laboratory.kill(process.pid)
                 killed += 1
             training.go()
         code = training.end(180)
-        stage.settle()
-        stage.notes.append(f"{killed} processes were killed")
-        return stage.cell(training, code, exit_within_s=110)
+        laboratory.settle()
+        laboratory.notes.append(f"{killed} processes were killed")
+        return laboratory.cell(training, code, exit_within_s=110)
 
     return play
 
 
-def delivery_killed_again_and_again(kills: int) -> Callable[[Stage], Cell]:
+def delivery_killed_again_and_again(kills: int) -> Callable[[Laboratory], Cell]:
     """Deliveries of a living run are killed at random moments, one after the other, while its journal grows."""
 
-    def play(stage: Stage) -> Cell:
-        chance = random.Random(f"{stage.tracker}, again and again")
-        stage.environment["RUNCAST_FINISH_TIMEOUT_S"] = "60"
+    def play(laboratory: Laboratory) -> Cell:
+        chance = random.Random(f"{laboratory.tracker}, again and again")
+        laboratory.environment["RUNCAST_FINISH_TIMEOUT_S"] = "60"
         every = STEPS // (kills + 1)
-        training = stage.train(*range(every, STEPS, every), init={"delivery": "later"})
-        command = [sys.executable, "-m", "runcast.delivery", str(stage.run.path), stage.tracker, "--once"]
+        training = laboratory.train(*range(every, STEPS, every), init={"delivery": "later"})
+        command = [sys.executable, "-m", "runcast.delivery", str(laboratory.run.path), laboratory.tracker, "--once"]
         killed, whole_s, work_s = 0, 0.0, 0.0
         while training.reach() is not None:
-            attempts, began = stage.state().attempts, time.monotonic()
-            stage.run.tracker(stage.tracker).mkdir(parents=True, exist_ok=True)
+            attempts, began = laboratory.state().attempts, time.monotonic()
+            laboratory.run.tracker(laboratory.tracker).mkdir(parents=True, exist_ok=True)
             delivery = subprocess.Popen(
-                command, env=stage.environment, cwd=stage.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+                command,
+                env=laboratory.environment,
+                cwd=laboratory.folder,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
             )
             if whole_s:
                 if chance.random() < 0.75:  # most of its time it imports the SDK: kill it rather while it delivers
-                    _wait_for_work(stage, delivery, attempts)
+                    _wait_for_work(laboratory, delivery, attempts)
                     threading.Event().wait(chance.uniform(0, work_s))
                 else:
                     threading.Event().wait(chance.uniform(0, whole_s))
                 killed += delivery.poll() is None
-                stage.kill(delivery.pid)
+                laboratory.kill(delivery.pid)
             else:
-                _wait_for_work(stage, delivery, attempts)
+                _wait_for_work(laboratory, delivery, attempts)
                 work_s = time.monotonic()
                 delivery.wait()
                 whole_s, work_s = time.monotonic() - began, time.monotonic() - work_s
             delivery.wait()
             training.go()
         code = training.end()
-        stage.settle()
-        stage.notes.append(
+        laboratory.settle()
+        laboratory.notes.append(
             f"{killed} deliveries were killed; a whole one takes {whole_s:.1f} s, its work {work_s:.1f} s"
         )
-        return stage.cell(training, code)
+        return laboratory.cell(training, code)
 
     return play
 
 
-def _wait_for_work(stage: Stage, delivery: "subprocess.Popen[bytes]", attempts: int) -> None:
+def _wait_for_work(laboratory: Laboratory, delivery: "subprocess.Popen[bytes]", attempts: int) -> None:
     """Wait until a delivery has imported its SDK, which takes most of its time."""
-    stage.wait_until(lambda: stage.state().attempts > attempts or delivery.poll() is not None)
+    laboratory.wait_until(lambda: laboratory.state().attempts > attempts or delivery.poll() is not None)
 
 
-def killed_and_cut(cuts: int) -> Callable[[Stage], Cell]:
+def killed_and_cut(cuts: int) -> Callable[[Laboratory], Cell]:
     """Training and delivery are killed, and the ends of the journal and of the tracker's own file are cut off."""
 
-    def play(stage: Stage) -> Cell:
-        chance = random.Random(f"{stage.tracker}, cut")
-        training = stage.train(HALF, LATER)
+    def play(laboratory: Laboratory) -> Cell:
+        chance = random.Random(f"{laboratory.tracker}, cut")
+        training = laboratory.train(HALF, LATER)
         training.reach()
-        stage.wait_until(lambda: stage.state().points)
-        for process in stage.deliveries():
-            stage.kill(process.pid)
+        laboratory.wait_until(lambda: laboratory.state().points)
+        for process in laboratory.deliveries():
+            laboratory.kill(process.pid)
         training.go()
         training.reach()
         training.stop()
-        for process in stage.deliveries():
-            stage.kill(process.pid)
-        stage.wait_for_deliveries()
-        original, cells = stage.root, []
+        for process in laboratory.deliveries():
+            laboratory.kill(process.pid)
+        laboratory.wait_for_deliveries()
+        original, cells = laboratory.root, []
         for number in range(cuts):
-            stage.root = stage.folder / f"cut-{number}"
-            shutil.copytree(original, stage.root, symlinks=True)
-            cells.append(_cut_and_recover(stage, chance))
+            laboratory.root = laboratory.folder / f"cut-{number}"
+            shutil.copytree(original, laboratory.root, symlinks=True)
+            cells.append(_cut_and_recover(laboratory, chance))
         worst = [max(cell.lost or 0 for cell in cells), max(cell.twice or 0 for cell in cells)]
         right = all(cell.status_right for cell in cells)
         return Cell(
-            part="", fault="", moment="", tracker=stage.tracker, unharmed=None, lost=worst[0], twice=worst[1],
-            status_right=right, exit_s=None, note="; ".join(dict.fromkeys(stage.notes)),
+            part="", fault="", moment="", tracker=laboratory.tracker, unharmed=None, lost=worst[0], twice=worst[1],
+            status_right=right, exit_s=None, note="; ".join(dict.fromkeys(laboratory.notes)),
         )  # fmt: skip
 
     return play
 
 
-def _cut_and_recover(stage: Stage, chance: random.Random) -> Cell:
-    journal = stage.run.journal.read_bytes()
+def _cut_and_recover(laboratory: Laboratory, chance: random.Random) -> Cell:
+    journal = laboratory.run.journal.read_bytes()
     last = len(journal) - journal[:-1].rfind(b"\n") - 1
     cut = chance.randrange(1, last)  # of the last record at least a byte is left, and a byte is gone
-    stage.run.journal.write_bytes(journal[:-cut])
-    for file in stage.run.tracker(stage.tracker).glob(GROWING.get(stage.tracker, "nothing")):
+    laboratory.run.journal.write_bytes(journal[:-cut])
+    for file in laboratory.run.tracker(laboratory.tracker).glob(GROWING.get(laboratory.tracker, "nothing")):
         size = file.stat().st_size
         os.truncate(file, max(0, size - chance.randrange(min(size, 4000) + 1)))
-    points = journal_points(stage)
-    shutil.rmtree(stage.folder / "moved", ignore_errors=True)
-    stage.settle()
-    cell = stage.cell(None, None, points, status="crashed")
-    _, about = stage.runcast("status", "run", "--dir", str(stage.root))
+    points = journal_points(laboratory)
+    shutil.rmtree(laboratory.folder / "moved", ignore_errors=True)
+    laboratory.settle()
+    cell = laboratory.cell(None, None, points, status="crashed")
+    _, about = laboratory.runcast("status", "run", "--dir", str(laboratory.root))
     if about.get("damaged") != 1:
-        stage.notes.append(f"status counts {about.get('damaged')} records that were cut, not 1")
+        laboratory.notes.append(f"status counts {about.get('damaged')} records that were cut, not 1")
         return Cell(**{**vars(cell), "status_right": False})
     return cell
 
@@ -322,36 +328,36 @@ def _cut_and_recover(stage: Stage, chance: random.Random) -> Cell:
 # Suspensions
 
 
-def suspended(stage: Stage) -> Cell:
+def suspended(laboratory: Laboratory) -> Cell:
     """Everything is suspended for a while and resumed, with calls under way."""
-    usual_s = stage.environment["RUNCAST_CALL_TIMEOUT_S"]
-    stage.environment |= {"RUNCAST_FINISH_TIMEOUT_S": "60", "RUNCAST_CALL_TIMEOUT_S": "2"}
-    training = stage.train(HALF, steps_per_s=200)
+    usual_s = laboratory.environment["RUNCAST_CALL_TIMEOUT_S"]
+    laboratory.environment |= {"RUNCAST_FINISH_TIMEOUT_S": "60", "RUNCAST_CALL_TIMEOUT_S": "2"}
+    training = laboratory.train(HALF, steps_per_s=200)
     training.reach()
-    stage.wait_until(lambda: stage.state().points)
+    laboratory.wait_until(lambda: laboratory.state().points)
     training.go()
-    everybody = [training.process.pid, *stage.deliveries()]
+    everybody = [training.process.pid, *laboratory.deliveries()]
     suspend(everybody, signal.SIGSTOP)
     threading.Event().wait(3)
     suspend(everybody, signal.SIGCONT)
     training.at = None
     code = training.end()
-    stage.environment["RUNCAST_CALL_TIMEOUT_S"] = usual_s  # whoever reads the tracker back may take longer
-    stage.settle()
-    return stage.cell(training, code, exit_within_s=60)
+    laboratory.environment["RUNCAST_CALL_TIMEOUT_S"] = usual_s  # whoever reads the tracker back may take longer
+    laboratory.settle()
+    return laboratory.cell(training, code, exit_within_s=60)
 
 
 # Deletions
 
 
-def deleted_in_the_store(stage: Stage) -> Cell:
+def deleted_in_the_store(laboratory: Laboratory) -> Cell:
     """Somebody deletes the run from MLflow's own database while it trains."""
-    stage.environment["RUNCAST_FINISH_TIMEOUT_S"] = "60"
-    training = stage.train(HALF)
+    laboratory.environment["RUNCAST_FINISH_TIMEOUT_S"] = "60"
+    training = laboratory.train(HALF)
     training.reach()
-    stage.wait_until(lambda: stage.state().points)
-    with contextlib.closing(sqlite3.connect(stage.root / "mlflow.db", timeout=30)) as database, database:
+    laboratory.wait_until(lambda: laboratory.state().points)
+    with contextlib.closing(sqlite3.connect(laboratory.root / "mlflow.db", timeout=30)) as database, database:
         database.execute("update runs set lifecycle_stage = 'deleted'")
     code = training.end()
-    stage.settle()
-    return stage.cell(training, code, exit_within_s=60)
+    laboratory.settle()
+    return laboratory.cell(training, code, exit_within_s=60)

@@ -18,7 +18,7 @@ from faults.servers import MlflowServer, Proxy
 HALF, LATER = 20, 30  # of 40 steps
 
 
-class Stage:
+class Laboratory:
     """Holds a server, what stands before it, and a training that stops where it is told to."""
 
     def __init__(self, folder: Path) -> None:
@@ -70,46 +70,46 @@ def trials() -> list[Trial]:
     ]
 
 
-def _trial(fault: str, moment: str, play: Callable[[Stage], None]) -> Trial:
+def _trial(fault: str, moment: str, play: Callable[[Laboratory], None]) -> Trial:
     def run(folder: Path) -> Cell:
         base = baseline(folder.parent)
-        stage = Stage(folder)
+        laboratory = Laboratory(folder)
         try:
-            play(stage)
-            stage.end()
-            assert stage.trained is not None
-            stage.stop()
-            return judge(trial, "mlflow", folder, stage.trained, harm(stage.trained, base))
+            play(laboratory)
+            laboratory.end()
+            assert laboratory.trained is not None
+            laboratory.stop()
+            return judge(trial, "mlflow", folder, laboratory.trained, harm(laboratory.trained, base))
         finally:
             with contextlib.suppress(OSError):
-                stage.stop()
-            end_all(folder, stage.trained)
+                laboratory.stop()
+            end_all(folder, laboratory.trained)
 
     trial = Trial(part=PART, fault=fault, moment=moment, tracker="mlflow online", fast=False, run=run)
     return trial
 
 
-def down_at_the_start(stage: Stage) -> None:
+def down_at_the_start(laboratory: Laboratory) -> None:
     """Nobody listens where the server should be."""
-    stage.train()
+    laboratory.train()
 
 
-def dies_and_comes_back(stage: Stage) -> None:
+def dies_and_comes_back(laboratory: Laboratory) -> None:
     """The server dies, and comes back while the training still runs."""
-    stage.serve()
-    stage.train(HALF, LATER)
-    stage.reach(HALF)
-    stage.stop()
-    stage.go(HALF)
-    stage.reach(LATER)
-    stage.serve()
-    stage.go(LATER)
+    laboratory.serve()
+    laboratory.train(HALF, LATER)
+    laboratory.reach(HALF)
+    laboratory.stop()
+    laboratory.go(HALF)
+    laboratory.reach(LATER)
+    laboratory.serve()
+    laboratory.go(LATER)
 
 
-def has_a_mood(mood: str, stage: Stage) -> None:
+def has_a_mood(mood: str, laboratory: Laboratory) -> None:
     """The server has a mood from the middle on, until the training is over."""
-    stage.serve()
-    stage.train(HALF)
-    stage.reach(HALF)
-    stage.proxy.set(mood)
-    stage.go(HALF)
+    laboratory.serve()
+    laboratory.train(HALF)
+    laboratory.reach(HALF)
+    laboratory.proxy.set(mood)
+    laboratory.go(HALF)

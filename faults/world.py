@@ -10,8 +10,8 @@ from pathlib import Path
 
 from faults import machine
 from faults.cell import Cell, Trial
+from faults.laboratory import HALF, LATER, STEPS, Laboratory, whole
 from faults.servers import RETRY_AFTER_S, MlflowServer
-from faults.stage import HALF, LATER, STEPS, Stage, whole
 
 MANY_REQUESTS = 400  # for ten seconds: a batch at most every quarter of a second, and some requests around it
 PART = "what the world does"
@@ -52,7 +52,7 @@ def trials() -> list[Trial]:
     return found
 
 
-def _of_the_machine() -> Iterator[tuple[str, str, tuple[str, ...], Callable[[Stage], Cell], tuple[str, ...]]]:
+def _of_the_machine() -> Iterator[tuple[str, str, tuple[str, ...], Callable[[Laboratory], Cell], tuple[str, ...]]]:
     """Yield fault, moment, trackers, what to play, and the trackers with which it belongs to `make test`."""
     yield "the disk is full", "at the start", ("tensorboard",), machine.full_at_the_start, ("tensorboard",)
     yield "the disk is full, then is not", "in the middle", LOCAL, machine.full_in_the_middle, ("tensorboard",)
@@ -71,10 +71,10 @@ def _of_the_machine() -> Iterator[tuple[str, str, tuple[str, ...], Callable[[Sta
     yield "all is suspended and resumed", "in the middle", LOCAL, machine.suspended, ()
 
 
-def _local(tracker: str, play: Callable[[Stage], Cell]) -> Callable[[Path], Cell]:
+def _local(tracker: str, play: Callable[[Laboratory], Cell]) -> Callable[[Path], Cell]:
     def local(folder: Path) -> Cell:
-        with Stage(folder, tracker) as stage:
-            return play(stage)
+        with Laboratory(folder, tracker) as laboratory:
+            return play(laboratory)
 
     return local
 
@@ -91,74 +91,76 @@ MOODS = {
 # Servers
 
 
-def _online(tracker: str, play: Callable[[Stage], Cell]) -> Callable[[Path], Cell]:
+def _online(tracker: str, play: Callable[[Laboratory], Cell]) -> Callable[[Path], Cell]:
     def online(folder: Path) -> Cell:
-        with Stage(folder, tracker, online=True) as stage:
-            return play(stage)
+        with Laboratory(folder, tracker, online=True) as laboratory:
+            return play(laboratory)
 
     return online
 
 
-def down_at_the_start(stage: Stage) -> Cell:
+def down_at_the_start(laboratory: Laboratory) -> Cell:
     """The server is not there while the training runs; later it is."""
-    training = stage.train()
+    training = laboratory.train()
     code = training.end()
-    stage.wait_for_deliveries()
-    stage.serve()
-    stage.settle()
-    return stage.cell(training, code, command=True)
+    laboratory.wait_for_deliveries()
+    laboratory.serve()
+    laboratory.settle()
+    return laboratory.cell(training, code, command=True)
 
 
-def dies_and_comes_back(stage: Stage) -> Cell:
+def dies_and_comes_back(laboratory: Laboratory) -> Cell:
     """The server dies, and comes back while the training still runs; nobody needs to sync."""
-    stage.serve()
-    stage.environment["RUNCAST_FINISH_TIMEOUT_S"] = "90"
-    training = stage.train(HALF, LATER)
+    laboratory.serve()
+    laboratory.environment["RUNCAST_FINISH_TIMEOUT_S"] = "90"
+    training = laboratory.train(HALF, LATER)
     training.reach()
-    stage.wait_until(lambda: stage.state().points)
-    if isinstance(stage.server, MlflowServer):
-        stage.server.stop()
-    stage.proxy.close()
+    laboratory.wait_until(lambda: laboratory.state().points)
+    if isinstance(laboratory.server, MlflowServer):
+        laboratory.server.stop()
+    laboratory.proxy.close()
     training.go()
     training.reach()
-    stage.wait_until(lambda: stage.state().phase == "retrying", 5)
-    stage.serve()
+    laboratory.wait_until(lambda: laboratory.state().phase == "retrying", 5)
+    laboratory.serve()
     code = training.end()
-    state = stage.state()
+    state = laboratory.state()
     problems = [] if state.phase == "finished" else [f"the delivery is {state.phase}: {state.error}"]
-    stage.settle()
-    return stage.cell(training, code, exit_within_s=60, problems=problems)
+    laboratory.settle()
+    return laboratory.cell(training, code, exit_within_s=60, problems=problems)
 
 
-def moody(mood: str) -> Callable[[Stage], Cell]:
+def moody(mood: str) -> Callable[[Laboratory], Cell]:
     """The server has a mood from the middle on, until the training is over."""
 
-    def play(stage: Stage) -> Cell:
-        stage.serve()
+    def play(laboratory: Laboratory) -> Cell:
+        laboratory.serve()
         if mood == "hole":
-            stage.environment["RUNCAST_CALL_TIMEOUT_S"] = "15"
-        training = stage.train(HALF)
+            laboratory.environment["RUNCAST_CALL_TIMEOUT_S"] = "15"
+        training = laboratory.train(HALF)
         training.reach()
-        stage.wait_until(lambda: stage.state().points)
-        stage.proxy.set(mood)
+        laboratory.wait_until(lambda: laboratory.state().points)
+        laboratory.proxy.set(mood)
         code = training.end()
-        hasty = _hasty(stage) if mood == "429" else []
-        if stage.tracker in ("wandb", "comet_ml"):  # their SDKs try again by themselves, and we can only tell
-            stage.notes, hasty = [*stage.notes, *hasty], []
-        stage.wait_for_deliveries()
-        stage.proxy.set("open")
-        stage.settle()
-        cell = stage.cell(training, code, problems=hasty, command=mood != "slow")
-        if mood == "taken" and stage.tracker == "comet_ml":  # whether Comet keeps what its SDK repeats is not known
+        hasty = _hasty(laboratory) if mood == "429" else []
+        if laboratory.tracker in ("wandb", "comet_ml"):  # their SDKs try again by themselves, and we can only tell
+            laboratory.notes, hasty = [*laboratory.notes, *hasty], []
+        laboratory.wait_for_deliveries()
+        laboratory.proxy.set("open")
+        laboratory.settle()
+        cell = laboratory.cell(training, code, problems=hasty, command=mood != "slow")
+        if (
+            mood == "taken" and laboratory.tracker == "comet_ml"
+        ):  # whether Comet keeps what its SDK repeats is not known
             cell = dataclasses.replace(cell, twice=None, note=f"repeated by the SDK; {cell.note}")
         return cell
 
     return play
 
 
-def _hasty(stage: Stage) -> list[str]:
+def _hasty(laboratory: Laboratory) -> list[str]:
     """Name requests of one kind that came sooner than Retry-After allows after a 429."""
-    refused = [(moment, path) for moment, path, mood in stage.proxy.requests if mood == "429"]
+    refused = [(moment, path) for moment, path, mood in laboratory.proxy.requests if mood == "429"]
     gaps = [
         later - moment
         for at, (moment, path) in enumerate(refused)
@@ -169,67 +171,67 @@ def _hasty(stage: Stage) -> list[str]:
     return [f"{len(hasty)} of {len(gaps)} requests came {min(hasty):.1f} s after a 429"] if hasty else []
 
 
-def deleted_in_the_middle(stage: Stage) -> Cell:
+def deleted_in_the_middle(laboratory: Laboratory) -> Cell:
     """Somebody deletes the run on the server while it trains."""
-    stage.serve()
-    stage.environment["RUNCAST_FINISH_TIMEOUT_S"] = "60"
-    training = stage.train(HALF)
+    laboratory.serve()
+    laboratory.environment["RUNCAST_FINISH_TIMEOUT_S"] = "60"
+    training = laboratory.train(HALF)
     training.reach()
-    stage.wait_until(lambda: stage.state().points)
-    assert stage.server is not None
-    stage.server.delete()
+    laboratory.wait_until(lambda: laboratory.state().points)
+    assert laboratory.server is not None
+    laboratory.server.delete()
     code = training.end()
-    stage.settle()
-    return stage.cell(training, code, exit_within_s=60)
+    laboratory.settle()
+    return laboratory.cell(training, code, exit_within_s=60)
 
 
-def deleted_before_a_resume(stage: Stage) -> Cell:
+def deleted_before_a_resume(laboratory: Laboratory) -> Cell:
     """Somebody deletes the run on the server before it is resumed."""
-    stage.serve()
-    stage.environment["RUNCAST_FINISH_TIMEOUT_S"] = "60"
-    first = stage.train(steps=HALF)
+    laboratory.serve()
+    laboratory.environment["RUNCAST_FINISH_TIMEOUT_S"] = "60"
+    first = laboratory.train(steps=HALF)
     first.end()
-    assert stage.server is not None
-    stage.server.delete()
-    second = stage.train(init={"resume": "must"}, first=HALF, steps=HALF)
+    assert laboratory.server is not None
+    laboratory.server.delete()
+    second = laboratory.train(init={"resume": "must"}, first=HALF, steps=HALF)
     second.end()
-    stage.settle()
+    laboratory.settle()
     losses = [*first.facts["losses"], *second.facts["losses"]]
     points = [p for step, loss in enumerate(losses) for p in (("train/loss", loss, step), ("train/index", step, step))]
-    return stage.cell(None, None, points)
+    return laboratory.cell(None, None, points)
 
 
-def deleted_after_the_end(stage: Stage) -> Cell:
+def deleted_after_the_end(laboratory: Laboratory) -> Cell:
     """Somebody deletes the run on the server when all was delivered, and somebody else wants it back."""
-    stage.serve()
-    stage.environment["RUNCAST_FINISH_TIMEOUT_S"] = "60"
-    training = stage.train()
+    laboratory.serve()
+    laboratory.environment["RUNCAST_FINISH_TIMEOUT_S"] = "60"
+    training = laboratory.train()
     code = training.end()
-    assert stage.server is not None
-    stage.server.delete()
-    stage.runcast("sync", "run", "--dir", str(stage.root), "--mend")
-    stage.settle()
-    return stage.cell(training, code, exit_within_s=60)
+    assert laboratory.server is not None
+    laboratory.server.delete()
+    laboratory.runcast("sync", "run", "--dir", str(laboratory.root), "--mend")
+    laboratory.settle()
+    return laboratory.cell(training, code, exit_within_s=60)
 
 
-def killed_while_it_trains(stage: Stage) -> Cell:
+def killed_while_it_trains(laboratory: Laboratory) -> Cell:
     """The delivery is killed at random moments, with requests under way."""
-    stage.serve()
-    return machine.delivery_killed_while_it_trains(3)(stage)
+    laboratory.serve()
+    return machine.delivery_killed_while_it_trains(3)(laboratory)
 
 
-def many_calls(stage: Stage) -> Cell:
+def many_calls(laboratory: Laboratory) -> Cell:
     """Ten thousand calls within ten seconds are a few requests: their number depends on the time, not on the calls."""
-    stage.serve()
-    stage.environment["RUNCAST_FINISH_TIMEOUT_S"] = "60"
-    training = stage.train(1, steps_per_s=STEPS / 8, burst=24)
+    laboratory.serve()
+    laboratory.environment["RUNCAST_FINISH_TIMEOUT_S"] = "60"
+    training = laboratory.train(1, steps_per_s=STEPS / 8, burst=24)
     training.reach()
-    stage.wait_until(lambda: stage.state().url)
-    before = len(stage.proxy.requests)
+    laboratory.wait_until(lambda: laboratory.state().url)
+    before = len(laboratory.proxy.requests)
     code = training.end()
-    requests = len(stage.proxy.requests) - before
-    stage.notes.append(f"{requests} requests for {training.facts.get('bursts', 0):,} calls")
-    stage.settle()
+    requests = len(laboratory.proxy.requests) - before
+    laboratory.notes.append(f"{requests} requests for {training.facts.get('bursts', 0):,} calls")
+    laboratory.settle()
     problems = [] if requests < MANY_REQUESTS else [f"{requests} requests"]
     points = [*whole(), *(("train/burst", float(n), step) for step in range(STEPS) for n in range(24))]
-    return stage.cell(training, code, points, problems=problems, exit_within_s=60)
+    return laboratory.cell(training, code, points, problems=problems, exit_within_s=60)

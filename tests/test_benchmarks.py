@@ -114,7 +114,7 @@ def test_without_a_gpu_nothing_is_measured_and_that_is_no_failure() -> None:
 def test_a_training_is_timed_from_its_start_to_its_end(kind: str) -> None:
     """The frameworks question yields the step, the time to the first one, and that from the last one to the end."""
     answer = run_child(
-        "benchmarks.trainings:measure", peers=True, train="train_accelerate", kind=kind, trackers=LIGHT, steps=10
+        "benchmarks.framework_loops:measure", peers=True, train="train_accelerate", kind=kind, trackers=LIGHT, steps=10
     )
 
     assert sorted(answer) == ["cpu_us", "end_s", "first_step_s", "mean_us", "median_us"]

@@ -135,7 +135,7 @@ def clean_environment(home: Path) -> dict[str, str]:
     return {**kept, "HOME": str(home), "PYTHONPATH": python, "TMPDIR": str(home), **QUICK}
 
 
-class Stage:
+class Laboratory:
     """Holds what one trial needs. As a context manager it leaves no process and no mount behind."""
 
     def __init__(self, folder: Path, tracker: str, *, online: bool = False) -> None:
@@ -163,7 +163,7 @@ class Stage:
             self._cleanup.callback(self.proxy.close)
             self.environment |= credentials(kind, self.proxy.url)
 
-    def __enter__(self) -> "Stage":
+    def __enter__(self) -> "Laboratory":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -349,10 +349,10 @@ def whole() -> list[tuple[str, float, int]]:
     return [p for step, loss in enumerate(losses) for p in (("train/loss", loss, step), ("train/index", step, step))]
 
 
-def journal_points(stage: Stage) -> list[tuple[str, float, int]]:
+def journal_points(laboratory: Laboratory) -> list[tuple[str, float, int]]:
     """List the points that a run's journal holds, read without runcast."""
     points: list[tuple[str, float, int]] = []
-    for line in stage.run.journal.read_bytes().split(b"\n"):
+    for line in laboratory.run.journal.read_bytes().split(b"\n"):
         with contextlib.suppress(ValueError):
             record = json.loads(line)
             if record.get("type") == "metrics":
