@@ -11,7 +11,7 @@ from benchmarks.report import Answer, Budget, Table, duration, ratio
 from benchmarks.sources import SEVEN
 
 SMALL, BIG = STEPS_MS
-LIMITS = {SMALL: 1.10, BIG: 1.01}
+LIMITS = {SMALL: 1.05, BIG: 1.01}
 STEADY = 1.25
 SUBJECTS: dict[str, tuple[float, Sequence[str]]] = {
     f"runcast, seven trackers, {SMALL} ms": (SMALL, SEVEN),
