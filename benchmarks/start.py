@@ -74,8 +74,8 @@ def measure(quick: bool) -> Answer:
     return Answer(
         [table],
         [
-            Budget("import runcast, over the bare interpreter", over_bare.get(IMPORT), 30, "ms"),
-            Budget("runcast.init with seven trackers, until log may be called", opened, 50, "ms"),
+            Budget("import runcast, over the bare interpreter", over_bare.get(IMPORT), 10, "ms"),
+            Budget("runcast.init with seven trackers, until log may be called", opened, 25, "ms"),
         ],
     )
 
