@@ -13,8 +13,8 @@ import msgspec
 
 from runcast.core.errors import TrackerUnavailableError
 from runcast.delivery.addresses import open_command, place
-from runcast.delivery.courier.children import module_command
 from runcast.delivery.courier.once import start_with
+from runcast.delivery.courier.spawning import module_command
 from runcast.delivery.ranks import gather_ranks
 from runcast.delivery.recovery import waiting_points
 from runcast.delivery.trust import Decide, Orders, orders_for

@@ -12,8 +12,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from runcast.delivery.courier.children import child_environment, module_command
 from runcast.delivery.courier.once import deliver, wait_for_others
+from runcast.delivery.courier.spawning import child_environment, module_command
 from runcast.delivery.liveness import end_run
 from runcast.delivery.trust import orders_for
 from runcast.journal.layout import RunDirectory

@@ -6,37 +6,37 @@ Nothing here waits unless asked to.
 import contextlib
 import os
 import socket
-import sys
-import sysconfig
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 
 import msgspec
 
 from runcast.core.errors import RuncastError, TrackerUnavailableError
 from runcast.delivery.attempts import backoff_s
-from runcast.delivery.courier.exit_status import open_self
 from runcast.delivery.courier.launcher import can_launch
 from runcast.delivery.courier.priority import LOWEST, set_group_niceness
-from runcast.delivery.courier.spawning import NO_SIGNAL, Launch, Launched, Plan, Process, above_standard, start_alone
+from runcast.delivery.courier.spawning import (
+    NO_SIGNAL,
+    Launch,
+    Launched,
+    Plan,
+    Process,
+    child_environment,
+    delivery_command,
+    start_alone,
+    training_itself,
+)
 from runcast.delivery.refusals import is_delivered, report
 from runcast.delivery.trust import Orders
 from runcast.journal.layout import RunDirectory
-from runcast.journal.paths import absolute, make_private, shown
+from runcast.journal.paths import make_private, shown
 from runcast.journal.state import DeliveryState, is_over, load_state
 from runcast.redaction.console import say, warn
 
 POLL_S = 0.02
 TELL_S = 3.0
 HAND_OVER_S = 5.0  # for a first message that is larger than the line holds
-OF_THE_SCRIPT = frozenset(
-    f"PYTHON{name}" for name in ("OPTIMIZE", "WARNINGS", "INSPECT", "DEVMODE", "VERBOSE", "PROFILEIMPORTTIME")
-)
-# The working directory may hold modules named like ours or an SDK's; the path comes with the orders. Python 3.10 has
-# no -P, so this does the same for every version.
-_BEGIN = "import sys; sys.path[:1] = []; import runpy; runpy.run_module(sys.argv.pop(1), None, '__main__', True)"
 
 
 class ChildProcess:
@@ -305,41 +305,3 @@ class ProcessCarrier:
         if self._launch is not None:
             self._launch.forget()
             self._launch = None
-
-
-@contextlib.contextmanager
-def training_itself() -> Iterator[tuple[int, ...]]:
-    """Open a descriptor of this process, by which its children learn how it ended; none where there is no such."""
-    own = open_self()
-    if own is None:
-        yield ()
-        return
-    kept = above_standard(own)
-    os.close(own)
-    try:
-        yield (kept,)
-    finally:
-        os.close(kept)
-
-
-def delivery_command(directory: RunDirectory, name: str, *mode: str) -> list[str]:
-    """Return the command of a delivery process."""
-    return module_command("runcast.delivery", str(absolute(directory.path)), name, *mode)
-
-
-def module_command(module: str, *arguments: str) -> list[str]:
-    """Return the command that runs a module of ours, which imports nothing from the working directory."""
-    return [sys.executable, "-c", _BEGIN, module, *arguments]
-
-
-def child_environment() -> dict[str, str]:
-    """Return the environment of a process that runs our modules.
-
-    It can import this runcast where a fresh interpreter would not find it, and lacks the variables that tell an
-    interpreter how to treat the training script's code: an SDK need not work under them.
-    """
-    environment = {name: value for name, value in os.environ.items() if name not in OF_THE_SCRIPT}
-    root = str(Path(__file__).resolve().parents[3])
-    if root not in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib")):
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
-    return environment

@@ -10,8 +10,8 @@ from typing import IO, Literal, TypeAlias
 import msgspec
 
 from runcast.delivery.addresses import open_command, place
-from runcast.delivery.courier.children import child_environment, delivery_command
 from runcast.delivery.courier.priority import LOWEST, set_group_niceness
+from runcast.delivery.courier.spawning import child_environment, delivery_command
 from runcast.delivery.liveness import is_training, is_visible
 from runcast.delivery.lock import EXIT_BUSY, EXIT_RESTART, is_held
 from runcast.delivery.recovery import waiting_points

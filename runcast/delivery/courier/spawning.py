@@ -6,13 +6,17 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import sysconfig
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
 from runcast.delivery.courier import launcher
+from runcast.delivery.courier.exit_status import open_self
+from runcast.journal.layout import RunDirectory
+from runcast.journal.paths import absolute
 
 # A starting interpreter takes the processor from `init`, which has yet to start the others. A shell takes little; it
 # steps back (see `priority.py`) and becomes the interpreter at the first line of its input, when all are there.
@@ -157,3 +161,51 @@ class Launched:
             if ended:
                 self.returncode = os.waitstatus_to_exitcode(status)
         return self.returncode
+
+
+OF_THE_SCRIPT = frozenset(
+    f"PYTHON{name}" for name in ("OPTIMIZE", "WARNINGS", "INSPECT", "DEVMODE", "VERBOSE", "PROFILEIMPORTTIME")
+)
+
+
+# The working directory may hold modules named like ours or an SDK's; the path comes with the orders. Python 3.10 has
+# no -P, so this does the same for every version.
+_BEGIN = "import sys; sys.path[:1] = []; import runpy; runpy.run_module(sys.argv.pop(1), None, '__main__', True)"
+
+
+@contextlib.contextmanager
+def training_itself() -> Iterator[tuple[int, ...]]:
+    """Open a descriptor of this process, by which its children learn how it ended; none where there is no such."""
+    own = open_self()
+    if own is None:
+        yield ()
+        return
+    kept = above_standard(own)
+    os.close(own)
+    try:
+        yield (kept,)
+    finally:
+        os.close(kept)
+
+
+def delivery_command(directory: RunDirectory, name: str, *mode: str) -> list[str]:
+    """Return the command of a delivery process."""
+    return module_command("runcast.delivery", str(absolute(directory.path)), name, *mode)
+
+
+def module_command(module: str, *arguments: str) -> list[str]:
+    """Return the command that runs a module of ours, which imports nothing from the working directory."""
+    return [sys.executable, "-c", _BEGIN, module, *arguments]
+
+
+def child_environment() -> dict[str, str]:
+    """Return the environment of a process that runs our modules.
+
+    It can import this runcast where a fresh interpreter would not find it, and lacks the variables that tell an
+    interpreter how to treat the training script's code: an SDK need not work under them.
+    """
+    environment = {name: value for name, value in os.environ.items() if name not in OF_THE_SCRIPT}
+    root = str(Path(__file__).resolve().parents[3])
+    if root not in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib")):
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
+    return environment
