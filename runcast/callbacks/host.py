@@ -1,14 +1,25 @@
 """The trainer that a callback is in: ours, or that of transformers, which has fewer events and tells less."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from runcast.core.events import TrainerState
 from runcast.run.run import Run
 
+RUN = "runcast"  # in the state file of transformers, where a name of a class would make it construct a new callback
+
 
 def is_transformers(state: TrainerState) -> bool:
     """Tell whether the trainer is that of transformers: it has no event for an exception, and none behind the end."""
     return type(state) is not TrainerState
+
+
+def run_id_in(state: TrainerState) -> str | None:
+    """Return the id of the run of the training that wrote a state, in either trainer."""
+    for saved in state.stateful_callbacks.values():
+        if isinstance(saved, Mapping) and isinstance(found := saved.get("attributes", {}).get("run_id"), str):
+            return found
+    return None
 
 
 def open_runs(report: Any, callback_handler: Any) -> list[Run]:
@@ -42,4 +53,4 @@ def recall(callback: Any, state: TrainerState, name: str = "") -> None:
 
 
 def _key(callback: Any, name: str) -> str:
-    return "/".join(part for part in ("runcast", type(callback).__name__, name) if part)
+    return "/".join(part for part in (RUN, type(callback).__name__, name) if part)

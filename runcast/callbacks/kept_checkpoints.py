@@ -21,6 +21,45 @@ ASKED_FOR_BY = {
 }
 
 
+class KeptCheckpoints:
+    """The checkpoints of one training that are kept as artifacts: all of them, the best and the last, or none.
+
+    Args:
+        log_model: What the user asks for; None leaves it to the variables of the trackers.
+
+    Raises:
+        OptionError: It is something else.
+    """
+
+    def __init__(self, log_model: bool | str | None) -> None:
+        self._asks_variables = log_model is None
+        self._which = None if log_model is None else which_checkpoints("log_model", str(log_model), "end")
+        self._last: Path | None = None
+
+    def begin(self, run: Run) -> None:
+        """Begin a training that reports to a run."""
+        self._last = None
+        if self._asks_variables:
+            self._which = asked_for_by_variables(run)
+
+    def add(self, run: Run, checkpoint: Path | None) -> None:
+        """Note a checkpoint that was just saved, and keep it if each of them is."""
+        self._last = checkpoint
+        if self._which == "all" and checkpoint is not None:
+            run.log_artifact(checkpoint, type="model")
+
+    def end(self, run: Run, best: str | None) -> None:
+        """Keep the best and the last one, if these are asked for."""
+        if self._which != "end":
+            return
+        paths = {"model-best": best, "model-last": self._last}
+        kept = {name: path for name, path in paths.items() if path is not None and Path(path).is_dir()}
+        for name, path in kept.items():
+            run.log_artifact(path, name=name, type="model")
+        if not kept:
+            warn("no checkpoint was kept, as none was saved. Let the trainer save some, with save_strategy.")
+
+
 def which_checkpoints(option: str, word: str, plain_true: str) -> str | None:
     """Return "end", "all" or None for what an option or variable says.
 

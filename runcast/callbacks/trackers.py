@@ -4,23 +4,25 @@ Those that stand side by side in one trainer share one run: the first of them sp
 """
 
 from collections.abc import Callable
+from functools import partial, wraps
 from typing import Any, ClassVar
-from weakref import WeakValueDictionary
+from weakref import WeakSet
 
-from runcast.callbacks.host import recall, remember
 from runcast.callbacks.reporting import ReportCallback
-from runcast.core.events import EVENTS, Control, TrainerControl, TrainerState
+from runcast.core.events import TrainerCallback, TrainerControl, TrainerState
 from runcast.run.run import Run
 
 
-class Company:
-    """The callbacks of one trainer, known by the arguments that it gives to all of them."""
+def _once(report: Callable[..., Any]) -> Callable[..., None]:
+    """Let the first callback of a trainer report an event for all of them."""
 
-    def __init__(self, args: Any) -> None:
-        self.args = args
-        self.members: list[TrackerCallback] = []
-        self.cast_to: list[str] = []
-        self.begin: Callable[[], Any] | None = None
+    @wraps(report)
+    def hook(self: "TrackerCallback", args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if self._first_of(state) is self:
+            self._begin()
+            report(self, args, state, control, **kwargs)
+
+    return hook
 
 
 class TrackerCallback(ReportCallback):
@@ -38,86 +40,60 @@ class TrackerCallback(ReportCallback):
     """
 
     tracker: ClassVar[str]
-    _companies: ClassVar["WeakValueDictionary[int, Company]"] = WeakValueDictionary()
+    _firsts: ClassVar["WeakSet[TrackerCallback]"] = WeakSet()
 
     def __init__(self, *, run: Run | None = None, **options: Any) -> None:
         super().__init__([self.tracker], run=run, setup={self.tracker: options})
-        self._own_options = options
-        self._company: Company | None = None
+        self._setup: dict[str, Any] = {self.tracker: options}
+        self._state: TrainerState | None = None  # of the trainer in which this is the first
+        self._company: dict[str, Any] = {}  # there, every tracker with its options
+        self._begins: Callable[[], None] | None = None
 
     def setup(self, args: Any, state: TrainerState, model: Any, **kwargs: Any) -> None:
         """Open the run before the training does, and log what was configured; a second call changes nothing."""
-        company = self._join(args)
-        if company.members[0].run is None or company.cast_to != _names(company):
-            ReportCallback.on_train_begin(company.members[0], args, state, TrainerControl(), model=model)
+        first = self._first_of(state)
+        first._lasting.cast_to(first._company)
+        if not first._lasting.is_open:
+            ReportCallback.on_train_begin(first, args, state, TrainerControl(), model=model)
 
-    def _join(self, args: Any) -> Company:
-        if self._company is None or self._company.args is not args:
-            company = None if not self._is_mine else self._companies.get(id(args))
-            if company is None or any(type(member) is type(self) for member in company.members):
-                company = Company(args)  # the arguments may serve one trainer after another
-                if self._is_mine:
-                    self._companies[id(args)] = company
-            company.members.append(self)
-            self._company = company
-        return self._company
+    def on_train_begin(
+        self, args: Any, state: TrainerState, control: TrainerControl, model: Any = None, **kwargs: Any
+    ) -> None:
+        """Wait until the others have been met: the next event opens the run."""
+        if self._first_of(state) is self:
+            self._begins = partial(super().on_train_begin, args, state, control, model=model)
 
-    def _forget(self) -> None:
-        for member in self._company.members if self._company else [self]:
-            ReportCallback._forget(member)
+    on_epoch_begin = _once(TrainerCallback.on_epoch_begin)
+    on_init_end = _once(ReportCallback.on_init_end)
+    on_checkpoint_load = _once(ReportCallback.on_checkpoint_load)
+    on_log = _once(ReportCallback.on_log)
+    on_predict = _once(ReportCallback.on_predict)
+    on_save = _once(ReportCallback.on_save)
+    on_train_end = _once(ReportCallback.on_train_end)
+    on_exception = _once(ReportCallback.on_exception)
+    teardown = _once(ReportCallback.teardown)
 
-    def _open(self, args: Any, config: Any = None) -> Run:
-        company = self._join(args)
-        if not self._is_mine or (
-            self.run is not None and self.run.status is None and company.cast_to == _names(company)
-        ):
-            return super()._open(args, config)
-        if self.run is not None:  # it knows not yet who came later: go on with it as one that does
-            self.run.finish()
-        company.cast_to = self._report_to = _names(company)
-        self._options["setup"] = {member.tracker: member._own_options for member in company.members}
-        self.run_id = next((member.run_id for member in company.members if member.run_id is not None), None)
-        run = super()._open(args, config)
-        for member in company.members:
-            member.run, member.run_id = run, run.id
-        return run
+    def _first_of(self, state: TrainerState) -> "TrackerCallback":
+        """Return the first of the callbacks that are told of the same state, which have the same trainer."""
+        if not self._lasting.is_mine:
+            return self
+        first = next((callback for callback in self._firsts if callback._state is state), self)
+        if first._state is not state:
+            self._state, self._company = state, {}
+            self._firsts.add(self)
+        first._company |= self._setup
+        self._lasting = first._lasting
+        return first
 
-
-def _names(company: Company) -> list[str]:
-    return [member.tracker for member in company.members]
-
-
-def _speaking_for_all(event: str) -> Callable[..., Control]:
-    """Make a hook that reports an event once for all: the first callback does, the others are silent.
-
-    The run is opened at the first event behind on_train_begin, when every callback of the trainer has been met.
-    """
-    report = getattr(ReportCallback, event)
-
-    def hook(self: TrackerCallback, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> Control:
-        company = self._join(args)
-        if event == "on_train_begin" and state.global_step:
-            recall(self, state)
-        if company.members[0] is not self:
-            return None
-        if event == "on_train_begin":
-            company.begin = lambda: report(self, args, state, control, **kwargs)
-            return None
-        begin, company.begin = company.begin, None
+    def _begin(self) -> None:
+        begin, self._begins = self._begins, None
         if begin is not None:
+            self._lasting.cast_to(self._company)
             begin()
-            for member in company.members:
-                remember(member, state)
-        result: Control = report(self, args, state, control, **kwargs)
-        return result
 
-    hook.__name__, hook.__doc__ = event, report.__doc__
-    return hook
-
-
-for _event in EVENTS:
-    if _event in vars(ReportCallback) or _event in ("on_init_end", "on_epoch_begin"):
-        setattr(TrackerCallback, _event, _speaking_for_all(_event))
+    def _open(self, args: Any) -> Run:
+        self._lasting.cast_to(self._company)
+        return super()._open(args)
 
 
 class WandbCallback(TrackerCallback):

@@ -15,6 +15,7 @@ from runcast.journal.layout import RunDirectory, RunFile
 from runcast.journal.paths import write_atomically
 from runcast.journal.state import DeliveryState
 from runcast.redaction.console import warn
+from runcast.run.options import Options
 
 NAME = "runcast.json"
 
@@ -65,37 +66,25 @@ def read_identity(folder: Path) -> Identity | None:
         return None
 
 
-def continuation(
-    run_id: str | None, checkpoint: Path | None, options: Mapping[str, Any]
-) -> tuple[dict[str, Any], str | None]:
-    """Return how a training goes on that is resumed from a checkpoint.
+def resumed_run(run_id: str | None, checkpoint: Path | None, options: Options) -> tuple[str | None, Path | None]:
+    """Find the run of a training that is resumed from a checkpoint.
 
     Args:
         run_id: The run, as far as the training itself remembers it.
         checkpoint: The folder that it is resumed from.
-        options: What the user gives to `init`; an id or `resume="never"` among it, or in the environment, is the user's
-            decision.
+        options: What the user has decided.
 
     Returns:
-        The arguments of `init`: with the run's id if its folder is there, among the user's runs or where it was. And
-        the id of the run that the new one is to be linked to, if it is another one.
+        The run's id, None if nothing names a run; and the folder of the runs that it is in, among the user's or where
+        it was, None if it is not there or is not to be gone on with.
     """
-    if options.get("id") is not None:
-        return {"resume": options.get("resume", "allow")}, None
-    if run_id is None and os.environ.get("RUNCAST_RUN_ID"):
-        return {}, None
     identity = read_identity(checkpoint) if checkpoint is not None else None
     if identity is not None and run_id in (None, identity.id):
         run_id = identity.id
-    if run_id is None:
-        return {}, None
-    if options.get("resume", os.environ.get("RUNCAST_RESUME")) == "never":
-        return {"resume": "never"}, run_id
-    root = Path(options.get("dir") or os.environ.get("RUNCAST_DIR") or "runs").expanduser()
-    for place in (root, Path(identity.dir).parent if identity is not None else root):
-        if _is_run(place / run_id, run_id):
-            return {"id": run_id, "resume": "allow", "dir": place}, None
-    return {"resume": "allow"}, run_id
+    if run_id is None or ("resume" in options.given and options.resume == "never"):
+        return run_id, None
+    places = (options.dir, Path(identity.dir).parent if identity is not None else options.dir)
+    return run_id, next((place for place in places if _is_run(place / run_id, run_id)), None)
 
 
 def _is_run(folder: Path, run_id: str) -> bool:

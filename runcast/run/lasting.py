@@ -1,5 +1,7 @@
 """One run for as long as a trainer lives, whatever is trained, evaluated or tested with it."""
 
+import weakref
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -7,12 +9,14 @@ from typing import Any
 from runcast.journal.records import Status
 from runcast.journal.status import status_of
 from runcast.run.borrowed import Loan, borrow, find_open, lend, share
+from runcast.run.identity import resumed_run
 from runcast.run.init import check, init_for_trainer
 from runcast.run.options import RunOptions, Unpack
 from runcast.run.random_name import random_id
 from runcast.run.ranks import may_be_first
 from runcast.run.run import Run
 from runcast.run.status import Watch
+from runcast.values.params import plain
 from runcast.values.settings import check_names
 
 
@@ -44,10 +48,14 @@ class LastingRun:
         self.id: str | None = self._settled.id or fresh_id()
         self._report_to = report_to
         self._options = {name: value for name, value in options.items() if name not in ("id", "resume")}
-        self._is_mine, self._is_held = run is None, False
+        self._instead: dict[str, Any] = {}  # of the user's own options, for this run alone
+        self._root: Path | None = None  # the folder of the runs, when the run has been in it
+        self.is_mine, self._is_held = run is None, False
+        self._has_config = self._has_joined = False
         self._loan: Loan | None = None
         self._watch: Watch | None = None
         self._opened = Watch()
+        self._left: weakref.finalize[..., Any] | None = None  # there from `begin` to the end
         if run is not None:
             share(run)
 
@@ -57,9 +65,16 @@ class LastingRun:
         return self.run is not None and self.run.status is None
 
     @property
+    def is_begun(self) -> bool:
+        """Tell whether work was begun and has not ended."""
+        return self._watch is not None
+
+    @property
     def dir(self) -> Path:
         """The run's folder, also before the run is opened."""
-        return (self.run.dir if self.run is not None else self._settled.dir / (self.id or "")).absolute()
+        if self.run is not None:
+            return self.run.dir.absolute()
+        return ((self._root or self._settled.dir) / (self.id or "")).absolute()
 
     def open(self, **defaults: Any) -> Run:
         """Return the open run; start or resume it if there is none.
@@ -68,10 +83,16 @@ class LastingRun:
             defaults: Arguments of `runcast.init` that the user's own beat.
         """
         run = self.run
-        if run is None or self._loan is not None or (run.status is not None and self._is_mine):
-            self.run = run = self._join() or (self._init(defaults) if run is None or self._is_mine else run)
+        if run is None or self._loan is not None or (run.status is not None and self.is_mine):
+            joined = self._join()
+            self._has_joined = joined is not None
+            self.run = run = joined or (self._init(defaults) if run is None or self.is_mine else run)
             self._opened = Watch()
             self.id = run.id
+            if run.dir.name == run.id:  # that of another rank lies elsewhere
+                self._root = run.dir.absolute().parent
+        elif self._watch is not None:
+            self._watch.note()
         return run
 
     def _join(self) -> Run | None:
@@ -83,18 +104,38 @@ class LastingRun:
         check_names((name for name in defaults if name != "report_to"), RunOptions.__annotations__)
         own = {name: value for name, value in self._options.items() if value is not None}
         own |= {} if self._report_to is ... else {"report_to": self._report_to}
+        if defaults.get("config") is not None:
+            own["config"] = {**plain(defaults["config"]), **plain(own.get("config"))}
+        elif self._has_config:
+            own.pop("config", None)
+        own |= self._instead | ({} if self._root is None else {"dir": self._root})
         run = init_for_trainer(id=self.id, resume=None if self.id is None else "allow", **{**defaults, **own})
         share(run)
-        self._options.pop("config", None)  # it is with the run now
+        self._has_config = True
         return run
 
     def begin(self, **defaults: Any) -> Run:
-        """Open the run for work that may break off: if the process ends before `end`, the run has failed."""
+        """Open the run for work that may break off: if it is dropped, or the process ends, before `end`, it failed."""
         run = self.open(**defaults)
-        if self._is_mine:
-            self._watch = self._watch or Watch()
+        if self.is_mine:
+            self._stop_watching()
+            self._watch = Watch()
             run.ending = self._watch.ending
+            if not self._has_joined:
+                self._left = weakref.finalize(self, _finish_left, run)
+                self._left.atexit = False  # at exit the run ends by itself
         return run
+
+    def break_off(self) -> None:
+        """Finish the run if its work was begun and then left, as by an exception that the script has caught."""
+        if self._left is not None:
+            self._left()
+        self._stop_watching()
+
+    def _stop_watching(self) -> None:
+        if self._left is not None:
+            self._left.detach()
+        self._watch = self._left = None
 
     def end(self, *, failed: bool = False) -> None:
         """Finish the run as what it is here: it failed, if an exception passes that was not there when it began.
@@ -107,16 +148,48 @@ class LastingRun:
 
     def finish(self, status: Status = "finished", error: str | None = None) -> None:
         """Finish the run, unless it is held open."""
-        self._watch = None
-        if self._is_mine and self.run is not None:
+        self._stop_watching()
+        if self.is_mine and self.run is not None:
             self.run.ending = None
             if not self._is_held:
                 self.run.finish(status, error=error)
 
-    def forget(self) -> None:
-        """Let what is opened next be a run of its own, unless this one is held open."""
-        if self._is_mine and not self._is_held:
-            self.run, self.id = None, fresh_id()
+    def forget(self, id: str | None = None, **options: Any) -> None:
+        """Let what is opened next be a run of its own, unless this one is held open.
+
+        Args:
+            id: Its id; by default a new one.
+            options: Arguments of `runcast.init` that it has instead of the user's.
+        """
+        if self.is_mine and not self._is_held:
+            self.run, self.id, self._root, self._has_config = None, id or fresh_id(), None, False
+            self._instead = options
+
+    def resume(self, run_id: str | None, checkpoint: Path | None) -> str | None:
+        """Let the run be that of a checkpoint, unless one is open or the user has chosen one by its id.
+
+        Args:
+            run_id: The run, as far as the training itself remembers it.
+            checkpoint: The folder that the training is resumed from.
+
+        Returns:
+            The id of the run that the next one is to be linked to, if that is another one: the checkpoint's is gone, or
+            the user has said `resume="never"`.
+        """
+        if not self.is_mine or self.is_open or self._settled.id is not None or run_id == self.id:
+            return None
+        found, root = resumed_run(run_id, checkpoint, self._settled)
+        if root is None:
+            return found
+        self.run, self.id, self._root = None, found, root
+        return None
+
+    def cast_to(self, setup: Mapping[str, Mapping[str, Any]]) -> None:
+        """Choose the trackers anew, with their options; an open run goes on as one that has them."""
+        if self.is_mine and setup != self._options.get("setup"):
+            self._report_to, self._options["setup"] = list(setup), dict(setup)
+            if self.run is not None:
+                self.run.finish()
 
     def __enter__(self) -> "LastingRun":
         self._is_held = True
@@ -137,11 +210,18 @@ class LastingRun:
     def __getstate__(self) -> dict[str, Any]:
         """Travel to another process, which shares an open run and opens another one for itself."""
         loan = lend(self.run) if self.run is not None and self.run.status is None else self._loan
-        own = {"run": None} if self._is_mine else {}
-        return {**self.__dict__, "_loan": loan, "_watch": None, "_opened": None, "_is_held": False, **own}
+        own = {"run": None} if self.is_mine else {}
+        here = {"_loan": loan, "_watch": None, "_left": None, "_opened": None, "_is_held": False}
+        return {**self.__dict__, **here, **own}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _opened=Watch())
+
+
+def _finish_left(run: Run) -> None:
+    if run.ending is not None:
+        status, error = run.ending()
+        run.finish(status, error=error)
 
 
 def fresh_id() -> str | None:

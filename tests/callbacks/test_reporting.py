@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from runcast.callbacks.reporting import ReportCallback, metric_name
+from runcast.callbacks.report_values import metric_name
+from runcast.callbacks.reporting import ReportCallback
 from runcast.run.init import init
 
 

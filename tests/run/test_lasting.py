@@ -118,6 +118,45 @@ def test_what_is_forgotten_makes_way_for_another_run(lasting):
     lasting.end()
 
 
+def test_another_run_is_configured_as_the_first_one_was(tmp_path, monkeypatch):
+    """What the user gave as config is the params of each run, not of the first alone."""
+    monkeypatch.setenv("RUNCAST_QUIET", "1")
+    lasting = LastingRun("none", dir=tmp_path / "runs", config={"lr": 0.1})
+
+    for _ in range(2):
+        run = lasting.begin(config={"lr": 0.5, "depth": 2})
+        lasting.end()
+        lasting.forget()
+
+        assert dict(run.config) == {"lr": 0.1, "depth": 2}
+
+
+def test_what_is_broken_off_has_failed_and_what_comes_next_is_a_session_of_its_own(lasting):
+    """As where the script has caught the exception that a training was left by."""
+    run = lasting.begin()
+    with contextlib.suppress(ValueError):
+        raise ValueError("boom")
+
+    lasting.break_off()
+    lasting.begin().log({"loss": 1.0}, step=1)
+    lasting.end()
+
+    assert endings(run) == ["failed", "finished"]
+
+
+def test_a_training_begun_again_is_judged_by_itself(lasting):
+    """A retry inside the `except` block of what failed before is finished, and not what the first one was."""
+    lasting.begin()
+    try:
+        raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        lasting.open()
+        run = lasting.begin()
+        lasting.end()
+
+    assert endings(run) == ["finished"]
+
+
 def test_a_given_id_is_gone_on_with(tmp_path):
     """The second script with the same id adds to the run of the first."""
     for _ in range(2):

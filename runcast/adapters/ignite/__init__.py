@@ -85,7 +85,7 @@ class RuncastLogger(BaseLogger):  # type: ignore[misc]
     @property
     def run(self) -> Run:
         """The open run."""
-        return self._lasting.begin()
+        return self._lasting.open() if self._lasting.is_begun else self._lasting.begin()
 
     @property
     def writer(self) -> Writer:

@@ -1,0 +1,49 @@
+"""What a report says of a training, under the field's names: params, metrics, and what is said once, at the end."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from runcast.values.params import plain
+
+# What a training says once, at its end, as transformers calls it, and its name in the summary.
+SUMMARY = {
+    "train_runtime": "train_runtime",
+    "train_samples_per_second": "train_samples_per_second",
+    "train_steps_per_second": "train_steps_per_second",
+    "train_tokens_per_second": "train_tokens_per_second",
+    "train_loss": "train_loss",
+    "train_mfu": "train_mfu",
+    "total_flos": "total_flos",
+}
+
+
+def params_of(args: Any, model: Any) -> dict[str, Any]:
+    """Collect what was configured: the arguments, the model's configuration and its size, and its adapters (PEFT)."""
+    params = plain(args)
+    about = plain(getattr(model, "config", None))
+    if hasattr(model, "parameters"):
+        about |= {
+            "class": type(model).__name__,
+            "num_parameters": sum(parameter.numel() for parameter in model.parameters()),
+        }
+    peft = plain(getattr(model, "peft_config", None))
+    return params | ({"model": about} if about else {}) | ({"peft": peft} if peft else {})
+
+
+def named(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Name the metrics; those of an evaluation with a prefix of its own, which times itself, go by that prefix."""
+    own = tuple(key.removesuffix("_runtime") for key in values if key.endswith("_runtime"))
+    return {metric_name(key, own): value for key, value in values.items()}
+
+
+def metric_name(key: str, prefixes: Iterable[str] = ()) -> str:
+    """Name a metric as the field does: eval_loss is eval/loss, test_loss test/loss, loss train/loss.
+
+    A name with a slash stays.
+    """
+    if "/" in key:
+        return key
+    for split in ("eval", "test", *prefixes):
+        if key.startswith(f"{split}_"):
+            return f"{split}/{key[len(split) + 1 :]}"
+    return f"train/{key}"
