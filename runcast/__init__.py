@@ -20,7 +20,7 @@ _PUBLIC = {
     "journal.state": "Statistics",
     "values.media.kinds": "Audio Figure Histogram Image Table Text Video",
     "trainer.trainer": "Trainer",
-    "trainer.arguments": "TrainingArguments",
+    "trainer.settings.arguments": "TrainingArguments",
     "core.events": "TrainerCallback TrainerControl TrainerState",
     "core.functions": "LambdaCallback",
     "callbacks.reporting": "ReportCallback",

@@ -56,8 +56,8 @@ from runcast.integrations.contract import (
 from runcast.journal.state import Statistics as Statistics
 from runcast.run.init import init as init
 from runcast.run.run import Run as Run
-from runcast.trainer.arguments import TrainingArguments as TrainingArguments
 from runcast.trainer.evaluation import EvalPrediction as EvalPrediction, PredictionOutput as PredictionOutput
+from runcast.trainer.settings.arguments import TrainingArguments as TrainingArguments
 from runcast.trainer.trainer import Trainer as Trainer
 from runcast.values.media.kinds import (
     Audio as Audio,

@@ -6,7 +6,7 @@ from runcast.callbacks.flow import DefaultFlowCallback
 from runcast.callbacks.hub import PushToHubCallback
 from runcast.callbacks.progress import PrinterCallback, ProgressCallback
 from runcast.callbacks.reporting import ReportCallback
-from runcast.trainer.arguments import TrainingArguments
+from runcast.trainer.settings.arguments import TrainingArguments
 from runcast.trainer.termination import TerminationCallback
 
 

@@ -17,8 +17,8 @@ from runcast.core.errors import OptionError
 from runcast.core.events import TrainerCallback, TrainerControl, TrainerState
 from runcast.run.init import init
 from runcast.run.run import Run
-from runcast.trainer.arguments import TrainingArguments
 from runcast.trainer.evaluation import EvalPrediction
+from runcast.trainer.settings.arguments import TrainingArguments
 from runcast.trainer.trainer import Trainer
 from runcast.values.media.kinds import Image, Table
 

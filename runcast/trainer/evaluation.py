@@ -10,11 +10,11 @@ from torch.utils.data import DataLoader
 
 from runcast.callbacks.outputs import evaluation_mode
 from runcast.core.errors import OptionError
-from runcast.trainer.arrays import concatenate, join, to_host
-from runcast.trainer.device import Mover, sent_ahead
-from runcast.trainer.distribution import Ranks
-from runcast.trainer.forward import count_items, example_count, weighted
-from runcast.trainer.order import division
+from runcast.trainer.data.arrays import concatenate, join, to_host
+from runcast.trainer.data.order import division
+from runcast.trainer.data.transfer import Mover, prefetch
+from runcast.trainer.model.items import count_items, example_count, weighted
+from runcast.trainer.ranks.ranks import Ranks
 from runcast.trainer.termination import Leaving
 from runcast.values.numbers import a, with_numbers
 
@@ -114,7 +114,7 @@ def _batches(trainer: "Trainer", loader: DataLoader[Any]) -> Iterator[tuple[Any,
     """
     mover, ranks = Mover(trainer.device), trainer.ranks
     ahead = mover.overlaps and loader.num_workers > 0
-    groups = sent_ahead(([batch] for batch in loader), mover.send, ahead=ahead)
+    groups = prefetch(([batch] for batch in loader), mover.send, ahead=ahead)
     pairs = ((host, receive()) for ((host, receive),) in groups)
     last = None
     while True:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from runcast.core.errors import RankError
 from runcast.redaction.console import say
-from runcast.trainer.distribution import Ranks
-from runcast.trainer.explanations import explained
-from runcast.trainer.sharding import is_sharded
+from runcast.trainer.failures import explained
+from runcast.trainer.ranks.ranks import Ranks
+from runcast.trainer.ranks.sharding import is_sharded
 from runcast.trainer.termination import EXIT_CODE, Leaving
 
 if TYPE_CHECKING:

@@ -15,21 +15,24 @@ from runcast.core.events import SWITCHES, TrainerControl, TrainerState
 from runcast.core.handler import CallbackHandler
 from runcast.journal.paths import absolute
 from runcast.run.run import Run
-from runcast.trainer.arguments import TrainingArguments
-from runcast.trainer.data import make_loader
+from runcast.trainer.checkpoints.checkpoints import Keeper
+from runcast.trainer.checkpoints.snapshot import load_training
+from runcast.trainer.checkpoints.weights import save_weights
+from runcast.trainer.data.loader import make_loader
+from runcast.trainer.data.transfer import to_device
 from runcast.trainer.defaults import with_defaults
-from runcast.trainer.device import autocast, pick_device, set_seed, to_device
-from runcast.trainer.distribution import for_evaluation, join_job, wrap
 from runcast.trainer.evaluation import EvalPrediction, PredictionOutput, evaluation_loop
-from runcast.trainer.export import export_model
-from runcast.trainer.forward import Forward
-from runcast.trainer.keeper import Keeper
 from runcast.trainer.loop import train_loop
+from runcast.trainer.model.batch_reader import BatchReader
+from runcast.trainer.model.device import autocast, pick_device, set_seed
+from runcast.trainer.model.export import export_model
+from runcast.trainer.optimization.own import check_own, check_sparse
 from runcast.trainer.overrides import refuse_attribute, refuse_unheard
-from runcast.trainer.own_optimizer import check_own, check_sparse
+from runcast.trainer.ranks.job import join_job
+from runcast.trainer.ranks.sharding import whole_weights
+from runcast.trainer.ranks.wrapping import for_evaluation, wrap
 from runcast.trainer.session import session
-from runcast.trainer.sharding import whole_weights
-from runcast.trainer.snapshot import load_training, save_weights
+from runcast.trainer.settings.arguments import TrainingArguments
 from runcast.trainer.termination import Leaving, TerminationCallback
 from runcast.trainer.training import Training
 from runcast.values.numbers import as_json
@@ -47,7 +50,8 @@ class Trainer:
     """The reference trainer: trains, evaluates and predicts on any device, and calls the callbacks at every event.
 
     Args:
-        model: A model of transformers, or any module; see `runcast.trainer.forward` for what it may take and return.
+        model: A model of transformers, or any module; `runcast.trainer.model.batch_reader` says what it may take and
+            return.
         args: The settings; by default `TrainingArguments()`.
         train_dataset: Map-style or iterable dataset of dicts, dataclasses, tuples or tensors, or a ready DataLoader.
         eval_dataset: The same, or a dict of several by name.
@@ -100,7 +104,7 @@ class Trainer:
         self.wrapped_model = wrap(self.model, self.args, self.device, self.ranks)
         self.evaluated_model = for_evaluation(self.model, self.wrapped_model, self.args)
         self.autocast = autocast(self.args, self.device)
-        self.forward = Forward(model, self.args.label_names, compute_loss)
+        self.forward = BatchReader(model, self.args.label_names, compute_loss)
         self.predicts_next_token = type(model).__name__.endswith(("ForCausalLM", "LMHeadModel"))
         self.train_dataset, self.eval_dataset = train_dataset, eval_dataset
         self.compute_metrics, self.data_collator, self.processing_class = (

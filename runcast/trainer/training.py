@@ -10,19 +10,21 @@ import torch
 from torch.utils.data import IterableDataset
 
 from runcast.core.errors import OptionError
-from runcast.trainer.checkpoint import Checkpoint
-from runcast.trainer.data import evenly, in_groups, length_of, make_loader, steps_of
-from runcast.trainer.device import Mover, sent_ahead
-from runcast.trainer.distribution import accumulating
-from runcast.trainer.explanations import no_loss
-from runcast.trainer.forward import count_items, has_token_labels, weighted
-from runcast.trainer.losses import Losses
-from runcast.trainer.optimization import belongs_to, make_optimizer, make_scheduler
-from runcast.trainer.order import EpochOrder, SamplerStates, continue_epoch, generators_of, set_epoch, stateful_source
-from runcast.trainer.own_optimizer import check_length, rate_of, step_by_metric, steps_by_metric
-from runcast.trainer.resuming import plan_the_rest
-from runcast.trainer.snapshot import random_state, set_random_state
-from runcast.trainer.throughput import Throughput
+from runcast.trainer.checkpoints.files import Checkpoint
+from runcast.trainer.checkpoints.randomness import random_state, set_random_state
+from runcast.trainer.checkpoints.resuming import plan_the_rest
+from runcast.trainer.data.loader import evenly, in_groups, length_of, make_loader, steps_of
+from runcast.trainer.data.order import SamplerStates, continue_epoch, generators_of, set_epoch, stateful_source
+from runcast.trainer.data.samplers import EpochOrder
+from runcast.trainer.data.transfer import Mover, prefetch
+from runcast.trainer.failures import no_loss
+from runcast.trainer.meter.losses import Losses
+from runcast.trainer.meter.throughput import Throughput
+from runcast.trainer.model.items import count_items, has_token_labels, weighted
+from runcast.trainer.optimization.optimizers import belongs_to, make_optimizer
+from runcast.trainer.optimization.own import check_length, rate_of, step_by_metric, steps_by_metric
+from runcast.trainer.optimization.schedules import make_scheduler
+from runcast.trainer.ranks.wrapping import accumulating
 
 if TYPE_CHECKING:
     from runcast.trainer.trainer import Trainer
@@ -40,14 +42,8 @@ class Training:
     def __init__(self, trainer: "Trainer", checkpoint: Checkpoint | None = None) -> None:
         args = trainer.args
         self.trainer, self.device, self.ranks = trainer, trainer.device, trainer.ranks
-        self.loader = make_loader(
-            trainer.train_dataset,
-            args,
-            train=True,
-            device=trainer.device,
-            collate=trainer.data_collator,
-            ranks=trainer.ranks,
-        )
+        data, collate = trainer.train_dataset, trainer.data_collator
+        self.loader = make_loader(data, args, train=True, device=self.device, collate=collate, ranks=self.ranks)
         self._generators = generators_of(self.loader)
         self._samplers = SamplerStates(self.loader)
         lengths = self.ranks.gather(length_of(self.loader))
@@ -123,7 +119,7 @@ class Training:
         if self.device.type == "cpu":
             return ([(batch, None) for batch in group] for group in groups)
         ahead = self._mover.overlaps and self.loader.num_workers > 0 and stateful_source(self.loader) is None
-        return sent_ahead(groups, self._mover.send, ahead=ahead)
+        return prefetch(groups, self._mover.send, ahead=ahead)
 
     def _go_back_into_epoch(self, position: Mapping[str, Any]) -> Iterator[Any]:
         """Iterate over what is left of an epoch behind the position of a checkpoint."""

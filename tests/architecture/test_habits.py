@@ -30,7 +30,7 @@ CATCHES_ALL = {
     "integrations/loading.py": "importing an SDK runs foreign code",
     "integrations/open_runs.py": "an SDK of the script's may be half imported",
     "testing/kit.py": "a tracker under test may raise anything",
-    "trainer/distribution.py": "what one rank raises, the others have to know before it is raised again",
+    "trainer/ranks/ranks.py": "what one rank raises, the others have to know before it is raised again",
 }
 
 

@@ -57,7 +57,7 @@ def make(tmp_path, monkeypatch):
 
     from runcast.callbacks.progress import ProgressCallback
     from runcast.callbacks.reporting import ReportCallback
-    from runcast.trainer.arguments import TrainingArguments
+    from runcast.trainer.settings.arguments import TrainingArguments
     from runcast.trainer.trainer import Trainer
 
     monkeypatch.chdir(tmp_path)

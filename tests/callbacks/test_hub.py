@@ -19,7 +19,7 @@ from runcast.core.errors import OptionError
 from runcast.core.events import TrainerCallback, TrainerControl, TrainerState
 from runcast.core.handler import CallbackHandler
 from runcast.run.init import init
-from runcast.trainer.arguments import TrainingArguments
+from runcast.trainer.settings.arguments import TrainingArguments
 from runcast.trainer.trainer import Trainer
 from tests.callbacks.hub_standin import Hub
 from tests.delivery.plain_trackers import PlainTracker

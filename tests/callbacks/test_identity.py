@@ -12,7 +12,7 @@ from runcast.journal.reader import JournalReader
 from runcast.journal.records import Params, Start
 from runcast.run.identity import read_identity, write_identity
 from runcast.testing import MemoryTracker
-from runcast.trainer.checkpoint import verify
+from runcast.trainer.checkpoints.files import verify
 
 
 @pytest.fixture

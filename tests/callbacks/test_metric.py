@@ -10,7 +10,7 @@ from runcast.callbacks.metric import MetricCallback
 from runcast.callbacks.progress import ProgressCallback
 from runcast.callbacks.stopping import EarlyStoppingCallback
 from runcast.core.errors import OptionError
-from runcast.trainer.arguments import TrainingArguments
+from runcast.trainer.settings.arguments import TrainingArguments
 from runcast.trainer.trainer import Trainer
 
 WORDS = ["<pad>", "</s>", "<unk>", "one", "two", "three", "four", "five"]

@@ -11,7 +11,7 @@ from runcast.callbacks.progress import ProgressCallback
 from runcast.callbacks.rates import LearningRateCallback, ReduceLROnPlateauCallback
 from runcast.core.errors import OptionError
 from runcast.core.functions import LambdaCallback
-from runcast.trainer.arguments import TrainingArguments
+from runcast.trainer.settings.arguments import TrainingArguments
 from runcast.trainer.trainer import Trainer
 
 

@@ -12,7 +12,7 @@ from runcast.callbacks.progress import ProgressCallback
 from runcast.callbacks.saving import ModelCheckpointCallback
 from runcast.core.errors import CallbackError, OptionError
 from runcast.core.functions import LambdaCallback
-from runcast.trainer.arguments import TrainingArguments
+from runcast.trainer.settings.arguments import TrainingArguments
 from runcast.trainer.trainer import Trainer
 
 

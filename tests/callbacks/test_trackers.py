@@ -22,7 +22,7 @@ from runcast.callbacks.trackers import (
 from runcast.core.events import TrainerControl, TrainerState
 from runcast.core.handler import CallbackHandler
 from runcast.integrations.table import TABLE
-from runcast.trainer.arguments import TrainingArguments
+from runcast.trainer.settings.arguments import TrainingArguments
 from runcast.trainer.trainer import Trainer
 
 FORMS = (

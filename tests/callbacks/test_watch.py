@@ -11,7 +11,7 @@ from runcast.callbacks.progress import ProgressCallback
 from runcast.callbacks.reporting import ReportCallback
 from runcast.callbacks.watch import WatchCallback, _row
 from runcast.core.errors import OptionError
-from runcast.trainer.arguments import TrainingArguments
+from runcast.trainer.settings.arguments import TrainingArguments
 from runcast.trainer.trainer import Trainer
 
 

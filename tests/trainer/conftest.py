@@ -6,7 +6,7 @@ from rich.console import Console
 from torch import nn
 
 from runcast.callbacks.progress import ProgressCallback
-from runcast.trainer.arguments import TrainingArguments
+from runcast.trainer.settings.arguments import TrainingArguments
 from runcast.trainer.trainer import Trainer
 
 

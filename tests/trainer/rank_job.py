@@ -22,7 +22,7 @@ from runcast.callbacks.progress import ProgressCallback
 from runcast.callbacks.saving import ModelCheckpointCallback
 from runcast.callbacks.stopping import EarlyStoppingCallback
 from runcast.core.events import TrainerCallback
-from runcast.trainer.arguments import TrainingArguments
+from runcast.trainer.settings.arguments import TrainingArguments
 from runcast.trainer.trainer import Trainer
 
 RANK, SIZE = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])

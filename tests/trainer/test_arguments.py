@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from runcast.core.errors import OptionError
-from runcast.trainer.arguments import TrainingArguments
+from runcast.trainer.settings.arguments import TrainingArguments
 
 # Names that are ours: not in transformers, or deliberately different there.
 OURS = {"device", "optim_args", "report_to", "project", "disable_tqdm", "dataloader_pin_memory", "output_dir"}

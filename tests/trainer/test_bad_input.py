@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from runcast.core.errors import OptionError
-from runcast.trainer.arguments import TrainingArguments
+from runcast.trainer.settings.arguments import TrainingArguments
 
 HUGE = 2**50  # elements: more than any machine has
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from runcast.core.errors import OptionError
-from runcast.trainer.arguments import TrainingArguments
+from runcast.trainer.settings.arguments import TrainingArguments
 
 
 @pytest.fixture

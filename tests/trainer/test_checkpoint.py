@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from runcast.core.errors import CheckpointError
-from runcast.trainer.checkpoint import list_checkpoints, load_tensors, verify, writing
+from runcast.trainer.checkpoints.files import list_checkpoints, load_tensors, verify, writing
 
 
 def names(folder):

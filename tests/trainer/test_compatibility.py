@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 import torch
 
-from runcast.trainer.arguments import TrainingArguments
+from runcast.trainer.settings.arguments import TrainingArguments
 from tests.adapters.tiny_transformers import transformers
 
 # What only transformers' own Trainer uses: its setters, its inner parts, and settings that ours does not have.

@@ -9,8 +9,9 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from runcast.core.errors import OptionError
 from runcast.core.events import TrainerCallback
-from runcast.trainer.data import RankStream, collate_examples
-from runcast.trainer.distribution import Ranks
+from runcast.trainer.data.collate import collate_examples
+from runcast.trainer.data.loader import RankStream
+from runcast.trainer.ranks.ranks import Ranks
 
 
 @dataclasses.dataclass

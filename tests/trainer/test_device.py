@@ -5,8 +5,8 @@ import torch
 from torch.profiler import ProfilerActivity
 
 from runcast.run.init import init
-from runcast.trainer.device import Mover, sent_ahead, tensors_of, to_device
-from runcast.trainer.distribution import backend_for
+from runcast.trainer.data.transfer import Mover, prefetch, tensors_of, to_device
+from runcast.trainer.ranks.job import backend_for
 
 CUDA = pytest.param("cuda", marks=pytest.mark.gpu)
 DEVICES = pytest.mark.parametrize("device", ["cpu", CUDA])
@@ -155,7 +155,7 @@ def test_batches_are_sent_so_many_groups_before_they_are_wanted(ahead, expected)
         seen.append(f"send {batch}")
         return lambda: seen.append(f"get {batch}") or -batch
 
-    for ((host, receive),) in sent_ahead(([number] for number in (1, 2, 3)), send, ahead=ahead):
+    for ((host, receive),) in prefetch(([number] for number in (1, 2, 3)), send, ahead=ahead):
         assert receive() == -host
         seen.append(f"use {host}")
 
@@ -173,7 +173,7 @@ def test_no_more_batches_are_sent_ahead_where_a_step_has_several(ahead, most):
         seen.append(batch)
         return lambda: batch
 
-    for group in sent_ahead(iter([[1, 2, 3], [4, 5, 6], [7]]), send, ahead=ahead):
+    for group in prefetch(iter([[1, 2, 3], [4, 5, 6], [7]]), send, ahead=ahead):
         for _, receive in group:
             used.append(receive())
             counts.append(there)

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from runcast.callbacks.reporting import ReportCallback
 from runcast.core.events import TrainerCallback
-from runcast.trainer.arguments import TrainingArguments
+from runcast.trainer.settings.arguments import TrainingArguments
 from runcast.trainer.trainer import Trainer
 
 class Data(torch.utils.data.Dataset):

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from runcast.core.errors import OptionError
-from runcast.trainer.arguments import TrainingArguments
+from runcast.trainer.settings.arguments import TrainingArguments
 from runcast.trainer.trainer import Trainer
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of onnxscript and torch.export, about their own insides

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from runcast.core.errors import OptionError
-from runcast.trainer.forward import Forward, count_items
+from runcast.trainer.model.batch_reader import BatchReader
+from runcast.trainer.model.items import count_items
 
 IMAGES, LABELS = torch.randn(4, 3), torch.tensor([0, 1, 0, 1])
 
@@ -61,7 +62,7 @@ def test_a_module_that_returns_logits_gets_cross_entropy(batch):
     """A module written by hand, or one of timm, trains unchanged on whole-number labels."""
     model = ByName()
 
-    result = Forward(model, None, None)(model, batch)
+    result = BatchReader(model, None, None)(model, batch)
 
     assert torch.equal(result.loss, nn.functional.cross_entropy(model(IMAGES), LABELS))
     assert torch.equal(result.predictions, model(IMAGES))
@@ -74,7 +75,7 @@ def test_the_loss_of_the_model_is_taken_if_it_computes_one(kind, name):
     """As a dict, a tuple or a bare loss."""
     model = WithLoss(kind)
 
-    result = Forward(model, None, None)(model, {"image": IMAGES, name: LABELS})
+    result = BatchReader(model, None, None)(model, {"image": IMAGES, name: LABELS})
 
     assert torch.equal(result.loss, nn.functional.cross_entropy(model.linear(IMAGES), LABELS))
     assert (result.predictions is None) == (kind == "loss")
@@ -84,7 +85,7 @@ def test_a_loss_function_of_ones_own_beats_that_of_the_model():
     """compute_loss gets the outputs and the labels, as any criterion of torch."""
     model = ByName()
 
-    result = Forward(model, None, nn.MSELoss())(model, (IMAGES, torch.zeros(4, 2)))
+    result = BatchReader(model, None, nn.MSELoss())(model, (IMAGES, torch.zeros(4, 2)))
 
     assert torch.equal(result.loss, model(IMAGES).square().mean())
 
@@ -93,8 +94,8 @@ def test_without_labels_there_is_no_loss():
     """One may predict what has no labels."""
     model = ByName()
 
-    assert Forward(model, None, None)(model, {"image": IMAGES}).loss is None
-    assert Forward(model, None, None)(model, IMAGES).loss is None
+    assert BatchReader(model, None, None)(model, {"image": IMAGES}).loss is None
+    assert BatchReader(model, None, None)(model, IMAGES).loss is None
 
 
 def test_a_transformers_model_computes_its_loss():
@@ -106,7 +107,7 @@ def test_a_transformers_model_computes_its_loss():
     model = transformers.GPT2LMHeadModel(config).eval()
     tokens = torch.randint(0, 11, (2, 8))
 
-    result = Forward(model, None, None)(model, {"input_ids": tokens, "labels": tokens})
+    result = BatchReader(model, None, None)(model, {"input_ids": tokens, "labels": tokens})
 
     assert torch.equal(result.loss, model(input_ids=tokens, labels=tokens).loss)
     assert result.predictions.shape == (2, 8, 11)
@@ -119,7 +120,7 @@ def test_names_that_the_model_does_not_take_are_listed():
     with pytest.raises(
         OptionError, match=r"batch has \['a', 'b', 'labels'\], but the model's forward takes \['image'\]"
     ):
-        Forward(model, None, None)(model, {"a": IMAGES, "b": IMAGES, "labels": LABELS})
+        BatchReader(model, None, None)(model, {"a": IMAGES, "b": IMAGES, "labels": LABELS})
 
 
 def test_tokens_are_counted_where_each_example_has_many_labels():

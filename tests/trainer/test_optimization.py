@@ -5,8 +5,9 @@ import torch
 from torch import nn
 
 from runcast.core.errors import OptionError
-from runcast.trainer.arguments import OPTIMIZERS, SCHEDULERS, TrainingArguments
-from runcast.trainer.optimization import decay_groups, make_optimizer, make_scheduler
+from runcast.trainer.optimization.optimizers import decay_groups, make_optimizer
+from runcast.trainer.optimization.schedules import make_scheduler
+from runcast.trainer.settings.arguments import OPTIMIZERS, SCHEDULERS, TrainingArguments
 
 NETWORK = nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4))
 

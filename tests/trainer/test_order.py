@@ -15,8 +15,8 @@ from torch.utils.data import (
 )
 
 from runcast.core.errors import OptionError
-from runcast.trainer.distribution import Ranks
-from runcast.trainer.order import EpochOrder
+from runcast.trainer.data.samplers import EpochOrder
+from runcast.trainer.ranks.ranks import Ranks
 
 
 class Ids(torch.utils.data.Dataset):

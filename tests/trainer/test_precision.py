@@ -134,8 +134,8 @@ BEFORE = [
 SCRIPT = """
 import json, os, sys
 import torch
-from runcast.trainer.arguments import TrainingArguments
-from runcast.trainer.device import set_seed, uses_tf32
+from runcast.trainer.settings.arguments import TrainingArguments
+from runcast.trainer.model.device import set_seed, uses_tf32
 
 cuda, cudnn, answers = torch.backends.cuda.matmul, torch.backends.cudnn, []
 for before in json.loads(sys.argv[1]):

@@ -6,7 +6,7 @@ import torch
 from runcast.callbacks.flow import DefaultFlowCallback
 from runcast.core.errors import CheckpointError
 from runcast.core.events import TrainerCallback
-from runcast.trainer import checkpoint
+from runcast.trainer.checkpoints import files as checkpoint
 
 
 class SaveAndStop(TrainerCallback):

@@ -6,7 +6,7 @@ import pytest
 from torch import nn
 
 from runcast.core.events import TrainerCallback
-from runcast.trainer.checkpoint import list_checkpoints, verify
+from runcast.trainer.checkpoints.files import list_checkpoints, verify
 
 
 class Saves(TrainerCallback):
@@ -52,7 +52,7 @@ def test_the_checkpoints_of_an_earlier_longer_training_go_first(train, tmp_path,
 def test_the_order_holds_whatever_the_clock_says(train, tmp_path, monkeypatch):
     """Also where the earlier training was written by a machine whose clock is ahead."""
     with monkeypatch.context() as ahead:
-        ahead.setattr("runcast.trainer.checkpoint.time.time", lambda: 4e9)
+        ahead.setattr("runcast.trainer.checkpoints.files.time.time", lambda: 4e9)
         train(4)
 
     assert train(3, save_total_limit=2) == [1, 2, 3]

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from runcast.trainer.arrays import concatenate, join
+from runcast.trainer.data.arrays import concatenate, join
 
 COUNT = 5  # examples, in batches of two: the last one has one
 X = torch.arange(10.0).reshape(5, 2)

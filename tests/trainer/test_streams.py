@@ -7,10 +7,10 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from runcast.core.errors import OptionError
-from runcast.trainer.arguments import TrainingArguments
-from runcast.trainer.data import make_loader
-from runcast.trainer.distribution import Ranks
-from runcast.trainer.order import set_epoch
+from runcast.trainer.data.loader import make_loader
+from runcast.trainer.data.order import set_epoch
+from runcast.trainer.ranks.ranks import Ranks
+from runcast.trainer.settings.arguments import TrainingArguments
 
 CPU = torch.device("cpu")
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")  # more workers than processors

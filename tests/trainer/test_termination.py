@@ -159,7 +159,9 @@ def test_at_the_end_of_a_training_it_ends_the_process_too(make, tmp_path):
 def test_a_save_that_fails_is_said(make, tmp_path, capsys, monkeypatch):
     """The line does not promise what is not there."""
     callback = Kill("on_step_end", 2)
-    monkeypatch.setattr("runcast.trainer.keeper.save_training", lambda *_: (_ for _ in ()).throw(OSError("full")))
+    monkeypatch.setattr(
+        "runcast.trainer.checkpoints.checkpoints.save_training", lambda *_: (_ for _ in ()).throw(OSError("full"))
+    )
 
     train(make, tmp_path, callback)
 

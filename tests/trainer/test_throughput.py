@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from runcast.trainer.arguments import TrainingArguments
-from runcast.trainer.distribution import Ranks
-from runcast.trainer.throughput import Throughput, peak_of_name
+from runcast.trainer.meter.peaks import peak_of_name
+from runcast.trainer.meter.throughput import Throughput
+from runcast.trainer.ranks.ranks import Ranks
+from runcast.trainer.settings.arguments import TrainingArguments
 
 CPU = torch.device("cpu")
 

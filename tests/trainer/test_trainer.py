@@ -126,7 +126,7 @@ def test_the_seed_settles_everything(make):
 
 def trainer_seeded(trainer):
     """Seed as the constructor did, as three trainers were made at once, and train."""
-    from runcast.trainer.device import set_seed
+    from runcast.trainer.model.device import set_seed
 
     set_seed(trainer.args)
     trainer.train()
@@ -245,7 +245,7 @@ def test_a_loss_that_is_no_number_is_told_once(make, caplog):
 
 SCRIPT = """
 import os, signal, sys, torch
-from runcast.trainer.arguments import TrainingArguments
+from runcast.trainer.settings.arguments import TrainingArguments
 from runcast.trainer.trainer import Trainer
 data = [(torch.randn(4), torch.tensor(1)) for _ in range(64)]
 args = TrainingArguments(output_dir=sys.argv[1], max_steps=50, report_to="none", use_cpu=True, enable_jit_checkpoint=True, disable_tqdm=True)

@@ -18,7 +18,7 @@ from runcast.callbacks.saving import ModelCheckpointCallback
 from runcast.callbacks.stopping import EarlyStoppingCallback, TerminateOnNaNCallback
 from runcast.core.events import EVENTS, TrainerCallback, TrainerState
 from runcast.core.functions import LambdaCallback
-from runcast.trainer.arguments import TrainingArguments
+from runcast.trainer.settings.arguments import TrainingArguments
 from runcast.trainer.trainer import Trainer
 
 transformers = pytest.importorskip("transformers")

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from runcast.core.errors import CheckpointError, OptionError
-from runcast.trainer.arguments import TrainingArguments
+from runcast.trainer.settings.arguments import TrainingArguments
 
 WEIGHTS, OPTIMIZER = "model-shards", "optimizer-shards"
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from runcast.trainer.distribution import Ranks
-from runcast.trainer.forward import count_labels
+from runcast.trainer.model.items import count_labels
+from runcast.trainer.ranks.ranks import Ranks
 
 PENDING = 64
 _log = logging.getLogger("runcast.trainer")

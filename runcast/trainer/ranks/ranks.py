@@ -1,14 +1,6 @@
-"""Several processes, one training: torch.distributed under torchrun, DDP or FSDP2, and nothing home-made.
+"""What the processes of a job decide and do together."""
 
-Every process runs the same Trainer. They meet in the average of the gradients, in the sums of an evaluation, and where
-a decision is made: what one of them decides, all do (`Ranks.any`), and what may be computed differently is taken from
-the first (`Ranks.of_first`). A process that fails leaves its reason in the job's store, where the others find it when
-their connection to it breaks (`Ranks.failure`).
-"""
-
-import atexit
 import contextlib
-import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,15 +8,13 @@ from datetime import timedelta
 from typing import Any
 
 import torch
-from torch import distributed, nn
+from torch import distributed
 
-from runcast.core.errors import OptionError, RankError
-from runcast.run.ranks import group_of_hosts
-from runcast.trainer import sharding
-from runcast.trainer.arguments import TrainingArguments
+from runcast.core.errors import RankError
 
-BACKENDS = {"cuda": "nccl", "xpu": "xccl", "cpu": "gloo"}
 _LOST = re.compile(r"gloo|nccl|xccl|connection (closed|reset|refused)|broken pipe|TCPStore", re.IGNORECASE)
+
+
 _SAVED_WITHIN = timedelta(minutes=5)
 
 
@@ -156,86 +146,6 @@ class Ranks:
         return True
 
 
-def join_job(args: TrainingArguments, device: torch.device) -> Ranks:
-    """Read what torchrun says, and join the process group unless the user has done it.
-
-    Raises:
-        OptionError: Devices of this kind cannot work together.
-    """
-    size = int(os.environ.get("WORLD_SIZE", 1))
-    if distributed.is_available() and distributed.is_initialized():
-        return _place()
-    if size == 1 and not args.fsdp:
-        return Ranks()
-    if "MASTER_ADDR" not in os.environ:
-        raise OptionError("fsdp=True shards over processes. Start them with: torchrun --nproc-per-node 2 train.py")
-    if device.type not in BACKENDS and args.ddp_backend is None:
-        raise OptionError(f"Several processes cannot train on {device.type}. Use use_cpu=True, or one process.")
-    distributed.init_process_group(
-        backend_for(device.type, args.ddp_backend),
-        timeout=timedelta(seconds=args.ddp_timeout),
-        device_id=device if device.type == "cuda" else None,
-    )
-    atexit.register(_leave_job)
-    return _place()
-
-
-def backend_for(kind: str, asked: str | None) -> str:
-    """Name the backends of a job: the device's own, and gloo for what stays on the hosts.
-
-    FSDP with cpu_offload, decisions and objects need the latter.
-    """
-    backend = asked or BACKENDS[kind]
-    return backend if kind == "cpu" or ":" in backend or backend in ("gloo", "mpi") else f"cpu:gloo,{kind}:{backend}"
-
-
-def _place() -> Ranks:
-    """Tell which process this is, with a group for the hosts where the default one, made by the user, has none."""
-    rank, size = distributed.get_rank(), distributed.get_world_size()
-    return Ranks(rank, size, int(os.environ.get("LOCAL_RANK", 0)), None if size == 1 else group_of_hosts())
-
-
 def _store() -> Any:
     """Return what the processes of the job use to find each other; with torchrun it outlives each of them."""
     return distributed.distributed_c10d._get_default_store()
-
-
-def _leave_job() -> None:
-    if distributed.is_initialized():
-        distributed.destroy_process_group()
-
-
-def wrap(model: nn.Module, args: TrainingArguments, device: torch.device, ranks: Ranks) -> nn.Module:
-    """Bring the model to the device; shard it, or let DDP average its gradients, and compile it, as asked for."""
-    if args.fsdp:
-        sharding.shard(model, args, device, ranks.size, ranks.rank)
-    else:
-        model.to(device)
-    if ranks.size > 1 and not args.fsdp:
-        ids = None if device.type == "cpu" else [device]
-        model = nn.parallel.DistributedDataParallel(
-            model, device_ids=ids, find_unused_parameters=args.ddp_find_unused_parameters
-        )
-    return _compiled(model, args)
-
-
-def for_evaluation(model: nn.Module, wrapped: nn.Module, args: TrainingArguments) -> nn.Module:
-    """Return what an evaluation calls: compiled, but without DDP, as ranks may have unlike numbers of batches."""
-    inner = getattr(wrapped, "_orig_mod", wrapped)
-    return _compiled(model, args) if isinstance(inner, nn.parallel.DistributedDataParallel) else wrapped
-
-
-def _compiled(model: nn.Module, args: TrainingArguments) -> nn.Module:
-    if not args.torch_compile:
-        return model
-    settings = {"backend": args.torch_compile_backend, "mode": args.torch_compile_mode}
-    found: nn.Module = torch.compile(model, **{name: value for name, value in settings.items() if value is not None})
-    return found
-
-
-def accumulating(model: nn.Module) -> contextlib.AbstractContextManager[Any]:
-    """Keep the gradients of a batch from being averaged over the processes: another one of the same step follows."""
-    inner: Any = getattr(model, "_orig_mod", model)
-    if sharding.is_sharded(inner):
-        return sharding.accumulating(inner)
-    return inner.no_sync() if hasattr(inner, "no_sync") else contextlib.nullcontext()

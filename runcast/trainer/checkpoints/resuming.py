@@ -4,7 +4,7 @@ import logging
 import math
 from typing import TYPE_CHECKING
 
-from runcast.trainer.checkpoint import Checkpoint
+from runcast.trainer.checkpoints.files import Checkpoint
 
 if TYPE_CHECKING:
     from runcast.trainer.training import Training

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, get_type_hints
 
 from runcast.core.errors import OptionError
-from runcast.trainer import parsing
-from runcast.trainer.compatibility import AskedByCallbacks, DeviceSetting
-from runcast.trainer.conversion import typed
+from runcast.trainer.settings import parsing
+from runcast.trainer.settings.compatibility import DeviceSetting, TransformersCompat
+from runcast.trainer.settings.conversion import typed
 
 STRATEGIES = ("no", "steps", "epoch")
 SCHEDULERS = ("linear", "cosine", "polynomial", "constant", "constant_with_warmup", "inverse_sqrt")
@@ -54,7 +54,7 @@ BELOW = {"adam_beta1": 1, "adam_beta2": 1, "seed": 2**63, "data_seed": 2**63}
 
 
 @dataclass(kw_only=True)
-class TrainingArguments(AskedByCallbacks):
+class TrainingArguments(TransformersCompat):
     """The settings of a Trainer, checked when they are made, so that nothing wrong is found an hour later."""
 
     output_dir: Annotated[str, "Where checkpoints are written."] = field(default="trainer_output", kw_only=False)

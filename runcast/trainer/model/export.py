@@ -11,9 +11,9 @@ from torch import nn
 
 from runcast.callbacks.outputs import evaluation_mode
 from runcast.core.errors import OptionError
-from runcast.trainer.distribution import Ranks
-from runcast.trainer.forward import LABELS
-from runcast.trainer.sharding import is_sharded, whole_weights
+from runcast.trainer.model.items import LABELS
+from runcast.trainer.ranks.ranks import Ranks
+from runcast.trainer.ranks.sharding import is_sharded, whole_weights
 
 SUFFIXES = {"safetensors": ".safetensors", "torch": ".pt2", "onnx": ".onnx"}
 

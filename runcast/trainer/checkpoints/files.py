@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 import torch
 
 from runcast.core.errors import CheckpointError
-from runcast.trainer.distribution import Ranks
+from runcast.trainer.ranks.ranks import Ranks
 
 MANIFEST = "checkpoint.json"
 FORMAT = 1

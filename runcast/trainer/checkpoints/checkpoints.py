@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from runcast.callbacks.monitor import Monitor, reported
 from runcast.core.errors import CheckpointError, OptionError
-from runcast.trainer.checkpoint import Checkpoint, list_checkpoints, rotate, verify, writing
-from runcast.trainer.distribution import Ranks
-from runcast.trainer.snapshot import load_weights, save_training
+from runcast.trainer.checkpoints.files import Checkpoint, list_checkpoints, rotate, verify, writing
+from runcast.trainer.checkpoints.snapshot import save_training
+from runcast.trainer.checkpoints.weights import load_weights
+from runcast.trainer.ranks.ranks import Ranks
 
 if TYPE_CHECKING:
     from runcast.trainer.trainer import Trainer

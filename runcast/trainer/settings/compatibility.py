@@ -33,7 +33,7 @@ class DeviceSetting:
         vars(args)["device"] = str(value) if type(value).__module__ == "torch" else value
 
 
-class AskedByCallbacks:
+class TransformersCompat:
     """The answers of `transformers.TrainingArguments`."""
 
     trackio_space_id = trackio_bucket_id = trackio_static_space_id = None  # of their TrackioCallback

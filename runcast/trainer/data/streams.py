@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
-from runcast.trainer.distribution import Ranks
+from runcast.trainer.ranks.ranks import Ranks
 
 
 class RankStream(IterableDataset[Any]):  # type: ignore[misc]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from runcast.core.errors import OptionError
-from runcast.trainer.conversion import NONE, convert
+from runcast.trainer.settings.conversion import NONE, convert
 
 Settings = TypeVar("Settings")
 

@@ -2,92 +2,23 @@
 
 import json
 import logging
-import random
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
-from torch import nn
-
 from runcast.core.errors import CheckpointError
 from runcast.core.events import TrainerState
-from runcast.trainer import sharding
-from runcast.trainer.checkpoint import Checkpoint, load_tensors, save_tensors, write_manifest
-from runcast.trainer.distribution import Ranks
-from runcast.trainer.streams import RankStream
+from runcast.trainer.checkpoints.files import Checkpoint, load_tensors, save_tensors, write_manifest
+from runcast.trainer.checkpoints.weights import load_weights, save_config, save_weights, shapes_of
+from runcast.trainer.data.streams import RankStream
+from runcast.trainer.ranks import sharding
+from runcast.trainer.ranks.ranks import Ranks
 from runcast.values.numbers import as_json
 
 _log = logging.getLogger("runcast.trainer")
 
 if TYPE_CHECKING:
     from runcast.trainer.training import Training
-
-
-def save_weights(model: nn.Module, folder: Path, weights: dict[str, torch.Tensor] | None = None) -> None:
-    """Write the weights, and a transformers model's configuration, so that `from_pretrained(folder)` reads them too.
-
-    Args:
-        model: The model.
-        folder: Where to.
-        weights: Those of a sharded model, gathered; by default the model's own.
-
-    Raises:
-        OSError: They cannot be written.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file, save_model
-
-    path, metadata = str(folder / "model.safetensors"), {"format": "pt"}
-    try:
-        if weights is None:
-            save_model(model, path, metadata=metadata)
-        else:
-            save_file(weights, path, metadata=metadata)
-    except SafetensorError as error:  # what safetensors makes of a full disk
-        raise OSError(f"model.safetensors: {error}") from error
-    save_config(model, folder)
-
-
-def save_config(model: nn.Module, folder: Path) -> None:
-    """Write the configuration of a transformers model."""
-    for name in ("config", "generation_config"):
-        part: Any = getattr(model, name, None)
-        if hasattr(part, "save_pretrained"):
-            part.save_pretrained(folder)
-
-
-def load_weights(model: nn.Module, folder: Path, shapes: Mapping[str, list[int]]) -> None:
-    """Read the weights into the model.
-
-    Raises:
-        CheckpointError: They are those of another model.
-    """
-    from safetensors.torch import load_model
-
-    mine = shapes_of(model)
-    if mine != dict(shapes):
-        other = sorted(name for name in {*mine, *shapes} if mine.get(name) != shapes.get(name))
-        listed = ", ".join(f"{name} (checkpoint {shapes.get(name)}, model {mine.get(name)})" for name in other[:3])
-        raise CheckpointError(
-            f"The checkpoint {folder} is of another model: {len(other)} weights differ: {listed}. Build the model as "
-            "it was."
-        )
-    if (folder / sharding.WEIGHTS).is_dir():
-        sharding.load_shards(model, None, {}, folder)
-    elif sharding.is_sharded(model):
-        raise CheckpointError(
-            f"The weights in {folder} are whole, and this model is sharded. Load them into the model before the "
-            "Trainer shards it, and train without resuming."
-        )
-    else:
-        load_model(model, str(folder / "model.safetensors"), device=str(next(model.parameters()).device))
-
-
-def shapes_of(model: nn.Module) -> dict[str, list[int]]:
-    """List the shapes of all weights and buffers by name."""
-    return {name: list(value.shape) for name, value in model.state_dict().items() if isinstance(value, torch.Tensor)}
 
 
 def save_training(training: "Training", folder: Path, ranks: Ranks) -> None:
@@ -212,66 +143,3 @@ def _whole_parts(training: "Training") -> dict[str, Any]:
     """Name the parts that one process writes for all: without the optimizer of a sharded model."""
     sharded = sharding.is_sharded(training.trainer.model)
     return {name: part for name, part in training.stateful().items() if name != "optimizer" or not sharded}
-
-
-def random_state(device: torch.device, generators: Mapping[str, Any]) -> dict[str, Any]:
-    """Copy the state of every random number generator that a training may use, and of those that its data has."""
-    state = {
-        "python": random.getstate(),
-        "numpy": _plain(np.random.get_state(legacy=True)),
-        "cpu": torch.get_rng_state(),
-        "data": {name: _state_of(generator) for name, generator in generators.items()},
-    }
-    if device.type != "cpu":
-        state["device"] = getattr(torch, device.type).get_rng_state()
-    return state
-
-
-def set_random_state(state: Mapping[str, Any], device: torch.device, generators: Mapping[str, Any]) -> None:
-    """Set the state of every random number generator back."""
-    random.setstate(state["python"])
-    np.random.set_state(_with_arrays(state["numpy"]))
-    torch.set_rng_state(state["cpu"].cpu())
-    if "device" in state and device.type != "cpu":
-        getattr(torch, device.type).set_rng_state(state["device"].cpu())
-    for name, generator in generators.items():
-        if (own := state.get("data", {}).get(name)) is not None:
-            _set_state_of(generator, own)
-
-
-def _state_of(generator: Any) -> Any:
-    if isinstance(generator, random.Random):
-        return generator.getstate()
-    if isinstance(generator, np.random.Generator):
-        return _plain(generator.bit_generator.state)
-    return _plain(generator.get_state())
-
-
-def _set_state_of(generator: Any, state: Any) -> None:
-    if isinstance(generator, random.Random):
-        generator.setstate(state)
-    elif isinstance(generator, np.random.Generator):
-        generator.bit_generator.state = _with_arrays(state)
-    else:
-        generator.set_state(_with_arrays(state))
-
-
-def _plain(state: Any) -> Any:
-    """Turn the arrays in a state into tensors, which can be read without running code."""
-    if isinstance(state, np.ndarray):
-        return torch.from_numpy(state.astype(np.int64))
-    if isinstance(state, Mapping):
-        return {key: _plain(value) for key, value in state.items()}
-    return tuple(map(_plain, state)) if isinstance(state, tuple) else state
-
-
-def _with_arrays(state: Any) -> Any:
-    """Turn what `_plain` made back."""
-    if isinstance(state, torch.Tensor):
-        if state.dtype == torch.uint8:  # of torch itself
-            return state
-        words = state.numpy().view(np.uint64)
-        return words if (words >> np.uint64(32)).any() else words.astype(np.uint32)
-    if isinstance(state, Mapping):
-        return {key: _with_arrays(value) for key, value in state.items()}
-    return tuple(map(_with_arrays, state)) if isinstance(state, tuple) else state

@@ -9,7 +9,7 @@ from torch import nn
 
 from runcast.callbacks.monitor import Monitor, reported
 from runcast.core.errors import OptionError
-from runcast.trainer.arguments import TrainingArguments
+from runcast.trainer.settings.arguments import TrainingArguments
 
 _METHODS = ("step", "state_dict", "load_state_dict")
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from runcast.trainer.forward import IGNORED_LABEL
+from runcast.trainer.model.items import IGNORED_LABEL
 
 
 def to_host(value: Any) -> Any:

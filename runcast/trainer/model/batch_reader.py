@@ -8,17 +8,11 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import nn
 
 from runcast.core.errors import OptionError
-
-# At 0.7 ms a step it shows whether `list | tuple` is made each time, and whether a dict has to be asked what it is.
-_SEQUENCE, MAPPING = (list, tuple), (dict, Mapping)
-LABELS = ("labels", "label", "label_ids", "targets", "target")
-_WHOLE = frozenset((torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8))
-IGNORED_LABEL = -100  # what torch's cross entropy and transformers leave out
+from runcast.trainer.model.items import LABELS, MAPPING, SEQUENCE, entries_of
 
 
 class Result(NamedTuple):
@@ -37,7 +31,7 @@ class _Plan(NamedTuple):
     alone: str | None
 
 
-class Forward:
+class BatchReader:
     """The call of a model on a batch.
 
     A batch is a mapping or a dataclass (labels under one of the label names), a tuple (labels last), or a tensor (no
@@ -62,13 +56,13 @@ class Forward:
     def __call__(self, model: nn.Module, batch: Any) -> Result:
         """Run the model; in the mode (training or not) and precision that the caller has set."""
         labels = None
-        if isinstance(batch, _SEQUENCE):
+        if isinstance(batch, SEQUENCE):
             *inputs, labels = batch if len(batch) > 1 else (*batch, None)
             outputs = model(*inputs)
         elif isinstance(batch, torch.Tensor):
             outputs = model(batch)
         else:
-            batch = batch if isinstance(batch, MAPPING) else _entries(batch)
+            batch = batch if isinstance(batch, MAPPING) else entries_of(batch)
             plan = self._plans.get(names := tuple(batch)) or self._plan(names)
             if plan.labels:
                 labels = batch[plan.labels[0]] if len(plan.labels) == 1 else tuple(batch[name] for name in plan.labels)
@@ -115,7 +109,7 @@ class Forward:
         if isinstance(outputs, torch.Tensor):
             if outputs.ndim == 0 and self._model_has_loss:
                 loss, predictions = outputs, None
-        elif isinstance(outputs, _SEQUENCE) and not hasattr(outputs, "loss"):
+        elif isinstance(outputs, SEQUENCE) and not hasattr(outputs, "loss"):
             if self._model_has_loss and labels is not None:
                 loss, predictions = self._loss_among(outputs)
             elif self._model_has_loss:
@@ -145,92 +139,6 @@ class Forward:
         if place is None:
             return None, _only([value for value in outputs if value is not None])
         return outputs[place], _only([v for n, v in enumerate(outputs) if n != place and v is not None])
-
-
-def count_items(batch: Any, label_names: list[str] | None = None, *, shifted: bool = False) -> int | torch.Tensor:
-    """Count what a mean loss is a mean of.
-
-    Whole-number labels that are not ignored, of tokens or of examples; where there are none, examples.
-
-    `shifted` says that the model predicts the next token, so that the first label of each example does not count.
-    The number of labels that are on a device already stays there: nothing waits for it.
-    """
-    count = count_labels(_labels_in(batch, label_names), shifted=shifted)
-    return example_count(batch) if count is None else count
-
-
-def count_labels(labels: Any, *, shifted: bool = False) -> int | torch.Tensor | None:
-    """Count the labels that are not ignored; None if they are no whole numbers."""
-    if isinstance(labels, tuple):
-        labels = labels[0]
-    if not isinstance(labels, torch.Tensor) or labels.dtype not in _WHOLE or not labels.ndim:
-        return None
-    if shifted and labels.ndim > 1:
-        labels = labels[:, 1:]
-    if labels.is_cpu:
-        return int(np.count_nonzero(labels.numpy() != IGNORED_LABEL))
-    return labels.ne(IGNORED_LABEL).sum()
-
-
-def weighted(loss: torch.Tensor, weight: float | torch.Tensor) -> torch.Tensor:
-    """Weigh a loss. One that is a mean of nothing, which is NaN, has the weight 0, and counts as 0."""
-    if isinstance(weight, torch.Tensor):
-        return torch.where(weight > 0, loss * weight, 0.0)
-    return loss * weight if weight else loss.nan_to_num(0.0, 0.0, 0.0) * 0.0
-
-
-def example_count(batch: Any) -> int:
-    """Count the examples of a batch: the length of its first tensor, else of its first list."""
-    if isinstance(batch, _SEQUENCE):
-        parts: Any = batch
-    elif isinstance(batch, torch.Tensor):
-        parts = (batch,)
-    else:
-        parts = (batch if isinstance(batch, MAPPING) else _entries(batch)).values()
-    for part in parts:
-        if isinstance(part, torch.Tensor) and part.ndim:
-            return int(part.shape[0])  # len of a tensor takes 2 µs
-    return _length_of(parts) or 1
-
-
-def _length_of(parts: Any) -> int | None:
-    """Find the number of examples in parts that are no tensors: structures of tensors, or lists."""
-    for part in parts:
-        if isinstance(part, MAPPING) or (isinstance(part, tuple) and any(isinstance(p, torch.Tensor) for p in part)):
-            inner = list(part.values() if isinstance(part, MAPPING) else part)
-            tensor = next((p for p in inner if isinstance(p, torch.Tensor) and p.ndim), None)
-            if (found := _length_of(inner) if tensor is None else len(tensor)) is not None:
-                return found
-    return next(
-        (len(part) for part in parts if isinstance(part, list | tuple) or (hasattr(part, "shape") and part.ndim)), None
-    )
-
-
-def has_token_labels(batch: Any, label_names: list[str] | None = None) -> bool:
-    """Return whether each example has many whole-number labels.
-
-    Then their number, not that of the examples, is what a mean loss is a mean of.
-    """
-    labels = _labels_in(batch, label_names)
-    return isinstance(labels, torch.Tensor) and labels.ndim > 1 and not labels.is_floating_point()
-
-
-def _labels_in(batch: Any, label_names: list[str] | None) -> Any:
-    if isinstance(batch, _SEQUENCE):
-        return batch[-1]
-    if isinstance(batch, torch.Tensor):
-        return None
-    entries = batch if isinstance(batch, MAPPING) else _entries(batch)
-    return next((entries[name] for name in label_names or LABELS if name in entries), None)
-
-
-def _entries(batch: Any) -> dict[str, Any]:
-    if not dataclasses.is_dataclass(batch):
-        raise OptionError(
-            f"A batch is a {type(batch).__name__}, and must be a mapping, a dataclass, a tuple or a tensor. Give a "
-            "data_collator that makes one."
-        )
-    return {field.name: getattr(batch, field.name) for field in dataclasses.fields(batch)}
 
 
 def _named(outputs: Any) -> Mapping[str, Any] | None:

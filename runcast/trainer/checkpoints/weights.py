@@ -1,0 +1,76 @@
+"""The weights in a checkpoint."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from runcast.core.errors import CheckpointError
+from runcast.trainer.ranks import sharding
+
+
+def save_weights(model: nn.Module, folder: Path, weights: dict[str, torch.Tensor] | None = None) -> None:
+    """Write the weights, and a transformers model's configuration, so that `from_pretrained(folder)` reads them too.
+
+    Args:
+        model: The model.
+        folder: Where to.
+        weights: Those of a sharded model, gathered; by default the model's own.
+
+    Raises:
+        OSError: They cannot be written.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file, save_model
+
+    path, metadata = str(folder / "model.safetensors"), {"format": "pt"}
+    try:
+        if weights is None:
+            save_model(model, path, metadata=metadata)
+        else:
+            save_file(weights, path, metadata=metadata)
+    except SafetensorError as error:  # what safetensors makes of a full disk
+        raise OSError(f"model.safetensors: {error}") from error
+    save_config(model, folder)
+
+
+def save_config(model: nn.Module, folder: Path) -> None:
+    """Write the configuration of a transformers model."""
+    for name in ("config", "generation_config"):
+        part: Any = getattr(model, name, None)
+        if hasattr(part, "save_pretrained"):
+            part.save_pretrained(folder)
+
+
+def load_weights(model: nn.Module, folder: Path, shapes: Mapping[str, list[int]]) -> None:
+    """Read the weights into the model.
+
+    Raises:
+        CheckpointError: They are those of another model.
+    """
+    from safetensors.torch import load_model
+
+    mine = shapes_of(model)
+    if mine != dict(shapes):
+        other = sorted(name for name in {*mine, *shapes} if mine.get(name) != shapes.get(name))
+        listed = ", ".join(f"{name} (checkpoint {shapes.get(name)}, model {mine.get(name)})" for name in other[:3])
+        raise CheckpointError(
+            f"The checkpoint {folder} is of another model: {len(other)} weights differ: {listed}. Build the model as "
+            "it was."
+        )
+    if (folder / sharding.WEIGHTS).is_dir():
+        sharding.load_shards(model, None, {}, folder)
+    elif sharding.is_sharded(model):
+        raise CheckpointError(
+            f"The weights in {folder} are whole, and this model is sharded. Load them into the model before the "
+            "Trainer shards it, and train without resuming."
+        )
+    else:
+        load_model(model, str(folder / "model.safetensors"), device=str(next(model.parameters()).device))
+
+
+def shapes_of(model: nn.Module) -> dict[str, list[int]]:
+    """List the shapes of all weights and buffers by name."""
+    return {name: list(value.shape) for name, value in model.state_dict().items() if isinstance(value, torch.Tensor)}

@@ -1,0 +1,1 @@
+"""What a training has lost and worked through."""

@@ -1,0 +1,1 @@
+"""A model on its device: where it computes, how it is called on a batch, how it is exported."""

@@ -1,0 +1,1 @@
+"""The processes of one job: their decisions, their collectives, and how they share a model."""

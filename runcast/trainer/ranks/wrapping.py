@@ -1,0 +1,47 @@
+"""The model as several processes train it: sharded, or with averaged gradients; compiled if asked for."""
+
+import contextlib
+from typing import Any
+
+import torch
+from torch import nn
+
+from runcast.trainer.ranks import sharding
+from runcast.trainer.ranks.ranks import Ranks
+from runcast.trainer.settings.arguments import TrainingArguments
+
+
+def wrap(model: nn.Module, args: TrainingArguments, device: torch.device, ranks: Ranks) -> nn.Module:
+    """Bring the model to the device; shard it, or let DDP average its gradients, and compile it, as asked for."""
+    if args.fsdp:
+        sharding.shard(model, args, device, ranks.size, ranks.rank)
+    else:
+        model.to(device)
+    if ranks.size > 1 and not args.fsdp:
+        ids = None if device.type == "cpu" else [device]
+        model = nn.parallel.DistributedDataParallel(
+            model, device_ids=ids, find_unused_parameters=args.ddp_find_unused_parameters
+        )
+    return _compiled(model, args)
+
+
+def for_evaluation(model: nn.Module, wrapped: nn.Module, args: TrainingArguments) -> nn.Module:
+    """Return what an evaluation calls: compiled, but without DDP, as ranks may have unlike numbers of batches."""
+    inner = getattr(wrapped, "_orig_mod", wrapped)
+    return _compiled(model, args) if isinstance(inner, nn.parallel.DistributedDataParallel) else wrapped
+
+
+def _compiled(model: nn.Module, args: TrainingArguments) -> nn.Module:
+    if not args.torch_compile:
+        return model
+    settings = {"backend": args.torch_compile_backend, "mode": args.torch_compile_mode}
+    found: nn.Module = torch.compile(model, **{name: value for name, value in settings.items() if value is not None})
+    return found
+
+
+def accumulating(model: nn.Module) -> contextlib.AbstractContextManager[Any]:
+    """Keep the gradients of a batch from being averaged over the processes: another one of the same step follows."""
+    inner: Any = getattr(model, "_orig_mod", model)
+    if sharding.is_sharded(inner):
+        return sharding.accumulating(inner)
+    return inner.no_sync() if hasattr(inner, "no_sync") else contextlib.nullcontext()
