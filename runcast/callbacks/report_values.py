@@ -3,18 +3,26 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from runcast.callbacks.monitor import Monitor
+from runcast.core.events import TrainerState
 from runcast.values.params import plain
 
-# What a training says once, at its end, as transformers calls it, and its name in the summary.
+# What a training logs once, at its end, as transformers calls it, and its name in the summary. The loss is the mean of
+# all steps: `train/loss` is the name of its points.
 SUMMARY = {
-    "train_runtime": "train_runtime",
-    "train_samples_per_second": "train_samples_per_second",
-    "train_steps_per_second": "train_steps_per_second",
-    "train_tokens_per_second": "train_tokens_per_second",
-    "train_loss": "train_loss",
-    "train_mfu": "train_mfu",
-    "total_flos": "total_flos",
+    "train_runtime": "train/runtime",
+    "train_samples_per_second": "train/samples_per_second",
+    "train_steps_per_second": "train/steps_per_second",
+    "train_tokens_per_second": "train/tokens_per_second",
+    "train_loss": "train/mean_loss",
+    "train_mfu": "train/mfu",
+    "total_flos": "train/flops",
 }
+
+
+def best_of(args: Any, state: TrainerState) -> dict[str, Any]:
+    """Return what the summary says of the best evaluation."""
+    return {f"best/{metric_name(Monitor().name(args))}": state.best_metric, "best/step": state.best_global_step or 0}
 
 
 def params_of(args: Any, model: Any) -> dict[str, Any]:

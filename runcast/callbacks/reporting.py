@@ -10,7 +10,7 @@ from typing import Any
 
 from runcast.callbacks.host import RUN, is_transformers, run_id_in
 from runcast.callbacks.kept_checkpoints import KeptCheckpoints, checkpoint_of
-from runcast.callbacks.report_values import SUMMARY, named, params_of
+from runcast.callbacks.report_values import SUMMARY, best_of, named, params_of
 from runcast.callbacks.trials import Trials
 from runcast.core.errors import OptionError
 from runcast.core.events import TrainerCallback, TrainerControl, TrainerState
@@ -120,7 +120,7 @@ class ReportCallback(TrainerCallback):
             state.stateful_callbacks[RUN] = self.state()
 
     def on_log(self, args: Any, state: TrainerState, control: TrainerControl, logs: Any = None, **kwargs: Any) -> None:
-        """Log the values at the optimizer step; those that a training has once go to the summary."""
+        """Log the values at the optimizer step; those that a training has once are its summary."""
         run = self._open(args)
         if not state.is_world_process_zero:  # they are of the whole job; what is of one rank alone, it logs to the run
             return
@@ -155,7 +155,7 @@ class ReportCallback(TrainerCallback):
         """Note the best value, keep the checkpoints. Under transformers, which has no teardown, finish the run."""
         run = self._open(args)
         if state.best_metric is not None:
-            run.log_summary({"best_metric": state.best_metric, "best_step": state.best_global_step or 0})
+            run.log_summary(best_of(args, state))
         self._kept.end(run, state.best_model_checkpoint)
         if is_transformers(state):
             self._lasting.finish()

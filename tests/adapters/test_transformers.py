@@ -35,7 +35,7 @@ def test_a_training_is_told_completely(folder):
     assert told.params["model/width"] == 2
     assert told.params["model/class"] == "TinyModel"
     assert told.params["model/num_parameters"] == 10
-    assert {"train_loss", "train_runtime", "total_flos"} <= set(told.summary)
+    assert {"train/mean_loss", "train/runtime", "train/flops"} <= set(told.summary)
     assert told.endings == ["finished"]
 
 
@@ -115,7 +115,8 @@ def test_best_and_last_checkpoint_are_kept_when_asked_for(folder):
     kept = [told.path / record["path"] for record in told.of_type("artifact") if record["kind"] == "model"]
     assert [path.name for path in kept] == [f"checkpoint-{best}", "checkpoint-6"]
     assert all((path / "model.safetensors").is_file() for path in kept)
-    assert told.summary["best_step"] == best
+    assert told.summary["best/step"] == best
+    assert told.summary["best/eval/loss"] == trainer.state.best_metric
 
 
 def test_every_checkpoint_is_kept_when_asked_for(folder):
@@ -451,7 +452,7 @@ def test_numbers_of_every_kind_are_metrics(folder):
         "train/f": "NaN",
         "train/epoch": 0,
     }
-    assert told.summary == {"train_loss": 0.1}
+    assert told.summary == {"train/mean_loss": 0.1}
     assert set(logs) == {"a", "b", "c", "d", "e", "f", "epoch"}
 
 

@@ -53,7 +53,7 @@ def test_a_training_is_one_finished_run_with_params_metrics_and_summary(make):
         (4, "eval/loss"),
         (4, "train/learning_rate"),
     } <= set(points)
-    assert {"train_loss", "train_runtime"} <= summary
+    assert summary == {"train/mean_loss", "train/runtime", "train/samples_per_second", "train/steps_per_second"}
     assert endings(report.run) == ["finished"]
 
 
