@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from runcast.callbacks.weights import is_sharded
 from runcast.core.errors import OptionError
 from runcast.run.ranks import group_of_hosts
 
@@ -66,7 +67,7 @@ class Outputs(NamedTuple):
             outputs = model(*positional, **_accepted(model, named))
             return _rows(self._chosen(outputs)), _rows(wanted)
         inputs = {key: value for key, value in named.items() if key not in self.label_cols}
-        kwargs = {"synced_gpus": True} if _is_sharded(model) else {}
+        kwargs = {"synced_gpus": True} if is_sharded(model) else {}
         tokens = model.generate(*positional, **inputs, **{**kwargs, **self.generate_kwargs})
         prompt = inputs.get("input_ids", positional[0] if positional else None)
         if prompt is not None and not getattr(getattr(model, "config", None), "is_encoder_decoder", False):
@@ -153,10 +154,6 @@ def _accepted(model: Any, inputs: dict[str, Any]) -> dict[str, Any]:
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         return inputs
     return {key: value for key, value in inputs.items() if key in parameters}
-
-
-def _is_sharded(model: Any) -> bool:
-    return any(hasattr(parameter, "full_tensor") for parameter in model.parameters())
 
 
 def in_every_process(answer: bool) -> bool:

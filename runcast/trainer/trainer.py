@@ -10,6 +10,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from runcast.callbacks.reporting import ReportCallback
+from runcast.callbacks.weights import whole_weights
 from runcast.core.errors import OptionError
 from runcast.core.events import SWITCHES, TrainerControl, TrainerState
 from runcast.core.handler import CallbackHandler
@@ -29,7 +30,6 @@ from runcast.trainer.model.export import export_model
 from runcast.trainer.optimization.own import check_own, check_sparse
 from runcast.trainer.overrides import refuse_attribute, refuse_unheard
 from runcast.trainer.ranks.job import join_job
-from runcast.trainer.ranks.sharding import whole_weights
 from runcast.trainer.ranks.wrapping import for_evaluation, wrap
 from runcast.trainer.session import session
 from runcast.trainer.settings.arguments import TrainingArguments

@@ -154,7 +154,9 @@ def test_the_training_never_waits_and_the_newest_save_wins(tmp_path, hub):
     handler.call("on_train_begin", args, state, TrainerControl())
     for step in range(1, 7):
         state.global_step = step
-        handler.call("on_step_end", args, state, TrainerControl())
+        control = handler.call("on_step_end", args, state, TrainerControl())
+        assert control.should_save
+        handler.call("on_save", args, state, control)
         assert step > 1 or hub.committing.wait(150)
     folders = [path.name for path in (tmp_path / ".push").iterdir()]
     arrived = len(hub.commits["someone/digits"])
@@ -225,7 +227,7 @@ def test_an_interrupted_training_does_not_wait_for_long(tmp_path, hub, monkeypat
             raise KeyboardInterrupt
 
     trainer = trainer_of(
-        tmp_path, PushToHubCallback(None, "steps", 1, hub_model_id="digits"), ("on_step_end", interrupt)
+        tmp_path, PushToHubCallback(None, "steps", 1, hub_model_id="digits"), ("on_step_begin", interrupt)
     )
 
     with pytest.raises(KeyboardInterrupt):

@@ -20,7 +20,8 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 
 import runcast
-from runcast.callbacks import hub, saving
+from runcast.callbacks import saving
+from runcast.callbacks.weights import whole_weights, write_model
 from runcast.core.events import TrainerState
 
 out = Path(sys.argv[1])
@@ -70,9 +71,9 @@ for part in (model[0], model):
 found["sharded"] = evaluate(model, 4)
 measured = runcast.WatchCallback("parameters", 1)._measure(1, model)
 found["norms"] = {name: row[0].item() for name, row in zip(measured.names, measured.rows)}
-weights = hub._gathered(model)
+weights = whole_weights(model)
 if rank == 0:
-    hub._write_model(model, weights, out)
+    write_model(model, weights, out)
 (out / f"{rank}.json").write_text(json.dumps(found))
 torch.distributed.destroy_process_group()
 """

@@ -8,6 +8,8 @@ from typing import Any
 from runcast.callbacks.host import is_transformers, open_runs
 from runcast.callbacks.hub.card import model_card
 from runcast.callbacks.hub.upload import Uploads, require
+from runcast.callbacks.kept_checkpoints import checkpoint_of
+from runcast.callbacks.weights import is_sharded, whole_weights, write_model
 from runcast.core.errors import OptionError
 from runcast.core.events import Control, TrainerCallback, TrainerControl, TrainerState
 from runcast.journal.paths import absolute
@@ -27,15 +29,14 @@ class PushToHubCallback(TrainerCallback):
 
     Args:
         output_dir: Where the folders lie until they are uploaded; by default the trainer's.
-        save_strategy: "epoch", "steps", "end", or "save": whenever a checkpoint is saved, whoever asked for it. The end
-            is pushed in any case.
+        save_strategy: When to push what the trainer saves: "epoch" and "steps" make it save a checkpoint each time,
+            "save" leaves that to the trainer, and "end" pushes nothing before the end, which is always pushed.
         save_steps: With "steps": push each so many steps.
         processing_class: The tokenizer or image processor to push along; by default the trainer's.
         hub_model_id: The repository, "owner/name" or "name"; by default the trainer's hub_model_id, else the name of
             the output folder.
         hub_token: The token; by default the trainer's, else the one of `hf auth login` or HF_TOKEN. It is never logged.
-        checkpoint: Whether to push the whole checkpoint too, to resume from, as the folder last-checkpoint; the trainer
-            then saves one each time. False pushes the model alone.
+        checkpoint: Whether to push the whole checkpoint too, to resume from, as the folder last-checkpoint.
         hub_private_repo: Whether a new repository is private.
         endpoint: The hub's address; by default HF_ENDPOINT, else the Hugging Face Hub.
         card: Whether to write README.md: the metrics, the settings and links to the run in its trackers.
@@ -105,30 +106,29 @@ class PushToHubCallback(TrainerCallback):
         )
 
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> Control:
-        """Push, if this step is one to push at; look after what is under way."""
+        """Ask for a checkpoint to push, if this step is one to push at; look after what is under way."""
         if self._uploads is not None:
             self._uploads.tend()
         if self._every_steps is not None and state.global_step % self._every_steps == 0:
-            self._push_or_save(args, state, control, kwargs)
+            self._is_due = control.should_save = True
         return control
 
     def on_epoch_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> Control:
-        """Push, if each epoch is pushed."""
+        """Ask for a checkpoint to push, if each epoch is pushed."""
         if self._strategy == "epoch":
-            self._push_or_save(args, state, control, kwargs)
+            self._is_due = control.should_save = True
         return control
 
     def on_save(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Push the checkpoint that was asked for."""
-        self._saved = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        """Push what was saved, if it is to be pushed."""
+        self._saved = checkpoint_of(args, state)
         if self._is_due or self._strategy == "save":
             self._is_due = False
-            self._push(args, state, control, kwargs, self._saved if self._with_checkpoint else None)
+            self._push(args, state, control, kwargs)
 
     def on_train_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Push the model as it is now. Under transformers, which has no teardown, wait for it here."""
-        is_saved = self._saved is not None and self._saved.name == f"checkpoint-{state.global_step}"
-        self._push(args, state, control, kwargs, self._saved if self._with_checkpoint and is_saved else None)
+        self._push(args, state, control, kwargs)
         if is_transformers(state):
             self._wait()
 
@@ -147,21 +147,13 @@ class PushToHubCallback(TrainerCallback):
         if self._uploads is not None:
             self._uploads.wait(self._patience_s)
 
-    def _push_or_save(self, args: Any, state: TrainerState, control: TrainerControl, about: dict[str, Any]) -> None:
-        if self._with_checkpoint:
-            self._is_due = control.should_save = True
-        else:
-            self._push(args, state, control, about, None)
-
-    def _push(
-        self, args: Any, state: TrainerState, control: TrainerControl, about: dict[str, Any], checkpoint: Path | None
-    ) -> None:
+    def _push(self, args: Any, state: TrainerState, control: TrainerControl, about: dict[str, Any]) -> None:
         model, handler = about.get("model"), about.get("callback_handler")
         if model is None or self._uploads is None:
             return
         if handler is not None:
             handler.call("on_push_begin", args, state, control)
-        weights = _gathered(model)  # of a sharded model: by all processes together
+        weights = whole_weights(model) if is_sharded(model) else None
         if not state.is_world_process_zero:
             return
         self._pushed += 1
@@ -171,7 +163,7 @@ class PushToHubCallback(TrainerCallback):
         try:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
-            _write_model(model, weights, folder)
+            write_model(model, weights, folder)
             processing_class: Any = self._processing_class or about.get("processing_class")
             if hasattr(processing_class, "save_pretrained"):
                 processing_class.save_pretrained(folder)
@@ -179,8 +171,8 @@ class PushToHubCallback(TrainerCallback):
                 name = self._uploads.repo.rpartition("/")[2]
                 text = model_card(name, args, state, model, open_runs(self._report, handler))
                 (folder / "README.md").write_text(text, encoding="utf-8")
-            if checkpoint is not None and checkpoint.is_dir():
-                shutil.copytree(checkpoint, folder / "last-checkpoint", copy_function=_link_or_copy)
+            if self._with_checkpoint and self._saved is not None and self._saved == checkpoint_of(args, state):
+                shutil.copytree(self._saved, folder / "last-checkpoint", copy_function=_link_or_copy)
         except (OSError, RuntimeError, ValueError, SafetensorError) as error:
             warn(
                 f"the model was not pushed at step {state.global_step}: it could not be written to {folder} ({error})."
@@ -188,28 +180,6 @@ class PushToHubCallback(TrainerCallback):
             shutil.rmtree(folder, ignore_errors=True)
             return
         self._uploads.push(folder, f"Step {state.global_step}")
-
-
-def _gathered(model: Any) -> dict[str, Any] | None:
-    """Put the shards of each weight together; None for a model that is whole."""
-    if not any(hasattr(parameter, "full_tensor") for parameter in model.parameters()):
-        return None
-    weights = {
-        name: getattr(value, "full_tensor", lambda value=value: value)() for name, value in model.state_dict().items()
-    }
-    return {name: value.detach().cpu().contiguous() for name, value in weights.items()}
-
-
-def _write_model(model: Any, weights: dict[str, Any] | None, folder: Path) -> None:
-    from safetensors.torch import save_file, save_model
-
-    inner: Any = getattr(model, "_orig_mod", model)  # what torch.compile has wrapped
-    if hasattr(inner, "save_pretrained"):
-        inner.save_pretrained(folder, **({} if weights is None else {"state_dict": weights}))
-    elif weights is not None:
-        save_file(weights, str(folder / "model.safetensors"), metadata={"format": "pt"})
-    else:
-        save_model(inner, str(folder / "model.safetensors"), metadata={"format": "pt"})
 
 
 def _link_or_copy(source: str, target: str) -> None:

@@ -10,10 +10,11 @@ import torch
 from torch import nn
 
 from runcast.callbacks.outputs import evaluation_mode
+from runcast.callbacks.weights import whole_weights
 from runcast.core.errors import OptionError
 from runcast.trainer.model.items import LABELS
 from runcast.trainer.ranks.ranks import Ranks
-from runcast.trainer.ranks.sharding import is_sharded, whole_weights
+from runcast.trainer.ranks.sharding import is_sharded
 
 SUFFIXES = {"safetensors": ".safetensors", "torch": ".pt2", "onnx": ".onnx"}
 

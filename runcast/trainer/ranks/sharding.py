@@ -78,18 +78,6 @@ def blocks_of(model: nn.Module, config: Mapping[str, Any]) -> list[nn.Module]:
     return [block for parts in lists for block in parts if any(True for _ in block.parameters())]
 
 
-def whole_weights(model: nn.Module) -> dict[str, torch.Tensor]:
-    """Gather the weights of a sharded model on the CPU of the first process; every process must call it.
-
-    A weight that goes by two names is there once.
-    """
-    from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
-
-    weights = get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
-    once = {name for name, _ in model.named_parameters()} | {name for name, _ in model.named_buffers()}
-    return {name: value.contiguous() for name, value in weights.items() if name in once}
-
-
 def save_shards(model: nn.Module, optimizer: torch.optim.Optimizer | None, folder: Path) -> dict[str, Any]:
     """Write the weights and the optimizer, each process its part; return what of the latter is no tensor.
 
