@@ -161,13 +161,13 @@ from tests.adapters.tiny_lightning import Tiny, loader, make_trainer
 
 if __name__ == "__main__":
     multiprocessing.set_forkserver_preload(["lightning.pytorch"])
-    for case in sys.argv[1:]:
+    for case in sys.argv[2:]:
         os.mkdir(case)
         os.chdir(case)
         logger = RuncastLogger("none") if case != "users" else RuncastLogger(run=init(report_to="none"))
         if case == "open":
             logger.log_metrics({"early": 1.0}, 0)
-        strategy = DDPStrategy(start_method="forkserver")
+        strategy = DDPStrategy(start_method=sys.argv[1])
         trainer = make_trainer(logger, devices=2, strategy=strategy, enable_checkpointing=True)
         trainer.fit(Tiny(), loader(), loader())
         trainer.test(Tiny(), loader(), verbose=False)
@@ -179,9 +179,10 @@ CASES = ["fresh", "open", "users"]
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-def test_processes_that_lightning_spawns_report_to_one_run(folder):
+@pytest.mark.parametrize("method", ["forkserver", pytest.param("spawn", marks=pytest.mark.matrix)])
+def test_processes_that_lightning_spawns_report_to_one_run(folder, method):
     """Fit, test and what the script logs, whether the run was opened before, by the logger or by the user, or not."""
-    run_well(SPAWN, folder, *CASES, modules=LIGHTNING)
+    run_well(SPAWN, folder, method, *CASES, modules=LIGHTNING)
 
     for case in CASES:
         told = only_run_in(folder / case)
