@@ -115,7 +115,7 @@ def _besides(verdict: "Verdict") -> str:
 
 def _remarks(verdict: "Verdict") -> list[str]:
     from runcast.cli.output import count
-    from runcast.delivery.refusals import is_unsupported
+    from runcast.delivery.sending.refusals import is_unsupported
 
     remarks = [verdict.note] if verdict.note else []
     remarks += [f"{count(number)} {reason}" for reason, number in verdict.refused_for.items() if is_unsupported(reason)]

@@ -16,12 +16,12 @@ from runcast.delivery.attempts import Attempts, GaveUp
 from runcast.delivery.latecomers import POLL_S, wait_for_meters, wait_for_ranks
 from runcast.delivery.liveness import last_status
 from runcast.delivery.metering import Metering
-from runcast.delivery.naming import MediaNames, ServiceNames
 from runcast.delivery.ranks import RankFiles
-from runcast.delivery.record_sending import RecordSender
 from runcast.delivery.recovery import is_another_run, journal_points, lacking_records
-from runcast.delivery.refusals import Refusals
-from runcast.delivery.sending import BATCH_POINTS, PointSender
+from runcast.delivery.sending.naming import MediaNames, ServiceNames
+from runcast.delivery.sending.point_sender import BATCH_POINTS, PointSender
+from runcast.delivery.sending.record_sender import RecordSender
+from runcast.delivery.sending.refusals import Refusals
 from runcast.delivery.tracked import ending_of
 from runcast.integrations.contract import ALL_KINDS, Reading, TrackedRun, Tracker
 from runcast.journal.layout import RunDirectory

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from runcast.delivery.marks import MarkCounter
-from runcast.delivery.naming import MediaNames, ServiceNames
+from runcast.delivery.sending.naming import MediaNames, ServiceNames
 from runcast.integrations.contract import Kind, Reading, Tracker
 from runcast.journal.reader import JournalReader
 from runcast.journal.records import AnyRecord, Artifact, Media, Metrics, points

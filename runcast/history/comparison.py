@@ -13,9 +13,9 @@ import msgspec
 from runcast.delivery.addresses import open_command, place
 from runcast.delivery.liveness import RunStatus, ended_at, last_status, run_status
 from runcast.delivery.metering import coverage_now
-from runcast.delivery.naming import MediaNames, ServiceNames
 from runcast.delivery.recovery import canonical
-from runcast.delivery.refusals import described, refusals
+from runcast.delivery.sending.naming import MediaNames, ServiceNames
+from runcast.delivery.sending.refusals import described, refusals
 from runcast.history.point_comparison import EXAMPLES, compare_points
 from runcast.integrations.contract import Reading, TrackedRun, Tracker
 from runcast.journal.layout import RunDirectory, RunFile

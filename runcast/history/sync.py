@@ -10,7 +10,7 @@ from runcast.delivery.liveness import end_run, ended_at, is_training, last_statu
 from runcast.delivery.lock import exclusive, is_held
 from runcast.delivery.ranks import gather_ranks
 from runcast.delivery.recovery import waiting_points
-from runcast.delivery.refusals import refusals
+from runcast.delivery.sending.refusals import refusals
 from runcast.delivery.trust import Decide, orders_for
 from runcast.journal.layout import RunDirectory, RunFile, TrackerChoice
 from runcast.journal.paths import make_private, shown

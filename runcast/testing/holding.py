@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 
-from runcast.delivery.refusals import refusals
+from runcast.delivery.sending.refusals import refusals
 from runcast.journal.records import Metrics, Params, Tags
 from runcast.testing import inputs
 from runcast.testing.stage import Logged, Stage, expect

@@ -11,7 +11,7 @@ from typing import Any, get_args
 
 import msgspec
 
-from runcast.delivery.refusals import unsupported
+from runcast.delivery.sending.refusals import unsupported
 from runcast.integrations.contract import ALL_KINDS, METHODS, Ending, Kind
 from runcast.journal.reader import JournalReader
 from runcast.journal.records import Metrics, Status

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from runcast.delivery.refusals import is_delivered
+from runcast.delivery.sending.refusals import is_delivered
 from runcast.journal.state import DeliveryState, is_over, load_state, save_ids, save_state
 
 

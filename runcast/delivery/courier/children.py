@@ -27,7 +27,7 @@ from runcast.delivery.courier.spawning import (
     start_alone,
     training_itself,
 )
-from runcast.delivery.refusals import is_delivered, report
+from runcast.delivery.sending.refusals import is_delivered, report
 from runcast.delivery.trust import Orders
 from runcast.journal.layout import RunDirectory
 from runcast.journal.paths import make_private, shown

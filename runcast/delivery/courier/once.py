@@ -15,7 +15,7 @@ from runcast.delivery.courier.spawning import child_environment, delivery_comman
 from runcast.delivery.liveness import is_training, is_visible
 from runcast.delivery.lock import EXIT_BUSY, EXIT_RESTART, is_held
 from runcast.delivery.recovery import waiting_points
-from runcast.delivery.refusals import described, refusals
+from runcast.delivery.sending.refusals import described, refusals
 from runcast.delivery.trust import Orders
 from runcast.journal.layout import RunDirectory
 from runcast.journal.paths import make_private

@@ -14,7 +14,7 @@ from runcast.delivery.giving_up import refuse, refusing
 from runcast.delivery.lock import exclusive
 from runcast.delivery.loop import Delivery
 from runcast.delivery.ranks import RankFiles, has_ranks
-from runcast.delivery.refusals import is_delivered, report
+from runcast.delivery.sending.refusals import is_delivered, report
 from runcast.delivery.tracked import tracked_run
 from runcast.integrations.contract import Tracker
 from runcast.integrations.loading import make_tracker

@@ -10,9 +10,9 @@ from typing import Any, TypeAlias
 
 from runcast.core.errors import FinalError, GoneError
 from runcast.delivery.attempts import Attempts
-from runcast.delivery.naming import ServiceNames
-from runcast.delivery.narrowing import Narrowing
 from runcast.delivery.recovery import identity, journal_points, mark, missing
+from runcast.delivery.sending.naming import ServiceNames
+from runcast.delivery.sending.narrowing import Narrowing
 from runcast.integrations.contract import TrackedRun, Tracker
 from runcast.values.points import EXACT, Point, PointList
 

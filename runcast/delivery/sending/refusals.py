@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Sequence
 
-from runcast.delivery.narrowing import same_reason
+from runcast.delivery.sending.narrowing import same_reason
 from runcast.integrations.contract import Reading
 from runcast.journal.layout import RunDirectory
 from runcast.journal.paths import shown
