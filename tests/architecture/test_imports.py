@@ -138,7 +138,7 @@ def test_nothing_heavy_is_imported_before_it_is_needed(path: Path) -> None:
             },
         ),
         ("runcast.autodetect", {*HEAVY, "psutil", "rich", "typer", "importlib.metadata"}),
-        ("runcast.delivery.courier.children", {*HEAVY, "rich", "typer"}),
+        ("runcast.delivery.courier.carriers", {*HEAVY, "rich", "typer"}),
         ("runcast.testing", {*HEAVY, "pytest", "rich", "typer"}),
         ("runcast.adapters", {*HEAVY, "rich", "typer", "runcast.core"}),
         ("runcast.adapters.transformers", {*HEAVY, "rich", "typer"}),

@@ -6,36 +6,28 @@ Nothing here waits unless asked to.
 import contextlib
 import os
 import socket
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
-from runcast.core.errors import RuncastError, TrackerUnavailableError
 from runcast.delivery.attempts import backoff_s
-from runcast.delivery.courier.launcher import can_launch
 from runcast.delivery.courier.priority import LOWEST, set_group_niceness
 from runcast.delivery.courier.spawning import (
     NO_SIGNAL,
-    Launch,
     Launched,
     Plan,
     Process,
-    child_environment,
     delivery_command,
     start_alone,
     training_itself,
 )
-from runcast.delivery.sending.refusals import is_delivered, report
 from runcast.delivery.trust import Orders
 from runcast.journal.layout import RunDirectory
 from runcast.journal.paths import make_private, shown
 from runcast.journal.state import DeliveryState, is_over, load_state
-from runcast.redaction.console import say, warn
+from runcast.redaction.console import warn
 
-POLL_S = 0.02
-TELL_S = 3.0
 HAND_OVER_S = 5.0  # for a first message that is larger than the line holds
 
 
@@ -187,121 +179,3 @@ class ChildProcess:
         self._close_line()
         if self._process is not None:
             self._process.returncode = self._process.poll() or 0  # it may outlive us; no ResourceWarning for that
-
-
-class ProcessCarrier:
-    """The delivery processes of one session of a run."""
-
-    def __init__(self, directory: RunDirectory, orders: Mapping[str, Orders], session: int) -> None:
-        self._lock = threading.Lock()
-        environment = child_environment()
-        self._launch: Launch | None = None
-        self._waits = 0  # how many threads wait for the deliveries now
-        self._children = [ChildProcess(directory, name, own, environment, session) for name, own in orders.items()]
-        if len(self._children) > 1 and can_launch():
-            self._start_together(environment)
-        else:
-            for child in self._children:
-                child.start()
-        for child in self._children:
-            child.go()
-
-    def _start_together(self, environment: Mapping[str, str]) -> None:
-        """Start all in one session; one that cannot be started so is started alone by the next `check`."""
-        with contextlib.ExitStack() as stack:
-            training = stack.enter_context(training_itself())
-            plans = {}
-            for child in self._children:
-                try:
-                    plans[child] = stack.enter_context(child.plan(training))
-                except OSError as error:
-                    child.failed(error)
-            try:
-                self._launch = Launch(list(plans.values()), environment, training)
-            except OSError as error:
-                for child in plans:
-                    child.failed(error)
-                return
-            for child, process in zip(plans, self._launch.processes, strict=True):
-                child.began(process)
-        self._launch.go()
-
-    def check(self) -> RuncastError | None:
-        """Restart what died; tell of each tracker that failed for good, once; return the newest such failure."""
-        failure = None
-        if self._lock.acquire(blocking=False):
-            try:
-                for child in self._children:
-                    child.check()
-                    if not self._waits:
-                        child.step_back()
-                    failure = self._tell(child) or failure
-            finally:
-                self._lock.release()
-        return failure
-
-    def _tell(self, child: ChildProcess) -> RuncastError | None:
-        state = child.state()
-        if state.refused:
-            report(child.name, state, child.directory, child.told_refusals)
-        if state.phase != "refused" or not child.is_over() or child.told:
-            return None
-        child.told = True
-        warn(
-            f"{child.name} is not reported to: {state.error}. Training goes on, nothing is lost: mend it, then run: "
-            f"runcast sync {shown(child.directory.path)}"
-        )
-        return TrackerUnavailableError(f"{child.name}: {state.error}\n{state.traceback or ''}")
-
-    def states(self) -> Mapping[str, DeliveryState]:
-        """Return what each process last said."""
-        return {child.name: child.state() for child in self._children}
-
-    def flush(self, size_bytes: int, timeout_s: float) -> bool:
-        """Wait until every tracker that was not refused has the journal's first *size_bytes*."""
-        self._waits += 1
-        try:
-            self._wait(lambda child: child.is_over() or child.has(size_bytes), timeout_s)
-        finally:
-            self._waits -= 1
-            self.check()
-        return all(child.has(size_bytes) for child in self._children)
-
-    def finish(self, size_bytes: int, timeout_s: float) -> bool:
-        """Wait until every process has closed its run, and let the others go on without us."""
-        self._waits += 1
-        try:
-            self._wait(ChildProcess.has_ended, timeout_s, is_last=True)
-        finally:
-            for child in self._children:
-                child.release()
-            self._forget_launch()
-        return all(is_delivered(child.state(), child.session, size_bytes) for child in self._children)
-
-    def _wait(self, is_done: Callable[[ChildProcess], bool], timeout_s: float, *, is_last: bool = False) -> None:
-        began, tell_after_s = time.monotonic(), TELL_S if is_last else float("inf")
-        for child in self._children:
-            child.wake()
-        while missing := [child for child in self._children if not is_done(child)]:
-            for child in missing:
-                child.hurry()
-            waited_s = time.monotonic() - began
-            if waited_s > timeout_s:
-                return
-            if waited_s > tell_after_s:
-                say(f"waiting up to {timeout_s - waited_s:.0f} s for {', '.join(child.name for child in missing)}")
-                tell_after_s = float("inf")
-            self.check()
-            time.sleep(POLL_S)
-        self.check()
-
-    def abandon(self) -> None:
-        """Forget the processes: this is a fork."""
-        for child in self._children:
-            child.abandon()
-        self._forget_launch()
-
-    def _forget_launch(self) -> None:
-        if self._launch is not None:
-            self._launch.forget()
-            self._launch = None

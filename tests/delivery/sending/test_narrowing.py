@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 from runcast.core.errors import FinalError
-from runcast.delivery.sending.narrowing import Narrowing, limit
 from runcast.delivery.sending import point_sender as sending
+from runcast.delivery.sending.narrowing import Narrowing, limit
 from runcast.values.points import Point
 
 COUNT = 5000
