@@ -19,7 +19,9 @@ def main() -> None:
     file = directory.load()
     choice = file.trackers[name]
     tracker = load_tracker(choice.tracker, choice.environment)()
-    reading = tracker.read(tracked_run(directory, file, name, choice))
+    run = tracked_run(directory, file, name, choice)
+    run.variables = tracker.variables
+    reading = tracker.read(run)
     reading.points = list(reading.points)
     output.write(msgspec.json.encode((reading, tracker.precision)))
     output.close()

@@ -167,7 +167,7 @@ class Delivery:
 
     def _take(self, tracker: Tracker) -> None:
         """Deliver with this Tracker from now on."""
-        self.tracker = tracker
+        self.tracker, self.tracked.variables = tracker, tracker.variables
         self.names = ServiceNames(self.tracker, self.state.renamed)
         self.media_names = MediaNames(self.names, self.directory.journal)
         self.sender = PointSender(

@@ -118,6 +118,7 @@ class Verdict(msgspec.Struct, kw_only=True):
 
 def compare(directory: RunDirectory, file: RunFile, name: str, tracker: Tracker, tracked: TrackedRun) -> Verdict:
     """Read one tracker and compare it with the journal. For a meter, with what it measured itself."""
+    tracked.variables = tracker.variables
     reading, choice = tracker.read(tracked), file.trackers[name]
     state = load_state(directory.tracker(name)) or DeliveryState()
     where = place(directory, name, state)

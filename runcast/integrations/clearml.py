@@ -83,6 +83,12 @@ class ClearmlTracker(Tracker):
     """One task: on a server, or in the folder of an offline session."""
 
     name = "clearml"
+    variables: ClassVar[Mapping[str, str]] = {
+        "task_id": "CLEARML_TASK_ID TRAINS_TASK_ID",
+        "output_uri": "CLEARML_DEFAULT_OUTPUT_URI",
+        "project": "CLEARML_PROJECT",
+        "name": "CLEARML_TASK",
+    }
     identities = frozenset(("task",))
     names: ClassVar[NameRule] = NameRule(r"\A/|/\Z|=(?=(?:nan|inf|-inf)\Z)", KEY_CHARS)
     param_names: ClassVar[NameRule] = NameRule(r"\A/|/\Z", KEY_CHARS)
@@ -233,7 +239,7 @@ class ClearmlTracker(Tracker):
             target = session_folder(self._run) / "data" / key
             target.parent.mkdir(parents=True, exist_ok=True)
             return str(shutil.copyfile(path, target))
-        files = self._run.setting("output_uri", "CLEARML_DEFAULT_OUTPUT_URI") or Session.get_files_server_host()
+        files = self._run.setting("output_uri") or Session.get_files_server_host()
         url = clearml.StorageManager.upload_file(str(path), f"{files.rstrip('/')}/{key}")
         if not url:
             raise RetryableError(f"ClearML could not upload {path.name} to {files}")

@@ -64,16 +64,16 @@ def _lock(file: Any, flags: int) -> None:
 
 def open_task(session: Session, run: TrackedRun) -> Any:
     """Get the remembered task, join the one around us (clearml-agent's, the script's own), or create one."""
-    around = run.setting("task_id", "CLEARML_TASK_ID", "TRAINS_TASK_ID") or _script_task()[1]
+    around = run.setting("task_id") or _script_task()[1]
     if "task" not in run.ids and around:
-        run.remember(task=around, guest="yes")
+        run.join(task=around)
     if "task" not in run.ids or not (run.is_joined or _exists(session, run.ids["task"])):
         replaced = {"replaces": run.ids["task"]} if "task" in run.ids else {}
         run.remember(task=clearml.Task.create(**_names(run), task_type="training").id, **replaced)
     if not run.is_joined:
         ask(session, "tasks.started", task=run.ids["task"], force=True)
     task = clearml.Task.get_task(task_id=run.ids["task"])
-    if destination := run.setting("output_uri", "CLEARML_DEFAULT_OUTPUT_URI"):
+    if destination := run.setting("output_uri"):
         task.output_uri = destination
     return task
 
@@ -83,7 +83,7 @@ def open_session(run: TrackedRun) -> Any:
     is_here, around = _script_task()
     if is_here and run.ids.get("task", around) == around:
         task = clearml.Task.current_task()
-        run.remember(guest="yes")
+        run.join()
     else:
         task = _init_task(run, _mend_session(run))
     cache = Path(task.get_offline_mode_folder()).parents[1]
@@ -147,8 +147,8 @@ def _init_task(run: TrackedRun, known: str | None) -> Any:
 
 def _names(run: TrackedRun) -> dict[str, str]:
     return {
-        "project_name": run.options.get("project_name") or run.setting("project", "CLEARML_PROJECT"),
-        "task_name": run.options.get("task_name") or run.setting("name", "CLEARML_TASK"),
+        "project_name": run.options.get("project_name") or run.setting("project"),
+        "task_name": run.options.get("task_name") or run.setting("name"),
     }
 
 

@@ -75,6 +75,15 @@ KEY_CHARS = 100
 VALUE_CHARS = 1000
 LINE_BREAKS = r"[\x00-\x1f\x7f\x85\u2028\u2029]"
 FLUSH_S = 30
+VARIABLES: Mapping[str, str] = {
+    "tags": "COMET_START_EXPERIMENT_TAGS",
+    "name": "COMET_START_EXPERIMENT_NAME",
+    "mode": "COMET_START_MODE",
+    "workspace": "COMET_WORKSPACE",
+    "project": "COMET_PROJECT_NAME",
+    "experiment_key": "COMET_EXPERIMENT_KEY",
+    "offline_directory": "COMET_OFFLINE_DIRECTORY",
+}
 START_OPTIONS = frozenset(inspect.signature(comet_ml.start).parameters) - {"experiment_config"}
 PROJECT = "project_name" if "project_name" in START_OPTIONS else "project"  # in 3.43.2
 CONFIG_OPTIONS = frozenset(inspect.signature(comet_ml.ExperimentConfig).parameters)
@@ -97,6 +106,7 @@ class CometTracker(Tracker):
     """The one experiment that a process can have."""
 
     name = "comet_ml"
+    variables = VARIABLES
     identities = frozenset(("key",))
     names = NameRule(LINE_BREAKS, KEY_CHARS, OWN_METRICS | OWN_OTHERS)
     param_names = NameRule(LINE_BREAKS, KEY_CHARS, OWN_PARAMS)
@@ -116,7 +126,7 @@ class CometTracker(Tracker):
             self._is_online = not isinstance(running, comet_ml.OfflineExperiment)
             folder = getattr(running, "offline_directory", "")
             folder = str(Path(folder).absolute()) if folder else ""
-            run.remember(key=running.get_key(), folder=folder, joined="yes")
+            run.join(key=running.get_key(), folder=folder)
         elif self._experiment is None:
             self._is_online = run.options.get("online", run.online)
             remember_place(run)
@@ -254,23 +264,21 @@ def _start(run: TrackedRun, *, online: bool) -> Any:
         raise FinalError(
             f"comet_ml.start has no option {', '.join(unknown)}. Remove it from setup={{'comet_ml': ...}}."
         )
-    tags = run.setting("tags", "COMET_START_EXPERIMENT_TAGS") or []
-    tags = [tag.strip() for tag in tags.split(",")] if isinstance(tags, str) else list(tags)
     folder = run.local / SENT if online else archive_folder(run)
     config = {
         **QUIET,
         **{key: value for key, value in run.options.items() if key in CONFIG_OPTIONS},
-        "name": run.setting("name", "COMET_START_EXPERIMENT_NAME"),
-        "tags": tags or None,
+        "name": run.setting("name"),
+        "tags": run.words("tags") or None,
         "offline_directory": str(folder),
     }
     arguments = {
         **{key: value for key, value in run.options.items() if key in START_OPTIONS},
         "online": online,
-        "mode": "get_or_create" if run.resumed else run.setting("mode", "COMET_START_MODE") or "get_or_create",
+        "mode": "get_or_create" if run.resumed else run.setting("mode") or "get_or_create",
         "experiment_key": run.ids["key"],
-        "workspace": run.setting("workspace", "COMET_WORKSPACE"),
-        PROJECT: run.options.get(PROJECT) or run.setting("project", "COMET_PROJECT_NAME"),
+        "workspace": run.setting("workspace"),
+        PROJECT: run.options.get(PROJECT) or run.setting("project"),
     }
     for needed in (folder, run.local / OPEN):
         needed.mkdir(parents=True, exist_ok=True)

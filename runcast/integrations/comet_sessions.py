@@ -42,9 +42,9 @@ SUPERSEDED = "message_type = 'parameter_msg' AND status = 1"
 
 def remember_place(run: TrackedRun) -> None:
     """Settle the experiment's key and the folder of its archives, once; "" is the run's own, which may be moved."""
-    key = run.setting("experiment_key", "COMET_EXPERIMENT_KEY")
+    key = run.setting("experiment_key")
     own_key = hashlib.sha256(f"{run.project}/{run.id}/{run.created}".encode()).hexdigest()[:32]
-    wanted = run.setting("offline_directory", "COMET_OFFLINE_DIRECTORY")
+    wanted = run.setting("offline_directory")
     folder = str(Path(wanted).absolute()) if wanted else ""
     run.remember(key=run.ids.get("key", key or own_key), folder=run.ids.get("folder", folder))
 

@@ -96,11 +96,12 @@ class TrackedRun(msgspec.Struct, kw_only=True):
 
     `directory` is the run's folder, `local` the folder under it where this tracker may write files. `online` says
     whether credentials are configured and wanted. `options` is what the user passed as `init(setup={name:
-    options})`. `given` names the arguments of `init` that the user passed. `pid` is the training process; it is
-    over if not `trains`, and a meter has nothing to measure then. `created` is when the run began, and `time` that of
-    the record that is being delivered, at first of the session: a service that stores times gets these, not those of
-    the delivery. `ids` survives restarts: `remember` writes it before it returns. `resumed` is true when this tracker
-    has opened this run before. `url` is set by `setup`: where a person sees the run (a web address or a local path).
+    options})`. `given` names the arguments of `init` that the user passed, `variables` is that of the Tracker. `pid` is
+    the training process; it is over if not `trains`, and a meter has nothing to measure then. `created` is when the run
+    began, and `time` that of the record that is being delivered, at first of the session: a service that stores times
+    gets these, not those of the delivery. `ids` survives restarts: `remember` writes it before it returns. `resumed` is
+    true when this tracker has opened this run before. `url` is set by `setup`: where a person sees the run (a web
+    address or a local path).
     """
 
     id: str
@@ -110,6 +111,7 @@ class TrackedRun(msgspec.Struct, kw_only=True):
     local: Path
     created: float
     online: bool
+    variables: Mapping[str, str] = {}
     group: str | None = None
     tags: Sequence[str] = ()
     notes: str | None = None
@@ -123,23 +125,31 @@ class TrackedRun(msgspec.Struct, kw_only=True):
     url: str | None = None
     save_ids: Callable[[dict[str, str]], None] | None = None
 
-    def setting(self, field: str, *variables: str) -> Any:
+    def setting(self, field: str) -> Any:
         """Choose a value.
 
-        The tracker's own option, else init's argument, else the environment, else our default (None if there is none).
+        The tracker's own option, else init's argument, else the SDK's variable, else our default (None if there is
+        none).
         """
         if field in self.options:
             return self.options[field]
         if field in self.given:
             return getattr(self, field)
-        for variable in variables:
-            if os.environ.get(variable):
-                return os.environ[variable]
-        return getattr(self, field, None)
+        found = (os.environ.get(variable) for variable in self.variables.get(field, "").split())
+        return next(filter(None, found), getattr(self, field, None))
+
+    def words(self, field: str) -> list[str]:
+        """Choose a value that is several words; a text, as a variable holds it, has commas between them."""
+        found = self.setting(field) or ()
+        return [word.strip() for word in found.split(",")] if isinstance(found, str) else list(found)
+
+    def join(self, **ids: str) -> None:
+        """Remember that somebody else opened the service's run, writes to it as well, and closes it."""
+        self.remember(**ids, joined="yes")
 
     @property
     def is_joined(self) -> bool:
-        """Return whether somebody else opened the service's run, writes to it as well, and closes it."""
+        """Return whether the service's run was opened by somebody else; version 0.1 had two words for it."""
         return bool({"guest", "joined"} & self.ids.keys())
 
     @contextlib.contextmanager
@@ -194,9 +204,11 @@ class Tracker:
     media unless it has `media_names`; likewise for params, tags and artifacts), how long a parameter's text may be,
     whether it keeps 64-bit floats, and how exactly it keeps times. `measures` is true for a tracker that is a meter
     (CodeCarbon): its `measure` is asked now and then for metrics, which then reach every other tracker.
-    `identities` names those of `TrackedRun.ids` by which the service tells one run from another (default: all):
-    when one of them has changed after `setup`, the run there may be a new, empty one, and what it lacks is sent
-    again. The constructor takes no arguments and does no I/O.
+    `variables` maps an option, or an argument of `init`, to the environment variable with which people set it for the
+    SDK (several, of which the first that is set counts, have spaces between them): `run.setting` knows them.
+    `identities` names those of `TrackedRun.ids` by which the service tells one run from another (default: all): when
+    one of them has changed after `setup`, the run there may be a new, empty one, and what it lacks is sent again.
+    The constructor takes no arguments and does no I/O.
     """
 
     name: ClassVar[str]
@@ -211,6 +223,7 @@ class Tracker:
     precision: ClassVar[Literal["float64", "float32"]] = "float64"
     time_resolution_s: ClassVar[float] = 0.01
     measures: ClassVar[bool] = False
+    variables: ClassVar[Mapping[str, str]] = MappingProxyType({})
     identities: ClassVar[frozenset[str] | None] = None
 
     def __init_subclass__(cls, **arguments: Any) -> None:

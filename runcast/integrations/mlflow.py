@@ -80,6 +80,12 @@ class MlflowTracker(Tracker):
     """One run, written through MlflowClient alone: the fluent functions keep a run for each thread."""
 
     name = "mlflow"
+    variables: ClassVar[Mapping[str, str]] = {
+        "tracking_uri": "MLFLOW_TRACKING_URI",
+        "run_id": "MLFLOW_RUN_ID",
+        "experiment_id": "MLFLOW_EXPERIMENT_ID",
+        "project": "MLFLOW_EXPERIMENT_NAME",
+    }
     identities = frozenset(("run_id",))
     names: ClassVar[NameRule] = NameRule(rf"\As(?=ummary/)|{KEY}", KEY_CHARS - len(SUMMARY))
     param_names: ClassVar[NameRule] = NameRule(KEY, KEY_CHARS - len(PARAM))
@@ -114,7 +120,7 @@ class MlflowTracker(Tracker):
         is_ours = "run_id" in run.ids or "runcast.run_id" in found.data.tags
         is_theirs = run.options.get("keep_open") and run.options.get("run_id") == found.info.run_id
         if is_theirs or (found.info.status == "RUNNING" and not is_ours):
-            run.remember(guest="yes")  # in a run that is open elsewhere: its owner ends it
+            run.join()  # it a run that is open elsewhere: its owner ends it
         run.remember(run_id=found.info.run_id)
         self._run_id, self._is_guest = found.info.run_id, run.is_joined
         self._files = _local_folder(found.info.artifact_uri)

@@ -65,7 +65,7 @@ def retry_after_s(error: BaseException | None) -> float | None:
 
 def choose_store(run: TrackedRun) -> str:
     """Return the tracking URI: a run stays where it began."""
-    wanted = str(run.setting("tracking_uri", "MLFLOW_TRACKING_URI") or "")
+    wanted = str(run.setting("tracking_uri") or "")
     may_go_online = run.online or ("tracking_uri" in run.options and "offline" not in run.given)
     if SERVER.match(wanted) and not may_go_online:
         wanted = ""
@@ -141,7 +141,7 @@ def known_run(client: MlflowClient, run: TrackedRun) -> Run | None:
         except MlflowException as error:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
-    joined = run.setting("run_id", "MLFLOW_RUN_ID")
+    joined = run.setting("run_id")
     return client.get_run(joined) if joined else None
 
 
@@ -157,9 +157,9 @@ def begin_run(client: MlflowClient, run: TrackedRun, tags: dict[str, str]) -> Ru
 def _choose_experiment(client: MlflowClient, run: TrackedRun) -> str:
     name = run.options.get("experiment_name")
     is_named = name or "project" in run.given
-    if not is_named and (experiment := run.setting("experiment_id", "MLFLOW_EXPERIMENT_ID")):
+    if not is_named and (experiment := run.setting("experiment_id")):
         return str(experiment)
-    name = name or run.setting("project", "MLFLOW_EXPERIMENT_NAME")
+    name = name or run.setting("project")
     found = client.get_experiment_by_name(name)
     if found is None:
         files = run.directory.absolute().parent / FILES

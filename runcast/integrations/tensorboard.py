@@ -26,7 +26,7 @@ import time
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from tensorboard.backend.event_processing.event_accumulator import STORE_EVERYTHING_SIZE_GUIDANCE, EventAccumulator
 from tensorboard.compat.proto.event_pb2 import Event, SourceMetadata
@@ -92,9 +92,10 @@ class TensorboardTracker(Tracker):
     name = "tensorboard"
     names = NameRule(reserved=frozenset(RESERVED))
     precision = "float32"
+    variables: ClassVar[Mapping[str, str]] = {"log_dir": "TENSORBOARD_LOGGING_DIR"}
 
     def setup(self, run: TrackedRun) -> None:
-        base = run.setting("log_dir", "TENSORBOARD_LOGGING_DIR")
+        base = run.setting("log_dir")
         if base and "folder" not in run.ids:
             if "://" in str(base):
                 raise FinalError(

@@ -79,6 +79,18 @@ PROJECT = NameRule(r"[/\\#?%:]", max_length=128)
 ARTIFACT_TYPE = NameRule(r"^wandb-", reserved=frozenset(("job", TABLE_TYPE)))
 EXIT_CODES: Mapping[Status, int] = {"finished": 0, "failed": 1, "killed": 255, "crashed": 137}
 FLUSH_S = 0.2
+VARIABLES: Mapping[str, str] = {
+    "id": "WANDB_RUN_ID",
+    "resume": "WANDB_RESUME",
+    "dir": "WANDB_DIR",
+    "project": "WANDB_PROJECT",
+    "entity": "WANDB_ENTITY",
+    "name": "WANDB_NAME",
+    "group": "WANDB_RUN_GROUP",
+    "job_type": "WANDB_JOB_TYPE",
+    "notes": "WANDB_NOTES",
+    "tags": "WANDB_TAGS",
+}
 DELETED = re.compile("previously created and deleted")
 SETTINGS: Mapping[str, Any] = {
     "console": "off",
@@ -97,6 +109,7 @@ class WandbTracker(Tracker):
     """One `wandb.Run`, which is never the global one unless the user made it."""
 
     name = "wandb"
+    variables = VARIABLES
     identities = frozenset(("id",))
     names = NameRule(reserved=OWN_KEYS)
     media_names = PathRule(reserved=OWN_KEYS, path_bytes=MEDIA_BYTES)
@@ -125,7 +138,7 @@ class WandbTracker(Tracker):
                 self._run.config.update({REPLACES: run.ids[REPLACED]}, allow_val_change=True)
         self._is_online = not self._run.offline
         if self._is_joined:
-            run.remember(joined="yes")
+            run.join()
         elif self._is_online:
             self._core_log = CoreLog(Path(self._run.settings.log_internal))
             run.remember(**{PATH: f"{self._run.entity}/{self._run.project}/{self._run.id}"})
@@ -248,7 +261,7 @@ class WandbTracker(Tracker):
 
 
 def _open(run: TrackedRun) -> Any:
-    run.remember(id=run.ids.get("id") or run.setting("id", "WANDB_RUN_ID"))
+    run.remember(id=run.ids.get("id") or run.setting("id"))
     arguments = _arguments(run)
     try:
         if arguments["mode"] == "online" and run.resumed:
@@ -273,21 +286,19 @@ def _arguments(run: TrackedRun) -> dict[str, Any]:
     unknown = sorted(set(run.options) - set(inspect.signature(wandb.init).parameters))
     if unknown:
         raise FinalError(f"wandb.init has no option {', '.join(unknown)}. Remove it from setup={{'wandb': ...}}.")
-    tags = run.setting("tags", "WANDB_TAGS") or ()
-    tags = [tag.strip() for tag in tags.split(",")] if isinstance(tags, str) else tags
-    tags = [*json.loads(run.ids.get("tags", "[]")), *map(WandbTracker.tag_names.encode, tags)]
+    tags = [*json.loads(run.ids.get("tags", "[]")), *map(WandbTracker.tag_names.encode, run.words("tags"))]
     return {
         **run.options,
         "id": run.ids["id"],
-        "resume": "allow" if run.resumed else run.setting("resume", "WANDB_RESUME"),
+        "resume": "allow" if run.resumed else run.setting("resume"),
         "mode": (run.options.get("mode") or "online") if run.online else "offline",
-        "dir": run.setting("dir", "WANDB_DIR") or str(run.local),
-        "project": PROJECT.encode(run.setting("project", "WANDB_PROJECT")),
-        "entity": run.setting("entity", "WANDB_ENTITY"),
-        "name": run.setting("name", "WANDB_NAME"),
-        "group": run.setting("group", "WANDB_RUN_GROUP"),
-        "job_type": run.setting("job_type", "WANDB_JOB_TYPE"),
-        "notes": run.setting("notes", "WANDB_NOTES"),
+        "dir": run.setting("dir") or str(run.local),
+        "project": PROJECT.encode(run.setting("project")),
+        "entity": run.setting("entity"),
+        "name": run.setting("name"),
+        "group": run.setting("group"),
+        "job_type": run.setting("job_type"),
+        "notes": run.setting("notes"),
         "tags": list(dict.fromkeys(tags)),
         "reinit": "create_new",
         "settings": _settings(run.options.get("settings") or {}),

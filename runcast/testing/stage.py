@@ -72,7 +72,9 @@ class Stage:
     def tracked(self) -> TrackedRun:
         """Describe the run to the tracker, from what is on disk."""
         choice = TrackerChoice(tracker="", online=False, reason="in a check", measures=self.tracker.measures)
-        return tracked_run(self.directory, self.directory.load(), self.tracker.name, choice, self.subject.options)
+        run = tracked_run(self.directory, self.directory.load(), self.tracker.name, choice, self.subject.options)
+        run.variables = self.tracker.variables
+        return run
 
     def deliver(self, meanwhile: Callable[[], object] | None = None, tracker: Tracker | None = None) -> DeliveryState:
         """Deliver the run, and require that the delivery ends.

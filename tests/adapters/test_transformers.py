@@ -369,6 +369,7 @@ VARIABLES = {
 def project_for(told, tracker):
     """Ask for the project as that tracker's integration does."""
     run = runcast.TrackedRun(
+        variables={"project": VARIABLES[tracker]},
         id=told.file.id,
         name=told.name,
         project=told.project,
@@ -378,7 +379,7 @@ def project_for(told, tracker):
         online=False,
         given=frozenset(told.file.given),
     )
-    return run.setting("project", VARIABLES[tracker])
+    return run.setting("project")
 
 
 def test_the_variables_that_name_a_project_are_not_overruled(folder, monkeypatch):

@@ -45,6 +45,7 @@ def tracked(online: bool = False, given: tuple[str, ...] = (), **fields: Any) ->
         directory=DIRECTORY,
         local=LOCAL,
         online=online,
+        variables=load_tracker(TABLE[NAME].tracker).variables,
         given=frozenset(given),
         ids=ids,
         save_ids=lambda ids: LOCAL.joinpath("ids.json").write_text(json.dumps(ids)) and None,
