@@ -4,7 +4,6 @@ Before a batch is sent, the state file says how far it goes; afterwards the curs
 the next one knows what may have arrived, and asks the tracker itself (`sending.py`, `recovery.py`).
 """
 
-import contextlib
 import logging
 import os
 import time
@@ -33,7 +32,7 @@ from runcast.values.points import Point
 from runcast.values.scalars import Number
 
 SAID = frozenset(("error", "traceback", "url"))  # by an SDK, which may repeat what it was told
-LIVES = 3  # how often a run is begun anew that somebody keeps deleting
+LIVES = 3  # how often a run is recreated that somebody keeps deleting
 
 log = logging.getLogger("runcast.delivery")
 
@@ -120,14 +119,15 @@ class Delivery:
         self._save(phase="starting", clean=False, attempts=state.attempts + 1, error=None, traceback=None, status=None)
         try:
             self.attempt.heed(state.not_before)
-            for _ in range(LIVES):
-                with contextlib.suppress(GoneError):
+            for recreated in range(LIVES + 1):
+                try:
                     self._carry(known, unclean=unclean)
-                    return
-                log.warning("%s no longer has the run: it is begun anew there", self.name)
-                self._take(type(self.tracker)())  # for its run is gone
-                unclean = self.tracked.resumed = True
-            self._carry(known, unclean=unclean)
+                    break
+                except GoneError:
+                    if self.tracked.is_joined or recreated == LIVES:
+                        raise
+                    self._recreate()
+                    unclean = True
         except GaveUp:
             self._save(phase="suspended")
         except RestartError as error:
@@ -154,6 +154,9 @@ class Delivery:
     def _carry(self, known: dict[str, str], *, unclean: bool) -> None:
         """Open the run, send what an earlier process may have lost, and deliver what there is and comes."""
         self.tracked.trains = not self.tracker.measures or (self.follow and self._still_trains())
+        may_be_gone = self.tracked.resumed and self.tracked.url and not self.tracked.is_joined
+        if may_be_gone and self.attempt("exists", lambda: self.tracker.exists(self.tracked)) is False:
+            raise GoneError(f"{self.name} no longer has the run")
         self.attempt("setup", lambda: self.tracker.setup(self.tracked))
         self._is_open = True
         self.metering.begin()
@@ -164,6 +167,12 @@ class Delivery:
             if self._finish():
                 return
         self._save(phase="suspended")
+
+    def _recreate(self) -> None:
+        """Deliver to another run from now on, as somebody deleted this one at the service."""
+        log.warning("%s no longer has the run: it is recreated there", self.name)
+        self.tracked.recreate(self.tracker.identities)
+        self._take(type(self.tracker)())
 
     def _take(self, tracker: Tracker) -> None:
         """Deliver with this Tracker from now on."""

@@ -50,6 +50,7 @@ from runcast.integrations.clearml_task import (
     ask,
     check,
     configure,
+    has_task,
     load,
     login_code,
     name_in_session,
@@ -115,7 +116,7 @@ class ClearmlTracker(Tracker):
         self._goes_on = run.resumed or run.is_joined
         if known != self._task.id and not run.is_joined:
             self._task.set_comment(run.notes or "")
-            own = {"runcast_run_id": run.id, "runcast_replaces": run.ids.get("replaces"), "group": run.group}
+            own = {"runcast_run_id": run.id, "runcast_replaces": run.replaces, "group": run.group}
             self._task.set_user_properties(**{key: value for key, value in own.items() if value})
         self._task.set_user_properties(runcast_status="running")
 
@@ -200,6 +201,12 @@ class ClearmlTracker(Tracker):
         if isinstance(error, ValueError | clearml.errors.UsageError):
             return FinalError(f"ClearML: {error}")
         return super().explain(error)  # a requests.RequestException is an OSError
+
+    def exists(self, run: TrackedRun) -> bool | None:
+        """Ask the server for the task, or look for the session's folder."""
+        if "task" not in run.ids:
+            return None
+        return has_task(Session(), run.ids["task"]) if configure(run) else session_folder(run).is_dir()
 
     def read(self, run: TrackedRun) -> Reading:
         """Read the session's own files, or ask the server for the task and all of its events."""

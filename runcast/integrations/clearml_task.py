@@ -67,9 +67,8 @@ def open_task(session: Session, run: TrackedRun) -> Any:
     around = run.setting("task_id") or _script_task()[1]
     if "task" not in run.ids and around:
         run.join(task=around)
-    if "task" not in run.ids or not (run.is_joined or _exists(session, run.ids["task"])):
-        replaced = {"replaces": run.ids["task"]} if "task" in run.ids else {}
-        run.remember(task=clearml.Task.create(**_names(run), task_type="training").id, **replaced)
+    if "task" not in run.ids:
+        run.remember(task=clearml.Task.create(**_names(run), task_type="training").id)
     if not run.is_joined:
         ask(session, "tasks.started", task=run.ids["task"], force=True)
     task = clearml.Task.get_task(task_id=run.ids["task"])
@@ -192,7 +191,8 @@ def check(answer: requests.Response) -> dict[str, Any]:
     return data
 
 
-def _exists(session: Session, task: str) -> bool:
+def has_task(session: Session, task: str) -> bool:
+    """Ask the server whether it has a task."""
     try:
         ask(session, "tasks.get_by_id", task=task)
     except GoneError:

@@ -37,7 +37,7 @@ from comet_ml.exceptions import CometException, CometRestApiException, LogArtifa
 from comet_ml.messages import MetricMessage
 
 from runcast.core.errors import FinalError, GoneError, RetryableError, TrackerError
-from runcast.integrations.comet_ml_gone import REPLACED, Stuck, begin_anew, is_gone
+from runcast.integrations.comet_ml_gone import Stuck, is_gone
 from runcast.integrations.comet_sessions import (
     ERROR,
     GROUP,
@@ -130,13 +130,11 @@ class CometTracker(Tracker):
         elif self._experiment is None:
             self._is_online = run.options.get("online", run.online)
             remember_place(run)
-            if self._is_online and run.resumed and is_gone(run):
-                begin_anew(run)
             settle_earlier_sessions(run, upload=self._is_online)
             self._experiment = _start(run, online=self._is_online)
             self._stuck = Stuck(run) if self._is_online else None
             self._leave_if_gone()
-        for key, value in ((GROUP, run.group), (NOTES, run.notes), (REPLACES, run.ids.get(REPLACED))):
+        for key, value in ((GROUP, run.group), (NOTES, run.notes), (REPLACES, run.replaces)):
             if value:
                 self._experiment.log_other(key, value[:VALUE_CHARS])
         run.url = self._experiment.url if self._is_online else str(archive_folder(run))
@@ -225,9 +223,7 @@ class CometTracker(Tracker):
             return
         experiment, self._experiment = self._experiment, None
         experiment.end()  # or the next one would be this one
-        key = self._tracked.ids["key"]
-        begin_anew(self._tracked)
-        raise GoneError(f"Comet no longer has the experiment {key}")
+        raise GoneError(f"Comet no longer has the experiment {self._tracked.ids['key']}")
 
     def _is_acknowledged(self) -> bool:
         """Return whether the server has everything: the SDK's own `flush` is content when nothing waits to be tried."""
@@ -250,6 +246,9 @@ class CometTracker(Tracker):
         if isinstance(error, CometException | ValueError | TypeError):
             return FinalError(f"Comet refuses: {error!r}")
         return super().explain(error)  # those of requests are OSErrors, too
+
+    def exists(self, run: TrackedRun) -> bool | None:
+        return not is_gone(run) if run.options.get("online", run.online) and "key" in run.ids else None
 
     def read(self, run: TrackedRun) -> Reading:
         if self._experiment is not None:

@@ -7,19 +7,17 @@ that question, and does not have any more is gone; one that is only archived is 
 can be used again is not known: the new experiment has another. Seen in comet_ml 3.43.2 and 3.58.8, 2026-11-27.
 """
 
-import hashlib
-import shutil
 import time
 
 import comet_ml
 import requests
 from comet_ml.exceptions import CometException
 
-from runcast.integrations.comet_sessions import CUT, OPEN, oldest_unsent
+from runcast.integrations.comet_sessions import oldest_unsent
 from runcast.integrations.contract import TrackedRun
 
 LOOK_S = 5.0
-SEEN, REPLACED = "seen", "replaces"  # the run remembers the key that Comet has found, and the one that it replaces
+SEEN = "seen"  # the run remembers the key that Comet has found
 
 
 class Stuck:
@@ -48,11 +46,3 @@ def is_gone(run: TrackedRun) -> bool:
     if is_there:
         run.remember(**{SEEN: run.ids["key"]})
     return not is_there and run.ids.get(SEEN) == run.ids["key"]
-
-
-def begin_anew(run: TrackedRun) -> None:
-    """Choose another key, and forget what was sent under the old one."""
-    key = run.ids["key"]
-    run.remember(**{"key": hashlib.sha256(key.encode()).hexdigest()[:32], REPLACED: key})
-    for folder in (run.local / OPEN, *run.local.glob(f"{CUT}*")):
-        shutil.rmtree(folder, ignore_errors=True)

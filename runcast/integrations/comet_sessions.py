@@ -42,8 +42,11 @@ SUPERSEDED = "message_type = 'parameter_msg' AND status = 1"
 
 def remember_place(run: TrackedRun) -> None:
     """Settle the experiment's key and the folder of its archives, once; "" is the run's own, which may be moved."""
-    key = run.setting("experiment_key")
-    own_key = hashlib.sha256(f"{run.project}/{run.id}/{run.created}".encode()).hexdigest()[:32]
+    key = None if run.replaces else run.setting("experiment_key")
+    own_key = hashlib.sha256((run.replaces or f"{run.project}/{run.id}/{run.created}").encode()).hexdigest()[:32]
+    if run.replaces and "key" not in run.ids:  # what was sent to the deleted one counts for nothing
+        for sent in (run.local / OPEN, *run.local.glob(f"{CUT}*")):
+            shutil.rmtree(sent, ignore_errors=True)
     wanted = run.setting("offline_directory")
     folder = str(Path(wanted).absolute()) if wanted else ""
     run.remember(key=run.ids.get("key", key or own_key), folder=run.ids.get("folder", folder))

@@ -5,7 +5,7 @@ A Tracker writes one run to one service. All of its methods are called from one 
 of retries, threads, ranks, redaction or keys that its service cannot hold: those are settled before it is called. What
 an SDK raises passes through a method as it is; `explain` says what it means: `RetryableError` (call again later),
 `FinalError` (never), `RestartError` (call a fresh process) or `GoneError` (somebody deleted the run: `setup` of a fresh
-Tracker recreates it).
+Tracker recreates it, see `exists`).
 """
 
 import contextlib
@@ -163,6 +163,24 @@ class TrackedRun(msgspec.Struct, kw_only=True):
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
+    @property
+    def generation(self) -> int:
+        """Return which run of the service this is: 1, and one more each time that somebody deleted it there."""
+        return int(self.ids.get("generation", "1"))
+
+    @property
+    def replaces(self) -> str | None:
+        """Return the service's identifier of the deleted run that this one replaces, for the service to show."""
+        return self.ids.get("replaces")
+
+    def recreate(self, identities: Collection[str] | None) -> None:
+        """Forget the run that somebody deleted at the service, so that `setup` begins another one."""
+        names = self.ids.keys() - {"generation", "replaces"} if identities is None else frozenset(identities)
+        for name in sorted(names & self.ids.keys()):
+            self.ids["replaces"] = self.ids.pop(name)
+        self.resumed, self.url = False, None
+        self.remember(generation=str(self.generation + 1))
+
     def remember(self, **ids: str) -> None:
         """Keep the service's own identifiers of this run, so that a restart or a resume finds it again."""
         self.ids.update(ids)
@@ -292,6 +310,14 @@ class Tracker:
         if not isinstance(error, OSError) or is_about_content(error):
             return None
         return (FinalError if isinstance(error, FILE_ERRORS) else RetryableError)(f"{self.name}: {error}")
+
+    def exists(self, run: TrackedRun) -> bool | None:
+        """Return whether the service still has the run; None if it cannot be asked.
+
+        Called before the `setup` of a run that is resumed: False has it recreated. Then `run.resumed` is false,
+        `run.generation` counts on, `run.replaces` is the old identifier, and those of `identities` are forgotten.
+        """
+        return None
 
     def read(self, run: TrackedRun) -> Reading:
         """Read the run back with the service's own reader, in a process of its own, also while the run is open."""

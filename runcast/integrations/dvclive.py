@@ -143,6 +143,9 @@ class DvcliveTracker(Tracker):
     def explain(self, error: Exception) -> TrackerError | None:
         return FinalError(f"DVCLive: {error}") if isinstance(error, DvcLiveError) else super().explain(error)
 
+    def exists(self, run: TrackedRun) -> bool:
+        return Path(run.ids.get("dir") or _folder(run), "metrics.json").exists()
+
     def read(self, run: TrackedRun) -> Reading:
         folder = Path(run.ids.get("dir") or _folder(run))
         if not (folder / "metrics.json").exists():

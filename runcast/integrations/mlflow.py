@@ -50,6 +50,7 @@ from runcast.integrations.mlflow_store import (
     begin_run,
     choose_store,
     follow_move,
+    has_run,
     heed_retry_after,
     known_run,
     own_store,
@@ -225,6 +226,11 @@ class MlflowTracker(Tracker):
         if 400 <= status < 500 or status == NOT_IMPLEMENTED or isinstance(error, ValueError):
             return FinalError(message)  # a ValueError is of a step of more than 64 bits, over HTTP
         return super().explain(error)
+
+    def exists(self, run: TrackedRun) -> bool | None:
+        """Ask the store for the run."""
+        self._uri = choose_store(run)
+        return has_run(MlflowClient(self._uri), run.ids["run_id"]) if "run_id" in run.ids else None
 
     def read(self, run: TrackedRun) -> Reading:
         """Read the run with MlflowClient, metric by metric."""

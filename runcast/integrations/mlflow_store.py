@@ -132,17 +132,19 @@ def follow_move(uri: str) -> None:
 
 
 def known_run(client: MlflowClient, run: TrackedRun) -> Run | None:
-    """Find the remembered run, unless somebody deleted it, or the one that the user joins."""
-    if "run_id" in run.ids:
-        try:
-            found = client.get_run(run.ids["run_id"])
-            if found.info.lifecycle_stage == "active":
-                return found
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-                raise
-    joined = run.setting("run_id")
-    return client.get_run(joined) if joined else None
+    """Find the remembered run, or the one that the user joins."""
+    known = run.ids.get("run_id") or run.setting("run_id")
+    return client.get_run(known) if known else None
+
+
+def has_run(client: MlflowClient, run_id: str) -> bool:
+    """Return whether a store has a run, and not in its bin."""
+    try:
+        return bool(client.get_run(run_id).info.lifecycle_stage == "active")
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return False
 
 
 def begin_run(client: MlflowClient, run: TrackedRun, tags: dict[str, str]) -> Run:
@@ -150,7 +152,7 @@ def begin_run(client: MlflowClient, run: TrackedRun, tags: dict[str, str]) -> Ru
     experiment, created = _choose_experiment(client, run), int(run.created * 1000)
     same = f"tags.`runcast.run_id` = '{run.id}' and attributes.start_time = {created}"
     found = client.search_runs([experiment], same, max_results=1)
-    tags = {**tags, "runcast.replaces": run.ids["run_id"]} if "run_id" in run.ids else tags
+    tags = {**tags, "runcast.replaces": run.replaces} if run.replaces else tags
     return found[0] if found else client.create_run(experiment, created, tags, run.options.get("run_name", run.name))
 
 

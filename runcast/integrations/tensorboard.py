@@ -176,6 +176,9 @@ class TensorboardTracker(Tracker):
         self._set(STATUS, ending.status)
         self._file.close()
 
+    def exists(self, run: TrackedRun) -> bool:
+        return (_folder(run) / STATE_FILE).exists()
+
     def read(self, run: TrackedRun) -> Reading:
         folder = _folder(run)
         state = _read_state(folder)

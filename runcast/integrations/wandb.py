@@ -70,7 +70,7 @@ from runcast.integrations.wandb_file import (
     synced_mark,
     upload_rest,
 )
-from runcast.integrations.wandb_gone import ANSWERED, PATH, REPLACED, SENT_ARTIFACTS, CoreLog, begin_anew, is_gone
+from runcast.integrations.wandb_gone import ANSWERED, PATH, SENT_ARTIFACTS, CoreLog, is_gone, new_id
 from runcast.integrations.wandb_media import as_wandb
 from runcast.integrations.wandb_times import beginning
 
@@ -134,8 +134,8 @@ class WandbTracker(Tracker):
                 self._is_joined = wandb.run is not None and not wandb.run.disabled
                 self._run = wandb.run if self._is_joined else _open(run)
             self._run.define_metric("*", step_metric=STEP)
-            if REPLACED in run.ids and not self._is_joined:
-                self._run.config.update({REPLACES: run.ids[REPLACED]}, allow_val_change=True)
+            if run.replaces and not self._is_joined:
+                self._run.config.update({REPLACES: run.replaces}, allow_val_change=True)
         self._is_online = not self._run.offline
         if self._is_joined:
             run.join()
@@ -219,7 +219,6 @@ class WandbTracker(Tracker):
         assert self._tracked is not None
         if said is None or ANSWERED not in said or not is_gone(self._tracked.ids[PATH], opened.settings):
             return said
-        begin_anew(self._tracked)
         with contextlib.suppress(OSError, wandb.errors.Error):
             opened.finish()  # or it would be waited for at the end
         raise GoneError(f"W&B no longer has the run: {said}")
@@ -236,6 +235,8 @@ class WandbTracker(Tracker):
 
     def explain(self, error: Exception) -> TrackerError | None:
         if isinstance(error, wandb.errors.CommError):
+            if DELETED.search(str(error)):
+                return GoneError(f"W&B no longer has the run: {error}")
             # wandb-core tries again by itself what may pass, until its time is over: any other answer is final.
             if re.search("(?i)deadline exceeded|timed out", str(error)):
                 return RetryableError(f"W&B cannot be reached: {error}")
@@ -249,6 +250,11 @@ class WandbTracker(Tracker):
             return FinalError(f"W&B cannot take this file: {error}")
         return super().explain(error)
 
+    def exists(self, run: TrackedRun) -> bool | None:
+        if not run.online or PATH not in run.ids:
+            return None
+        return not is_gone(run.ids[PATH], _settings(run.options.get("settings") or {}))
+
     def read(self, run: TrackedRun) -> Reading:
         if self._run is not None or run.is_joined:
             time.sleep(2 * FLUSH_S)  # what was logged just now is still on its way to the file
@@ -261,25 +267,17 @@ class WandbTracker(Tracker):
 
 
 def _open(run: TrackedRun) -> Any:
-    run.remember(id=run.ids.get("id") or run.setting("id"))
+    if "id" not in run.ids:
+        run.remember(**{"id": new_id(run), SENT_ARTIFACTS: "[]"})
     arguments = _arguments(run)
-    try:
-        if arguments["mode"] == "online" and run.resumed:
-            if PATH in run.ids and is_gone(run.ids[PATH], arguments["settings"]):
-                raise GoneError("W&B no longer has the run")
-            upload_rest(run)
-        earlier = list_files(run)
-        with beginning(run):
-            opened = wandb.init(**arguments)
-        if run.resumed and not opened.offline:
-            note_cut(run, earlier, opened.starting_step)
-        return opened
-    except (wandb.errors.CommError, GoneError, RetryableError) as error:
-        if not isinstance(error, GoneError) and not DELETED.search(str(error)):
-            raise
-        begin_anew(run)
-        with beginning(run):
-            return wandb.init(**{**_arguments(run), "resume": None})
+    if arguments["mode"] == "online" and run.resumed:
+        upload_rest(run)
+    earlier = list_files(run)
+    with beginning(run):
+        opened = wandb.init(**arguments)
+    if run.resumed and not opened.offline:
+        note_cut(run, earlier, opened.starting_step)
+    return opened
 
 
 def _arguments(run: TrackedRun) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from runcast.integrations.contract import TrackedRun
 FATAL, ANSWERED = b"filestream: fatal error", "failed to upload"
 NOT_FOUND = "Could not find run"
 ANEW = "-anew-"
-PATH, REPLACED = "path", "replaces"  # the run remembers where it is, and which one it replaces
+PATH = "path"  # the run remembers where it is
 SENT_ARTIFACTS = "artifacts"  # … and the artifacts that are on the server
 
 
@@ -55,9 +55,8 @@ def is_gone(path: str, settings: wandb.Settings) -> bool:
     return False
 
 
-def begin_anew(run: TrackedRun) -> None:
-    """Choose another id. The next run has transaction files of its own, so that all is sent to it."""
-    first, _, count = run.ids["id"].partition(ANEW)
-    run.ids.pop(PATH, None)
-    anew = f"{first}{ANEW}{int(count or 1) + 1}"
-    run.remember(**{"id": anew, REPLACED: run.ids["id"], SENT_ARTIFACTS: "[]"})
+def new_id(run: TrackedRun) -> str:
+    """Choose the id of a run: W&B never gives that of a deleted one again."""
+    if run.replaces is None:
+        return str(run.setting("id"))
+    return f"{run.replaces.partition(ANEW)[0]}{ANEW}{run.generation}"

@@ -63,6 +63,10 @@ class MemoryTracker(Tracker):
             self._append(["status", ending.status], ["ended_at", ending.ended_at])
             del self._path
 
+    def exists(self, run: TrackedRun) -> bool:
+        """Return whether the run's file is there."""
+        return self.path_of(run).exists()
+
     def read(self, run: TrackedRun) -> Reading:
         """Read the lines back; one that a killed process left half written is none."""
         reading = Reading(params={}, summary={}, tags=set(), artifacts=set(), media=[])

@@ -147,14 +147,17 @@ class Deletable(MemoryTracker):
     """Has a page where anybody can delete the run: by a file beside its own."""
 
     name = "deletable"
+    identities = frozenset(("id",))
 
     def setup(self, run: TrackedRun) -> None:
-        deleted = run.local / "deleted"
-        if deleted.exists():
-            deleted.unlink()
-            self.path_of(run).unlink()
-            run.remember(id="another")
+        if "id" not in run.ids:
+            run.local.joinpath("deleted").unlink(missing_ok=True)
+            self.path_of(run).unlink(missing_ok=True)
+            run.remember(id=f"run-{run.generation}", place="kept")
         super().setup(run)
+
+    def exists(self, run: TrackedRun) -> bool:
+        return not (run.local / "deleted").exists()
 
     def log_metrics(self, points: Sequence[Point]) -> None:
         if self._path.with_name("deleted").exists():

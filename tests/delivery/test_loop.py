@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import runcast
-from runcast.core.errors import FinalError, RetryableError
+from runcast.core.errors import FinalError, GoneError, RetryableError
 from runcast.delivery import attempts, loop
 from runcast.delivery.loop import Delivery
 from runcast.delivery.tracked import tracked_run
@@ -857,7 +857,7 @@ def test_a_last_record_that_was_cut_is_counted_once(start: Begin, deliver: Deliv
     run.finish()
 
 
-def test_a_run_that_was_deleted_at_the_service_is_begun_anew(start: Begin, deliver: Deliver) -> None:
+def test_a_run_that_was_deleted_at_the_service_is_recreated(start: Begin, deliver: Deliver) -> None:
     """Somebody deletes a run there while it trains: it gets another one, with everything from the first record on."""
     run = start(config={"lr": 0.5})
     run.log({"loss": 0.5}, step=0)
@@ -872,7 +872,47 @@ def test_a_run_that_was_deleted_at_the_service_is_begun_anew(start: Begin, deliv
     reading = Deletable.reading_of(run.dir)
     assert [point[:3] for point in reading.points] == [("loss", 0.5, 0), ("loss", 0.25, 1), ("loss", 0.25, 1)]
     assert (reading.params, reading.artifacts, reading.status) == ({"lr": 0.5}, {"config.json"}, "finished")
-    assert (state.points, state.refused, state.ids) == (3, {}, {"id": "another"})
+    ids = {"id": "run-2", "place": "kept", "generation": "2", "replaces": "run-1"}
+    assert (state.points, state.refused, state.ids) == (3, {}, ids)
+
+
+def test_a_run_that_was_deleted_before_it_is_resumed_is_recreated(start: Begin, deliver: Deliver) -> None:
+    """The tracker is asked before its `setup`; the next run has everything, and knows which one it replaces."""
+    start().finish("failed")
+    deliver(Deletable())
+    with start(resume="allow") as run:
+        run.log({"loss": 0.5}, step=0)
+    (run.dir / "trackers" / "deletable" / "deleted").touch()
+
+    state = deliver(Deletable())
+
+    assert [point[:3] for point in Deletable.reading_of(run.dir).points] == [("loss", 0.5, 0)]
+    assert state.ids == {"id": "run-2", "place": "kept", "generation": "2", "replaces": "run-1"}
+
+
+def test_a_run_that_somebody_keeps_deleting_is_given_up(start: Begin, deliver: Deliver) -> None:
+    """It is recreated three times; one that was joined is not ours to recreate."""
+
+    class Gone(MemoryTracker):
+        def setup(self, run: TrackedRun) -> None:
+            setups.append(run.generation)
+            raise GoneError("there is no such run")
+
+    class JoinedAndGone(MemoryTracker):
+        name = "joined"
+
+        def setup(self, run: TrackedRun) -> None:
+            run.join()
+            setups.append(run.generation)
+            raise GoneError("there is no such run")
+
+    setups: list[int] = []
+    start().finish()
+
+    states = [deliver(Gone()), deliver(JoinedAndGone())]
+
+    assert [(state.phase, state.error) for state in states] == [("refused", "there is no such run")] * 2
+    assert setups == [1, 2, 3, 4, 1]
 
 
 def test_two_equal_points_in_a_refused_batch_stay_two(start: Begin, deliver: Deliver) -> None:

@@ -40,7 +40,13 @@ LONGEST_S = 120.0
 def tracked(online: bool = False, given: tuple[str, ...] = (), **fields: Any) -> TrackedRun:
     """Describe the run, with what the tracker remembers of it."""
     ids = json.loads((LOCAL / "ids.json").read_text()) if (LOCAL / "ids.json").exists() else {}
-    common = {"id": DIRECTORY.name, "name": "a name", "project": "a project", "created": 1.7e9, "resumed": bool(ids)}
+    common = {
+        "id": DIRECTORY.name,
+        "name": "a name",
+        "project": "a project",
+        "created": 1.7e9,
+        "resumed": bool(ids.keys() - {"generation", "replaces"}),
+    }
     return TrackedRun(
         directory=DIRECTORY,
         local=LOCAL,
@@ -57,6 +63,8 @@ def call(tracker: Tracker, method: str, *arguments: Any) -> Any:
     """Make one call, with names as the service takes them."""
     if method == "setup":
         run = tracked(**arguments[0])
+        if run.resumed and not run.is_joined and tracker.exists(run) is False:
+            run.recreate(tracker.identities)
         tracker.setup(run)
         return {"url": run.url, "ids": dict(run.ids)}
     if method == "read":
@@ -156,6 +164,7 @@ def main() -> None:
     is_gone = False
     for method, *arguments in calls:
         if method == "fresh":
+            tracked().recreate(tracker.identities)
             tracker, is_gone = type(tracker)(), False
             continue
         if method == "unless_gone":

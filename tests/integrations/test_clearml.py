@@ -142,7 +142,7 @@ def test_a_killed_process_loses_nothing(tmp_path: Path) -> None:
     assert [len(json.loads(line)) for line in (session(run) / "metrics.jsonl").read_text().splitlines()] == [2, 1]
 
 
-def test_a_session_that_was_cut_in_mid_write_is_begun_anew(tmp_path: Path) -> None:
+def test_a_session_that_was_cut_in_mid_write_is_recreated(tmp_path: Path) -> None:
     """A task file that a kill left half written is no dead end: the delivery sees nothing and sends all again."""
     run = tmp_path / "run"
     drive(run, SETUP, ["log_metrics", [["a", 1, 1, 1.0]]], ["kill"])
@@ -305,7 +305,7 @@ def test_a_server_that_goes_and_comes_back_is_retried(tmp_path: Path, server: Se
     assert (back[-1]["points"], back[-1]["status"]) == ([["a", 1, 1]], "finished")
 
 
-def test_a_task_that_was_deleted_is_begun_anew(tmp_path: Path, server: Server) -> None:
+def test_a_task_that_was_deleted_is_recreated(tmp_path: Path, server: Server) -> None:
     """While it is written every call says so; the next task says which one it replaces."""
     run, log = tmp_path / "run", ["log_metrics", [["a", 1, 1, 1.0]]]
     delete = ["fetch", f"{server.url}/standin/delete"]

@@ -289,7 +289,7 @@ def test_an_offline_session_goes_up_before_the_run_goes_on_online(tmp_path: Path
     ("delete", "moment"),
     [("delete", "while it is written"), ("delete", "when it is finished"), ("delete?silently", "when it is finished")],
 )
-def test_an_experiment_that_is_deleted_meanwhile_is_begun_anew(
+def test_an_experiment_that_is_deleted_meanwhile_is_recreated(
     tmp_path: Path, server: Server, delete: str, moment: str
 ) -> None:
     """Whether Comet refuses what is sent then or lets it vanish, it is asked for the experiment, and has none."""
@@ -313,7 +313,7 @@ def test_an_experiment_that_is_deleted_meanwhile_is_begun_anew(
     assert server.others()["runcast/replaces"] == began["ids"]["key"]
 
 
-def test_an_experiment_that_was_deleted_before_it_is_resumed_is_begun_anew(tmp_path: Path, server: Server) -> None:
+def test_an_experiment_that_was_deleted_before_it_is_resumed_is_recreated(tmp_path: Path, server: Server) -> None:
     """Its key is not used again; what was sent under it counts for nothing, after a kill too."""
     run = tmp_path / "run"
     drive(run, ONLINE, log(("loss", 1, 1)), ["finish", "failed"], **server.environment)

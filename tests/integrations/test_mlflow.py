@@ -180,7 +180,7 @@ def test_a_killed_process_loses_nothing_and_makes_no_second_run(runs: Path) -> N
     assert select(runs, "select count(*) from runs") == [(1,)]
 
 
-def test_a_deleted_run_is_begun_anew(runs: Path) -> None:
+def test_a_deleted_run_is_recreated(runs: Path) -> None:
     """A run that somebody deleted does not stop the delivery: it gets another one, which says what it replaces."""
     run, replaces = runs / "run", "select run_uuid, value from tags where key = 'runcast.replaces'"
     drive(run, SETUP, ["finish", "killed"])

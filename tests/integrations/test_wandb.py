@@ -329,7 +329,7 @@ def test_a_run_cannot_be_finished_while_the_server_is_away(tmp_path: Path, serve
 
 
 @pytest.mark.parametrize("moment", ["while it is written", "when it is finished"])
-def test_a_run_that_is_deleted_meanwhile_is_begun_anew(tmp_path: Path, server: Server, moment: str) -> None:
+def test_a_run_that_is_deleted_meanwhile_is_recreated(tmp_path: Path, server: Server, moment: str) -> None:
     """The SDK sends in the background and tells nobody that nothing arrives: the delivery finds it out, and why."""
     run, delete = tmp_path / "run", ["fetch", f"{server.url}/standin/delete"]
     points = [("loss", float(step), step) for step in range(3)]
@@ -360,7 +360,7 @@ def upserts_of(server: Server, run: str) -> int:
     )
 
 
-def test_a_run_that_was_deleted_before_it_is_resumed_is_begun_anew(tmp_path: Path, server: Server) -> None:
+def test_a_run_that_was_deleted_before_it_is_resumed_is_recreated(tmp_path: Path, server: Server) -> None:
     """W&B is asked first: it would refuse the id again and again, until the time to begin is over."""
     run = tmp_path / "run"
     drive(run, ONLINE, log(("loss", 1, 1)), ["finish", "failed"], **server.environment)
