@@ -92,7 +92,7 @@ def read_mlflow(folder: Path) -> Found:
 
 def read_wandb(folder: Path) -> Found:
     """Read the transaction files; one without an end is that of a failed run, says `wandb sync` (0.31.0) to the server."""
-    from runcast.integrations.wandb_file import read_files, read_records
+    from runcast.integrations.wandb.reader import read_files, read_records
 
     files = sorted(folder.glob("wandb/*run-*/run-*.wandb"))
     points, kinds = [], set()

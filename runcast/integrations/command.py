@@ -10,6 +10,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from runcast.core.errors import RetryableError
+
 PR_SET_PDEATHSIG = 1  # of prctl(2)
 
 
@@ -17,16 +19,16 @@ def run_command(command: Sequence[str], cwd: Path, timeout_s: float) -> "subproc
     """Run a command of this interpreter's, which is killed when this process dies.
 
     Raises:
-        subprocess.TimeoutExpired: It took too long, and was killed.
+        RetryableError: It took too long, and was killed.
     """
-    if not sys.platform.startswith("linux"):
-        return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=timeout_s)
-    set_option = ctypes.CDLL(None).prctl  # looked up before the fork, where little is allowed
-    return subprocess.run(
-        command,
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=timeout_s,
-        preexec_fn=lambda: set_option(PR_SET_PDEATHSIG, signal.SIGKILL),
-    )
+    before = None
+    if sys.platform.startswith("linux"):
+        set_option = ctypes.CDLL(None).prctl  # looked up before the fork, where little is allowed
+
+        def before() -> None:
+            set_option(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+    try:
+        return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=timeout_s, preexec_fn=before)
+    except subprocess.TimeoutExpired:
+        raise RetryableError(f"This needs more than {timeout_s:g} s, run it by hand: {' '.join(command)}") from None

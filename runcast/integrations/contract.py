@@ -9,6 +9,7 @@ Tracker recreates it, see `exists`).
 """
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -305,11 +306,13 @@ class Tracker:
         """Return what an exception means: whether the call may succeed later; None leaves it unknown.
 
         An unknown one is tried again a few times, and then final. The base knows those of the system: a file that is
-        missing or in the way is final; a full disk, a timeout or a lost connection may pass.
+        missing or in the way is final, and so is a name that is too long; a full disk, a timeout or a lost connection
+        may pass.
         """
         if not isinstance(error, OSError) or is_about_content(error):
             return None
-        return (FinalError if isinstance(error, FILE_ERRORS) else RetryableError)(f"{self.name}: {error}")
+        is_final = isinstance(error, FILE_ERRORS) or error.errno == errno.ENAMETOOLONG
+        return (FinalError if is_final else RetryableError)(f"{self.name}: {error}")
 
     def exists(self, run: TrackedRun) -> bool | None:
         """Return whether the service still has the run; None if it cannot be asked.

@@ -1,7 +1,8 @@
-"""Finds, reads and uploads W&B's transaction files, `run-<id>.wandb`.
+"""Find, read and upload W&B's transaction files, `run-<id>.wandb`, also online: they hold what the SDK was given.
 
-It is apart from `wandb.py` because W&B has no reader in Python since 0.31, only the command `wandb leet inspect`,
-which takes half a second a file and prints values that have lost their type. The messages are W&B's own protobuf
+W&B has no reader in Python since 0.31, only the command `wandb leet inspect`, which takes half a second a file and
+prints values that have lost their type. Of a process that was cut off online only the rows that the server has count.
+The messages are W&B's own protobuf
 classes; only their frame is read here: a 7-byte header, then blocks of 32 KiB with pieces of records (checksum,
 length, kind), as in LevelDB's log. Seen in wandb 0.22.0 and 0.31.0, 2026-11-20.
 """
@@ -9,7 +10,6 @@ length, kind), as in LevelDB's log. Seen in wandb 0.22.0 and 0.31.0, 2026-11-20.
 import glob
 import json
 import struct
-import subprocess
 import sys
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +21,7 @@ from wandb.proto import wandb_internal_pb2 as protobuf
 from runcast.core.errors import RetryableError
 from runcast.integrations.command import run_command
 from runcast.integrations.contract import Reading, TrackedRun
+from runcast.journal.records import Status
 from runcast.values.points import Point, PointList
 from runcast.values.scalars import NON_FINITE
 
@@ -33,7 +34,8 @@ STEP, TIME, STATUS, ERROR = "global_step", "_timestamp", "runcast/status", "runc
 REPLACES = "runcast/replaces"
 OWN_KEYS = frozenset((STEP, TIME, "_runtime", "_step", "_wandb", STATUS, ERROR, REPLACES))
 TABLE_TYPE = "run_table"  # of the artifacts that W&B makes for tables
-STATUS_OF_EXIT = {0: "finished", 255: "killed", 137: "crashed"}
+EXIT_CODES: Mapping[Status, int] = {"finished": 0, "failed": 1, "killed": 255, "crashed": 137}
+STATUS_OF_EXIT = {code: status for status, code in EXIT_CODES.items()}
 CUT = "cut"  # under this name the run remembers the files of online processes that were cut off
 UPLOAD_S = 240
 
@@ -86,13 +88,22 @@ def upload_rest(run: TrackedRun) -> None:
         return
     folders = [str(file.parent.absolute()) for file in rest]
     command = [sys.executable, "-m", "wandb", "sync", "--include-online", *folders]
-    try:
-        # In the tracker's own folder, as the command leaves logs where it runs.
-        done = run_command(command, run.local, UPLOAD_S)
-    except subprocess.TimeoutExpired:
-        raise RetryableError(f"This needs more than {UPLOAD_S} s, run it by hand: {' '.join(command)}") from None
+    done = run_command(command, run.local, UPLOAD_S)  # there, as the command leaves logs where it runs
     if not all(synced_mark(file).exists() for file in rest):
         raise RetryableError(f"wandb sync failed: {(done.stderr + done.stdout)[-500:]}")
+
+
+def mark_as_sent(run: TrackedRun) -> None:
+    """Mark all files as being on the server."""
+    for file in list_files(run):
+        synced_mark(file).touch()
+
+
+def read_run(run: TrackedRun) -> Reading:
+    """Read all of a run; what was sent as an artifact online is in no file, and remembered."""
+    reading = read_files(list_files(run), json.loads(run.ids.get(CUT, "{}")))
+    reading.artifacts = {*(reading.artifacts or ()), *json.loads(run.ids.get("artifacts", "[]"))}
+    return reading
 
 
 def read_files(paths: Sequence[Path], cut: Mapping[str, int]) -> Reading:
@@ -150,7 +161,7 @@ def _add(record: Any, kind: str, reading: Reading) -> None:
     elif kind == "artifact" and record.artifact.type != TABLE_TYPE:
         reading.artifacts = {*(reading.artifacts or ()), record.artifact.name}
     elif kind == "exit" and reading.status == "running":
-        reading.status = STATUS_OF_EXIT.get(record.exit.exit_code, "failed")  # type: ignore[assignment]
+        reading.status = STATUS_OF_EXIT.get(record.exit.exit_code, "failed")
 
 
 def _add_params(config: Any, reading: Reading) -> None:

@@ -1,8 +1,7 @@
-"""Finds out that W&B takes nothing more of a run, and whether that is because somebody deleted it.
+"""Find out that W&B takes nothing more of a run, and whether that is because somebody deleted it.
 
-It is apart from `wandb.py` because no call of the SDK tells: wandb-core sends in the background, does not repeat a
-request that was answered with 404 or 409, sends nothing after that one, says so in its log alone, and closes the run as
-if all were well. W&B never gives the id of a deleted run again, so that the new run has another one. Read in wandb-core
+No call of the SDK tells: wandb-core sends in the background, does not repeat a request that was answered with 404 or
+409, sends nothing after that one, says so in its log alone, and closes the run as if all were well. Read in wandb-core
 (internal/filestream, internal/clients/retry_policy.go), seen in wandb 0.22.0 and 0.31.0, 2026-11-27.
 """
 
@@ -12,13 +11,8 @@ from pathlib import Path
 
 import wandb
 
-from runcast.integrations.contract import TrackedRun
-
 FATAL, ANSWERED = b"filestream: fatal error", "failed to upload"
 NOT_FOUND = "Could not find run"
-ANEW = "-anew-"
-PATH = "path"  # the run remembers where it is
-SENT_ARTIFACTS = "artifacts"  # … and the artifacts that are on the server
 
 
 class CoreLog:
@@ -40,6 +34,11 @@ class CoreLog:
                     self._said = str(json.loads(line)["msg"])
         return self._said
 
+    @staticmethod
+    def was_answered(error: str) -> bool:
+        """Return whether W&B answered: it may have said that there is no such run."""
+        return ANSWERED in error
+
 
 def is_gone(path: str, settings: wandb.Settings) -> bool:
     """Ask W&B whether it no longer has a run that it had, by its "entity/project/id". No answer is no.
@@ -53,10 +52,3 @@ def is_gone(path: str, settings: wandb.Settings) -> bool:
     except (OSError, ValueError, wandb.errors.Error) as error:
         return NOT_FOUND in str(error)
     return False
-
-
-def new_id(run: TrackedRun) -> str:
-    """Choose the id of a run: W&B never gives that of a deleted one again."""
-    if run.replaces is None:
-        return str(run.setting("id"))
-    return f"{run.replaces.partition(ANEW)[0]}{ANEW}{run.generation}"

@@ -1,0 +1,179 @@
+"""Write runs to Weights & Biases.
+
+Needs: wandb 0.22 or newer, tested with 0.22.0 and 0.31.0; Pillow for images.
+Writes: a run at W&B when credentials are configured, else a folder of W&B's own files for `wandb sync`. The files lie
+    under the run's directory, or where WANDB_DIR, WANDB_DATA_DIR and WANDB_CACHE_DIR say. A run that the script has
+    opened itself is joined with `delivery="thread"`, and left open; rows that the script then logs with a `step` of its
+    own may be dropped by W&B, as ours count, too. With the default delivery there are two runs, and `init` says so.
+    Points are rows with a step metric of their own, `global_step`, and never with W&B's step, because W&B drops a step
+    that goes back. Each row has the time at which it was logged, also when it is sent later. A run that somebody
+    deleted is recreated under another id, with the config `runcast/replaces`. W&B is asked for it when it is resumed,
+    and after it has refused rows, which the SDK sends every 15 s.
+Drops: captions of texts, tables and histograms; of more than 512 bins, neighbours are merged. W&B has no word of its
+    own for a run that crashed: it shows "Failed", and the summary `runcast/status` says which. On a full disk the SDK
+    raises nothing. Versions up to 0.29 write the file only every 64 KiB, so more of the run is delivered again after a
+    kill. The start and the time of each row are those of the training; `_runtime` and the duration are not: wandb-core
+    computes them, and they are those of the delivery. Before 0.27 the SDK has no timeout for closing a deleted run:
+    there the delivery process ends after RUNCAST_CALL_TIMEOUT_S, and the next one recreates the run.
+Limits: the constants below, read in wandb 0.31.0 (wandb_settings.py, artifacts/, data_types/) on 2026-11-20.
+"""
+
+import contextlib
+import json
+import re
+import time
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import wandb
+
+from runcast.core.errors import FinalError, GoneError, RestartError, RetryableError, TrackerError
+from runcast.integrations.contract import ArtifactFile, Ending, MediaFile, Reading, TrackedRun, Tracker
+from runcast.integrations.wandb import reader
+from runcast.integrations.wandb.core_log import CoreLog, is_gone
+from runcast.integrations.wandb.media import as_wandb
+from runcast.integrations.wandb.sdk import FLUSH_S, VARIABLES, await_upload, open_run, own_folders, settings_of
+from runcast.values.names import NameRule, PathRule
+from runcast.values.points import Point
+from runcast.values.scalars import Number, ParamValue
+
+MEDIA_BYTES = 100  # a table is an artifact run-<id>-<key>, of 128 characters at most; an id that we make has 22
+ARTIFACT_TYPE = NameRule(r"^wandb-", reserved=frozenset(("job", reader.TABLE_TYPE)))
+
+
+class WandbTracker(Tracker):
+    """One `wandb.Run`, which is never the global one unless the user made it."""
+
+    name = "wandb"
+    identities = frozenset(("id",))
+    names = NameRule(reserved=reader.OWN_KEYS)
+    media_names = PathRule(reserved=reader.OWN_KEYS, path_bytes=MEDIA_BYTES)
+    param_names = NameRule(r"\A-+|-+\Z", reserved=reader.OWN_KEYS)
+    tag_names = NameRule(max_length=64)
+    artifact_names = NameRule(r"[^A-Za-z0-9._-]", max_length=128)
+    variables = VARIABLES
+
+    _tracked: TrackedRun
+    _run: Any = None
+    _is_joined = _is_unsettled = False
+    _core_log: CoreLog | None = None
+    _summary: Mapping[str, Any] = {}
+
+    def setup(self, run: TrackedRun) -> None:
+        self._tracked = run
+        if self._run is None and wandb.run is not None and not wandb.run.disabled:
+            self._run, self._is_joined = wandb.run, True
+            run.join()
+        with own_folders(run):
+            self._run = self._run or open_run(run, self.tag_names)
+            self._run.define_metric("*", step_metric=reader.STEP)
+            if run.replaces and not self._is_joined:
+                self._run.config.update({reader.REPLACES: run.replaces}, allow_val_change=True)
+        self._is_unsettled = not (self._is_joined or self._run.offline)
+        if self._is_unsettled:
+            self._core_log = CoreLog(Path(self._run.settings.log_internal))
+            run.remember(path=f"{self._run.entity}/{self._run.project}/{self._run.id}")
+        run.remember(id=self._run.id, folder=reader.folder_of(self._run, run), tags=json.dumps(self._run.tags or []))
+        run.url = self._run.url or str(Path(self._run.dir).parent)
+
+    def log_params(self, params: Mapping[str, ParamValue]) -> None:
+        self._run.config.update(dict(params), allow_val_change=True)
+
+    def log_metrics(self, points: Sequence[Point]) -> None:
+        for (step, moment), group in groupby(points, key=lambda point: (point.step, point.time)):
+            row: dict[str, Any] = {}
+            for point in group:
+                if point.key in row:
+                    self._log(row, step, moment)
+                    row = {}
+                row[point.key] = point.value
+            self._log(row, step, moment)
+
+    def log_summary(self, values: Mapping[str, Number | str | bool]) -> None:
+        self._summary = {**self._summary, **values}
+        self._run.summary.update(self._summary)
+
+    def add_tags(self, tags: Sequence[str]) -> None:
+        self._run.tags = tuple(dict.fromkeys((*(self._run.tags or ()), *tags)))
+        self._tracked.remember(tags=json.dumps(self._run.tags))
+
+    def log_media(self, media: MediaFile) -> None:
+        with own_folders(self._tracked):
+            self._log({media.key: as_wandb(media)}, media.step, media.time)
+
+    def log_artifact(self, artifact: ArtifactFile) -> None:
+        with own_folders(self._tracked):
+            made = wandb.Artifact(artifact.name, ARTIFACT_TYPE.encode(artifact.kind))
+            add = made.add_dir if artifact.path.is_dir() else made.add_file
+            add(str(artifact.path), skip_cache=True, policy="immutable")  # it stays where it is, and needs no copy
+            self._run.log_artifact(made)
+            if not self._run.offline:  # then the transaction file says nothing of it
+                await_upload(made)
+                sent = {*json.loads(self._tracked.ids.get("artifacts", "[]")), artifact.name}
+                self._tracked.remember(artifacts=json.dumps(sorted(sent)))
+
+    def flush(self) -> None:
+        self._stop_if_refused(self._run)
+
+    def finish(self, ending: Ending) -> None:
+        run, self._run = self._run, None
+        if run is None:
+            if self._is_unsettled:
+                raise RestartError("W&B did not take everything in time: another delivery process continues.")
+            return
+        # The summary goes again, as W&B has set it to the last value of a metric of the same name.
+        error = {reader.ERROR: ending.error} if ending.error else {}
+        run.summary.update({**self._summary, reader.STATUS: ending.status, **error})
+        if self._is_joined:
+            return
+        try:
+            run.finish(exit_code=reader.EXIT_CODES[ending.status])
+        except OSError:  # it takes too long
+            self._stop_if_refused(run)
+            raise
+        self._stop_if_refused(run)
+        if wandb.run is None:
+            wandb.teardown()  # `finish` may return before the file is whole
+        if self._is_unsettled:
+            reader.mark_as_sent(self._tracked)
+            self._is_unsettled = False
+
+    def explain(self, error: Exception) -> TrackerError | None:
+        said = str(error)
+        if isinstance(error, wandb.errors.CommError):
+            if "previously created and deleted" in said:
+                return GoneError(f"W&B no longer has the run: {said}")
+            # wandb-core tries again by itself what may pass, until its time is over: any other answer is final.
+            if re.search("(?i)deadline exceeded|timed out", said):
+                return RetryableError(f"W&B cannot be reached: {said}")
+            return FinalError(f"W&B refuses: {said}. Check the key with: wandb login --verify")
+        if isinstance(error, wandb.errors.Error | ValueError | TypeError):
+            return FinalError(f"W&B refuses: {said}")
+        if isinstance(error, ConnectionError):
+            # Nothing in this process can replace a dead wandb-core; the next one reads what reached the file.
+            return RestartError(f"wandb-core is gone ({said}): another delivery process continues.")
+        return super().explain(error)
+
+    def exists(self, run: TrackedRun) -> bool | None:
+        can_ask = run.online and {"id", "path"} <= run.ids.keys()
+        return not is_gone(run.ids["path"], settings_of(run)) if can_ask else None
+
+    def read(self, run: TrackedRun) -> Reading:
+        if self._run is not None or run.is_joined:
+            time.sleep(2 * FLUSH_S)  # what was logged just now is still on its way to the file
+        return reader.read_run(run)
+
+    def _log(self, row: Mapping[str, Any], step: int, moment: float) -> None:
+        self._run.log({**row, reader.STEP: step, **({reader.TIME: moment} if moment else {})})
+
+    def _stop_if_refused(self, run: Any) -> None:
+        """Leave a run of which W&B takes nothing more, as the SDK sends nothing more then: is it gone?"""
+        if self._core_log is None or (said := self._core_log.fatal_error()) is None:
+            return
+        if not CoreLog.was_answered(said) or not is_gone(self._tracked.ids["path"], run.settings):
+            raise RestartError(f"W&B takes nothing more ({said}): another delivery process continues.")
+        with contextlib.suppress(OSError, wandb.errors.Error):
+            run.finish()  # or it would be waited for at the end
+        raise GoneError(f"W&B no longer has the run: {said}")
