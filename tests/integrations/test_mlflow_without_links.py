@@ -16,21 +16,21 @@ def refuse(*_: object, **__: object) -> Any:
 
 def test_a_store_is_put_in_place_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The new store is moved; one that is there already is kept."""
-    from runcast.integrations.mlflow_store import _put_in_place
+    from runcast.integrations.mlflow.store import put_in_place
 
     monkeypatch.setattr(os, "link", refuse)
     for content in ("first", "second"):
         (tmp_path / "new").write_text(content)
-        _put_in_place(tmp_path / "new", tmp_path / "store")
+        put_in_place(tmp_path / "new", tmp_path / "store")
 
     assert (tmp_path / "store").read_text() == "first"
 
 
 def test_a_file_gets_its_name_without_symbolic_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is copied under the name that MLflow is to store."""
-    from runcast.integrations.mlflow import _under_name
+    from runcast.integrations.mlflow.files import under_name
 
     monkeypatch.setattr(os, "symlink", refuse)
     (tmp_path / "file").write_text("content")
 
-    assert _under_name(tmp_path / "file", tmp_path / "wanted").read_text() == "content"
+    assert under_name(tmp_path / "file", tmp_path / "wanted").read_text() == "content"

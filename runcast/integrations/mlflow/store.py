@@ -1,4 +1,4 @@
-"""Where an MLflow run lives: on which server or in which store, in which experiment, and whether it is there already.
+"""Find or make the place of an MLflow run: a server or a store, an experiment in it, the run itself.
 
 The SQLite store that all runs of a folder share is mlflow.db beside the run directories, with files in mlartifacts.
 """
@@ -7,60 +7,28 @@ import contextlib
 import getpass
 import json
 import os
-import re
 import sqlite3
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
-from mlflow.utils import request_utils
-from urllib3.exceptions import MaxRetryError
 
 from runcast.core.errors import FinalError
 from runcast.integrations.contract import TrackedRun
+from runcast.integrations.mlflow.sdk import SERVER, public
 from runcast.integrations.open_runs import absolute_uri
 from runcast.journal.paths import shown
 
 FILES = "mlartifacts"
 TAG_CHARS = 8000
+VARIABLES = {
+    "tracking_uri": "MLFLOW_TRACKING_URI",
+    "run_id": "MLFLOW_RUN_ID",
+    "experiment_id": "MLFLOW_EXPERIMENT_ID",
+    "project": "MLFLOW_EXPERIMENT_NAME",
+}
 BUSY_S = 3.0
-SERVER = re.compile(r"https?:|databricks|azureml:")
-
-
-class Noting:
-    """How long a server wants to be left alone, noted because no exception of MLflow or requests tells the header."""
-
-    get_retry_after: Callable[[Any], float | None]  # of the class that it is mixed into
-
-    def increment(self, *arguments: Any, response: Any = None, **others: Any) -> Any:
-        """Count an answer as urllib3 does."""
-        try:
-            return super().increment(*arguments, response=response, **others)  # type: ignore[misc]
-        except MaxRetryError as error:
-            wish = self.get_retry_after(response) if response is not None else None
-            error.retry_after_s = wish  # type: ignore[attr-defined]
-            raise
-
-
-def heed_retry_after() -> None:
-    """Let MLflow's sessions note Retry-After: they use one of these two classes (seen in 3.17.2)."""
-    for name in ("Retry", "JitteredRetry"):
-        used = getattr(request_utils, name)
-        if not issubclass(used, Noting):
-            setattr(request_utils, name, type(name, (Noting, used), {}))
-
-
-def retry_after_s(error: BaseException | None) -> float | None:
-    """Find what `Noting` noted in what an exception came from."""
-    while error is not None:
-        for cause in (error, *error.args):
-            if isinstance(wish := getattr(cause, "retry_after_s", None), int | float):
-                return float(wish)
-        error = error.__cause__ or error.__context__
-    return None
 
 
 def choose_store(run: TrackedRun) -> str:
@@ -86,21 +54,18 @@ def own_store(run: TrackedRun) -> str:
     return f"sqlite:///{run.directory.absolute().parent / 'mlflow.db'}"
 
 
-def public(uri: str) -> str:
-    """Leave out a user's name and password."""
-    return re.sub(r"//[^/@]*@", "//", uri)
+def prepare_store(uri: str, run: TrackedRun) -> None:
+    """Remember which store it is, make our own if there is none, and see that a SQLite one is not locked.
 
-
-def prepare_store(uri: str, run: TrackedRun, *, is_own: bool) -> None:
-    """Make our own store if there is none, and see that a SQLite one is not locked, for MLflow fails at that.
-
-    It is made aside and moved into place whole, so that nobody ever sees half a schema, even after a kill.
+    MLflow fails at one that is locked. Ours is made aside and moved into place whole, so that nobody ever sees half a
+    schema, even after a kill.
     """
-    path = Path(uri.removeprefix("sqlite:///"))
+    path, is_own = Path(uri.removeprefix("sqlite:///")), uri == own_store(run)
+    run.remember(tracking_uri="" if is_own else public(uri))
     if is_own and not path.exists():
         with run.scratch() as folder:
             MlflowClient(f"sqlite:///{Path(folder, path.name)}").search_experiments(max_results=1)
-            _put_in_place(Path(folder, path.name), path)
+            put_in_place(Path(folder, path.name), path)
     if uri.startswith("sqlite:///") and path.exists():
         with contextlib.closing(sqlite3.connect(path, timeout=BUSY_S)) as database:
             database.execute("select name from sqlite_master")
@@ -108,7 +73,17 @@ def prepare_store(uri: str, run: TrackedRun, *, is_own: bool) -> None:
             follow_move(uri)
 
 
-def _put_in_place(new: Path, path: Path) -> None:
+def check_own_store(uri: str, run: TrackedRun) -> None:
+    """See that our own store is still beside the run, and that its paths of files are right."""
+    if uri != own_store(run):
+        return
+    if not (run.directory.parent / "mlflow.db").exists():
+        again = f"runcast replay {run.directory} --to mlflow"
+        raise FinalError(f"There is no mlflow.db beside {run.directory}. Deliver the run again with: {again}")
+    follow_move(uri)
+
+
+def put_in_place(new: Path, path: Path) -> None:
     """Move a file to where none is yet; of several that do so at once, the first wins."""
     try:
         os.link(new, path)

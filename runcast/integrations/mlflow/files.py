@@ -1,0 +1,80 @@
+"""The files of an MLflow run: named so that none overwrites another, in a store on this machine or on a server."""
+
+import posixpath
+import shutil
+from fnmatch import fnmatch
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+import mlflow
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from runcast.core.errors import is_about_content
+from runcast.integrations.contract import MediaFile, TrackedRun
+from runcast.integrations.files import MARKED, name_of, own_name
+
+THUMBNAIL_PIXELS = 256
+
+
+class RunFiles:
+    """The folder of a run's files, to which files and folders are uploaded."""
+
+    def __init__(self, client: MlflowClient, run: Run, tracked: TrackedRun) -> None:
+        self._client, self._run_id, self._tracked = client, run.info.run_id, tracked
+        self._folder = local_folder(run.info.artifact_uri)
+
+    def upload(self, path: Path, target: str) -> None:
+        """Upload a file or a folder under a name."""
+        folder, name = posixpath.split(target if self._folder is None else own_name(self._folder, target))
+        with self._tracked.scratch() as temporary:
+            if path.is_dir():
+                self._client.log_artifacts(self._run_id, str(path), posixpath.join(folder, name))
+                return
+            if path.name != name:  # MLflow stores a file under the name that it has on disk
+                path = under_name(path, Path(temporary, name))
+            self._client.log_artifact(self._run_id, str(path), folder or None)
+
+    def log_image(self, media: MediaFile) -> bool:
+        """Log an image as MLflow's own; return whether it is one.
+
+        It is none without Pillow (mlflow-skinny), if it is unknown, cut or too thin to be shrunk, and if it has a
+        colour mode that PNG has not.
+        """
+        try:
+            image = mlflow.Image(str(media.path))
+        except (ImportError, OSError):
+            return False
+        if max(image.size) >= THUMBNAIL_PIXELS * min(image.size):
+            return False
+        when = {"step": media.step, "timestamp": int(media.time * 1000)}
+        try:
+            self._client.log_image(self._run_id, image, key=media.key, **when)
+        except OSError as error:
+            if not is_about_content(error):
+                raise
+            return False
+        return True
+
+
+def local_folder(uri: str) -> Path | None:
+    """Return the folder on this machine that an address names, if it is one."""
+    found = urlsplit(uri)
+    return Path(url2pathname(found.path) if found.scheme else uri) if found.scheme in ("", "file") else None
+
+
+def list_files(client: MlflowClient, run_id: str, folder: str) -> list[str]:
+    """List what is in a folder of the run, with what other spellings of its names keep elsewhere."""
+    others = [file.path for file in client.list_artifacts(run_id) if fnmatch(file.path, MARKED)]
+    places = [posixpath.join(*filter(None, (other, folder))) if other or folder else None for other in ("", *others)]
+    return [name_of(file.path) for place in places for file in client.list_artifacts(run_id, place)]
+
+
+def under_name(path: Path, wanted: Path) -> Path:
+    """Give a file another name, by a link, or by a copy where the file system has no links."""
+    try:
+        wanted.symlink_to(path.absolute())
+    except OSError:
+        shutil.copyfile(path, wanted)
+    return wanted

@@ -1,0 +1,58 @@
+"""Read an MLflow run back with MlflowClient, metric by metric."""
+
+import json
+import posixpath
+import re
+import sys
+from collections.abc import Mapping
+
+from mlflow import MlflowClient
+from mlflow.entities import Metric
+
+from runcast.integrations.contract import Reading, TrackedRun
+from runcast.integrations.mlflow.files import list_files
+from runcast.values.points import Point, PointList
+
+MEDIA_PATH = re.compile(r"(?:images|media)/(.+?)[+%]step[+%](-?\d+)")
+THUMBNAIL = re.compile(r"[+%]compressed\.webp\Z")
+LABEL, PARAM, SUMMARY, ARTIFACT = "tag.", "runcast.param.", "runcast.summary.", "runcast.artifact."
+STATUSES: Mapping[str, str] = {"finished": "FINISHED", "failed": "FAILED", "killed": "KILLED", "crashed": "FAILED"}
+
+
+def read_run(client: MlflowClient, run: TrackedRun) -> Reading:
+    """Read all of a run."""
+    found = client.get_run(run.ids["run_id"])
+    run_id, tags = found.info.run_id, found.data.tags
+    keys = [key for key in found.data.metrics if not key.startswith("summary/")]
+    artifacts = set(_strip(tags, ARTIFACT))
+    folders = {posixpath.dirname(name) for name in artifacts}
+    media = [path for folder in ("images", "media") for path in list_files(client, run_id, folder)]
+    status = tags.get("runcast.status", "running")
+    agrees = run.is_joined or STATUSES.get(status, "RUNNING") == found.info.status
+    return Reading(
+        points=PointList(_point(metric) for key in keys for metric in client.get_metric_history(run_id, key)),
+        params={**found.data.params, **_strip(tags, PARAM)},
+        summary={key: json.loads(text) for key, text in _strip(tags, SUMMARY).items()},
+        tags=set(_strip(tags, LABEL)),
+        artifacts=artifacts & {path for folder in folders for path in list_files(client, run_id, folder)},
+        media=[
+            (re.sub("[~#]", "/", m[1]), int(m[2]))
+            for path in media
+            if (m := MEDIA_PATH.match(path)) and not THUMBNAIL.search(path)
+        ],
+        status=status if agrees else found.info.status.lower(),
+        started_at=found.info.start_time / 1000,
+        ended_at=found.info.end_time / 1000 if found.info.end_time else None,
+        name=found.info.run_name,
+        notes=tags.get("mlflow.note.content"),
+        group=tags.get("runcast.group"),
+    )
+
+
+def _strip(tags: Mapping[str, str], prefix: str) -> dict[str, str]:
+    return {key.removeprefix(prefix): value for key, value in tags.items() if key.startswith(prefix)}
+
+
+def _point(metric: Metric) -> Point:
+    value = metric.value * 2 if abs(metric.value) == sys.float_info.max else metric.value
+    return Point(metric.key, value, metric.step, metric.timestamp / 1000)
