@@ -119,7 +119,7 @@ def read_tensorboard(folder: Path) -> Found:
 
 def read_comet(folder: Path) -> Found:
     """Read the archives: `comet upload` takes nothing else, and Comet makes one only when it ends."""
-    from runcast.integrations.comet_sessions import MESSAGES, read_sessions
+    from runcast.integrations.comet_ml.reader import MESSAGES, read_sessions
 
     whole = [file for file in folder.glob("comet/*.zip") if zipfile.is_zipfile(file)]
     whole = [file for file in whole if MESSAGES in zipfile.ZipFile(file).namelist()]

@@ -1,6 +1,6 @@
-"""Finds out that somebody deleted an experiment at Comet.
+"""Find out what has arrived at Comet, and that somebody deleted an experiment there.
 
-It is apart from `comet_ml.py` because no call of the SDK tells: it sends in the background, and what Comet answers to
+No call of the SDK tells: it sends in the background, and what Comet answers to
 messages for a deleted experiment is documented nowhere. What the SDK does say is that Comet answers 400 or 404 when it
 is asked for the metadata of an experiment that does not exist (`API.get_experiment_by_key`). One that Comet had, by
 that question, and does not have any more is gone; one that is only archived is there. Whether the key of a deleted one
@@ -8,12 +8,13 @@ can be used again is not known: the new experiment has another. Seen in comet_ml
 """
 
 import time
+from typing import Any
 
 import comet_ml
 import requests
 from comet_ml.exceptions import CometException
 
-from runcast.integrations.comet_sessions import oldest_unsent
+from runcast.integrations.comet_ml.sessions import count_unsent, oldest_unsent
 from runcast.integrations.contract import TrackedRun
 
 LOOK_S = 5.0
@@ -46,3 +47,13 @@ def is_gone(run: TrackedRun) -> bool:
     if is_there:
         run.remember(**{SEEN: run.ids["key"]})
     return not is_there and run.ids.get(SEEN) == run.ids["key"]
+
+
+def is_acknowledged(run: TrackedRun, experiment: Any, timeout_s: float) -> bool:
+    """Return whether Comet has everything: the SDK's own `flush` is content when nothing waits to be tried."""
+    deadline = time.monotonic() + timeout_s
+    while unsent := count_unsent(run):
+        if time.monotonic() > deadline or not experiment.streamer.has_connection_to_server():
+            break
+        time.sleep(0.1)
+    return not unsent
