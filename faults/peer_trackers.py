@@ -129,11 +129,10 @@ def read_comet(folder: Path) -> Found:
 
 def read_clearml(folder: Path) -> Found:
     """Read the folder of the offline session."""
-    from runcast.integrations.clearml_events import stored_events, to_reading
-    from runcast.integrations.clearml_task import load
+    from runcast.integrations.clearml.reader import read_session
 
     for session in folder.glob("clearml/offline/*/"):
-        reading = to_reading(load(session / "task.json") or {}, stored_events(session / "metrics.jsonl"), trust=False)
+        reading = read_session(session, trust=False)
         return [(point.key, point.step) for point in reading.points], reading.status
     return [], None
 

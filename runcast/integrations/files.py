@@ -1,4 +1,4 @@
-"""Names of files on a file system to which `Loss` and `loss` are one name, as on macOS and FAT."""
+"""Files that several trackers keep: appended to as a whole, and named so that `Loss` and `loss` are two files."""
 
 import hashlib
 import os
@@ -27,3 +27,23 @@ def own_name(root: Path, name: str) -> str:
 def name_of(path: str) -> str:
     """Return the name that `own_name` was given."""
     return _MARK.sub("", path)
+
+
+def append(path: Path, data: bytes) -> None:
+    """Add to a file, all of it or nothing."""
+    with path.open("ab", buffering=0) as file:
+        end = file.seek(0, os.SEEK_END)
+        try:
+            while data:
+                data = data[file.write(data) :]
+        except OSError:
+            file.truncate(end)
+            raise
+
+
+def cut_torn_line(path: Path) -> None:
+    """Cut off the end of a file of lines that a killed process left unfinished, if there is such a file."""
+    if path.exists():
+        with path.open("rb") as file:
+            whole = sum(len(line) for line in file if line.endswith(b"\n"))
+        os.truncate(path, whole)

@@ -1,65 +1,22 @@
-"""Where a ClearML task lives: on a server or in the folder of an offline session; how it is opened and asked.
+"""Open a ClearML task: on a server, in the folder of an offline session, or the one that is open around us."""
 
-A Task repeats a call for ever when its server is away; `ask` does not, and what it raises says whether to try again.
-"""
-
-import fcntl
-import json
 import os
-import re
 import shutil
 import signal
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import clearml
-import requests
 from clearml.backend_api import Session
-from clearml.backend_api.session.session import LoginError
-from clearml.config import config_obj
-from clearml.utilities.locks import portalocker
 
-from runcast.core.errors import FinalError, GoneError, RetryableError
-from runcast.integrations.clearml_events import mend
+from runcast.integrations.clearml.reader import load
+from runcast.integrations.clearml.sdk import ask
 from runcast.integrations.contract import TrackedRun
-from runcast.integrations.files import own_name
-from runcast.journal.paths import shown
+from runcast.integrations.files import cut_torn_line, own_name
 
-PAGE_EVENTS = 5000
-GONE = re.compile("(?i)invalid task id")
-RETRIES = {"total": 2, "connect": 2, "read": 1, "redirect": 2, "status": 1, "backoff_factor": 0.5, "backoff_max": 2.0}
 EXTRAS = ["detect_repository", "hydra", "scikit", "joblib", "matplotlib", "tensorflow", "tensorboard", "tfdefines"]
 EXTRAS += ["pytorch", "megengine", "xgboost", "catboost", "fastai", "lightgbm", "gradio", "jsonargparse"]
-
-
-def configure(run: TrackedRun) -> bool:
-    """Set up the SDK of this process, and return whether the run is online: it stays where it began."""
-    online = not run.ids["task"].startswith("offline-") if "task" in run.ids else run.online
-    if online and not run.online:
-        again = f"runcast sync {shown(run.directory)}"
-        raise FinalError(f"The run is on a ClearML server and cannot go on offline. Give it credentials, then: {again}")
-    cache = run.ids.get("cache", os.environ.get("CLEARML_CACHE_DIR", "")) or str(run.local)
-    if os.environ.get("CLEARML_CACHE_DIR", cache) != cache:
-        os.environ["CLEARML_CACHE_DIR"] = cache
-    sdk = {"development": {"report_use_subprocess": False}, "storage": {"cache": {"default_base_dir": cache}}}
-    config_obj.set_overrides({"sdk": sdk, "api": {"http": {"retries": RETRIES, "wait_on_maintenance_forever": False}}})
-    if bool(clearml.Task.is_offline()) == online:
-        clearml.Task.set_offline(not online)
-    clearml.Task.set_random_seed(None)
-    portalocker.lock = _lock
-    return online
-
-
-def _lock(file: Any, flags: int) -> None:
-    """Lock a file as the SDK does; where there are no locks everybody gets it, as the SDK would try for years."""
-    try:
-        fcntl.flock(file.fileno(), flags)
-    except BlockingIOError as error:
-        raise portalocker.exceptions.LockException(error, fh=file) from error
-    except OSError:
-        pass
 
 
 def open_task(session: Session, run: TrackedRun) -> Any:
@@ -120,7 +77,7 @@ def _mend_session(run: TrackedRun) -> str | None:
     if load(folder / "task.json") is None:
         shutil.rmtree(folder, ignore_errors=True)
         return None
-    mend(folder / "metrics.jsonl")
+    cut_torn_line(folder / "metrics.jsonl")
     return run.ids["task"]
 
 
@@ -154,64 +111,3 @@ def _names(run: TrackedRun) -> dict[str, str]:
 def session_folder(run: TrackedRun) -> Path:
     """Return the folder of the run's offline session."""
     return Path(run.ids.get("cache") or run.local).expanduser() / "offline" / run.ids["task"]
-
-
-def load(path: Path) -> dict[str, Any] | None:
-    """Read a JSON file; None if it is lost or damaged."""
-    try:
-        return dict(json.loads(path.read_bytes()))
-    except (OSError, ValueError):
-        return None
-
-
-def ask(session: Session, call: str, **fields: Any) -> dict[str, Any]:
-    """Call the server's API, as in "tasks.started", and return its data."""
-    service, action = call.split(".")
-    return check(session.send_request(service, action, json=fields))
-
-
-def check(answer: requests.Response) -> dict[str, Any]:
-    """Return the data of an answer.
-
-    Raises:
-        RetryableError: The server is overloaded or broken.
-        GoneError: It has no such task.
-        FinalError: It refuses the request, or some of the events in it.
-    """
-    if answer.status_code != 200:
-        said = f"ClearML answered {answer.status_code}: {answer.text[:500]}"
-        if answer.status_code == 429 or (answer.status_code >= 500 and answer.status_code != 501):
-            wish = answer.headers.get("Retry-After", "")
-            raise RetryableError(said, float(wish) if wish.isdigit() else None)
-        raise (GoneError if GONE.search(answer.text) else FinalError)(said)
-    data: dict[str, Any] = answer.json()["data"]
-    if data.get("errors"):
-        said = f"ClearML refused {data['errors']} events: {data.get('errors_info')}"
-        raise (GoneError if GONE.search(said) else FinalError)(said)
-    return data
-
-
-def has_task(session: Session, task: str) -> bool:
-    """Ask the server whether it has a task."""
-    try:
-        ask(session, "tasks.get_by_id", task=task)
-    except GoneError:
-        return False
-    return True
-
-
-def all_events(session: Session, task: str, kind: str) -> Iterator[dict[str, Any]]:
-    """Read all events of a kind, page by page."""
-    scroll: dict[str, str] = {}
-    while True:
-        page = ask(session, "events.get_task_events", task=task, event_type=kind, batch_size=PAGE_EVENTS, **scroll)
-        if not page.get("events"):
-            return
-        yield from page["events"]
-        scroll = {"scroll_id": page["scroll_id"]}
-
-
-def login_code(error: LoginError) -> int:
-    """Find the server's answer to a login: the SDK has it only in the text."""
-    found = re.search(r"\(error (\d{3}) from ", str(error))
-    return int(found[1]) if found else 401
