@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import shutil
 from pathlib import Path
 
 RESERVED = r"\A_(?=0x[0-9a-f]{8}_(?:/|\Z))"  # in the name rules of trackers that keep files
@@ -47,3 +48,22 @@ def cut_torn_line(path: Path) -> None:
         with path.open("rb") as file:
             whole = sum(len(line) for line in file if line.endswith(b"\n"))
         os.truncate(path, whole)
+
+
+def link(source: Path, target: Path) -> None:
+    """Put a file or a folder at *target*, in place of what is there: as a hard link where possible, else as a copy."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.is_dir():
+        shutil.rmtree(target)
+    target.unlink(missing_ok=True)
+    if source.is_dir():
+        shutil.copytree(source, target, symlinks=True, copy_function=_link_file)
+    else:
+        _link_file(source, target)
+
+
+def _link_file(source: str | Path, target: str | Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
