@@ -41,6 +41,7 @@ METHODS: Mapping[Kind, str] = MappingProxyType(
     }
 )
 ALL_KINDS: frozenset[Kind] = frozenset(METHODS)
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 FILE_ERRORS = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError)
 
 
@@ -311,6 +312,8 @@ class Tracker:
         """
         if not isinstance(error, OSError) or is_about_content(error):
             return None
+        if error.errno in FULL:
+            return RetryableError(f"{self.name}: {error}. Make room there, then: runcast sync")
         is_final = isinstance(error, FILE_ERRORS) or error.errno == errno.ENAMETOOLONG
         return (FinalError if is_final else RetryableError)(f"{self.name}: {error}")
 

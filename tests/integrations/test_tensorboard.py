@@ -174,6 +174,7 @@ FULL_DISK = """
 import resource, sys
 from pathlib import Path
 from runcast.core.errors import RetryableError
+from runcast.delivery.attempts import explained
 from runcast.integrations.contract import Point, TrackedRun
 from runcast.integrations.tensorboard import TensorboardTracker
 local = Path(sys.argv[1])
@@ -186,7 +187,7 @@ points = [Point("loss", step, step, 1.0) for step in range(200)]
 for attempt in range(2):
     try:
         tracker.log_metrics(points)
-        tracker.flush()
+        explained(tracker.explain, tracker.flush)
     except RetryableError as error:
         print(error)
     resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
@@ -198,7 +199,7 @@ def test_a_batch_that_finds_no_room_leaves_no_trace(tmp_path: Path) -> None:
     """On a full disk a batch fails as a whole and may be sent again: each point is there once."""
     failed, complete = run_python(FULL_DISK, tmp_path).splitlines()
 
-    assert "cannot grow" in failed
+    assert "Make room there, then: runcast sync" in failed
     assert complete == "True"
 
 
