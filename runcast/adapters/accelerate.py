@@ -58,9 +58,7 @@ class RuncastTracker(GeneralTracker):  # type: ignore[misc]
         **options: Unpack[MoreRunOptions],
     ) -> None:
         super().__init__()
-        if logging_dir is not None:
-            options.setdefault("dir", logging_dir)
-        self._lasting = LastingRun(report_to, run, project=project, **options)
+        self._lasting = LastingRun(report_to, run, root=logging_dir, project=project, **options)
 
     @property
     def tracker(self) -> Run | None:

@@ -73,11 +73,9 @@ class RuncastLogger(Logger):  # type: ignore[misc]
         super().__init__()
         if log_model not in (True, False, "all"):
             raise OptionError(f"log_model={log_model!r} is unknown. Valid values are: True, False, 'all'.")
-        if save_dir is not None:
-            options.setdefault("dir", save_dir)
         if version is not None:
             options.setdefault("id", version if isinstance(version, str) else f"version_{version}")
-        self._lasting = LastingRun(report_to, run, **options)
+        self._lasting = LastingRun(report_to, run, root=save_dir, **options)
         self._log_model = log_model
         self._prefix = f"{prefix}/" if prefix else ""
         self._checkpoints: dict[int, Any] = {}

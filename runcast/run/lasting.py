@@ -1,5 +1,6 @@
 """One run for as long as a trainer lives, whatever is trained, evaluated or tested with it."""
 
+import os
 import weakref
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,6 +34,7 @@ class LastingRun:
     Args:
         report_to: "all", "none", or trackers by name, class or instance, as for `runcast.init`.
         run: An open run to report to.
+        root: The folder that holds the runs, for a framework that has another word for `dir`.
         options: The other arguments of `runcast.init`.
 
     Raises:
@@ -40,7 +42,16 @@ class LastingRun:
         TrackerUnavailableError: A tracker asked for by name cannot be used here.
     """
 
-    def __init__(self, report_to: Any = ..., run: Run | None = None, **options: Unpack[RunOptions]) -> None:
+    def __init__(
+        self,
+        report_to: Any = ...,
+        run: Run | None = None,
+        *,
+        root: str | os.PathLike[str] | None = None,
+        **options: Unpack[RunOptions],
+    ) -> None:
+        if root is not None:
+            options.setdefault("dir", root)
         if options.get("id") is not None and options.get("resume") is None:
             options["resume"] = "allow"
         self._settled = check("none" if run is not None else report_to, **options)

@@ -6,7 +6,7 @@ loss on a GPU is not waited for.
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -14,23 +14,24 @@ from weakref import WeakSet
 
 import torch
 from ignite.engine import Engine, Events
-from ignite.handlers.base_logger import (
-    BaseLogger,
-    BaseOptimizerParamsHandler,
-    BaseOutputHandler,
-    BaseWeightsHandler,
-    BaseWeightsScalarHandler,
-)
+from ignite.handlers.base_logger import BaseLogger
 from ignite.handlers.checkpoint import BaseSaveHandler
 from ignite.handlers.utils import global_step_from_engine
 
+from runcast.adapters.ignite.handlers import (
+    GradsHistHandler,
+    GradsScalarHandler,
+    OptimizerParamsHandler,
+    OutputHandler,
+    WeightsHistHandler,
+    WeightsScalarHandler,
+)
 from runcast.adapters.ignite.writer import Writer
 from runcast.journal.status import status_of
 from runcast.run.lasting import LastingRun
 from runcast.run.options import RunOptions, Unpack
 from runcast.run.ranks import rank
 from runcast.run.run import Run
-from runcast.values.media.kinds import Histogram
 
 __all__ = [
     "GradsHistHandler",
@@ -76,9 +77,7 @@ class RuncastLogger(BaseLogger):  # type: ignore[misc]
         log_dir: str | os.PathLike[str] | None = None,
         **options: Unpack[RunOptions],
     ) -> None:
-        if log_dir is not None:
-            options.setdefault("dir", log_dir)
-        self._lasting = LastingRun(report_to, run, **options)
+        self._lasting = LastingRun(report_to, run, root=log_dir, **options)
         self._attached: WeakSet[Engine] = WeakSet()
         self._unfinished: set[Engine] = set()
 
@@ -147,97 +146,6 @@ class RuncastLogger(BaseLogger):  # type: ignore[misc]
             self._lasting.finish(*status_of(error))
 
 
-class OutputHandler(BaseOutputHandler):  # type: ignore[misc]
-    """A handler that logs the metrics, the output or attributes of an engine's state, under `tag/`.
-
-    The arguments are those of Ignite's own. Without a `global_step_transform` the step is what the event counts: the
-    iteration or the epoch of the engine.
-    """
-
-    def __call__(self, engine: Engine, logger: RuncastLogger, event_name: Any) -> None:
-        """Log the values of now."""
-        run = logger.run
-        if rank() != 0:
-            return
-        values: dict[str, Any] = {}
-        if self.metric_names is not None:
-            names = list(engine.state.metrics) if self.metric_names == "all" else self.metric_names
-            values |= {name: engine.state.metrics.get(name) for name in names}
-        if self.output_transform is not None:
-            output = self.output_transform(engine.state.output)
-            values |= output if isinstance(output, Mapping) else {"output": output}
-        values |= {name: getattr(engine.state, name, None) for name in self.state_attributes or ()}
-        run.log(dict(_spread(values, self.tag)), step=self.global_step_transform(engine, event_name))
-
-
-class OptimizerParamsHandler(BaseOptimizerParamsHandler):  # type: ignore[misc]
-    """A handler that logs a parameter of each group of an optimizer: `lr/group_0` … under `tag/`."""
-
-    def __call__(self, engine: Engine, logger: RuncastLogger, event_name: Any) -> None:
-        """Log the parameters of now."""
-        if rank() == 0:
-            values = {f"group_{n}": group[self.param_name] for n, group in enumerate(self.optimizer.param_groups)}
-            name = f"{self.tag}/{self.param_name}" if self.tag else self.param_name
-            logger.run.log({name: values}, step=engine.state.get_event_attrib_value(event_name))
-
-
-class WeightsScalarHandler(BaseWeightsScalarHandler):  # type: ignore[misc]
-    """A handler that logs one number per weight, by default its norm: `weights_norm/layer/weight` … under `tag/`."""
-
-    of = "weights"
-
-    def __call__(self, engine: Engine, logger: RuncastLogger, event_name: Any) -> None:
-        """Log the numbers of now."""
-        if rank() == 0:
-            folder = f"{self.of}_{getattr(self.reduction, '__name__', 'reduced')}"
-            values = {name.replace(".", "/"): self._number(weight) for name, weight in self.weights}
-            name = f"{self.tag}/{folder}" if self.tag else folder
-            logger.run.log(
-                {name: {key: value for key, value in values.items() if value is not None}},
-                step=engine.state.get_event_attrib_value(event_name),
-            )
-
-    def _number(self, weight: torch.Tensor) -> Any:
-        return self.reduction(weight.detach())
-
-
-class GradsScalarHandler(WeightsScalarHandler):
-    """A handler that logs one number per gradient, by default its norm: `grads_norm/layer/weight` … under `tag/`."""
-
-    of = "grads"
-
-    def _number(self, weight: torch.Tensor) -> Any:
-        return None if weight.grad is None else self.reduction(weight.grad)
-
-
-class WeightsHistHandler(BaseWeightsHandler):  # type: ignore[misc]
-    """A handler that logs a histogram of each weight: `weights/layer/weight` … under `tag/`."""
-
-    of = "weights"
-
-    def __call__(self, engine: Engine, logger: RuncastLogger, event_name: Any) -> None:
-        """Log the weights of now."""
-        if rank() == 0:
-            name = f"{self.tag}/{self.of}" if self.tag else self.of
-            found = {key.replace(".", "/"): self._values(weight) for key, weight in self.weights}
-            logger.run.log(
-                {name: {key: Histogram(values) for key, values in found.items() if values is not None}},
-                step=engine.state.get_event_attrib_value(event_name),
-            )
-
-    def _values(self, weight: torch.Tensor) -> torch.Tensor | None:
-        return weight.detach()
-
-
-class GradsHistHandler(WeightsHistHandler):
-    """A handler that logs a histogram of each gradient: `grads/layer/weight` … under `tag/`."""
-
-    of = "grads"
-
-    def _values(self, weight: torch.Tensor) -> torch.Tensor | None:
-        return weight.grad
-
-
 class RuncastSaver(BaseSaveHandler):  # type: ignore[misc]
     """A save handler that keeps checkpoints as artifacts of the run: `Checkpoint(to_save, RuncastSaver(logger), …)`.
 
@@ -257,15 +165,3 @@ class RuncastSaver(BaseSaveHandler):  # type: ignore[misc]
 
     def remove(self, filename: str) -> None:
         """Keep it: trackers keep every version."""
-
-
-def _spread(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
-    """Yield the numbers of nested mappings, sequences and 1-d tensors under their joined names."""
-    for key, value in values.items():
-        name = f"{prefix}/{key}" if prefix else str(key)
-        if isinstance(value, Mapping):
-            yield from _spread(value, name)
-        elif isinstance(value, tuple | list) or (isinstance(value, torch.Tensor) and value.ndim == 1):
-            yield from _spread({str(index): item for index, item in enumerate(value)}, name)
-        else:
-            yield name, value

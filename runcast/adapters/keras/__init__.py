@@ -74,9 +74,7 @@ class RuncastCallback(keras.callbacks.Callback):  # type: ignore[misc]
         super().__init__()
         if log_model not in (None, "best", "last", "all"):
             raise OptionError(f"log_model={log_model!r} is unknown. Valid values are: None, 'best', 'last', 'all'.")
-        if log_dir is not None:
-            options.setdefault("dir", log_dir)
-        self._lasting = LastingRun(report_to, run, **options)
+        self._lasting = LastingRun(report_to, run, root=log_dir, **options)
         self._every, self._log_model = every_steps, log_model
         self._monitor, self._mode = monitor, mode
         self._run_id = absolute(backup_dir) / RUN_ID if backup_dir else None

@@ -9,14 +9,13 @@ from typing import Any
 
 import keras
 
-from runcast.callbacks.hub.upload import Uploads, require
-from runcast.core.errors import OptionError
+from runcast.callbacks.hub import STAGES
+from runcast.callbacks.hub.upload import Uploads, check_settings
 from runcast.journal.paths import absolute
 from runcast.redaction.console import warn
 from runcast.run.ranks import rank
 
 STRATEGIES = ("epoch", "steps", "end")
-STAGES = ".push"
 
 
 class PushToHubCallback(keras.callbacks.Callback):  # type: ignore[misc]
@@ -57,14 +56,7 @@ class PushToHubCallback(keras.callbacks.Callback):  # type: ignore[misc]
         finish_timeout_s: float = 600.0,
     ) -> None:
         super().__init__()
-        if save_strategy not in STRATEGIES:
-            raise OptionError(f"save_strategy={save_strategy!r} is unknown. Valid values are: {', '.join(STRATEGIES)}.")
-        if (save_strategy == "steps") != (save_steps is not None) or (save_steps is not None and save_steps < 1):
-            raise OptionError(
-                f"save_strategy={save_strategy!r} does not suit save_steps={save_steps!r}: give a number of steps with "
-                "'steps', and only then."
-            )
-        require("huggingface_hub", "PushToHubCallback", "hub")
+        check_settings(STRATEGIES, save_strategy, save_steps)
         self._folder = absolute(output_dir)
         self._strategy, self._every, self._tokenizer = save_strategy, save_steps, tokenizer
         self._finish_timeout_s = finish_timeout_s

@@ -7,10 +7,9 @@ from typing import Any
 
 from runcast.callbacks.host import is_transformers, open_runs
 from runcast.callbacks.hub.card import model_card
-from runcast.callbacks.hub.upload import Uploads, require
+from runcast.callbacks.hub.upload import Uploads, check_settings
 from runcast.callbacks.kept_checkpoints import checkpoint_of
 from runcast.callbacks.weights import is_sharded, whole_weights, write_model
-from runcast.core.errors import OptionError
 from runcast.core.events import Control, TrainerCallback, TrainerControl, TrainerState
 from runcast.journal.paths import absolute
 from runcast.redaction.console import warn
@@ -68,14 +67,7 @@ class PushToHubCallback(TrainerCallback):
         timeout_s: float = 3600.0,
         finish_timeout_s: float = 600.0,
     ) -> None:
-        if save_strategy not in STRATEGIES:
-            raise OptionError(f"save_strategy={save_strategy!r} is unknown. Valid values are: {', '.join(STRATEGIES)}.")
-        if (save_strategy == "steps") != (save_steps is not None) or (save_steps is not None and save_steps < 1):
-            raise OptionError(
-                f"save_strategy={save_strategy!r} does not suit save_steps={save_steps!r}: give a number "
-                "of steps with 'steps', and only then."
-            )
-        require("huggingface_hub", "PushToHubCallback", "hub")
+        check_settings(STRATEGIES, save_strategy, save_steps)
         self._output_dir = None if output_dir is None else absolute(output_dir)
         self._strategy, self._every_steps = save_strategy, save_steps
         self._processing_class, self._repo, self._token = processing_class, hub_model_id, hub_token

@@ -153,13 +153,21 @@ class Uploads:
         )
 
 
-def require(distribution: str, who: str, extra: str) -> None:
-    """Raise OptionError, with the command that mends it, if a distribution is not installed."""
+def check_settings(strategies: tuple[str, ...], save_strategy: str, save_steps: int | None) -> None:
+    """Raise OptionError if a callback that pushes cannot do so: when it is to is unclear, or a package is missing."""
+    if save_strategy not in strategies:
+        raise OptionError(f"save_strategy={save_strategy!r} is unknown. Valid values are: {', '.join(strategies)}.")
+    if (save_strategy == "steps") != (save_steps is not None) or (save_steps is not None and save_steps < 1):
+        raise OptionError(
+            f"save_strategy={save_strategy!r} does not suit save_steps={save_steps!r}: give a number of steps with "
+            "'steps', and only then."
+        )
     try:
-        importlib.metadata.version(distribution)
+        importlib.metadata.version("huggingface_hub")
     except importlib.metadata.PackageNotFoundError:
         raise OptionError(
-            f"{who} needs {distribution}, which is not installed. Install it with: pip install 'runcast[{extra}]'"
+            "PushToHubCallback needs huggingface_hub, which is not installed. Install it with: pip install "
+            "'runcast[hub]'"
         ) from None
 
 
