@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from runcast.callbacks.report_values import metric_name
 from runcast.callbacks.reporting import ReportCallback
+from runcast.callbacks.reporting.values import metric_name
 from runcast.run.init import init
 
 

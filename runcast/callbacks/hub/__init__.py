@@ -8,7 +8,7 @@ from typing import Any
 from runcast.callbacks.host import is_transformers, open_runs
 from runcast.callbacks.hub.card import model_card
 from runcast.callbacks.hub.upload import Uploads, check_settings
-from runcast.callbacks.kept_checkpoints import checkpoint_of
+from runcast.callbacks.reporting.kept_checkpoints import checkpoint_of
 from runcast.callbacks.weights import is_sharded, whole_weights, write_model
 from runcast.core.events import Control, TrainerCallback, TrainerControl, TrainerState
 from runcast.journal.paths import absolute

@@ -9,9 +9,9 @@ from types import TracebackType
 from typing import Any
 
 from runcast.callbacks.host import RUN, is_transformers, run_id_in
-from runcast.callbacks.kept_checkpoints import KeptCheckpoints, checkpoint_of
-from runcast.callbacks.report_values import SUMMARY, best_of, named, params_of
-from runcast.callbacks.trials import Trials
+from runcast.callbacks.reporting.kept_checkpoints import KeptCheckpoints, checkpoint_of
+from runcast.callbacks.reporting.trials import Trials
+from runcast.callbacks.reporting.values import SUMMARY, best_of, named, params_of
 from runcast.core.errors import OptionError
 from runcast.core.events import TrainerCallback, TrainerControl, TrainerState
 from runcast.journal.records import Status
