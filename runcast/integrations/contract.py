@@ -10,6 +10,7 @@ Tracker recreates it, see `exists`).
 
 import contextlib
 import errno
+import errno
 import json
 import os
 import shutil

@@ -94,7 +94,7 @@ def test_wandb_keeps_the_types_of_cells(tmp_path: Path) -> None:
     """Text stays text, None leaves its column a column of numbers."""
     pytest.importorskip("wandb")
     from runcast.integrations.contract import MediaFile
-    from runcast.integrations.wandb_media import as_wandb
+    from runcast.integrations.wandb.media import as_wandb
 
     rows = [["007", 1, "1_000"], ["x", None, "lone\rreturn"]]
     path = Table(rows, columns=["a", "b", "c"]).save(tmp_path, "table")

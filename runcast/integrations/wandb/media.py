@@ -1,20 +1,49 @@
-"""Make W&B's own objects of images, sounds, texts, tables and histograms."""
+"""W&B's objects for media: what it shows as what it is, and a page for a file that it cannot show.
 
+Limits: the constants below, read in wandb 0.31.0 (data_types/) on 2026-11-20.
+"""
+
+import base64
 import html
+import mimetypes
 from typing import Any
 
 import wandb
 
-from runcast.core.errors import FinalError
-from runcast.integrations.contract import MediaFile
-from runcast.values.scalars import Number
+from runcast.core.errors import FinalError, is_about_content
+from runcast.integrations.contract import MediaFile, Number
 
 MAX_TABLE_ROWS = 10_000
 MAX_BINS = 512
+MAX_PAGE_BYTES = 2**24  # of a file in a page, which is twice in it
 
 
 def as_wandb(media: MediaFile) -> Any:
-    """Return what `wandb.Run.log` takes for a media file."""
+    """Return what `wandb.Run.log` takes.
+
+    Raises:
+        FinalError, OSError or ValueError: W&B does not take it.
+    """
+    try:
+        return _as_its_kind(media)
+    except (OSError, ValueError) as error:
+        is_odd = isinstance(error, ValueError) or is_about_content(error)
+        if media.kind not in ("image", "audio", "video") or not is_odd or media.path.stat().st_size > MAX_PAGE_BYTES:
+            raise
+        return _as_page(media)
+
+
+def _as_page(media: MediaFile) -> Any:
+    """Keep a file that W&B cannot show, as it is, in a page that shows what a browser knows and offers the rest."""
+    kind = mimetypes.guess_type(media.path)[0] or "application/octet-stream"
+    data = f"data:{kind};base64,{base64.b64encode(media.path.read_bytes()).decode()}"
+    tags = {"image": f'<img src="{data}">', "audio": f'<audio controls src="{data}"></audio>'}
+    shown = tags.get(media.kind, f'<video controls src="{data}"></video>')
+    name = html.escape(media.path.name)
+    return wandb.Html(f'{shown}<p><a href="{data}" download="{name}">{name}</a></p>', inject=False)
+
+
+def _as_its_kind(media: MediaFile) -> Any:
     path = str(media.path)
     if media.kind == "image":
         return wandb.Image(path, caption=media.caption)
@@ -25,14 +54,14 @@ def as_wandb(media: MediaFile) -> Any:
     if media.kind == "text":
         return wandb.Html(f"<pre>{html.escape(media.text())}</pre>", inject=False)
     if media.kind == "histogram":
-        return wandb.Histogram(np_histogram=merged(*media.histogram()))
+        return wandb.Histogram(np_histogram=_merged(*media.histogram()))
     columns, rows = media.table()
     if len(rows) > MAX_TABLE_ROWS:
         raise FinalError(f"A table of {len(rows):,} rows: W&B cuts it at {MAX_TABLE_ROWS:,}. Log it as an artifact.")
     return wandb.Table(columns=columns, data=rows, allow_mixed_types=True)
 
 
-def merged(counts: list[Number], edges: list[Number]) -> tuple[list[Number], list[Number]]:
+def _merged(counts: list[Number], edges: list[Number]) -> tuple[list[Number], list[Number]]:
     """Merge neighbouring bins until there are as few as W&B takes: no count is lost, each stays between its edges."""
     width = -(-len(counts) // MAX_BINS)
     sums = [sum(counts[at : at + width]) for at in range(0, len(counts), width)]

@@ -67,7 +67,7 @@ def _arguments(run: TrackedRun, tag_names: NameRule) -> dict[str, Any]:
         **{name: run.setting(name) for name in own},
         "id": run.ids["id"],
         "resume": "allow" if run.resumed else run.setting("resume"),
-        "mode": run.options.get("mode") or ("online" if run.online else "offline"),
+        "mode": (run.options.get("mode") or "online") if run.online else "offline",
         "dir": run.setting("dir") or str(run.local),
         "project": PROJECT.encode(run.setting("project")),
         "tags": list(dict.fromkeys(tags)),
