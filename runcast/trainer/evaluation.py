@@ -2,8 +2,8 @@
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import torch
 from torch.utils.data import DataLoader
@@ -13,13 +13,11 @@ from runcast.core.errors import OptionError
 from runcast.trainer.data.arrays import concatenate, join, to_host
 from runcast.trainer.data.order import division
 from runcast.trainer.data.transfer import Mover, prefetch
+from runcast.trainer.engine import Engine
 from runcast.trainer.model.items import count_items, example_count, weighted
 from runcast.trainer.ranks.ranks import Ranks
-from runcast.trainer.termination import Leaving
+from runcast.trainer.termination import Leaving, TerminationCallback
 from runcast.values.numbers import a, with_numbers
-
-if TYPE_CHECKING:
-    from runcast.trainer.trainer import Trainer
 
 _log = logging.getLogger("runcast.trainer")
 
@@ -40,70 +38,95 @@ class PredictionOutput(NamedTuple):
 
 
 def evaluation_loop(
-    trainer: "Trainer", loader: DataLoader[Any], prefix: str, *, keep: bool, needs_labels: bool = False
+    engine: Engine,
+    loader: DataLoader[Any],
+    prefix: str,
+    *,
+    event: Callable[[str], None],
+    termination: TerminationCallback | None,
+    compute_metrics: Callable[[EvalPrediction], Any] | None = None,
+    keep: bool = False,
+    needs_labels: bool = False,
+    to_host_every: int | None = None,
 ) -> PredictionOutput:
-    """Run the model over a loader, with the events.
+    """Run the model over a loader; return its metrics and, if they are to be kept, the predictions and labels.
 
-    Keep the predictions if asked or if metrics are to be computed of them.
+    Args:
+        engine: What computes.
+        loader: The data.
+        prefix: What the names of the metrics begin with.
+        event: Is called with `on_prediction_step` after each batch.
+        termination: Knows whether SIGTERM came to this process.
+        compute_metrics: Computes further metrics of the predictions.
+        keep: Whether predictions and labels are kept.
+        needs_labels: Whether `compute_metrics` is only called where there are labels.
+        to_host_every: Move what is kept off the device each so many batches.
+
+    Raises:
+        Leaving: SIGTERM came.
     """
-    args, device, model, started = trainer.args, trainer.device, trainer.model, time.perf_counter()
-    trainer.callback_handler.context["eval_dataloader"] = loader
+    device, started = engine.device, time.perf_counter()
     loss_sum = torch.zeros((), device=device, dtype=torch.float32 if device.type == "mps" else torch.float64)
     predictions: list[Any] = []
     labels: list[Any] = []
     sizes: list[int] = []
     items: Any = 0
-    trainer.is_evaluating = True
-    with torch.no_grad(), evaluation_mode(model):
-        for host, batch, counts in _batches(trainer, loader):
-            with trainer.autocast:
-                result = trainer.forward(trainer.evaluated_model, batch)
+    with torch.no_grad(), evaluation_mode(engine.model):
+        for host, batch, counts in _batches(engine, loader, termination):
+            result = engine.predict(batch)
             if not counts:
                 continue
             if result.loss is not None:
-                weight = count_items(host, args.label_names, shifted=trainer.predicts_next_token)
+                weight = count_items(host, engine.label_names, shifted=engine.predicts_next_token)
                 loss_sum += weighted(result.loss, weight)
                 items += weight
             if keep:
                 predictions.append(result.predictions)
                 labels.append(result.labels)
             sizes.append(example_count(host))
-            if keep and (every := args.eval_accumulation_steps) and len(sizes) % every == 0:
-                predictions[-every:], labels[-every:] = to_host(predictions[-every:]), to_host(labels[-every:])
-            trainer.event("on_prediction_step")
-    trainer.is_evaluating = False  # not so after an exception, which wants to know where it came from
-    shared = division(loader, trainer.ranks)
-    ranks = trainer.ranks if shared else Ranks()
+            if keep and to_host_every and len(sizes) % to_host_every == 0:
+                for kept in (predictions, labels):
+                    kept[-to_host_every:] = to_host(kept[-to_host_every:])
+            event("on_prediction_step")
+    shared = division(loader, engine.ranks)
+    ranks = engine.ranks if shared else Ranks()
     sums = torch.stack([loss_sum, *(torch.as_tensor(n).to(loss_sum) for n in (items, sum(sizes), len(sizes)))])
-    total_loss, items, total_examples, total_steps = ranks.total(sums).tolist()
+    total_loss, items, examples, steps = ranks.total(sums).tolist()
     metrics = {f"{prefix}_loss": total_loss / items} if items else {}
-    if not total_steps:
+    if not steps:
         _log.warning("Nothing was evaluated: the dataset is empty, or a generator, which can be read only once.")
-    in_turn = shared == "turns"
     gathered, targets = (
-        join(ranks.gather(concatenate(part, sizes[: len(part)])), in_turn=in_turn) for part in (predictions, labels)
+        join(ranks.gather(concatenate(part, sizes[: len(part)])), in_turn=shared == "turns")
+        for part in (predictions, labels)
     )
-    if trainer.compute_metrics is not None and gathered is not None and not (needs_labels and targets is None):
-        computed = trainer.compute_metrics(EvalPrediction(gathered, targets))
-        if not isinstance(computed, Mapping):
-            raise OptionError(
-                f"compute_metrics returned {a(type(computed))}. Return a dict of numbers by name: "
-                '{"accuracy": accuracy}.'
-            )
-        metrics |= {
-            key if key.startswith(f"{prefix}_") else f"{prefix}_{key}": with_numbers(value)
-            for key, value in ((str(key), value) for key, value in computed.items())
-        }
+    if compute_metrics is not None and gathered is not None and not (needs_labels and targets is None):
+        metrics |= _named(compute_metrics(EvalPrediction(gathered, targets)), prefix)
     seconds = time.perf_counter() - started
     metrics |= {
         f"{prefix}_runtime": seconds,
-        f"{prefix}_samples_per_second": total_examples / seconds,
-        f"{prefix}_steps_per_second": total_steps / seconds,
+        f"{prefix}_samples_per_second": examples / seconds,
+        f"{prefix}_steps_per_second": steps / seconds,
     }
     return PredictionOutput(gathered, targets, metrics)
 
 
-def _batches(trainer: "Trainer", loader: DataLoader[Any]) -> Iterator[tuple[Any, Any, bool]]:
+def _named(computed: Any, prefix: str) -> dict[str, Any]:
+    """Put the prefix before the names of what `compute_metrics` returned.
+
+    Raises:
+        OptionError: It is no mapping.
+    """
+    if not isinstance(computed, Mapping):
+        raise OptionError(
+            f'compute_metrics returned {a(type(computed))}. Return a dict of numbers by name: {{"accuracy": accuracy}}.'
+        )
+    named = ((str(key), value) for key, value in computed.items())
+    return {key if key.startswith(f"{prefix}_") else f"{prefix}_{key}": with_numbers(value) for key, value in named}
+
+
+def _batches(
+    engine: Engine, loader: DataLoader[Any], termination: TerminationCallback | None
+) -> Iterator[tuple[Any, Any, bool]]:
     """Yield each batch on the host and on the device, and whether it counts.
 
     The ranks go from batch to batch together, so that all of them notice when one is told to go. In a sharded model
@@ -112,7 +135,7 @@ def _batches(trainer: "Trainer", loader: DataLoader[Any]) -> Iterator[tuple[Any,
     Raises:
         Leaving: SIGTERM came.
     """
-    mover, ranks = Mover(trainer.device), trainer.ranks
+    mover, ranks = Mover(engine.device), engine.ranks
     ahead = mover.overlaps and loader.num_workers > 0
     groups = prefetch(([batch] for batch in loader), mover.send, ahead=ahead)
     pairs = ((host, receive()) for ((host, receive),) in groups)
@@ -120,14 +143,15 @@ def _batches(trainer: "Trainer", loader: DataLoader[Any]) -> Iterator[tuple[Any,
     while True:
         pair = next(pairs, None)
         last = pair or last
-        goes_on, has_none, leaves = ranks.any((pair is not None, last is None, trainer.is_asked_to_leave))
+        is_asked = termination is not None and termination.is_asked
+        goes_on, has_none, leaves = ranks.any((pair is not None, last is None, is_asked))
         if leaves:
             raise Leaving
         if not goes_on:
             return
-        if trainer.args.fsdp and has_none:
+        if engine.is_sharded and has_none:
             raise OptionError(f"There are fewer examples to evaluate than processes ({ranks.size}).")
         if pair is not None:
             yield (*pair, True)
-        elif trainer.args.fsdp and last is not None:
+        elif engine.is_sharded and last is not None:
             yield (*last, False)

@@ -1,25 +1,63 @@
-"""What a training that fails says: where it was, and what to try."""
+"""What a failing training says: where it was, and what to try."""
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import torch
 
-if TYPE_CHECKING:
-    from runcast.trainer.trainer import Trainer
+from runcast.trainer.settings.arguments import TrainingArguments
 
 _CPU_MEMORY = "can't allocate memory"  # what torch says on the CPU, as a mere RuntimeError
 _WORKER = "DataLoader worker"
 
 
-def explained(trainer: "Trainer", error: BaseException) -> BaseException:
-    """Return an error that says where memory ran out or a worker died; of the same kind. Any other stays as it is."""
-    if isinstance(error, torch.OutOfMemoryError) or (isinstance(error, RuntimeError) and _CPU_MEMORY in str(error)):
-        explained_error: BaseException = torch.OutOfMemoryError(_out_of_memory(trainer, error))
-        return explained_error
-    if isinstance(error, RuntimeError) and _WORKER in str(error):
-        return RuntimeError(_dead_worker(trainer, error))
-    return error
+class OutOfMemoryError(torch.OutOfMemoryError):  # type: ignore[misc]
+    """Memory ran out; the message says where, and what to try."""
+
+
+class WorkerError(RuntimeError):
+    """A process that loads data died; the message says where, and what to try."""
+
+
+@contextlib.contextmanager
+def explained(where: Callable[[], str], remedy: str) -> Iterator[None]:
+    """Say where memory ran out or a worker died, and what to try; the innermost place counts. Others stay as they are.
+
+    Args:
+        where: Returns the place, when it is needed.
+        remedy: What takes less memory.
+    """
+    try:
+        yield
+    except (OutOfMemoryError, WorkerError):
+        raise
+    except RuntimeError as error:
+        if isinstance(error, torch.OutOfMemoryError) or _CPU_MEMORY in str(error):
+            raise OutOfMemoryError(f"Out of memory {where()}. Try {remedy}. {error}") from error
+        if _WORKER in str(error):
+            raise WorkerError(
+                f"A process that loads data died {where()}. It may have run out of memory (fewer "
+                "dataloader_num_workers, or more shared memory: df -h /dev/shm). dataloader_num_workers=0 loads in "
+                f"this process and shows what happens. {error}"
+            ) from error
+        raise
+
+
+def remedy_of_training(args: TrainingArguments) -> str:
+    """Return what makes a training take less memory."""
+    return (
+        f"a per_device_train_batch_size below {args.per_device_train_batch_size} with more "
+        "gradient_accumulation_steps, bf16=True, or gradient_checkpointing=True"
+    )
+
+
+def remedy_of_evaluation(args: TrainingArguments) -> str:
+    """Return what makes an evaluation take less memory."""
+    return (
+        f"a per_device_eval_batch_size below {args.per_device_eval_batch_size}, or eval_accumulation_steps, which "
+        "moves predictions off the device"
+    )
 
 
 def no_loss(loss: torch.Tensor | None) -> str:
@@ -44,34 +82,3 @@ def shapes_of(batch: Any) -> Any:
     if isinstance(batch, Mapping):
         return {key: shapes_of(value) for key, value in batch.items()}
     return [shapes_of(part) for part in batch] if isinstance(batch, list | tuple) else type(batch).__name__
-
-
-def _where(trainer: "Trainer") -> str:
-    step, training = trainer.state.global_step, trainer._training
-    if trainer.is_evaluating:
-        return f"in an evaluation or prediction at step {step}"
-    return f"at step {step + 1}" + (
-        "" if training is None or training.last_batch is None else f", with a batch of {shapes_of(training.last_batch)}"
-    )
-
-
-def _out_of_memory(trainer: "Trainer", error: BaseException) -> str:
-    if not trainer.is_evaluating:
-        advice = (
-            f"a per_device_train_batch_size below {trainer.args.per_device_train_batch_size} with more "
-            "gradient_accumulation_steps, bf16=True, or gradient_checkpointing=True"
-        )
-    else:
-        advice = (
-            f"a per_device_eval_batch_size below {trainer.args.per_device_eval_batch_size}, or "
-            "eval_accumulation_steps, which moves predictions off the device"
-        )
-    return f"Out of memory {_where(trainer)}. Try {advice}. {error}"
-
-
-def _dead_worker(trainer: "Trainer", error: BaseException) -> str:
-    return (
-        f"A process that loads data died {_where(trainer)}. It may have run out of memory (fewer "
-        "dataloader_num_workers, or more shared memory: df -h /dev/shm). dataloader_num_workers=0 loads in this "
-        f"process and shows what happens. {error}"
-    )

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,28 +11,28 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from runcast.callbacks.reporting import ReportCallback
-from runcast.callbacks.weights import whole_weights
 from runcast.core.errors import OptionError
 from runcast.core.events import SWITCHES, TrainerControl, TrainerState
 from runcast.core.handler import CallbackHandler
 from runcast.journal.paths import absolute
 from runcast.run.run import Run
-from runcast.trainer.checkpoints.checkpoints import Keeper
+from runcast.trainer.checkpoints.checkpoints import Checkpoints
+from runcast.trainer.checkpoints.saving import Saving
 from runcast.trainer.checkpoints.snapshot import load_training
-from runcast.trainer.checkpoints.weights import save_weights
+from runcast.trainer.checkpoints.weights import save_whole
+from runcast.trainer.data.epochs import Epochs
 from runcast.trainer.data.loader import make_loader
 from runcast.trainer.data.transfer import to_device
 from runcast.trainer.defaults import with_defaults
+from runcast.trainer.engine import Engine
 from runcast.trainer.evaluation import EvalPrediction, PredictionOutput, evaluation_loop
-from runcast.trainer.loop import train_loop
-from runcast.trainer.model.batch_reader import BatchReader
-from runcast.trainer.model.device import autocast, pick_device, set_seed
+from runcast.trainer.failures import explained, remedy_of_evaluation, remedy_of_training
+from runcast.trainer.loop import TrainingLoop
+from runcast.trainer.model.device import set_seed
 from runcast.trainer.model.export import export_model
 from runcast.trainer.optimization.own import check_own, check_sparse
 from runcast.trainer.overrides import refuse_attribute, refuse_unheard
-from runcast.trainer.ranks.job import join_job
-from runcast.trainer.ranks.wrapping import for_evaluation, wrap
-from runcast.trainer.session import session
+from runcast.trainer.session import Sessions, keeping
 from runcast.trainer.settings.arguments import TrainingArguments
 from runcast.trainer.termination import Leaving, TerminationCallback
 from runcast.trainer.training import Training
@@ -91,49 +92,30 @@ class Trainer:
                 "Trainer(..., eval_dataset=...), or set eval_strategy='no'."
             )
         set_seed(self.args)
-        if self.args.gradient_checkpointing:
-            if not hasattr(model, "gradient_checkpointing_enable"):
-                raise OptionError(
-                    f"gradient_checkpointing=True, but {type(model).__name__} has no gradient_checkpointing_enable. "
-                    "Models of transformers have."
-                )
-            model.gradient_checkpointing_enable()
-        self.device = pick_device(self.args)
-        self.ranks = join_job(self.args, self.device)
-        self.model = model
-        self.wrapped_model = wrap(self.model, self.args, self.device, self.ranks)
-        self.evaluated_model = for_evaluation(self.model, self.wrapped_model, self.args)
-        self.autocast = autocast(self.args, self.device)
-        self.forward = BatchReader(model, self.args.label_names, compute_loss)
-        self.predicts_next_token = type(model).__name__.endswith(("ForCausalLM", "LMHeadModel"))
+        self.engine = Engine(model, self.args, compute_loss)
+        self.model, self.device, self.ranks = model, self.engine.device, self.engine.ranks
         self.train_dataset, self.eval_dataset = train_dataset, eval_dataset
-        self.compute_metrics, self.data_collator, self.processing_class = (
-            compute_metrics,
-            data_collator,
-            processing_class,
-        )
+        self.compute_metrics, self.data_collator = compute_metrics, data_collator
+        self.processing_class = processing_class
         self.optimizer, self.lr_scheduler = check_own(optimizers, self.args)
         check_sparse(model, self.optimizer, self.args)
-        self.state = self._new_state()
-        self.control = TrainerControl()
-        self.keeper = Keeper(self)
-        self.is_inside = False
-        self._training: Training | None = None
-        self.is_evaluating = self.must_leave = False
-        self.is_due = False  # the loop asks for it: only then a log or an evaluation clears the switch that asked
+        self.state, self.control = self._new_state(), TrainerControl()
+        self.checkpoints = Checkpoints(self.args, self.ranks)
+        self._sessions = Sessions(self.event, self.control, self.ranks)
         self.callback_handler = CallbackHandler(
             with_defaults(list(callbacks or ()), self.args),
-            model=self.model,
+            model=model,
             processing_class=processing_class,
             optimizer=self.optimizer,
             lr_scheduler=self.lr_scheduler,
             train_dataloader=None,
             eval_dataloader=None,
         )
+        self.callback_handler.context["callback_handler"] = self.callback_handler  # for one that calls on others
+        self._heard = self.callback_handler.events
         self._termination = next(
             (c for c in self.callback_handler.callbacks if isinstance(c, TerminationCallback)), None
         )
-        self.callback_handler.context["callback_handler"] = self.callback_handler  # for one that calls on others
         self.event("on_init_end")
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -147,57 +129,70 @@ class Trainer:
 
         `resume_from_checkpoint` is a folder, or True for the last one in `output_dir`.
         """
-        with session(self):
-            self.state = self._new_state()
-            checkpoint = self.keeper.find(resume_from_checkpoint or self.args.resume_from_checkpoint)
-            self._training = training = Training(self, checkpoint)
-            self.callback_handler.context.update(
-                optimizer=training.optimizer, lr_scheduler=training.scheduler, train_dataloader=training.loader
-            )
-            position = {} if checkpoint is None else load_training(training, checkpoint)
+        args, context = self.args, self.callback_handler.context
+        training = saving = None
+        with (
+            self._sessions.session(lambda number: None if saving is None else saving.save_last(number)),
+            explained(lambda: "at step 1" if training is None else training.where(), remedy_of_training(args)),
+        ):
+            self.state = state = self._new_state()
+            checkpoint = self.checkpoints.find(resume_from_checkpoint or args.resume_from_checkpoint)
+            data = Epochs(self.train_dataset, args, self.device, self.ranks, self.data_collator)
+            training = Training(self.engine, args, state, data, (self.optimizer, self.lr_scheduler), checkpoint)
+            context["optimizer"], context["train_dataloader"] = training.optimization.optimizer, data.loader
+            context["lr_scheduler"] = training.optimization.scheduler
+            best_saved = None
             if checkpoint is not None:
-                training.go_on_from(position)
-            self.state.max_steps, self.state.num_train_epochs = training.max_steps, training.epochs
-            self.state.compute_steps(self.args, training.max_steps)
-            self.keeper.begin(position.get("best_saved", self.state.best_metric))  # 0.1 kept the best metric alone
+                best_saved = load_training(training, checkpoint, self.callback_handler)
+            state.max_steps, state.num_train_epochs = training.max_steps, training.epochs
+            state.compute_steps(args, training.max_steps)
+            self.checkpoints.begin(state, best_saved)
+            saving = Saving(
+                training, self.checkpoints, self.callback_handler, self.processing_class, partial(self.event, "on_save")
+            )
             if checkpoint is not None:
                 self.event("on_checkpoint_load", checkpoint=checkpoint.folder)
-            self.wrapped_model.train()
-            train_loop(self, training)
-            self.agree()
-            self.leave_if_told()
-        return TrainOutput(self.state.global_step, training.metrics["train_loss"], training.metrics)
+            self.engine.wrapped.train()
+            loop = TrainingLoop(
+                training,
+                self.control,
+                event=self.event,
+                log=self.log,
+                evaluate=self.evaluate,
+                checkpoints=self.checkpoints,
+                save=saving.save,
+                termination=self._termination,
+            )
+            try:
+                metrics = loop.run()
+            except Leaving:
+                saving.leave()
+        return TrainOutput(state.global_step, metrics["train_loss"], metrics)
 
     def evaluate(self, eval_dataset: Any = None, metric_key_prefix: str = "eval") -> dict[str, float]:
         """Compute loss and metrics on a dataset (by default the Trainer's own), log them, and return them."""
         data = self.eval_dataset if eval_dataset is None else eval_dataset
         if isinstance(data, dict):
-            due = self.is_due
             results: dict[str, float] = {}
             for name, part in data.items():
-                self.is_due = due
                 results |= self.evaluate(part, metric_key_prefix=f"{metric_key_prefix}_{name}")
             return results
-        due, self.is_due = self.is_due, False
-        asked = self.control.should_evaluate and not due
-        with session(self):
+        with self._sessions.session(), keeping(self.control, "should_evaluate"):
             loader = self._eval_loader(data)
             self.event("on_evaluate_begin")
             keep = self.compute_metrics is not None and not self.args.prediction_loss_only
-            found = evaluation_loop(self, loader, metric_key_prefix, keep=keep).metrics
-            self.is_due = due
+            found = self._outputs(loader, metric_key_prefix, keep=keep).metrics
             self.log(found)
             metrics: dict[str, float] = self.ranks.of_first(found)  # with what callbacks added: all decide by these
             self.event("on_evaluate", metrics=metrics)
-            self.control.should_evaluate |= asked
         return metrics
 
     def predict(self, test_dataset: Any, metric_key_prefix: str = "test") -> PredictionOutput:
         """Predict every example of a dataset; with labels, compute loss and metrics too."""
-        with session(self):
+        with self._sessions.session():
             loader = self._eval_loader(test_dataset)
             self.event("on_predict_begin")
-            output = evaluation_loop(self, loader, metric_key_prefix, keep=True, needs_labels=True)
+            output = self._outputs(loader, metric_key_prefix, keep=True, needs_labels=True)
             self.event("on_predict", metrics=output.metrics)
         return output
 
@@ -206,16 +201,13 @@ class Trainer:
 
         A batch of the Trainer's data shows what goes in.
         """
-        with session(self):
+        with self._sessions.session():
             self.event("on_export_begin", path=Path(path), format=format)
-            if (
-                batch is None
-                and (data := self.train_dataset if self.eval_dataset is None else self.eval_dataset) is not None
-            ):
-                batch = self.forward.accepted(next(iter(self._eval_loader(data))))
-            written = export_model(
-                self.model, Path(path), format, None if batch is None else to_device(batch, self.device), self.ranks
-            )
+            data = self.train_dataset if self.eval_dataset is None else self.eval_dataset
+            if batch is None and data is not None:
+                batch = self.engine.accepted(next(iter(self._eval_loader(data))))
+            batch = None if batch is None else to_device(batch, self.device)
+            written = export_model(self.model, Path(path), format, batch, self.ranks)
             self.event("on_export_end", path=written, format=format)
         return written
 
@@ -229,14 +221,12 @@ class Trainer:
         logs["epoch"] = self.state.epoch
         if self.args.include_num_input_tokens_seen != "no":
             logs["num_input_tokens_seen"] = self.state.num_input_tokens_seen
-        due, self.is_due = self.is_due, False
-        asked = self.control.should_log and not due
         entry, before = as_json({**logs, "step": self.state.global_step}), dict(logs)
         self.state.log_history.append(entry)
-        self.event("on_log", logs=logs)
+        with keeping(self.control, "should_log"):
+            self.event("on_log", logs=logs)
         added = {key: value for key, value in logs.items() if key not in before or before[key] is not value}
         entry.update(as_json(added))
-        self.control.should_log |= asked
 
     def save_model(self, output_dir: str | os.PathLike[str] | None = None) -> Path:
         """Write the weights as safetensors (and the configuration of a transformers model) and return the folder.
@@ -244,41 +234,17 @@ class Trainer:
         The first process writes; with fsdp=True all must call it, as each has a part.
         """
         folder = Path(output_dir or self.args.output_dir)
-        weights = whole_weights(self.model) if self.args.fsdp else None
-        if self.ranks.rank == 0:
-            folder.mkdir(parents=True, exist_ok=True)
-            save_weights(self.model, folder, weights)
-            if hasattr(self.processing_class, "save_pretrained"):
-                self.processing_class.save_pretrained(folder)
+        save_whole(self.model, folder, self.ranks.rank, self.processing_class)
         return folder
 
     # Callbacks
 
     def event(self, name: str, **about: Any) -> None:
         """Call the callbacks that listen to an event."""
-        if name in self.callback_handler.events:
+        if name in self._heard:
             control = self.callback_handler.call(name, self.args, self.state, self.control, **about)
-            if control is not self.control:
-                self.control = control
-
-    @property
-    def is_asked_to_leave(self) -> bool:
-        """Return whether SIGTERM came to this process, and is to be obeyed."""
-        return self._termination is not None and self._termination.is_asked
-
-    def leave_if_told(self) -> None:
-        """Raise in all processes if SIGTERM came to any, so that they save together and end."""
-        if self.must_leave:
-            raise Leaving
-
-    def agree(self) -> None:
-        """Make what the callbacks of any process have decided the decision of all."""
-        if self.ranks.size > 1:
-            answers = [*(getattr(self.control, name) for name in SWITCHES), self.is_asked_to_leave]
-            *answers, self.must_leave = self.ranks.any(answers)
-            vars(self.control).update(zip(SWITCHES, answers, strict=True))
-        elif self._termination is not None:
-            self.must_leave = self._termination.is_asked
+            if control is not self.control:  # a callback's own
+                vars(self.control).update((switch, getattr(control, switch)) for switch in SWITCHES)
 
     def add_callback(self, callback: Any, function: Callable[..., Any] | None = None, **filters: Any) -> None:
         """Add a callback, its class, or a function on an event: `add_callback("on_epoch_end", function, every=5)`.
@@ -297,15 +263,29 @@ class Trainer:
 
     @property
     def run(self) -> Run | None:
-        """Return the run that is reported to.
-
-        None before the first event of a training, and where nothing is reported.
-        """
-        return next(
-            (callback.run for callback in self.callback_handler.callbacks if isinstance(callback, ReportCallback)), None
-        )
+        """The run that is reported to; None before the first event of a training, and where nothing is reported."""
+        return next((one.run for one in self.callback_handler.callbacks if isinstance(one, ReportCallback)), None)
 
     # Parts
+
+    def _outputs(
+        self, loader: DataLoader[Any], prefix: str, *, keep: bool, needs_labels: bool = False
+    ) -> PredictionOutput:
+        """Run the evaluation loop as the arguments say."""
+        self.callback_handler.context["eval_dataloader"] = loader
+        where = f"in an evaluation or prediction at step {self.state.global_step}"
+        with explained(lambda: where, remedy_of_evaluation(self.args)):
+            return evaluation_loop(
+                self.engine,
+                loader,
+                prefix,
+                event=self.event,
+                termination=self._termination,
+                compute_metrics=self.compute_metrics,
+                keep=keep,
+                needs_labels=needs_labels,
+                to_host_every=self.args.eval_accumulation_steps,
+            )
 
     def _eval_loader(self, data: Any) -> DataLoader[Any]:
         return make_loader(
@@ -313,9 +293,8 @@ class Trainer:
         )
 
     def _new_state(self) -> TrainerState:
-        first, local = self.ranks.rank == 0, self.ranks.local_rank == 0
         return TrainerState(
             train_batch_size=self.args.per_device_train_batch_size,
-            is_world_process_zero=first,
-            is_local_process_zero=local,
+            is_world_process_zero=self.ranks.rank == 0,
+            is_local_process_zero=self.ranks.local_rank == 0,
         )

@@ -88,7 +88,7 @@ def test_the_status_is_the_true_one(make, error, status):
 
     trainer, report = make()
     trainer.callback_handler.add_callback("on_substep_end", fail)
-    trainer.forward = fail
+    trainer.engine.forward = fail
 
     with pytest.raises(type(error)):
         trainer.train()

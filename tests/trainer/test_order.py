@@ -47,13 +47,13 @@ def run(make, folder, data, *, stop=None, resume=None, **settings):
     seen = Trained()
     settings = {"num_train_epochs": 3, "logging_steps": 1000, "output_dir": str(folder)} | settings
     trainer = make(train_dataset=data, **settings)
-    forward = trainer.forward
+    forward = trainer.engine.forward
 
-    def noting(model, batch):
+    def noting(batch, **options):
         seen(batch, int(trainer.state.epoch + 1e-9))
-        return forward(model, batch)
+        return forward(batch, **options)
 
-    trainer.forward = noting
+    trainer.engine.forward = noting
 
     def save(args, state, control, **kwargs):
         control.should_save = state.global_step == stop

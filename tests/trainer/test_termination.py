@@ -160,7 +160,7 @@ def test_a_save_that_fails_is_said(make, tmp_path, capsys, monkeypatch):
     """The line does not promise what is not there."""
     callback = Kill("on_step_end", 2)
     monkeypatch.setattr(
-        "runcast.trainer.checkpoints.checkpoints.save_training", lambda *_: (_ for _ in ()).throw(OSError("full"))
+        "runcast.trainer.checkpoints.saving.save_training", lambda *_: (_ for _ in ()).throw(OSError("full"))
     )
 
     train(make, tmp_path, callback)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from runcast.trainer.engine import Engine
 from runcast.trainer.meter.peaks import peak_of_name
 from runcast.trainer.meter.throughput import Throughput
 from runcast.trainer.ranks.ranks import Ranks
@@ -46,8 +47,8 @@ def test_tokens_are_counted_where_the_model_takes_tokens():
         one.count(tokens(3, 5, padding=2))
         one.count(tokens(1, 4))
 
-    assert everything.settle(1)["tokens"] == 19
-    assert without.settle(1)["tokens"] == 13
+    assert everything.reduce(1)["tokens"] == 19
+    assert without.reduce(1)["tokens"] == 13
     assert everything.rates()["tokens_per_second"] > 0
 
 
@@ -62,7 +63,7 @@ def test_the_operations_of_a_token_model_are_six_per_parameter_and_token():
     one = counter(Model(), peak=1e12, include_num_input_tokens_seen="non_padding")
     one.count(tokens(3, 5, padding=2))
 
-    assert one.settle(1)["flops"] == 6 * 8 * 15
+    assert one.reduce(1)["flops"] == 6 * 8 * 15
     assert one.rates()["mfu"] > 0
 
 
@@ -73,12 +74,14 @@ def test_the_operations_of_any_other_model_are_counted_in_its_first_batch():
     one.count(batch)
     one.count(batch)
 
-    with one.measure(batch):
-        nn.functional.mse_loss(model(batch[0]), batch[1]).backward()
+    engine = Engine(model, TrainingArguments(use_cpu=True), nn.functional.mse_loss)
+    engine.must_measure = True
+    for _ in range(2):
+        engine.backward(engine.forward(batch)[0])
 
     forward = 2 * 3 * (4 * 8 + 8 * 2)
-    assert one.settle(1)["flops"] == 2 * (2 * forward + 2 * 3 * 8 * 2)
-    assert not one.must_measure
+    assert one.reduce(1, engine.flops_per_example)["flops"] == 2 * (2 * forward + 2 * 3 * 8 * 2)
+    assert not engine.must_measure
 
 
 @pytest.mark.parametrize("settings", [{}, {"torch_compile": True, "torch_compile_backend": "aot_eager"}], ids=str)
@@ -87,9 +90,7 @@ def test_counting_operations_does_not_change_the_training(make, settings):
 
     def train(counts):
         trainer = make(max_steps=3, **settings)
-        trainer.add_callback(
-            "on_train_begin", lambda *_, **__: setattr(trainer._training.throughput, "must_measure", counts)
-        )
+        trainer.add_callback("on_train_begin", lambda *_, **__: setattr(trainer.engine, "must_measure", counts))
         trainer.train()
         assert bool(trainer.state.total_flos) == counts
         return trainer.model
@@ -99,8 +100,8 @@ def test_counting_operations_does_not_change_the_training(make, settings):
 
 def test_without_a_known_peak_nothing_is_measured():
     """On the CPU no operation is counted, as there is nothing to compare with."""
-    assert not counter().must_measure
-    assert counter(peak=1e12).must_measure
+    assert not counter().needs_flops
+    assert counter(peak=1e12).needs_flops
 
 
 @pytest.mark.parametrize(

@@ -1,34 +1,33 @@
-"""Keeps the checkpoints of a Trainer: writes, finds and deletes them, and knows which one is best."""
+"""The checkpoints of a Trainer: written, found and deleted; and which one is best."""
 
 import logging
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar
+
+from torch import nn
 
 from runcast.callbacks.monitor import Monitor, reported
 from runcast.core.errors import CheckpointError, OptionError
+from runcast.core.events import TrainerState
 from runcast.trainer.checkpoints.files import Checkpoint, list_checkpoints, rotate, verify, writing
-from runcast.trainer.checkpoints.snapshot import save_training
 from runcast.trainer.checkpoints.weights import load_weights
 from runcast.trainer.ranks.ranks import Ranks
-
-if TYPE_CHECKING:
-    from runcast.trainer.trainer import Trainer
-    from runcast.trainer.training import Training
+from runcast.trainer.settings.arguments import TrainingArguments
 
 T = TypeVar("T")
 _log = logging.getLogger("runcast.trainer")
 
 
-class Keeper:
+class Checkpoints:
     """The checkpoints in `args.output_dir`.
 
     `best_saved` is the value of metric_for_best_model at the best checkpoint, for the next one to be compared with.
     """
 
-    def __init__(self, trainer: "Trainer") -> None:
-        self._trainer = trainer
+    def __init__(self, args: TrainingArguments, ranks: Ranks) -> None:
+        self._args, self._ranks = args, ranks
         self._monitor = Monitor()
         self._written: list[Path] = []  # by this process, the oldest first
         self._evaluated: tuple[int, float | None] = (-1, None)  # the last evaluation: its step and value
@@ -36,27 +35,27 @@ class Keeper:
 
     @property
     def _root(self) -> Path:
-        return Path(self._trainer.args.output_dir)
+        return Path(self._args.output_dir)
 
-    @property
-    def _target(self) -> Path:
-        return self._root / f"checkpoint-{self._trainer.state.global_step}"
+    def _target(self, state: TrainerState) -> Path:
+        return self._root / f"checkpoint-{state.global_step}"
 
-    def begin(self, best_saved: float | None) -> None:
+    def begin(self, state: TrainerState, best_saved: float | None) -> None:
         """Forget an earlier training of the same Trainer, or go on with the best checkpoint of an earlier session.
 
         Args:
+            state: The state of the training, in which the path of the best one is corrected if it was moved.
             best_saved: Its value, from the checkpoint that the training is resumed from.
 
         Raises:
             OptionError: load_best_model_at_end is asked for, and no checkpoint before the last would be evaluated.
         """
-        args, state = self._trainer.args, self._trainer.state
+        args = self._args
         best, self._evaluated = state.best_model_checkpoint, (-1, None)
         if best is not None and not Path(best).is_dir():  # the whole folder may have been moved
             moved = self._root / Path(best).name
             state.best_model_checkpoint = str(moved) if moved.is_dir() else None
-        state.best_model_checkpoint = self._trainer.ranks.of_first(state.best_model_checkpoint)
+        state.best_model_checkpoint = self._ranks.of_first(state.best_model_checkpoint)
         self.best_saved = best_saved if state.best_model_checkpoint is not None else None
         if not args.load_best_model_at_end or args.save_strategy != "steps":
             return
@@ -70,20 +69,19 @@ class Keeper:
                 f"every {state.eval_steps}. Make save_steps a multiple of eval_steps."
             )
 
-    def save(self, training: "Training", ranks: Ranks | None = None) -> bool:
+    def save(self, state: TrainerState, write: Callable[[Path], None], ranks: Ranks) -> bool:
         """Write a checkpoint; return whether it is there. What cannot be written costs a message, not the training.
 
-        All processes of the job call it; with `Ranks()`, one writes a checkpoint by itself.
+        Args:
+            state: The state of the training, which learns whether the checkpoint is the best one.
+            write: Writes everything to a folder.
+            ranks: The processes that write; `Ranks()` where one writes a checkpoint by itself.
         """
-        trainer, state, target = self._trainer, self._trainer.state, self._target
-        if ranks is None:
-            training.settle()
-            ranks = trainer.ranks
-        older = state.best_model_checkpoint, self.best_saved
-        self._note_if_best(target)
+        target, older = self._target(state), (state.best_model_checkpoint, self.best_saved)
+        self._note_if_best_saved(state, target)
         try:
             with writing(target, ranks) as folder:
-                save_training(training, folder, ranks)
+                write(folder)
         except OSError as error:
             _log.error(
                 "The checkpoint %s was not written: %s. The older ones are as they were, and the training goes on.",
@@ -92,51 +90,47 @@ class Keeper:
             )
             state.best_model_checkpoint, self.best_saved = older
             return False
-        training.saved_step = state.global_step
         self._written = [*(path for path in self._written if path != target), target]
         if ranks.rank == 0:
-            rotate(self._root, trainer.args.save_total_limit, self._written, state.best_model_checkpoint)
+            rotate(self._root, self._args.save_total_limit, self._written, state.best_model_checkpoint)
         return True
 
-    def judge(self, metrics: Mapping[str, Any]) -> None:
-        """Remember whether an evaluation is the best so far, by `metric_for_best_model`.
+    def note_if_best(self, state: TrainerState, metrics: Mapping[str, Any]) -> bool:
+        """Note in the state whether an evaluation is the best so far; return whether it is to be saved for that.
 
         Raises:
-            OptionError: The evaluation has no such metric.
+            OptionError: The evaluation has no `metric_for_best_model`.
         """
-        trainer, state, name = self._trainer, self._trainer.state, self._trainer.args.metric_for_best_model
+        args, name, is_best = self._args, self._args.metric_for_best_model, False
         if name is None:
-            return
+            return False
         if reported(name, metrics) is None and self._evaluated[0] < 0 and state.best_metric is None:
             key = name if name.startswith("eval_") else f"eval_{name}"
             raise OptionError(
                 f"metric_for_best_model={name!r}, but the evaluation has no {key!r}. It has: "
                 f"{', '.join(sorted(metrics))}."
             )
-        value = self._monitor.value(trainer.args, metrics)
+        value = self._monitor.value(args, metrics)
         self._evaluated = state.global_step, value
-        if self._monitor.is_better(trainer.args, value, state.best_metric):
-            state.best_metric, state.best_global_step = value, state.global_step
-            if trainer.args.save_strategy == "best":
-                trainer.control.should_save = True
-        if self._written[-1:] == [self._target]:  # saved at its last step, then evaluated at the end of the epoch
-            self._note_if_best(self._target)
+        if self._monitor.is_better(args, value, state.best_metric):
+            state.best_metric, state.best_global_step, is_best = value, state.global_step, True
+        if self._written[-1:] == [self._target(state)]:  # saved at its last step, then evaluated at the epoch's end
+            self._note_if_best_saved(state, self._target(state))
+        return is_best and args.save_strategy == "best"
 
-    def _note_if_best(self, checkpoint: Path) -> None:
+    def _note_if_best_saved(self, state: TrainerState, checkpoint: Path) -> None:
         """Take a checkpoint for the best one, if the evaluation at its step is better than that of the best so far."""
         step, value = self._evaluated
-        state = self._trainer.state
         is_new = state.best_model_checkpoint is None or Path(state.best_model_checkpoint) == checkpoint
         if step == state.global_step and self._monitor.is_better(
-            self._trainer.args, value, None if is_new else self.best_saved
+            self._args, value, None if is_new else self.best_saved
         ):
             state.best_model_checkpoint, self.best_saved = str(checkpoint), value
 
-    def load_best(self) -> None:
+    def load_best(self, state: TrainerState, model: nn.Module) -> None:
         """Load the weights of the best checkpoint, if there is one."""
-        state = self._trainer.state
         best = state.best_model_checkpoint
-        is_there = self._trainer.ranks.of_first(best is not None and Path(best).is_dir())
+        is_there = self._ranks.of_first(best is not None and Path(best).is_dir())
         if best is None or not is_there:
             why = "no evaluation was saved" if best is None else f"{best} is no longer there"
             _log.warning("There is no best checkpoint to load: %s. The model keeps its last weights.", why)
@@ -151,7 +145,7 @@ class Keeper:
                 self.best_saved,
             )
         folder, manifest = self._checked(lambda: Checkpoint(Path(best), verify(Path(best))))
-        load_weights(self._trainer.model, folder, manifest["shapes"])
+        load_weights(model, folder, manifest["shapes"])
 
     def find(self, wanted: str | os.PathLike[str] | bool | None) -> Checkpoint | None:
         """Settle which checkpoint is meant: a folder, or with True and "last" the newest whole one.
@@ -166,7 +160,7 @@ class Keeper:
         return self._checked(lambda: self._find(wanted))
 
     def _checked(self, look: Callable[[], T]) -> T:
-        ranks, found = self._trainer.ranks, None
+        ranks, found = self._ranks, None
 
         def look_first() -> None:
             nonlocal found

@@ -4,63 +4,86 @@ import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from runcast.core.errors import CheckpointError
 from runcast.core.events import TrainerState
+from runcast.core.handler import CallbackHandler
 from runcast.trainer.checkpoints.files import Checkpoint, load_tensors, save_tensors, write_manifest
 from runcast.trainer.checkpoints.weights import load_weights, save_config, save_weights, shapes_of
 from runcast.trainer.data.streams import RankStream
 from runcast.trainer.ranks import sharding
 from runcast.trainer.ranks.ranks import Ranks
+from runcast.trainer.training import Training
 from runcast.values.numbers import as_json
 
+_OF_THIS_PROCESS = ("is_world_process_zero", "is_local_process_zero", "train_batch_size")  # no checkpoint knows them
 _log = logging.getLogger("runcast.trainer")
 
-if TYPE_CHECKING:
-    from runcast.trainer.training import Training
 
-
-def save_training(training: "Training", folder: Path, ranks: Ranks) -> None:
+def save_training(
+    training: Training,
+    folder: Path,
+    ranks: Ranks,
+    callbacks: CallbackHandler,
+    processing_class: Any = None,
+    best_saved: float | None = None,
+) -> None:
     """Write everything to *folder*; each rank calls it, and it raises in all of them or in none.
 
-    With `Ranks()` one process writes a checkpoint by itself, as one of a job of its own.
+    Args:
+        training: What is saved.
+        folder: Where to.
+        ranks: The processes that write. With `Ranks()` one writes a checkpoint by itself, as one of a job of its own.
+        callbacks: Their states are saved.
+        processing_class: A tokenizer or image processor, saved with the model.
+        best_saved: The value of the best checkpoint so far.
     """
-    ranks.together(lambda: _save_own(training, folder, ranks))
-    ranks.together(lambda: _save_common(training, folder, ranks) if ranks.rank == 0 else None)
+
+    def write_own() -> None:
+        _save_own(training, folder, ranks, best_saved)
+
+    def write_common() -> None:
+        if ranks.rank == 0:
+            _save_common(training, folder, ranks, callbacks, processing_class)
+
+    ranks.together(write_own)
+    ranks.together(write_common)
 
 
-def _save_own(training: "Training", folder: Path, ranks: Ranks) -> None:
-    model, only_model = training.trainer.model, training.trainer.args.save_only_model
+def _save_own(training: Training, folder: Path, ranks: Ranks, best_saved: float | None) -> None:
+    model, only_model = training.engine.model, training.args.save_only_model
     shards: dict[str, Any] = {}
     if sharding.is_sharded(model):
-        settings = sharding.save_shards(model, None if only_model else training.optimizer, folder)
+        settings = sharding.save_shards(model, None if only_model else training.optimization.optimizer, folder)
         shards = {"optimizer": settings, "buffers": sharding.own_buffers(model)}
     if not only_model:
-        own = {"rng": training.random_state(), "shards": shards, **training.position()}
+        own = {**training.position(), "shards": shards, "best_saved": best_saved}
         save_tensors(own, folder / f"rank-{ranks.rank}.pt")
 
 
-def _save_common(training: "Training", folder: Path, ranks: Ranks) -> None:
-    trainer = training.trainer
-    if sharding.is_sharded(trainer.model):
-        save_config(trainer.model, folder)
+def _save_common(
+    training: Training, folder: Path, ranks: Ranks, callbacks: CallbackHandler, processing_class: Any
+) -> None:
+    model, args, state = training.engine.model, training.args, training.state
+    if sharding.is_sharded(model):
+        save_config(model, folder)
     else:
-        save_weights(trainer.model, folder)
-    if hasattr(trainer.processing_class, "save_pretrained"):
-        trainer.processing_class.save_pretrained(folder)
-    if not trainer.args.save_only_model:
+        save_weights(model, folder)
+    if hasattr(processing_class, "save_pretrained"):
+        processing_class.save_pretrained(folder)
+    if not args.save_only_model:
         for name, part in _whole_parts(training).items():
             save_tensors(part.state_dict(), folder / f"{name}.pt")
-    trainer.state.stateful_callbacks = callback_states(trainer.callback_handler.states(), training.unsaved)
-    for name, content in (("trainer_state", vars(trainer.state)), ("training_args", trainer.args.to_dict())):
+    state.stateful_callbacks = callback_states(callbacks.states(), training.unsaved)
+    for name, content in (("trainer_state", vars(state)), ("training_args", args.to_dict())):
         (folder / f"{name}.json").write_text(json.dumps(as_json(content), indent=2) + "\n", encoding="utf-8")
     write_manifest(
         folder,
-        step=trainer.state.global_step,
+        step=state.global_step,
         world_size=ranks.size,
-        shapes=shapes_of(trainer.model),
-        progress=training.progress(),
+        shapes=shapes_of(model),
+        progress=training.data.progress(),
     )
 
 
@@ -97,49 +120,49 @@ def _callback_state(name: str, state: Mapping[str, Any], unsaved: set[str]) -> d
     return {**as_json({**state, "attributes": {}}), "attributes": kept}
 
 
-def load_training(training: "Training", checkpoint: Checkpoint) -> dict[str, Any]:
-    """Read a checkpoint into a training; return the position of this rank, for `Training.go_on_from`.
+def load_training(training: Training, checkpoint: Checkpoint, callbacks: CallbackHandler) -> float | None:
+    """Continue a training, and its callbacks, where a checkpoint was written; return the value of the best one so far.
 
     Raises:
         CheckpointError: It is of another model, holds weights only, or was written by another number of processes, each
             with its part of the model.
     """
-    trainer, ranks = training.trainer, training.ranks
+    ranks, model, state = training.engine.ranks, training.engine.model, training.state
     folder, manifest = checkpoint
     same_job = manifest["world_size"] == ranks.size
     is_sharded = (folder / sharding.WEIGHTS).is_dir()
     if "rank-0.pt" not in manifest["files"]:
         raise CheckpointError(f"One cannot resume from {folder}: it holds weights only (save_only_model).")
-    if is_sharded != sharding.is_sharded(trainer.model):
+    if is_sharded != sharding.is_sharded(model):
         was, fix = ("sharded", "Set fsdp=True") if is_sharded else ("not sharded", "Leave fsdp out")
         raise CheckpointError(f"The training that wrote {folder} was {was}, and this one is not so. {fix}.")
     position: dict[str, Any] = load_tensors(folder / f"rank-{ranks.rank if same_job else 0}.pt")
     if not same_job:
         position |= {"rng": None, "epoch_rng": None, "loss_sum": position.get("loss_mean", position["loss_sum"])}
-        if not isinstance(training.loader.dataset, RankStream):  # of which every rank reads everything
+        if not isinstance(training.data.loader.dataset, RankStream):  # of which every rank reads everything
             position["data"] = None
-    load_weights(trainer.model, folder, manifest["shapes"])
+    load_weights(model, folder, manifest["shapes"])
     if is_sharded:
-        sharding.load_shards(trainer.model, training.optimizer, position["shards"]["optimizer"], folder)
-        sharding.set_own_buffers(trainer.model, position["shards"]["buffers"])
+        sharding.load_shards(model, training.optimization.optimizer, position["shards"]["optimizer"], folder)
+        sharding.set_own_buffers(model, position["shards"]["buffers"])
     for name, part in _whole_parts(training).items():
+        device = training.engine.device if name == "optimizer" else "cpu"
         try:
-            part.load_state_dict(load_tensors(folder / f"{name}.pt", training.device if name == "optimizer" else "cpu"))
+            part.load_state_dict(load_tensors(folder / f"{name}.pt", device))
         except (ValueError, KeyError) as error:
             raise CheckpointError(
                 f"{folder}/{name}.pt does not suit this training: {error}. Use the optimizer and schedule that it was "
                 "saved with."
             ) from error
-    mine, trainer.state = trainer.state, TrainerState.load_from_json(folder / "trainer_state.json")
-    trainer.state.is_world_process_zero = mine.is_world_process_zero  # who this process is, no checkpoint knows
-    trainer.state.is_local_process_zero = mine.is_local_process_zero
-    trainer.state.train_batch_size = mine.train_batch_size
-    if trainer.args.restore_callback_states_from_checkpoint:
-        trainer.callback_handler.load_states(trainer.state.stateful_callbacks)
-    return position
+    saved = vars(TrainerState.load_from_json(folder / "trainer_state.json"))
+    vars(state).update({name: value for name, value in saved.items() if name not in _OF_THIS_PROCESS})
+    if training.args.restore_callback_states_from_checkpoint:
+        callbacks.load_states(state.stateful_callbacks)
+    training.resume(position)
+    return position.get("best_saved", state.best_metric)  # 0.1 kept the best metric alone
 
 
-def _whole_parts(training: "Training") -> dict[str, Any]:
+def _whole_parts(training: Training) -> dict[str, Any]:
     """Name the parts that one process writes for all: without the optimizer of a sharded model."""
-    sharded = sharding.is_sharded(training.trainer.model)
-    return {name: part for name, part in training.stateful().items() if name != "optimizer" or not sharded}
+    sharded = sharding.is_sharded(training.engine.model)
+    return {name: part for name, part in training.optimization.stateful().items() if name != "optimizer" or not sharded}

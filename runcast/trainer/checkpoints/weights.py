@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from runcast.callbacks.weights import whole_weights
 from runcast.core.errors import CheckpointError
 from runcast.trainer.ranks import sharding
 
@@ -34,6 +35,19 @@ def save_weights(model: nn.Module, folder: Path, weights: dict[str, torch.Tensor
     except SafetensorError as error:  # what safetensors makes of a full disk
         raise OSError(f"model.safetensors: {error}") from error
     save_config(model, folder)
+
+
+def save_whole(model: nn.Module, folder: Path, rank: int, processing_class: Any = None) -> None:
+    """Write all weights, and what a transformers model needs beside them, from the first process.
+
+    Every process calls it, as each has a part of a sharded model.
+    """
+    weights = whole_weights(model) if sharding.is_sharded(model) else None
+    if rank == 0:
+        folder.mkdir(parents=True, exist_ok=True)
+        save_weights(model, folder, weights)
+        if hasattr(processing_class, "save_pretrained"):
+            processing_class.save_pretrained(folder)
 
 
 def save_config(model: nn.Module, folder: Path) -> None:

@@ -67,7 +67,7 @@ class Losses:
         loss, empty = self._over_ranks()
         return (self._total + loss) / max(steps - self._empty_total - empty, 1)
 
-    def settle(self) -> None:
+    def reduce(self) -> None:
         """Add up over all processes what a checkpoint keeps of them."""
         self._add_up()
         self._mean = self._ranks.total(self._sum.clone()) / self._ranks.size

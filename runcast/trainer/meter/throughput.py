@@ -7,10 +7,9 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from runcast.trainer.meter.peaks import peak_of
-from runcast.trainer.model.items import MAPPING, example_count
+from runcast.trainer.model.items import MAPPING, example_count, tokens_of
 from runcast.trainer.ranks.ranks import Ranks
 from runcast.trainer.settings.arguments import TrainingArguments
 
@@ -18,12 +17,12 @@ BACKWARD = 2  # the backward pass takes twice the multiplications of the forward
 
 
 class Throughput:
-    """What a training works through, counted; whatever costs a synchronization is read in `settle` only.
+    """What a training works through, counted; whatever costs a synchronization is read in `reduce` only.
 
     The floating-point operations of a step are estimated as 6·N·tokens for a model with token inputs (N parameters
-    without embeddings, as transformers does), else counted once, in the first step, by
-    `torch.utils.flop_counter`, where the peak of the device is known. Time that an evaluation or a checkpoint takes
-    does not count.
+    without embeddings, as transformers does), else those that the Engine has counted
+    in the first step, where the peak of the device is known (`needs_flops`). Time that an evaluation or a checkpoint
+    takes does not count.
     """
 
     def __init__(
@@ -35,8 +34,7 @@ class Throughput:
         self._counts_all = args.include_num_input_tokens_seen != "non_padding"
         self._logs_tokens = args.include_num_input_tokens_seen != "no"
         self._per_token = 2 * (1 + BACKWARD) * _size_without_embeddings(model)
-        self._per_example: float | None = None
-        self.must_measure = self._peak is not None and not args.fsdp
+        self.needs_flops = self._peak is not None and not args.fsdp
         self._examples = self._all_tokens = 0
         self._tokens: int | torch.Tensor = 0
         self._logged = {"steps": 0, "examples": 0.0, "tokens": 0.0, "flops": 0.0}
@@ -47,23 +45,19 @@ class Throughput:
     def count(self, batch: Any) -> None:
         """Count a batch, on the host as far as it is there."""
         self._examples += example_count(batch)
-        tokens = batch.get(self._input) if isinstance(batch, MAPPING) else None
-        if isinstance(tokens, torch.Tensor) and tokens.ndim == 2 and not tokens.is_floating_point():
-            self._all_tokens += tokens.numel()
-            self.must_measure = False
-            mask = None if self._counts_all else batch.get("attention_mask")
-            if mask is None:
-                self._tokens += tokens.numel()
-            else:
-                self._tokens += mask.sum() if mask.device.type != "cpu" else int(mask.sum())
+        if isinstance(batch, MAPPING) and self._input in batch:
+            self._count_tokens(batch)
 
-    @contextlib.contextmanager
-    def measure(self, batch: Any) -> Iterator[None]:
-        """Count the operations of a forward and backward pass over a batch."""
-        with FlopCounterMode(display=False) as counter:
-            yield
-        self.must_measure = False
-        self._per_example = counter.get_total_flops() / max(example_count(batch), 1)
+    def _count_tokens(self, batch: Mapping[str, Any]) -> None:
+        tokens = tokens_of(batch, self._input)
+        if tokens is None:
+            return
+        self._all_tokens += tokens.numel()
+        mask = None if self._counts_all else batch.get("attention_mask")
+        if mask is None:
+            self._tokens += tokens.numel()
+        else:
+            self._tokens += mask.sum() if mask.device.type != "cpu" else int(mask.sum())
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
@@ -76,7 +70,7 @@ class Throughput:
             self._since += pause
             self._paused_s += pause
 
-    def settle(self, steps: int) -> dict[str, float]:
+    def reduce(self, steps: int, flops_per_example: float | None = None) -> dict[str, float]:
         """Add up over all processes; return the totals of this session: steps, examples, tokens, flops."""
         counted = torch.stack(
             [
@@ -87,7 +81,7 @@ class Throughput:
             ]
         )
         examples, tokens, all_tokens = self._ranks.total(counted).tolist()
-        flops = self._per_token * all_tokens if all_tokens else (self._per_example or 0.0) * examples
+        flops = self._per_token * all_tokens if all_tokens else (flops_per_example or 0.0) * examples
         self.totals = {"steps": steps, "examples": examples, "tokens": tokens, "flops": flops}
         return self.totals
 

@@ -26,8 +26,9 @@ class Result(NamedTuple):
 class _Plan(NamedTuple):
     """Which entries of a batch go into a model, under which names, and which are labels."""
 
-    inputs: tuple[tuple[str, str], ...]
-    labels: tuple[str, ...]
+    inputs: tuple[tuple[str, str], ...] | None  # None: all, under their own names
+    label: str | None  # the only one
+    labels: tuple[str, ...] | None  # of several
     alone: str | None
 
 
@@ -55,23 +56,38 @@ class BatchReader:
 
     def __call__(self, model: nn.Module, batch: Any) -> Result:
         """Run the model; in the mode (training or not) and precision that the caller has set."""
-        labels = None
-        if isinstance(batch, SEQUENCE):
-            *inputs, labels = batch if len(batch) > 1 else (*batch, None)
-            outputs = model(*inputs)
-        elif isinstance(batch, torch.Tensor):
-            outputs = model(batch)
-        else:
-            batch = batch if isinstance(batch, MAPPING) else entries_of(batch)
-            plan = self._plans.get(names := tuple(batch)) or self._plan(names)
-            if plan.labels:
-                labels = batch[plan.labels[0]] if len(plan.labels) == 1 else tuple(batch[name] for name in plan.labels)
-            outputs = (
-                model(batch[plan.alone])
-                if plan.alone is not None
-                else model(**{name: batch[key] for name, key in plan.inputs})
-            )
-        return self._read(outputs, labels)
+        return self._read(*self._run(model, batch))
+
+    def loss(self, model: nn.Module, batch: Any) -> tuple[torch.Tensor | None, Any]:
+        """Run the model for its loss alone; return it with the labels."""
+        outputs, labels = self._run(model, batch)
+        if self._compute_loss is None and isinstance(outputs, MAPPING):
+            loss = outputs.get("loss")
+            if loss is not None and not loss.ndim:
+                return loss, labels
+        loss, _, labels = self._read(outputs, labels)
+        return loss, labels
+
+    def _run(self, model: nn.Module, batch: Any) -> tuple[Any, Any]:
+        """Return what the model makes of a batch, and the labels in it."""
+        if not isinstance(batch, MAPPING):
+            if isinstance(batch, SEQUENCE):
+                *several, labels = batch if len(batch) > 1 else (*batch, None)
+                return model(*several), labels
+            if isinstance(batch, torch.Tensor):
+                return model(batch), None
+            batch = entries_of(batch)
+        names = tuple(batch)
+        inputs, label, labels, alone = self._plans.get(names) or self._plan(names)
+        if label is not None:
+            labels = batch[label]
+        elif labels:
+            labels = tuple(batch[name] for name in labels)
+        if inputs is None:
+            return model(**batch), labels
+        if alone is not None:
+            return model(batch[alone]), labels
+        return model(**{name: batch[key] for name, key in inputs}), labels
 
     def accepted(self, batch: Any) -> Any:
         """Leave out of a batch what `forward` does not take by name, and the labels."""
@@ -100,7 +116,12 @@ class BatchReader:
                 f"The batch has {sorted(names)}, but the model's forward takes {sorted(self._takes)}. Give the "
                 "entries the same names."
             )
-        plan = _Plan(tuple(inputs.items()), labels, None if inputs else alone[0])
+        plan = _Plan(
+            inputs=None if inputs == {name: name for name in names} else tuple(inputs.items()),
+            label=labels[0] if len(labels) == 1 else None,
+            labels=labels if len(labels) > 1 else None,
+            alone=None if inputs else alone[0],
+        )
         self._plans[names] = plan
         return plan
 

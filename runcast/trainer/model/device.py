@@ -57,10 +57,10 @@ def _not_there(wanted: str, found: torch.device | None) -> str:
     )
 
 
-def autocast(args: TrainingArguments, device: torch.device) -> Any:
-    """Return the context in which forward passes run; it may be entered again and again."""
+def autocast(args: TrainingArguments, device: torch.device) -> torch.autocast | None:
+    """Return the context in which forward passes run, which may be entered again and again; None in plain precision."""
     if not (args.bf16 or args.fp16):
-        return contextlib.nullcontext()
+        return None
     return torch.autocast(device.type, dtype=torch.bfloat16 if args.bf16 else torch.float16)
 
 

@@ -56,16 +56,25 @@ def weighted(loss: torch.Tensor, weight: float | torch.Tensor) -> torch.Tensor:
 
 def example_count(batch: Any) -> int:
     """Count the examples of a batch: the length of its first tensor, else of its first list."""
-    if isinstance(batch, SEQUENCE):
-        parts: Any = batch
-    elif isinstance(batch, torch.Tensor):
-        parts = (batch,)
+    parts: Any
+    if isinstance(batch, MAPPING):
+        parts = batch.values()
+    elif isinstance(batch, SEQUENCE):
+        parts = batch
     else:
-        parts = (batch if isinstance(batch, MAPPING) else entries_of(batch)).values()
+        parts = (batch,) if isinstance(batch, torch.Tensor) else entries_of(batch).values()
     for part in parts:
         if isinstance(part, torch.Tensor) and part.ndim:
-            return int(part.shape[0])  # len of a tensor takes 2 µs
+            return part.shape[0]  # type: ignore[no-any-return] # len of a tensor takes 2 µs
     return _length_of(parts) or 1
+
+
+def tokens_of(batch: Any, name: str) -> torch.Tensor | None:
+    """Return the tokens in a batch: the entry of that name, if it is whole numbers of two dimensions."""
+    tokens = batch.get(name) if isinstance(batch, MAPPING) else None
+    if isinstance(tokens, torch.Tensor) and tokens.ndim == 2 and not tokens.is_floating_point():
+        return tokens
+    return None
 
 
 def _length_of(parts: Any) -> int | None:

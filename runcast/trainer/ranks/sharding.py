@@ -4,8 +4,7 @@ Sharding is `torch.distributed.fsdp.fully_shard`. A sharded checkpoint is writte
 safetensors, one file of each process, which holds nothing that could be run.
 """
 
-import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -130,16 +129,6 @@ def set_own_buffers(model: nn.Module, buffers: Mapping[str, torch.Tensor]) -> No
     mine = dict(model.named_buffers())
     for name, value in buffers.items():
         mine[name].copy_(value)
-
-
-@contextlib.contextmanager
-def accumulating(model: Any) -> Iterator[None]:
-    """Keep the gradients of a batch where they are."""
-    model.set_requires_gradient_sync(False)
-    try:
-        yield
-    finally:
-        model.set_requires_gradient_sync(True)
 
 
 def _optimizer_state(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:

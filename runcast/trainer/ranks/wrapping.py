@@ -1,6 +1,6 @@
 """The model as several processes train it: sharded, or with averaged gradients; compiled if asked for."""
 
-import contextlib
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -39,9 +39,16 @@ def _compiled(model: nn.Module, args: TrainingArguments) -> nn.Module:
     return found
 
 
-def accumulating(model: nn.Module) -> contextlib.AbstractContextManager[Any]:
-    """Keep the gradients of a batch from being averaged over the processes: another one of the same step follows."""
+def gradient_sync(model: nn.Module) -> Callable[[bool], None] | None:
+    """Return what decides whether the gradients of the next batch are averaged over the processes; None if alone."""
     inner: Any = getattr(model, "_orig_mod", model)
     if sharding.is_sharded(inner):
-        return sharding.accumulating(inner)
-    return inner.no_sync() if hasattr(inner, "no_sync") else contextlib.nullcontext()
+        found: Callable[[bool], None] = inner.set_requires_gradient_sync
+        return found
+    if not isinstance(inner, nn.parallel.DistributedDataParallel):
+        return None
+
+    def set_sync(syncs: bool) -> None:
+        inner.require_backward_grad_sync = syncs  # as its no_sync() does
+
+    return set_sync

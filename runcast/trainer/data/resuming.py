@@ -2,34 +2,40 @@
 
 import logging
 import math
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Any
 
-from runcast.trainer.checkpoints.files import Checkpoint
-
-if TYPE_CHECKING:
-    from runcast.trainer.training import Training
+from runcast.trainer.data.epochs import Epochs
+from runcast.trainer.ranks.ranks import Ranks
+from runcast.trainer.settings.arguments import TrainingArguments
 
 _log = logging.getLogger("runcast.trainer")
 
 
-def plan_the_rest(training: "Training", checkpoint: Checkpoint) -> tuple[int, int]:
-    """Return the number of all steps and of epochs; say what cannot be as in an uninterrupted training.
+def plan_the_rest(
+    data: Epochs,
+    args: TrainingArguments,
+    ranks: Ranks,
+    planned: tuple[int, int],
+    checkpoint: tuple[Path, dict[str, Any]],
+) -> tuple[int, int]:
+    """Return the number of all steps and of epochs; say what cannot be as in an uninterrupted data.
 
-    Where a step takes as many examples as before, the steps are those of the whole training. Otherwise the epochs that
+    Where a step takes as many examples as before, the steps are those of the whole data. Otherwise the epochs that
     are left, or max_steps, are counted from the checkpoint's position in the data.
     """
-    args, ranks, (folder, manifest) = training.trainer.args, training.ranks, checkpoint
+    folder, manifest = checkpoint
     told, done = [], manifest.get("progress") or {}  # earlier versions did not note it
-    max_steps, epochs, batches = training.max_steps, training.epochs, training.batches_per_epoch
+    (max_steps, epochs), batches = planned, data.batches_per_epoch
     if manifest["world_size"] != ranks.size:
         told.append(
             f"{folder} was written by {manifest['world_size']} process(es), and this job has {ranks.size}. The data "
             "goes on behind the last example; random numbers, as of dropout and augmentation, are other ones."
         )
-    before, after = done.get("examples_per_step"), training.examples_per_step
+    before, after = done.get("examples_per_step"), data.examples_per_step
     if before is not None and after is not None and batches is not None and before != after:
         steps = math.ceil(batches / args.gradient_accumulation_steps)
-        left_of_epoch = math.ceil(max(0, training.examples_per_epoch - done["examples"]) / after)
+        left_of_epoch = math.ceil(max(0, data.examples_per_epoch - done["examples"]) / after)
         gone = (done["epoch"] + 1) * steps - left_of_epoch
         if args.max_steps <= 0:
             max_steps = manifest["step"] + max(0, math.ceil(args.num_train_epochs * steps) - gone)
