@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 # transformers. So it and what needs it lie in a folder of their own, where only the tests of Ultralytics look.
 VISION := ultralytics ultralytics-thop ultralytics-platform torchvision opencv-python polars polars-runtime-32
 
-.PHONY: help setup demo test check format bench docs faults matrix clean
+.PHONY: help setup demo test check format bench picture docs faults matrix clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | awk -F: '{printf "  make %-8s%s\n", $$1, $$2}'
@@ -53,6 +53,9 @@ format: $(VENV)/.ready  ## write the stub of the public names, let ruff fix what
 
 bench: $(VENV)/.bench  ## measure the budgets, with the peers in the same run
 	@$(BIN)/python -m benchmarks
+
+picture: $(VENV)/.ready  ## train the demo in a temporary folder and draw the README's picture of it
+	@folder=$$(mktemp -d) && cd $$folder && $(CURDIR)/$(BIN)/python -m runcast demo && $(CURDIR)/$(BIN)/python $(CURDIR)/tools/picture.py
 
 faults: $(VENV)/.ready  ## break everything that can break, and show that training and data do not notice
 	@$(BIN)/python -m faults
