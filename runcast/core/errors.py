@@ -2,17 +2,17 @@
 
 RuncastError
 ├── OptionError            a wrong argument or environment variable (also a ValueError)
-│   └── UnknownTrackerError    a name in report_to that no integration has
+│   └── UnknownTrackerError    an unknown tracker name in report_to
 ├── TrackerUnavailableError    asked for by name, but not installed, too old, broken or not configured
 ├── CallbackError          a user's callback raised in a hook; the cause is its exception
-├── CheckpointError        a checkpoint that is damaged, of another model, or not there
+├── CheckpointError        a checkpoint that is damaged, missing, or of another model
 ├── RankError              another process of the job failed, so this one cannot go on
 ├── JournalError           a run directory that cannot be read or is of another version
 └── TrackerError           raised by a Tracker while it delivers
     ├── RetryableError         the same call may succeed later (network, 429, 5xx, locked database)
-    ├── RestartError           the SDK of this process is of no use any more; a fresh process continues
+    ├── RestartError           the SDK in this process is unusable; a fresh process continues
     └── FinalError             the same call will never succeed (bad credentials, refused value)
-        └── GoneError              the service no longer has the run: somebody deleted it
+        └── GoneError              the service no longer has the run: it was deleted
 """
 
 from collections.abc import Iterable
@@ -24,39 +24,39 @@ class RuncastError(Exception):
 
 
 class OptionError(RuncastError, ValueError):
-    """An argument or an environment variable is wrong; the message says what it may be."""
+    """An invalid argument or environment variable; the message says what is valid."""
 
 
 class UnknownTrackerError(OptionError):
-    """There is no such tracker; the message names the valid ones, and the one that was probably meant."""
+    """An unknown tracker name; the message lists the valid names and suggests the closest one."""
 
 
 class TrackerUnavailableError(RuncastError):
-    """A tracker asked for by name cannot be used; the message holds the reason and the command that fixes it."""
+    """A tracker requested by name that cannot be used; the message gives the reason and the command that fixes it."""
 
 
 class CallbackError(RuncastError):
-    """A callback raised; the message names it and its hook, and `__cause__` is what it raised."""
+    """An exception in a callback; the message names the callback and its hook, and `__cause__` is the original."""
 
 
 class CheckpointError(RuncastError):
-    """A checkpoint cannot be used; the message names the file and what to do about it."""
+    """An unusable checkpoint; the message names the file and what to do about it."""
 
 
 class RankError(RuncastError):
-    """Another process of the job failed: which one, and why."""
+    """The failure of another process of the job; the message says which one, and why."""
 
 
 class JournalError(RuncastError):
-    """A run's folder cannot be used; the message names the file and what to do about it."""
+    """An unusable run folder; the message names the file and what to do about it."""
 
 
 class TrackerError(RuncastError):
-    """An error of a Tracker; the delivery decides what becomes of the record."""
+    """An error raised by a Tracker; the delivery decides what happens to the record."""
 
 
 class RetryableError(TrackerError):
-    """The same call may succeed later; `retry_after_s` is the service's own wish, if it gave one."""
+    """A temporary failure; `retry_after_s` is the delay that the service asked for, if any."""
 
     def __init__(self, message: str, retry_after_s: float | None = None) -> None:
         super().__init__(message)
@@ -64,11 +64,11 @@ class RetryableError(TrackerError):
 
 
 class RestartError(TrackerError):
-    """Only a fresh process can continue: the delivery ends, and another one asks what has arrived."""
+    """A failure that only a fresh process can get past: the delivery restarts and reads the tracker back first."""
 
 
 class FinalError(TrackerError):
-    """A call that will never succeed: what it was about is counted as refused, and the rest goes on.
+    """A permanent failure: the affected values are counted as refused, and everything else is delivered.
 
     Args:
         message: What happened, and what to do about it.
@@ -83,14 +83,14 @@ class FinalError(TrackerError):
 
 
 class GoneError(FinalError):
-    """The service no longer has the run: the delivery recreates it and sends everything again."""
+    """A deleted run: the delivery recreates it and sends everything again."""
 
 
 def is_about_content(error: BaseException | None) -> bool:
-    """Return whether an exception is about what is in a file, so that the same call will never succeed.
+    """Return whether an exception is about a file's content, so that the same call will never succeed.
 
-    Pillow and others raise an OSError without a number for a picture that they cannot read or write; one of the system,
-    or of a connection, has a number or a class of its own.
+    Pillow and others raise an OSError without an errno for a picture that they cannot read or write. Errors of the
+    system and of connections have an errno or a class of their own.
     """
     while error is not None:
         if (type(error) is OSError and error.errno is None) or type(error).__module__.startswith("PIL"):

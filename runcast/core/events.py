@@ -1,4 +1,4 @@
-"""The events of a training: their names, what a callback is told, what it may decide.
+"""The events of a training: their names, their arguments, and what a callback may decide.
 
 The loop, with each event at its place:
 
@@ -44,7 +44,7 @@ The loop, with each event at its place:
         on_export_begin
         on_export_end
     and around each call of train, evaluate, predict and export that is not inside another:
-        on_exception                              it raised; the exception goes on afterwards
+        on_exception                              it raised; the exception then propagates
         teardown                                  always, and last
     and wherever `PushToHubCallback` pushes:
         on_push_begin
@@ -89,7 +89,7 @@ EVENTS = (
 
 @dataclass
 class TrainerControl:
-    """The switches that a callback may set; each goes back to False when the loop has done what it says."""
+    """The switches that a callback may set; the loop resets each one after acting on it."""
 
     should_training_stop: bool = False
     should_epoch_stop: bool = False
@@ -103,7 +103,7 @@ SWITCHES = tuple(switch.name for switch in fields(TrainerControl))
 
 @dataclass
 class TrainerState:
-    """Where the training is. Fields and file are those of transformers, so each can read the other's.
+    """The progress of a training, with the fields and the file format of transformers.
 
     `global_step` counts optimizer steps; `epoch` has a fraction inside an epoch; `log_history` holds what was logged,
     with its step.
@@ -131,20 +131,20 @@ class TrainerState:
     stateful_callbacks: dict[str, Any] = field(default_factory=dict)
 
     def compute_steps(self, args: Any, max_steps: int) -> None:
-        """Settle the intervals of logging, evaluation and saving; one below 1 is a share of all steps."""
+        """Compute the intervals of logging, evaluation and saving; a value below 1 is a share of all steps."""
         for kind in ("logging", "eval", "save"):
             steps = getattr(args, f"{kind}_steps")
             if steps is not None:
                 setattr(self, f"{kind}_steps", math.ceil(max_steps * steps) if steps < 1 else int(steps))
 
     def save_to_json(self, path: str | os.PathLike[str]) -> None:
-        """Write the state as JSON; numbers of other libraries become Python's, anything else becomes text."""
+        """Write the state as JSON; numbers of other libraries become Python numbers, anything else becomes text."""
         text = json.dumps(vars(self), default=_plain, indent=2, sort_keys=True)
         Path(path).write_text(text + "\n", encoding="utf-8")
 
     @classmethod
     def load_from_json(cls, path: str | os.PathLike[str]) -> "TrainerState":
-        """Read a state that was written by us or by transformers; unknown fields are left out."""
+        """Read a state written by us or by transformers; unknown fields are ignored."""
         known = {field.name for field in fields(cls)}
         values = json.loads(Path(path).read_text(encoding="utf-8"))
         return cls(**{name: value for name, value in values.items() if name in known})
@@ -160,17 +160,18 @@ Control: TypeAlias = TrainerControl | None
 
 
 class TrainerCallback:
-    """A reaction to events. Override what you need: a hook that is not overridden costs nothing.
+    """A reaction to events. Override what you need; other hooks are never called.
 
     Each hook is given the arguments, the state and the control, and by keyword `model`, `processing_class`,
-    `optimizer`, `lr_scheduler`, `train_dataloader`, `eval_dataloader` and what the hook itself names; our Trainer also
-    gives `callback_handler`, which knows the other callbacks. It may change `control`, and return it or None.
+    `optimizer`, `lr_scheduler`, `train_dataloader`, `eval_dataloader` and the hook's own arguments. Our Trainer also
+    passes `callback_handler`, which knows the other callbacks. A hook may change `control`, and returns it or None.
 
-    `reports` says that the callback only reports: if it raises, it is disabled and the training goes on. One that does
-    not report ends the training: one of Python's own exceptions becomes a CallbackError that names it, any other, such
-    as optuna's TrialPruned, leaves as it is. A callback with a method `state`, which returns `{"args":
-    {}, "attributes": {...}}`, is stateful: the attributes are saved in each checkpoint and set when the training
-    resumes.
+    A callback with `reports = True` only reports: if it raises, it is disabled and the training continues. An exception
+    from any other callback ends the training. A built-in exception becomes a CallbackError that names the callback; any
+    other, such as optuna's TrialPruned, propagates unchanged.
+
+    A callback with a method `state`, which returns `{"args": {}, "attributes": {...}}`, is stateful: the attributes are
+    saved in each checkpoint and set when the training resumes.
     """
 
     reports: bool = False
@@ -203,7 +204,7 @@ class TrainerCallback:
         """Called when a batch has been accumulated and the optimizer step needs more of them."""
 
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> Control:
-        """Called when an optimizer step is over; `state.global_step` counts it already."""
+        """Called when an optimizer step is over; `state.global_step` already counts it."""
 
     def on_evaluate(
         self, args: Any, state: TrainerState, control: TrainerControl, *, metrics: dict[str, Any], **kwargs: Any
@@ -253,7 +254,7 @@ class TrainerCallback:
     def on_exception(
         self, args: Any, state: TrainerState, control: TrainerControl, *, exception: BaseException, **kwargs: Any
     ) -> Control:
-        """Called when the training, evaluation, prediction or export has raised; the exception goes on afterwards."""
+        """Called when the training, evaluation, prediction or export has raised; the exception then propagates."""
 
     def teardown(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> Control:
-        """Called last, whatever happened: give back what was taken."""
+        """Called last, whatever happened, to release resources."""

@@ -1,8 +1,8 @@
-"""Code that belongs to somebody else: what it raises while a value is read never reaches the training.
+"""Foreign code: an exception that it raises while a value is read never reaches the training.
 
-A value's `__float__`, a key's `__str__` or a config's `to_dict` may raise anything, also what does not derive from
-Exception, such as a panic in a Rust extension. Three exceptions mean the process and not the value, because a signal's
-handler raises them wherever the process happens to be: those pass.
+A value's `__float__`, a key's `__str__` or a config's `to_dict` may raise anything, even something that does not derive
+from Exception, such as a panic in a Rust extension. Three exceptions concern the process and not the value, because
+signal handlers raise them at arbitrary points: those propagate.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ MAX_CHARS = 300
 
 
 def attempt(call: Callable[[], Value], otherwise: Callable[[BaseException], Other]) -> Value | Other:
-    """Return what *call* returns, or what *otherwise* makes of the exception that it raised."""
+    """Return the result of *call*, or of *otherwise* for the exception that it raised."""
     try:
         return call()
     except PASSING:
@@ -26,7 +26,7 @@ def attempt(call: Callable[[], Value], otherwise: Callable[[BaseException], Othe
 
 
 def described(error: BaseException) -> str:
-    """Describe an exception by its class and its message, whose own code may raise, too."""
+    """Describe an exception by its class and message, even if its own `__str__` raises."""
     name = type(error).__name__
     text = attempt(lambda: str(error), lambda _: "")
     return f"{name}: {text[:MAX_CHARS]}" if text else name

@@ -1,4 +1,4 @@
-"""Functions as callbacks: for who cares about one event or two, and not about a class."""
+"""Functions as callbacks, for one or two events that do not need a class."""
 
 from collections.abc import Callable
 from functools import partial
@@ -12,13 +12,13 @@ class LambdaCallback(TrainerCallback):
     """Functions called on events: `LambdaCallback(on_log=lambda args, state, control, logs, **kwargs: print(logs))`.
 
     `trainer.add_callback("on_epoch_end", function, every=5)` is the short form for one of them. The calls of each event
-    are counted from 1, also across a resume. Filters combine: all must hold.
+    are counted from 1, and the count survives a resume. Filters combine: all must hold.
 
     Args:
         every: Call on each n-th event.
         once: Call on the n-th event only; True is the first.
-        before: Call on the events up to, and without, the n-th.
-        after: Call on the events behind the n-th.
+        before: Call on the events before the n-th.
+        after: Call on the events after the n-th.
         functions: The function for each event.
 
     Raises:
@@ -65,5 +65,5 @@ class LambdaCallback(TrainerCallback):
         return function(args, state, control, **kwargs)
 
     def state(self) -> dict[str, Any]:
-        """Return what a checkpoint keeps: how often each event has come."""
+        """Return what a checkpoint keeps: how often each event has occurred."""
         return {"args": {}, "attributes": {"calls": dict(self.calls)}}

@@ -1,4 +1,4 @@
-"""Calls the callbacks: each only for the hooks that it overrides, a broken reporter never twice."""
+"""The callback handler: calls each callback only for the hooks that it overrides."""
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
@@ -10,8 +10,7 @@ from runcast.core.functions import LambdaCallback
 
 _log = logging.getLogger("runcast.callbacks")
 
-# What the loop has begun, or is about to do: these switches go back to False before the callbacks are called (as in
-# transformers).
+# The switches that each event resets before its callbacks are called, as in transformers.
 _RESETS = {
     "on_train_begin": {"should_training_stop": False},
     "on_epoch_begin": {"should_epoch_stop": False},
@@ -20,16 +19,16 @@ _RESETS = {
     "on_save": {"should_save": False},
     "on_log": {"should_log": False},
 }
-# The ways out: each callback gets these, whatever it or another one did before, and nothing hides the exception that is
-# on its way.
+# The events that end a training. Every callback gets them, whatever failed before, and none can hide the exception in
+# flight.
 _WAYS_OUT = ("on_exception", "teardown")
 
 
 class CallbackHandler:
-    """The callbacks in their order; `context` is what every hook gets by keyword.
+    """The callbacks in order; `context` holds the keyword arguments of every hook.
 
     `failures` counts the reporting callbacks that raised and were disabled. A disabled callback is still torn down.
-    `events` are those that a callback was ever added for, or that reset a switch: a loop need not call for any other.
+    `events` holds the events that some callback listens to or that reset a switch: a loop can skip all others.
     """
 
     def __init__(self, callbacks: Iterable[Any] = (), **context: Any) -> None:
@@ -48,7 +47,7 @@ class CallbackHandler:
         Return the instance.
 
         Raises:
-            OptionError: It is none of these, or such an event does not exist.
+            OptionError: It is none of these, or the event does not exist.
         """
         if isinstance(callback, tuple) and len(callback) == 2:
             callback, function = callback
@@ -62,7 +61,7 @@ class CallbackHandler:
         hooks = {event: hook for event in EVENTS if (hook := _overridden(callback, event))}
         if not hooks and not any(base.__name__ == "TrainerCallback" for base in type(callback).__mro__):
             raise OptionError(
-                f"{callback!r} is no callback. Give a TrainerCallback, its class, or an event's name and a function."
+                f"{callback!r} is not a callback. Pass a TrainerCallback, its class, or an event's name and a function."
             )
         self.callbacks.append(callback)
         self.events.update(hooks)
@@ -71,7 +70,7 @@ class CallbackHandler:
         return callback
 
     def pop_callback(self, callback: Any) -> Any | None:
-        """Take a callback out, the first of a class or an instance, and return it; None if there is none."""
+        """Remove a callback, given as an instance or a class, and return it; None if there is none."""
         for found in self.callbacks:
             is_it = isinstance(found, callback) if isinstance(callback, type) else found is callback
             if is_it or callback in getattr(found, "functions", ()):
@@ -81,7 +80,7 @@ class CallbackHandler:
         return None
 
     def remove_callback(self, callback: Any) -> None:
-        """Take a callback out: the first of a class, an instance, or a function."""
+        """Remove a callback, given as an instance, a class or a function."""
         self.pop_callback(callback)
 
     def has(self, event: str) -> bool:
@@ -93,12 +92,12 @@ class CallbackHandler:
     ) -> TrainerControl:
         """Call every callback that overrides the hook, in the order in which they were added; return the control.
 
-        A switch that one callback has set is still set when another returns a control of its own.
+        A switch set by one callback stays set when another returns a control of its own.
 
         Raises:
             CallbackError: A callback raised one of Python's own exceptions; it names the callback and the hook.
             RuncastError: A callback raised it on purpose.
-            Exception: Any other exception of a callback leaves as it is.
+            Exception: Any other exception of a callback propagates unchanged.
         """
         if event in _RESETS:
             vars(control).update(_RESETS[event])
@@ -110,11 +109,11 @@ class CallbackHandler:
             try:
                 result = hook(args, state, control, **self.context, **kwargs)
                 if result is not None and result is not control and hasattr(result, "should_training_stop"):
-                    control = _with_switches(result, control)  # anything else that a function returns means nothing
+                    control = _with_switches(result, control)  # ignore any other return value
             except Exception as error:
                 name = getattr(callback, "name", type(callback).__name__)
                 if isinstance(error, RuncastError) and event not in _WAYS_OUT:
-                    raise  # said on purpose, to the user: a wrong setting, a tracker that failed under strict=True
+                    raise  # raised on purpose: a wrong setting, or a tracker that failed under strict=True
                 if _is_message(error) and event not in _WAYS_OUT and not getattr(callback, "reports", False):
                     if hasattr(error, "add_note"):
                         error.add_note(f"The callback {name} raised it in {event} at step {state.global_step}.")
@@ -123,14 +122,12 @@ class CallbackHandler:
                     self.failures += 1
                     self._disable(callback, event)
                     _log.exception(
-                        "The callback %s raised in %s and has been disabled; the training goes on without it.",
+                        "The callback %s raised in %s and has been disabled. Training continues without it.",
                         name,
                         event,
                     )
                 elif event in _WAYS_OUT:
-                    _log.exception(
-                        "The callback %s raised in %s; the other callbacks are called nevertheless.", name, event
-                    )
+                    _log.exception("The callback %s raised in %s. The other callbacks are still called.", name, event)
                 else:
                     what = f"{type(error).__name__}: {error}"
                     raise CallbackError(
@@ -139,7 +136,7 @@ class CallbackHandler:
             except (KeyboardInterrupt, SystemExit) as error:
                 if event not in _WAYS_OUT:
                     raise
-                interrupt = interrupt or error  # Ctrl-C, or an exit: the others are called first
+                interrupt = interrupt or error  # Ctrl-C or an exit: call the others first
         if event == "teardown":
             while self._disabled:
                 self._forget(self._disabled.pop())
@@ -159,7 +156,7 @@ class CallbackHandler:
         return {name: states[0] if len(states) == 1 else states for name, states in found.items()}
 
     def load_states(self, saved: Mapping[str, Any]) -> None:
-        """Give the stateful callbacks their attributes back; what they were constructed with stays."""
+        """Restore the attributes of the stateful callbacks; their constructor arguments stay."""
         for name, states in saved.items():
             same = [callback for callback in self.callbacks if type(callback).__name__ == name]
             for callback, state in zip(same, states if isinstance(states, list) else [states], strict=False):
@@ -167,7 +164,7 @@ class CallbackHandler:
                     setattr(callback, attribute, value)
 
     def _disable(self, callback: Any, event: str) -> None:
-        """Call a callback no more, except on the ways out that are still to come."""
+        """Stop calling a callback, except for the events that end a training."""
         kept = _WAYS_OUT[_WAYS_OUT.index(event) + 1 :] if event in _WAYS_OUT else _WAYS_OUT
         self._forget(callback, but=kept)
         self._disabled.append(callback)
@@ -179,7 +176,7 @@ class CallbackHandler:
 
 
 def _with_switches(control: TrainerControl, earlier: TrainerControl) -> TrainerControl:
-    """Set what another callback has asked for in the control that a callback returned in place of it."""
+    """Carry over the switches of other callbacks to a control that a callback returned."""
     for switch in SWITCHES:
         if getattr(earlier, switch):
             setattr(control, switch, True)
@@ -187,12 +184,12 @@ def _with_switches(control: TrainerControl, earlier: TrainerControl) -> TrainerC
 
 
 def _overridden(callback: Any, event: str) -> Callable[..., Any] | None:
-    """Return the hook if it is not the empty one of a TrainerCallback, ours or that of transformers."""
+    """Return the hook unless it is the empty one of a TrainerCallback, ours or that of transformers."""
     hook = getattr(callback, event, None)
     empty = [vars(base).get(event) for base in type(callback).__mro__ if base.__name__ == "TrainerCallback"]
     return None if hook is None or getattr(hook, "__func__", hook) in empty else hook
 
 
 def _is_message(error: Exception) -> bool:
-    """Return whether an exception may mean something to whoever called the Trainer, as optuna's TrialPruned does."""
+    """Return whether an exception may be meant for the Trainer's caller, like optuna's TrialPruned."""
     return type(error).__module__ != "builtins" or isinstance(error, StopIteration | StopAsyncIteration)

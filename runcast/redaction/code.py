@@ -1,6 +1,6 @@
-"""Secrets in commands and in source code: what a program is told by an option, and literals in a traceback's lines.
+"""Secrets in commands and in source code: values of options, and literals in the lines of a traceback.
 
-A name that is assigned to in a program says nothing of the expression behind it; only a literal there can be a secret.
+In source code, an assignment to a telling name proves nothing by itself; only a literal on its right can be a secret.
 """
 
 import re
@@ -11,14 +11,14 @@ from runcast.redaction.names import Secrecy, hides, secrecy_of
 
 REDACTED = "[redacted]"
 
-# A frame of a traceback; what is indented further below it is source code. The margin is longer in exception groups.
+# A frame of a traceback; the lines indented further below it are source code. Exception groups have a longer margin.
 FRAMES = r'(?m)^([ |+]{0,200})File "[^"\n]*", line [0-9]+'
 
 _LOGS_IN = re.compile(r"\b(?:curl|wget|sshpass|mysql\w*|mariadb|(?:docker|podman|oc|az|registry)[ ]login)\b")
 _AFTER_U = r"""(?<=\s)(-u|-U|--user|--proxy-user)([ \t=]{0,4}["']?[^\s:"'/]{1,256}:)([^\s"']{1,256})"""
 _AFTER_P = r"""(?<=\s)(-p[ \t]{0,4}["']?)(?![0-9:]{1,12}(?:\s|$))([^\s"'-][^\s"']{0,256})"""
 _ASKS_USER = ("curl", "wget")
-_BEFORE = 300  # characters in which the program of an option is looked for
+_BEFORE = 300  # characters before an option that are searched for its program
 
 _ASSIGNED = r"""(?x)(?<![\w.-])(?P<name>\w[\w-]{0,127})(?P<quote>["'])?\]?[ \t]{0,8}
     (?P<sign>:[ \t]{0,8}[\w.\[\]|"']{1,60}[ \t]{0,8}=|[:=]=?|,)[ \t]{0,8}
@@ -27,7 +27,7 @@ _FILLED_IN = r"\{[^{}]*\}"
 
 
 def redact_logins(text: str) -> str:
-    """Take the password out of `curl -u user:password`, `sshpass -p password` and the like."""
+    """Remove the password from `curl -u user:password`, `sshpass -p password` and the like."""
     if not _LOGS_IN.search(text):
         return text
 
@@ -57,18 +57,18 @@ def takes_login(arguments: Sequence[Any]) -> bool:
 
 
 def without_password(login: str) -> str:
-    """Take the password out of `user:password`."""
+    """Remove the password from `user:password`."""
     user, colon, password = login.partition(":")
     return f"{user}:{REDACTED}" if colon and password else login
 
 
 def is_source(line: str, margin: str | None) -> bool:
-    """Return whether a line belongs to the source that a traceback shows below a frame with this margin."""
+    """Return whether a line is source code shown below a traceback frame with this margin."""
     return margin is not None and line.startswith(f"{margin}  ")
 
 
 def redact_source(line: str) -> str:
-    """Take the literals out of a line of a program that stand behind a telling name; expressions stay."""
+    """Remove the literals that follow a telling name in a line of source code; expressions stay."""
 
     def replace(match: re.Match[str]) -> str:
         value, secrecy = match["value"], secrecy_of(match["name"])

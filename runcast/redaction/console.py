@@ -1,4 +1,4 @@
-"""The few lines that a run prints, all on standard error; `RUNCAST_QUIET=1` keeps all but the warnings back."""
+"""The few lines that a run prints, all on standard error; `RUNCAST_QUIET=1` leaves only the warnings."""
 
 import os
 import sys
@@ -10,30 +10,30 @@ from runcast.redaction.tree import redact_text
 
 
 def say(message: str) -> None:
-    """Tell the user something worth knowing."""
+    """Print a message to the user."""
     if os.environ.get("RUNCAST_QUIET", "").lower() not in ("1", "on", "yes", "true"):
         _print(message)
 
 
 def warn(message: str) -> None:
-    """Tell the user what happened, why it matters and what to do; also through `logging`, for who listens there."""
-    logging = sys.modules.get("logging")  # a script that has not imported it listens to nothing
+    """Print a warning (what happened, why it matters, what to do), and send it to `logging` as well."""
+    logging = sys.modules.get("logging")  # a script that has not imported it has no handlers
     if logging is not None and (log := logging.getLogger("runcast")).hasHandlers():
-        attempt(lambda: log.warning(redact_text(message)), lambda _: None)  # a script's own handlers may raise
+        attempt(lambda: log.warning(redact_text(message)), lambda _: None)  # the script's own handlers may raise
     else:
         _print(message)
 
 
 def keep_standard_descriptors() -> None:
-    """Open the null device in place of a standard stream that is closed, as daemons and `2>&-` leave it.
+    """Open the null device in place of a closed standard stream, as left by daemons and `2>&-`.
 
-    A file of ours would get its number otherwise, and everything that is written to that stream.
+    Otherwise a file of ours would get its descriptor, and receive everything written to that stream.
     """
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free descriptor
 
 
 def _print(message: str) -> None:
@@ -41,7 +41,7 @@ def _print(message: str) -> None:
         return
     text = f"runcast: {redact_text(message)}"
     encoding = attempt(lambda: str(sys.stderr.encoding or "utf-8"), lambda _: "utf-8")
-    # Closed, missing or of a script's own class: there may be nobody to tell, and what cannot be written is escaped.
+    # The stream may be closed, missing or of the script's own class; characters that it cannot encode are escaped.
     attempt(
         lambda: print(text.encode(encoding, "backslashreplace").decode(encoding), file=sys.stderr, flush=True),
         lambda _: None,
@@ -49,7 +49,7 @@ def _print(message: str) -> None:
 
 
 class Redacting:
-    """A text stream that writes no secret, whoever speaks: what an SDK says of its own settings ends in a log."""
+    """A text stream that redacts what it writes, because SDKs print their settings and the output ends in a log."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream

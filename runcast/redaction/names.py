@@ -4,11 +4,11 @@ import re
 from enum import Enum, auto
 from itertools import pairwise
 
-MAX_NAME = 128  # characters, from the end; what is longer is no name
+MAX_NAME = 128  # characters, from the end; anything longer is not a name
 
 
 class Secrecy(Enum):
-    """How sure a name makes us that its value is a secret."""
+    """The confidence, judged by the name, that a value is a secret."""
 
     NONE = auto()
     IF_RANDOM = auto()  # "wandb_key": an API key, or the key of a metric
@@ -84,7 +84,7 @@ _WAYS_TO_LOG_IN = _words(
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 _REFERENCE = re.compile(r"\$\{[A-Za-z0-9_.:]+\}")
 _SPECIAL_TOKEN = re.compile(r"</?\S{1,60}>|\[[A-Z0-9_]{1,20}\]|\W{1,8}")
-MAX_WORD = 400  # characters; longer is no reference, file name or mere word
+MAX_WORD = 400  # characters; anything longer is not a reference, a file name or a plain word
 _FILE = re.compile(r"\S*[/\\]\S*\.(?:cfg|conf|crt|env|ini|json|key|pem|p12|toml|txt|ya?ml)")
 
 
@@ -118,7 +118,7 @@ def secrecy_of(name: str) -> Secrecy:
 
 
 def hides(secrecy: Secrecy, value: str) -> bool:
-    """Return whether a text under a name of this secrecy is a secret, and not nothing, a reference or a mere word."""
+    """Return whether a text under such a name is a secret, not empty, a reference or a plain word."""
     text = value.strip()
     if len(text) < MAX_WORD and (text.lower() in _NO_SECRETS or _REFERENCE.fullmatch(text) or _FILE.fullmatch(text)):
         return False
@@ -132,6 +132,6 @@ def hides(secrecy: Secrecy, value: str) -> bool:
 
 
 def is_random(text: str) -> bool:
-    """Return whether a text looks drawn by lot: long, without blanks or slashes, of letters and digits."""
+    """Return whether a text looks random: long, without blanks or slashes, of letters and digits."""
     letters = sum(map(str.isalpha, text))
     return len(text) >= 16 and 0 < letters < len(text) and any(map(str.isdigit, text)) and not set(text) & set(" /\t\n")

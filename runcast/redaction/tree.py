@@ -1,7 +1,7 @@
-"""Secrets are taken out before anything is written: by the name that they stand under, and by their own shape.
+"""Redaction: removes secrets before anything is written, judged by their name and by their shape.
 
-In its place stands "[redacted]". Numbers, bools and None are no secrets. The time taken is linear in the text. How
-programs are told a password, and what the lines of a program are that a traceback shows, is in `redaction_of_code.py`.
+A secret becomes "[redacted]". Numbers, bools and None are never secrets. The time is linear in the text. Commands and
+source code are handled in `code.py`.
 """
 
 import re
@@ -25,7 +25,7 @@ _FLAG = re.compile(r"--?[A-Za-z][\w.-]*")
 _ASSIGNED = re.compile(r"([-+]{0,2}[\w./-]{1,128})=(.*)", re.DOTALL)
 _VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*_[A-Z0-9_]*")
 
-# Patterns of what is rarely met stay texts: `re` compiles and keeps one when it is first needed, and start-up counts.
+# Rarely used patterns stay strings: `re` compiles and caches each on first use, which keeps start-up short.
 _PRIVATE_KEY = (
     r"(?s)-----BEGIN [A-Z ]{0,40}PRIVATE KEY(?: BLOCK)?-----.*?(?:-----END [A-Z ]{0,40}PRIVATE KEY(?: BLOCK)?-----|\Z)"
 )
@@ -37,7 +37,7 @@ _NETRC = r"(machine\s+\S{1,256}\s+login\s+\S{1,256}\s+password\s+)\S+"
 _BEARER = r"(?<![A-Za-z0-9])([Bb]earer\s{1,8})([\w.~+/=-]{8,})"
 _COOKIE = r"""(?i)(?<![\w-])((?:set-)?cookie["']?:[ \t]{0,8}["']?)(?=[^\s"'=]{1,256}=)[^\r\n"']+"""
 
-# The services' own forms of keys, which no name is needed for: what they begin with, and how they go on.
+# Keys that are recognized by their shape, without a name: their prefixes and the rest.
 _SHAPES = (
     ("hf_ api_org_", r"[A-Za-z0-9]{30,}"),
     ("sk-", r"(?=[a-z_-]{0,40}[A-Z0-9])[A-Za-z0-9_-]{20,}"),  # OpenAI, Anthropic, OpenRouter …; not sk-learn-contrib-…
@@ -54,7 +54,7 @@ _SHAPES = (
     ("eyJhcGlfYWRkcmVzcyI6", r"[A-Za-z0-9+/_=-]+"),  # Neptune
 )
 _MARKS = tuple(mark for marks, _ in _SHAPES for mark in marks.split())
-# A key begins a word, also behind the %3D of a URL and the \n of a text inside a text.
+# A key starts a word, also after the %3D of a URL and the \n of a text inside a text.
 _START = r"(?:(?<![A-Za-z0-9])|(?<=%[0-9A-Fa-f]{2})|(?<=\\[nrt]))"
 _SHAPED = (
     _START + "(?:" + "|".join(f"(?:{'|'.join(map(re.escape, marks.split()))}){rest}" for marks, rest in _SHAPES) + ")"
@@ -83,23 +83,23 @@ _WORD_BEFORE = r"([A-Za-z]{2,20}) \Z"
 _NO_TEXT = r"//|-?[0-9.]+(?:[eE][+-]?[0-9]+)?\Z"
 _NEXT_LINE = r"(?P<block>[|>][-+0-9]{0,2})?[ \t]{0,8}\r?\n"
 _MAX_KEYS = 100_000
-_MAX_LINES, _MAX_LINE = 100, 2000  # of a value below its name, so that many names in one text stay cheap
+_MAX_LINES, _MAX_LINE = 100, 2000  # of a value below its name; a limit, so that many names in one text stay cheap
 
 
 def redact(tree: Any) -> Any:
-    """Return a copy of a JSON tree without its secrets: under telling names, in argument lists, or by their shape."""
+    """Return a copy of a JSON tree without secrets: under telling names, in argument lists, or by shape."""
     return _redact(tree, "", Secrecy.NONE)
 
 
 def redact_under(name: str, tree: Any) -> Any:
-    """Do the same for a tree that stands under a name."""
+    """Do the same for a tree under a name."""
     return _redact(tree, name, secrecy_of(name))
 
 
 def _redact(tree: Any, parent: str, secrecy: Secrecy) -> Any:
-    """Redact what stands under the name *parent*, of this secrecy."""
+    """Redact the value under the name *parent*, of this secrecy."""
     if isinstance(tree, str):
-        if parent == "netloc" and "@" in tree:  # of a URL that was taken apart
+        if parent == "netloc" and "@" in tree:  # of a parsed URL
             login, _, host = tree.rpartition("@")
             return redact_text(f"{without_password(login)}@{host}")
         return REDACTED if hides(secrecy, tree) else redact_text(tree)
@@ -148,9 +148,9 @@ def _redact_arguments(tree: list[Any] | tuple[Any, ...], parent: str) -> list[An
 
 
 def redact_text(text: str) -> str:
-    """Return a text without its secrets: keys of known shapes, passwords in URLs, values behind telling names.
+    """Return a text without secrets: keys of known shapes, passwords in URLs, values after telling names.
 
-    The lines of a program that a traceback shows keep everything but their literals: `token = load(path)` is no secret.
+    Source lines in a traceback lose only their literals: `token = load(path)` is not a secret.
     """
     text = _redact_shapes(text)
     if "\n" not in text or not re.search(FRAMES, text):
@@ -170,7 +170,7 @@ def redact_text(text: str) -> str:
 
 
 def _redact_shapes(text: str) -> str:
-    """Take out what needs no name: it has a known shape, or stands in a URL or behind a program's option."""
+    """Remove secrets that need no name: of a known shape, in a URL, or after a program's option."""
     if "PRIVATE KEY" in text:
         text = re.sub(_PRIVATE_KEY, REDACTED, text)
     if "://" in text:
@@ -187,7 +187,7 @@ def _redact_shapes(text: str) -> str:
 
 
 def _redact_names(text: str) -> str:
-    """Take out what stands behind a telling name."""
+    """Remove the values that follow a telling name."""
     if _NAME_PARTS.search(text):
         text = re.sub(_COOKIE, rf"\1{REDACTED}", re.sub(_NETRC, rf"\1{REDACTED}", text))
         text = re.sub(_BEARER, lambda match: match[1] + REDACTED if any(map(str.isdigit, match[2])) else match[0], text)
@@ -227,7 +227,7 @@ def _redact_named(text: str) -> str:
 
 
 def _values_below(text: str, start: int, position: int, secrecy: Secrecy) -> list[tuple[int, int]]:
-    """Find the secrets below a name that ends its line, as YAML has them: a scalar, a list, or a block after | or >."""
+    """Find the secrets below a name at the end of its line, as in YAML: a scalar, a list, or a block after | or >."""
     below = re.compile(_NEXT_LINE).match(text, position)
     line_start = text.rfind("\n", max(0, start - 80), start) + 1
     if below is None or start - line_start > 80 or text[line_start:start].strip(" \t-\"'"):
@@ -265,7 +265,7 @@ def _secrecy_here(name: str, text: str, start: int) -> Secrecy:
 
 
 def _is_secret(secrecy: Secrecy, value: str, bound: bool, begins_item: bool) -> bool:
-    """Judge a value in a text; if it is not bound to its name but by a colon, the two may be prose."""
+    """Judge a value in a text; a name and a value joined only by a colon may be prose."""
     if bound:
         return hides(secrecy, value)
     if secrecy is Secrecy.SURE:
@@ -279,10 +279,10 @@ def _begins_item(text: str, start: int) -> bool:
 
 
 class SafeKeys(set[str]):
-    """Keys already checked and known to hold no secret, as `Run.log` has no time to check each again."""
+    """Keys already checked and known to hold no secret, so that `Run.log` need not check them again."""
 
     def checked(self, key: str) -> str:
-        """Return a key without secrets, and remember one that has none."""
+        """Return a key without secrets, and remember it if it has none."""
         if key in self:
             return key
         if len(self) >= _MAX_KEYS:

@@ -1,5 +1,5 @@
-"""What may be logged: numbers, steps, names, params and, in `media`, everything that is not a number.
+"""What can be logged: numbers, steps, names, params and, in `media`, everything that is not a number.
 
-Tensors and arrays are recognized by what they can do, so nothing is imported for them. Start reading at `numbers.py`,
+Tensors and arrays are recognized by their methods, so nothing is imported for them. Start reading at `numbers.py`,
 then `config.py`.
 """

@@ -1,8 +1,8 @@
-"""Whatever a user configures with becomes a stable tree of JSON values.
+"""Conversion of any configuration object to a stable tree of JSON values.
 
-Config objects are recognised by what their class can do, so nothing is imported for them, and nothing of theirs is
-changed. The same config gives the same tree in every process: sets are sorted and memory addresses left out. What
-cannot be a JSON value is described.
+Config objects are recognized by the methods of their class, so nothing is imported for them, and they are never
+changed. The same config gives the same tree in every process: sets are sorted and memory addresses left out. A value
+that JSON cannot hold is described in words.
 """
 
 import math
@@ -31,7 +31,7 @@ from runcast.values.scalars import encodable, without_surrogates
 
 MAX_DEPTH = 32
 MAX_ELEMENTS = 10_000  # of one list, set or dict
-MAX_VALUES = 100_000  # of a whole config: lists that share their elements can hold 2^32 values in a few bytes
+MAX_VALUES = 100_000  # of a whole config: nested lists that share elements can expand to 2^32 values
 
 Json: TypeAlias = "str | int | float | bool | None | list[Json] | dict[str, Json]"
 
@@ -43,7 +43,7 @@ _SHOWN_BY_STR = ("datetime", "decimal", "fractions", "ipaddress", "uuid")
 
 
 def plain(config: Any) -> dict[str, Any]:
-    """Turn any config into a tree of JSON values; one that has no names at all stands under "config".
+    """Turn any config into a tree of JSON values; a config without names goes under "config".
 
     Args:
         config: None, a mapping, a dataclass, an attrs, pydantic or msgspec object, a namespace, an OmegaConf container,
@@ -66,14 +66,14 @@ def plain_value(value: Any) -> Json:
 
 
 class _Reader:
-    """The reader of one config; it knows which containers it is in, and how many values it may still read."""
+    """The reader of one config, which tracks the containers it is in and how many values it may still read."""
 
     def __init__(self) -> None:
         self._open: set[int] = set()
         self._left = MAX_VALUES
 
     def read(self, get: Callable[[Any], Any], key: Any) -> Json:
-        """Read the value that `get(key)` returns; an error of its own code ends here."""
+        """Read the value of `get(key)`; an exception from its code stops here."""
         self._left -= 1
         if self._left < 0:
             return f"<left out: the config has more than {MAX_VALUES:,} values>"
@@ -85,7 +85,7 @@ class _Reader:
             return f"<unreadable: {type(error).__name__}>"
 
     def read_items(self, keys: Sequence[Any], get: Callable[[Any], Any]) -> dict[str, Json]:
-        """Read the value of each key; two keys that are written alike are told apart by their types."""
+        """Read the value of each key; two keys with the same spelling are distinguished by their types."""
         names = [self._name(key) for key in keys]
         taken = {name for name, key in zip(names, keys, strict=True) if _is_named(name, key)}
         tree: dict[str, Json] = {}
@@ -155,7 +155,7 @@ class _Reader:
         if omegaconf is not None and isinstance(value, omegaconf.Container):
             return self._read_omegaconf(value, omegaconf)
         failures: list[BaseException] = []
-        for method in _METHODS:  # one that raises, for one entry that it cannot read, leaves the others to be read
+        for method in _METHODS:  # if it raises for one entry, the others can still be read
             if callable(getattr(kind, method, None)):
                 found = attempt(lambda: getattr(value, method)(), failures.append)  # noqa: B023 - called at once
                 if isinstance(found, Mapping):
@@ -188,7 +188,7 @@ class _Reader:
         def resolve(key: Any) -> Any:
             try:
                 return value[key]
-            except omegaconf.errors.OmegaConfBaseException:  # missing, or an interpolation that leads nowhere: its text
+            except omegaconf.errors.OmegaConfBaseException:  # missing, or an unresolvable interpolation: keep its text
                 return raw[key]
 
         if isinstance(raw, list):
@@ -196,10 +196,11 @@ class _Reader:
         return self.read_items(list(raw), resolve)
 
     def _read_array(self, value: Any, kind: type) -> Json:
-        """Read the number in a 1-element array on the host; describe any other, so that no device is waited for."""
+        """Read the number in a 1-element array on the host; describe any other array, to avoid waiting for a device."""
 
         def own(name: str, default: Any) -> Any:
-            return getattr(value, name) if hasattr(kind, name) else default  # a data frame's columns are no such thing
+            # `hasattr(kind, …)`: a data frame has its columns as attributes.
+            return getattr(value, name) if hasattr(kind, name) else default
 
         shape, dtype, device = list(value.shape), own("dtype", ""), own("device", "cpu")
         host = str(getattr(device, "platform", getattr(device, "type", device))) == "cpu"
@@ -220,7 +221,7 @@ def _itself(value: Any) -> Any:
 
 
 def _is_named(name: str, key: Any) -> bool:
-    """Return whether a key is its own name; a key of a class of its own compares as that class likes, or raises."""
+    """Return whether a key is a plain str; a subclass may compare in its own way, or raise."""
     return type(key) is str and name == key
 
 
@@ -244,13 +245,13 @@ def _qualified(value: Any) -> str:
 
 def _described(value: Any) -> str:
     if hasattr(type(value), "state_dict"):
-        return _qualified(type(value))  # a model or an optimizer prints itself over pages
+        return _qualified(type(value))  # the repr of a model or an optimizer can fill pages
     text = repr(value)
     return _qualified(type(value)) if _ADDRESS.search(text) else without_surrogates(text)
 
 
 def _field_names(value: Any, kind: type) -> list[str] | None:
-    """List the fields of an object that declares them or that is nothing but its attributes; None for any other."""
+    """List the fields of an object that declares them or only holds attributes; None for any other."""
     if hasattr(kind, _DATACLASS):
         return [field.name for field in sys.modules["dataclasses"].fields(value)]
     if hasattr(kind, "__attrs_attrs__"):

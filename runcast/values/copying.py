@@ -1,4 +1,4 @@
-"""Copying files as they are now: with their holes, sharing blocks where possible, within the room there is."""
+"""Copying files as they are now: keeping holes, sharing blocks where possible, checking the free space."""
 
 import contextlib
 import errno
@@ -18,10 +18,10 @@ CLONE = (
 
 
 def copy_small(source: Path, target: Path, limit: int) -> None:
-    """Copy a file that is no longer than *limit*, in bytes.
+    """Copy a file of at most *limit* bytes.
 
     Raises:
-        OSError: It cannot be read, it is no file or too long, or there is no room for it.
+        OSError: It cannot be read, is not a file or is too long, or the disk is full.
     """
     found = source.stat()
     if found.st_size > limit:
@@ -40,13 +40,13 @@ def copy_small(source: Path, target: Path, limit: int) -> None:
 
 def copy_file(source: Path, target: Path) -> int:
     """Copy a file as long as it is now, with its holes; return its size in bytes."""
-    # Without O_NONBLOCK, a pipe that has just taken the file's place would be waited for.
+    # O_NONBLOCK: the file may just have been replaced by a pipe, and opening that would block.
     with contextlib.ExitStack() as stack:
         reader = os.open(source, os.O_RDONLY | os.O_NONBLOCK)
         stack.callback(os.close, reader)
         found = os.fstat(reader)
         if not stat.S_ISREG(found.st_mode):
-            raise OSError(errno.EINVAL, "it is no file any more", str(source))
+            raise OSError(errno.EINVAL, "it is no longer a file", str(source))
         writer = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         stack.callback(os.close, writer)
         if not _clone(reader, writer):
@@ -58,9 +58,9 @@ def copy_file(source: Path, target: Path) -> int:
 
 
 def check_room(needed: int, folder: Path, source: Path) -> None:
-    """Raise OSError if a folder's disk has no room for so many bytes.
+    """Raise OSError if a folder's disk cannot take so many bytes.
 
-    Some are left for the journal and the trackers.
+    A reserve is left for the journal and the trackers.
     """
     disk = os.statvfs(folder)
     free = disk.f_bavail * disk.f_frsize - RESERVE_BYTES
@@ -91,14 +91,14 @@ def _copy_data(reader: int, writer: int, size: int) -> None:
             at = os.lseek(reader, at, os.SEEK_DATA)
             end = min(size, os.lseek(reader, at, os.SEEK_HOLE))
         except OSError as error:
-            if error.errno == errno.ENXIO:  # nothing but a hole is left
+            if error.errno == errno.ENXIO:  # only a hole is left
                 break
-            end = size  # a file system that knows no holes
+            end = size  # a file system without holes
         os.lseek(reader, at, os.SEEK_SET)
         os.lseek(writer, at, os.SEEK_SET)
         while at < end:
             part = os.read(reader, min(PART_BYTES, end - at))
-            if not part:  # it has been cut meanwhile
+            if not part:  # truncated meanwhile
                 os.ftruncate(writer, at)
                 return
             at += len(part)

@@ -1,9 +1,9 @@
-"""Keys that a service cannot hold are escaped, so that they can be read back; no two keys become one.
+"""Reversible escaping of keys that a service cannot hold; distinct keys stay distinct.
 
 A character outside a service's alphabet becomes `_x<hex>_` (its code point), the empty key `_x_`; an underscore that
 would read as the beginning of such an escape is escaped itself. `decode(encode(key)) == key` for every key up to the
-service's length. A longer one keeps its beginning and ends in `-` and ten digits of its SHA-256: that one cannot be
-undone from the text alone, so the delivery keeps a table of them.
+service's length. A longer key keeps its beginning and ends in `-` and ten digits of its SHA-256. That cannot be undone
+from the text alone, so the delivery keeps a table of these keys.
 """
 
 import re
@@ -20,7 +20,7 @@ def escape(text: str) -> str:
 
 
 def decode(name: str) -> str:
-    """Undo `NameRule.encode`, except for a name that was cut."""
+    """Undo `NameRule.encode`, except for a truncated name."""
     return _ESCAPED.sub(_unescape, name) if "_x" in name else name
 
 
@@ -30,7 +30,7 @@ def _unescape(match: re.Match[str]) -> str:
 
 
 class NameRule(msgspec.Struct, frozen=True, dict=True):
-    """Which metric keys a service can hold: data at the top of a tracker module.
+    """The metric keys that a service can hold: data at the top of a tracker module.
 
     `forbidden` is a regular expression that matches a piece to escape; `max_length` is in characters; `reserved` are
     whole names that the service keeps for itself.
@@ -58,10 +58,10 @@ class NameRule(msgspec.Struct, frozen=True, dict=True):
 
 
 class PathRule(NameRule, frozen=True):
-    """A rule for keys that become paths: file systems count in bytes, and each part for itself.
+    """A rule for keys that become paths, whose parts are limited in bytes.
 
-    `part_bytes` is of the 255 of a file name, with room for what a service adds; `path_bytes` of the 4096 of a path,
-    and of the thousand calls in which Python may make a folder.
+    `part_bytes` stays below the 255 of a file name, with room for what a service adds. `path_bytes` stays below the
+    4096 of a path, and below Python's recursion limit when it makes nested folders.
     """
 
     part_bytes: int = 240

@@ -1,8 +1,8 @@
-"""What a user logs becomes a Python number, or a reason why it cannot.
+"""Conversion of a logged value to a Python number, or to a reason why it cannot be one.
 
-Tensors and arrays are recognised by what they can do, so nothing is imported for them. A tensor on a device is not read
-here: its copy to the host is started and its value taken by a later call, when it has arrived, so that logging it never
-waits for the device.
+Tensors and arrays are recognized by their methods, so nothing is imported for them. A tensor on a device is not read
+here: its copy to the host is started, and a later call takes the value once it has arrived. Logging never waits for the
+device.
 """
 
 import sys
@@ -20,7 +20,7 @@ MAX_DEPTH = 8  # of the mappings in one call of `log`
 
 
 class NotANumber(Exception):
-    """Why a value cannot be a metric, and what to log in its place: "is a str. Wrap it in runcast.Text to keep it"."""
+    """The reason why a value cannot be a metric, and what to log instead."""
 
 
 def to_number(value: Any) -> Number:
@@ -77,7 +77,7 @@ def _convert(value: Any, kind: type) -> Number:
         count = _elements(value)
         if count != 1:
             raise NotANumber(f"is {a(kind)} of {count} elements{_cure_of_array(value, count)}")
-        if getattr(getattr(value, "dtype", None), "kind", "") in ("m", "M"):  # `item` may make a number of it
+        if getattr(getattr(value, "dtype", None), "kind", "") in ("m", "M"):  # `item` may convert it to a number
             raise NotANumber(f"is {a(kind)} of dates or times. Log its seconds as a float")
         if hasattr(kind, "filled") and value.mask:  # NumPy's; `item` returns what the mask hides
             raise NotANumber("is masked, so it has no value")
@@ -101,10 +101,10 @@ def _cure_of_array(value: Any, count: int) -> str:
 
 
 def _local(value: Any) -> Any:
-    """Return the tensor of this rank: reading a DTensor that is not whole here would be a collective."""
+    """Return the tensor of this rank; reading a sharded DTensor would be a collective operation."""
     if all(placement.is_replicate() for placement in value.placements):
         return value.to_local()
-    raise NotANumber("is a DTensor of which each rank has a part. Log its full_tensor()")
+    raise NotANumber("is a DTensor that is split over the ranks. Log its full_tensor()")
 
 
 def _float_of(value: int) -> float:
@@ -132,15 +132,15 @@ class DeviceValue(NamedTuple):
 
 
 def start_copy(value: Any) -> DeviceValue | None:
-    """Start the copy of a device tensor to pinned host memory, without synchronising.
+    """Start copying a device tensor to pinned host memory, without synchronizing.
 
-    None if *value* is no such tensor.
+    Return None if *value* is not such a tensor.
 
     Works for the devices whose streams have events (cuda, xpu). A tensor of another device is read by `to_number`,
     which waits.
 
     Raises:
-        NotANumber: Looking at it, or starting the copy, raised.
+        NotANumber: Inspecting it, or starting the copy, raised.
     """
     try:
         return _start_copy(value)
@@ -172,7 +172,7 @@ def _start_copy(value: Any) -> DeviceValue | None:
 
 
 def with_numbers(value: Any) -> Any:
-    """Make Python numbers of what a user computed, also inside a dict; leave everything else as it is."""
+    """Convert computed values to Python numbers, also inside a dict; leave everything else unchanged."""
     if isinstance(value, Mapping):
         return {key: with_numbers(part) for key, part in value.items()}
     try:
@@ -182,14 +182,14 @@ def with_numbers(value: Any) -> Any:
 
 
 def as_json(value: Any, other: Callable[[Any], Any] = str, depth: int = 0) -> Any:
-    """Make of any value one that JSON can hold: numbers of any library become Python's, the rest becomes text.
+    """Convert any value to one that JSON can hold: numbers of any library become Python numbers, the rest text.
 
-    NaN and the infinities stay what they are, as Python's JSON has them.
+    NaN and the infinities stay floats, which Python's JSON can write.
 
     Args:
         value: The value; keys of a dict that are not text become text.
-        other: What becomes of that rest.
-        depth: How many collections it lies in.
+        other: The conversion of the rest.
+        depth: The number of collections around it.
     """
     if value is None or type(value) in (bool, int, float, str):
         return value
@@ -213,9 +213,9 @@ def _plain_number(value: Any) -> Number | bool:
 
 
 def leaves(values: Mapping[Any, Any], prefix: str = "", depth: int = 0) -> list[tuple[str, Any]]:
-    """List the values of a nested mapping under their joined keys; a key that is no text becomes one.
+    """List the values of a nested mapping under their joined keys; keys that are not text are converted.
 
-    A mapping that is nested too deep, or that raises while it is read, is a value itself.
+    A mapping that is nested too deeply, or that raises while it is read, counts as a value itself.
     """
     found: list[tuple[str, Any]] = []
 
@@ -232,5 +232,5 @@ def leaves(values: Mapping[Any, Any], prefix: str = "", depth: int = 0) -> list[
 
 
 def is_mapping(value: Any) -> bool:
-    """Return whether a value is a mapping, whatever its class says of itself."""
+    """Return whether a value is a mapping, even if its `__class__` claims otherwise."""
     return attempt(lambda: isinstance(value, Mapping), lambda _: False)

@@ -1,4 +1,4 @@
-"""The flat parameters that trackers hold, made from a config; how they are compared and cut."""
+"""The flat params that trackers hold: flattening a config, comparing and shortening values."""
 
 import re
 from typing import Any
@@ -13,10 +13,10 @@ _ESCAPED = NameRule(forbidden="[/\ud800-\udfff]")
 
 
 def flatten(tree: dict[str, Any]) -> dict[str, ParamValue]:
-    """Join the names of a tree with '/', without ever giving two values one name.
+    """Join the names of a tree with '/'; distinct values keep distinct names.
 
     A list of scalars becomes one compact JSON text; a list that holds a mapping is joined by index. Where two paths
-    would read alike, as in `{"a/b": 1, "a": {"b": 2}}`, the slashes inside their keys are escaped as in
+    would collide, as in `{"a/b": 1, "a": {"b": 2}}`, the slashes inside their keys are escaped as in
     `runcast.values.names`.
     """
     leaves: list[tuple[tuple[str, ...], ParamValue]] = []
@@ -59,7 +59,7 @@ MAX_DIGITS = 300  # more do not fit a float
 
 
 def same_param(a: Any, b: Any) -> bool:
-    """Return whether two parameters are one value of which a tracker kept the text, a float or the value itself.
+    """Return whether two params are the same value, kept by a tracker as text, as a float or unchanged.
 
     1, 1.0 and "1" are the same; True, "True" and "true" are; None, "None", "null" and "" are. Two texts are the same
     if they are equal. True is not 1.
@@ -91,7 +91,7 @@ def _number(value: Any) -> float | int | None:
 
 
 def shorten(text: str, max_chars: int) -> str:
-    """Cut a long text so that everyone sees that it was cut, and where the whole is."""
+    """Shorten a long text, and say in it that it was shortened and where the whole text is."""
     if len(text) <= max_chars:
         return text
     note = f"… (cut: {len(text):,} characters; whole in config.json)"

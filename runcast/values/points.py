@@ -1,4 +1,4 @@
-"""One number of one metric, and many of them in little memory: what a tracker's reader returns of a long run."""
+"""Points of metrics: a single one, and a compact list for reading back long runs."""
 
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
@@ -6,11 +6,11 @@ from typing import NamedTuple, overload
 
 from runcast.values.scalars import Number
 
-EXACT = 2**53  # up to which a float is as exact as an int
+EXACT = 2**53  # up to which a float is exact for ints
 
 
 class Point(NamedTuple):
-    """One number of one metric; what a Tracker receives and what it reads back.
+    """One number of one metric, as a Tracker receives it and reads it back.
 
     `step` is the optimizer step, `time` the moment of `log` in seconds since the epoch (0.0 where a reader does not
     know it).
@@ -30,7 +30,7 @@ class PointList(Sequence[Point]):
         self._keys: list[str] = []
         self._key, self._value, self._is_int = array("L"), array("d"), bytearray()
         self._step, self._time = array("q"), array("d")
-        self._odd: dict[int, tuple[Number, int]] = {}  # the value and step of those that the arrays cannot hold exactly
+        self._odd: dict[int, tuple[Number, int]] = {}  # the values and steps that the arrays cannot hold exactly
         for point in points:
             self.append(point)
 

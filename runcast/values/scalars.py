@@ -1,6 +1,6 @@
-"""The scalars of a journal: numbers, the words for non-finite ones, and text that UTF-8 can hold.
+"""The scalars of a journal: numbers, names for non-finite ones, and text that UTF-8 can hold.
 
-JSON has no word for the three non-finite floats: they stand as the strings "NaN", "Infinity" and "-Infinity" (the
+JSON cannot hold the three non-finite floats: they are written as the strings "NaN", "Infinity" and "-Infinity" (the
 convention of Protocol Buffers).
 """
 
@@ -14,12 +14,12 @@ NON_FINITE = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float(
 
 
 def without_surrogates(text: str) -> str:
-    r"""Write each lone surrogate, which neither UTF-8 nor JSON can hold, as its escape (`\udc80`)."""
+    r"""Escape each lone surrogate (`\udc80`), which neither UTF-8 nor JSON can hold."""
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def encodable(value: Number) -> Number | NonFinite:
-    """Write a number as JSON can hold it: the three non-finite floats are words."""
+    """Return a number in a form that JSON can hold: the three non-finite floats become strings."""
     if value - value == 0:
         return value
     return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"

@@ -1,4 +1,4 @@
-"""How settings are read: the names of options, and numbers of seconds."""
+"""Reading of settings: names of options, and numbers of seconds."""
 
 import math
 import os
@@ -7,7 +7,7 @@ from typing import Any
 
 from runcast.core.errors import OptionError
 
-# What other loggers call these options, for the error that a wrong name ends in.
+# Other loggers' names for these options, so that the error can suggest ours.
 _ALSO_CALLED = {
     **dict.fromkeys(("save_dir", "log_dir", "logdir", "logging_dir", "root_dir", "output_dir"), "dir"),
     **dict.fromkeys(("version", "run_id", "experiment_key"), "id"),
@@ -20,10 +20,10 @@ _ALSO_CALLED = {
 
 
 def check_names(options: Iterable[str], valid: Iterable[str], of: str = "") -> None:
-    """Raise if an option has a name that is not among the valid ones.
+    """Raise if an option's name is not valid.
 
     Raises:
-        OptionError: It names the option that was probably meant.
+        OptionError: A name is unknown; the message suggests the closest option.
     """
     known = list(valid)
     for name in options:
@@ -44,10 +44,10 @@ def seconds(name: str, default: float, environ: Mapping[str, str] = os.environ) 
 
 
 def as_seconds(name: str, value: Any) -> float:
-    """Read a number of seconds that was given under a name.
+    """Read a number of seconds given under a name.
 
     Raises:
-        OptionError: It is none.
+        OptionError: It is not one.
     """
     try:
         number = float(value)

@@ -1,4 +1,4 @@
-"""What a script gives as a step becomes an int of 64 bits, or a reason why it cannot."""
+"""Conversion of a script's step to a 64-bit int, or to a reason why it cannot be one."""
 
 from typing import Any, NamedTuple
 
@@ -9,17 +9,17 @@ FIRST, LAST = -(2**63), 2**63 - 1  # what services keep a step in
 
 
 class GivenStep(NamedTuple):
-    """The number of a step, None if it is none, and what is to be said of it, if anything."""
+    """A step as a number, or None, with a message about it, if any."""
 
     number: int | None
     complaint: str = ""
 
 
 def to_step(given: Any) -> GivenStep:
-    """Read a step; one that is no whole number is cut, and one on a device is not waited for."""
+    """Read a step; a fraction is truncated, and a step on a device is not waited for."""
     complaint = f"is {a(type(given))} and not a whole number of 64 bits, so the last step was used"
     if attempt(lambda: is_on_device(given), lambda _: False):
-        return GivenStep(None, f"{complaint}: it is on a device, which would have to be waited for. Give int(step)")
+        return GivenStep(None, f"{complaint}: reading it would wait for its device. Pass int(step)")
     try:
         value = to_number(given)
         number = int(value)

@@ -68,7 +68,7 @@ def test_a_class_is_made_into_an_instance():
 
 def test_what_is_no_callback_is_refused():
     """A typo is found when it is made."""
-    with pytest.raises(OptionError, match="is no callback"):
+    with pytest.raises(OptionError, match="is not a callback"):
         CallbackHandler([42])
     with pytest.raises(OptionError, match=r"'on_setp_end' is no event.*on_step_end"):
         CallbackHandler([("on_setp_end", print)])
@@ -219,7 +219,7 @@ def test_a_callback_that_reports_and_raises_is_disabled_and_hurts_nobody(caplog,
 
     assert (len(broken.log), len(other.log), handler.failures) == (1, 2, 1)
     assert [record.message for record in caplog.records] == [
-        "The callback recorder raised in on_step_end and has been disabled; the training goes on without it."
+        "The callback recorder raised in on_step_end and has been disabled. Training continues without it."
     ]
     assert caplog.records[0].exc_info[0] is OSError
 
@@ -247,7 +247,7 @@ def test_every_callback_gets_the_ways_out_whatever_another_does_there(event, cap
         call(handler, event, exception=None)
 
     assert seen == [1]
-    assert "the other callbacks are called nevertheless" in caplog.text
+    assert "The other callbacks are still called" in caplog.text
 
 
 @pytest.mark.parametrize("broken_in", ["on_log", "on_exception"])

@@ -1,7 +1,7 @@
-"""The cells of a table as CSV, so that each comes back as what it was.
+"""The cells of a table as CSV, with their types preserved.
 
-A number, True, False and an empty cell (None) stand bare; a text stands in quotes where it would read as one of those,
-so "007" stays a text. Any other program reads the file as usual.
+Numbers, True, False and empty cells (None) are written bare. A text is quoted where it would read as one of those, so
+"007" stays a text. Other programs can read the file as usual.
 """
 
 import re
@@ -16,8 +16,8 @@ Cell: TypeAlias = str | int | float | bool | None
 _INT = re.compile(r"-?(?:0|[1-9][0-9]*)")
 _FLOAT = re.compile(r"-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|[nN]a[nN]|-?(?:inf|Infinity)")
 _WORDS = {"": None, "True": True, "False": False}
-_MAX_DIGITS = 4000  # Python refuses to read more
-# A cell and what ends it. In quotes, anything may stand, and a quote twice.
+_MAX_DIGITS = 4000  # Python refuses to parse more
+# A cell and its terminator. Quotes may hold anything, with inner quotes doubled.
 _CELL = re.compile(r'(?:"((?:[^"]|"")*)"|([^,\r\n]*))(,|\r\n|\r|\n|\Z)')
 
 
@@ -27,7 +27,7 @@ def csv_line(cells: Iterable[Cell]) -> str:
 
 
 def read_table(path: Path) -> tuple[list[str], list[list[Cell]]]:
-    """Read the columns and the rows of a table's file, also one of runcast 0.1, whose texts are bare."""
+    """Read the columns and rows of a table's file; in files of runcast 0.1 texts are bare."""
     header, *rows = _lines(path.read_bytes().decode("utf-8", "replace")) or [[]]
     columns = [bare if quoted is None else quoted for quoted, bare in header]
     return columns, [[_typed(bare) if quoted is None else quoted for quoted, bare in line] for line in rows]
@@ -39,7 +39,7 @@ def _lines(text: str) -> list[list[tuple[str | None, str]]]:
     at = 0
     while at < len(text):
         match = _CELL.match(text, at)
-        if match is None:  # a quote that nothing closes
+        if match is None:  # an unclosed quote
             line.append((text[at:], ""))
             break
         quoted, bare, end = match.groups()
@@ -68,7 +68,7 @@ def _quoted(text: str) -> str:
 
 
 def _typed(text: str) -> Cell:
-    """Read a bare cell: a number, a bool, nothing, or the text that it is."""
+    """Read a bare cell: a number, a bool, None or a text."""
     if text in _WORDS:
         return _WORDS[text]
     if len(text) <= _MAX_DIGITS and _INT.fullmatch(text):

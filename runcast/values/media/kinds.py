@@ -1,8 +1,7 @@
-"""What else than numbers may be logged: images, figures, sounds, videos, texts, tables and histograms.
+"""The media that can be logged: images, figures, sounds, videos, texts, tables and histograms.
 
-Each object knows its `kind`, has a `caption`, and can `save` itself as one file that any tracker and any person can
-open. A wrong shape is an error where the object is made; the content is read when it is saved, which `Run.log` does
-at once.
+Each object has a `kind` and a `caption`, and can `save` itself as one ordinary file. A wrong shape is an error in the
+constructor; the content is read when the object is saved, which `Run.log` does at once.
 """
 
 import contextlib
@@ -31,21 +30,21 @@ from runcast.values.media.rendering import (
 )
 from runcast.values.numbers import NotANumber, to_number
 
-MAX_BYTES = 2**30  # of a file: TensorBoard's records hold 2 GiB, and each tracker makes a copy
+MAX_BYTES = 2**30  # of a file: a TensorBoard record holds 2 GiB, and each tracker makes a copy
 
 
 class Image(msgspec.Struct, frozen=True, eq=False):
-    """A picture, saved as PNG (a file as it is).
+    """A picture, saved as PNG (an existing file is copied unchanged).
 
     Args:
         data: An array or tensor of any device, of shape [H, W], [H, W, C] or [C, H, W] with C of 1, 3 or 4; or a PIL
-            image; or the path of a file of at most 1 GiB. Where both ends of a shape could be C, a tensor has it first
-            and an array last. Floats lie in 0..1 (slightly outside they are cut), integers in 0..255; bools are black
+            image; or the path of a file of at most 1 GiB. If either end of a shape could be C, it is first in a tensor
+            and last in an array. Floats are in 0..1 (slightly outside is clipped), integers in 0..255; bools are black
             and white; NaN is black.
         caption: A line of text below it.
 
     Raises:
-        OptionError: The shape is another one, or the file is missing; `save` raises it for other values.
+        OptionError: The shape is invalid, or the file is missing; `save` raises it for invalid values.
     """
 
     kind: ClassVar[MediaKind] = "image"
@@ -74,7 +73,7 @@ class Image(msgspec.Struct, frozen=True, eq=False):
 
 
 class Figure(msgspec.Struct, frozen=True, eq=False):
-    """A Matplotlib figure, saved as PNG in its own size and resolution. It stays open: closing it is yours."""
+    """A Matplotlib figure, saved as PNG in its own size and resolution. It stays open; close it yourself."""
 
     kind: ClassVar[MediaKind] = "image"
     figure: Any
@@ -96,7 +95,7 @@ class Figure(msgspec.Struct, frozen=True, eq=False):
 
 
 class Audio(msgspec.Struct, frozen=True, eq=False):
-    """A sound, saved as 16-bit WAV (a file as it is).
+    """A sound, saved as 16-bit WAV (an existing file is copied unchanged).
 
     Args:
         data: An array or tensor of floats in -1..1 (cut outside) or of int16, of shape [N], [N, C] or [C, N] with C of
@@ -105,7 +104,7 @@ class Audio(msgspec.Struct, frozen=True, eq=False):
         caption: A line of text below it.
 
     Raises:
-        OptionError: The shape or the rate is another one, or the file is missing; `save` raises it for other values.
+        OptionError: The shape or the rate is invalid, or the file is missing; `save` raises it for invalid values.
     """
 
     kind: ClassVar[MediaKind] = "audio"
@@ -141,7 +140,7 @@ class Audio(msgspec.Struct, frozen=True, eq=False):
 
 
 class Video(msgspec.Struct, frozen=True, eq=False):
-    """A video file, copied as it is."""
+    """A video file, copied unchanged."""
 
     kind: ClassVar[MediaKind] = "video"
     path: str | os.PathLike[str]
@@ -159,7 +158,7 @@ class Video(msgspec.Struct, frozen=True, eq=False):
 
 
 class Text(msgspec.Struct, frozen=True, eq=False):
-    """A text, such as a sample that a model wrote; saved as UTF-8, without the secrets in it."""
+    """A text, such as a sample from a model; saved as UTF-8, with secrets redacted."""
 
     kind: ClassVar[MediaKind] = "text"
     text: str
@@ -178,7 +177,7 @@ class Text(msgspec.Struct, frozen=True, eq=False):
 
 
 class Table(msgspec.Struct, frozen=True, eq=False):
-    """Rows and columns, saved as CSV, without the secrets in them.
+    """Rows and columns, saved as CSV, with secrets redacted.
 
     Args:
         rows: Lists of cells, one list a row, or a 2-d array (both need `columns`); mappings, one a row; a mapping of
@@ -218,11 +217,11 @@ class Histogram(msgspec.Struct, frozen=True, eq=False):
     """The distribution of values, saved as JSON of `counts` (n of them) and `edges` (n + 1).
 
     Args:
-        values: An array or tensor of any shape and device, or a list. Values that are not finite are counted apart, as
-            `nonfinite`.
-        bins: Into how many equal parts their range is cut.
-        counts: Instead of values: how many lie in each bin.
-        edges: With counts: the bounds of the bins, in rising order.
+        values: An array or tensor of any shape and device, or a list. Values that are not finite are counted
+            separately, as `nonfinite`.
+        bins: The number of equal parts of their range.
+        counts: Instead of values: the number of values in each bin.
+        edges: With counts: the bounds of the bins, ascending.
         caption: A line of text below it.
 
     Raises:
@@ -269,7 +268,7 @@ def to_media(value: Any) -> AnyMedia | None:
 
 
 def _is_instance(value: Any, module: str, name: str) -> bool:
-    """Return whether *value* is of a class whose module may not be loaded, in which case it cannot be."""
+    """Return whether *value* is an instance of a class; if its module is not loaded, it cannot be."""
     kind = getattr(sys.modules.get(module), name, None)
     return isinstance(kind, type) and isinstance(value, kind)
 
@@ -289,7 +288,7 @@ def _check_caption(caption: Any) -> None:
 
 def _check_file(path: str | os.PathLike[str]) -> None:
     if not Path(path).is_file():
-        raise OptionError(f"There is no file {os.fspath(path)!r} to log. Write it first, or mend the path.")
+        raise OptionError(f"There is no file {os.fspath(path)!r} to log. Write it first, or correct the path.")
 
 
 def _copy(source: str | os.PathLike[str], folder: Path, stem: str) -> Path:
@@ -300,7 +299,7 @@ def _copy(source: str | os.PathLike[str], folder: Path, stem: str) -> Path:
 
 @contextlib.contextmanager
 def _foreign(what: str) -> Iterator[None]:
-    """Turn what an array, an image or a figure raises while it is read into our error, so that a training goes on."""
+    """Turn an exception raised while foreign data is read into our error, so that training continues."""
     try:
         yield
     except (ArithmeticError, AttributeError, ImportError, LookupError, RuntimeError, TypeError, ValueError) as error:

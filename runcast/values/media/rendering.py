@@ -1,6 +1,6 @@
-"""How pictures, sounds, tables and histograms, in whatever form they are given, become the content of a file.
+"""Rendering of pictures, sounds, tables and histograms, in any accepted form, to the content of a file.
 
-NumPy is imported when an array is read, and not before. A tensor on a device is copied to the host, which waits for it.
+NumPy is imported only when an array is read. A tensor on a device is copied to the host, which waits for it.
 """
 
 import io
@@ -17,7 +17,7 @@ from runcast.values.config import plain_value, to_json
 from runcast.values.media.cells import Cell, csv_line
 from runcast.values.scalars import NON_FINITE
 
-OVERSHOOT = 0.5  # a network's picture may leave 0..1 by a little and is cut there; one in -1..1 or 0..255 is a mistake
+OVERSHOOT = 0.5  # a network's output may leave 0..1 slightly and is clipped; values in -1..1 or 0..255 are a mistake
 MAX_INT_BITS = 10_000  # Python writes no int of more than 4,300 digits
 PNG_LEVEL = 1  # of 9
 PNG_COLOR_TYPES = {1: 0, 3: 2, 4: 6}  # by channels: grey, RGB, RGBA; PNG specification (2003), section 11.2.2
@@ -37,7 +37,7 @@ def _host_array(data: Any) -> Any:
 
 
 def channel_axis(data: Any) -> int | None:
-    """Find which axis of a picture holds its channels; None if none does."""
+    """Find the axis of a picture that holds its channels; None if there is none."""
     shape = tuple(data.shape)
     if 0 not in shape and len(shape) == 2:
         return None
@@ -47,7 +47,7 @@ def channel_axis(data: Any) -> int | None:
                 return axis
     batch = " Log the images of a batch one by one." if len(shape) == 4 else ""
     raise OptionError(
-        f"An image cannot have the shape {list(shape)}: it is [H, W], [H, W, C] or [C, H, W], with C of 1, 3 or 4."
+        f"An image cannot have the shape {list(shape)}. Use [H, W], [H, W, C] or [C, H, W], with C of 1, 3 or 4."
         + batch
     )
 
@@ -62,7 +62,7 @@ def _pixels(data: Any) -> Any:
     if array.dtype.kind == "b":
         return array.astype(np.uint8) * 255
     if array.dtype.kind not in "fiu":
-        raise OptionError(f"An image cannot be of {array.dtype}: it is of floats in 0..1, integers in 0..255 or bools.")
+        raise OptionError(f"An image cannot be of {array.dtype}. Use floats in 0..1, integers in 0..255 or bools.")
     if array.dtype == np.uint8:
         return array
     finite = array[np.isfinite(array)]
@@ -70,7 +70,7 @@ def _pixels(data: Any) -> Any:
     floats = array.dtype.kind == "f"
     if low < (-OVERSHOOT if floats else 0) or high > (1 + OVERSHOOT if floats else 255):
         raise OptionError(
-            f"The image holds values from {low:g} to {high:g}. Scale it: floats lie in 0..1, integers in 0..255."
+            f"The image holds values from {low:g} to {high:g}. Scale it: floats must be in 0..1, integers in 0..255."
         )
     if floats:
         array = np.nan_to_num(array, nan=0.0, posinf=1.0, neginf=0.0).clip(0, 1) * 255 + 0.5
@@ -78,12 +78,12 @@ def _pixels(data: Any) -> Any:
 
 
 def png(data: Any) -> bytes:
-    """Write a picture as PNG; by hand, as a base install has no imaging library."""
+    """Write a picture as PNG, with zlib only: the base install has no imaging library."""
     pixels = _pixels(data)
     height, width, channels = pixels.shape
     header = struct.pack(">IIBBBBB", width, height, 8, PNG_COLOR_TYPES[channels], 0, 0, 0)
     changes = pixels.copy()
-    changes[1:] -= pixels[:-1]  # each byte less the one above, filter 2: a quarter smaller than without, and no slower
+    changes[1:] -= pixels[:-1]  # filter 2: a quarter smaller than unfiltered, and no slower
     rows = b"".join(b"\2" + row.tobytes() for row in changes)
     chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows, PNG_LEVEL)), (b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(
@@ -92,13 +92,13 @@ def png(data: Any) -> bytes:
 
 
 def sound_axis(data: Any) -> int | None:
-    """Find which axis of a sound holds its channels; None if none does."""
+    """Find the axis of a sound that holds its channels; None if there is none."""
     shape = tuple(data.shape)
     if 0 not in shape and len(shape) == 1:
         return None
     if 0 not in shape and len(shape) == 2 and min(shape) <= 2:
         return 1 if shape[1] <= 2 else 0
-    raise OptionError(f"A sound cannot have the shape {list(shape)}: it is [N], [N, C] or [C, N], with C of 1 or 2.")
+    raise OptionError(f"A sound cannot have the shape {list(shape)}. Use [N], [N, C] or [C, N], with C of 1 or 2.")
 
 
 def _samples(data: Any) -> Any:
@@ -111,7 +111,7 @@ def _samples(data: Any) -> Any:
     if array.dtype.kind == "f":
         array = (np.nan_to_num(array, nan=0.0, posinf=1.0, neginf=-1.0).clip(-1, 1) * 32767).round()
     elif array.dtype != np.int16:
-        raise OptionError(f"A sound cannot be of {array.dtype}: it is of floats in -1..1 or of int16.")
+        raise OptionError(f"A sound cannot be of {array.dtype}. Use floats in -1..1 or int16.")
     return array.astype("<i2")
 
 
@@ -130,7 +130,7 @@ def wav(data: Any, sample_rate: int) -> bytes:
 
 
 def rows_and_columns(rows: Any, columns: Sequence[Any] | None) -> tuple[list[Sequence[Any]], list[str]]:
-    """Read a table from lists, mappings, a mapping of columns, an array or a data frame; *columns* choose and order."""
+    """Read a table from any accepted form; *columns* selects and orders its columns."""
     if hasattr(type(rows), "itertuples") or hasattr(type(rows), "iter_rows"):  # pandas, Polars
         frame = rows if columns is None else rows[list(columns)]
         names = list(frame.columns)
@@ -154,7 +154,7 @@ def rows_and_columns(rows: Any, columns: Sequence[Any] | None) -> tuple[list[Seq
 
 
 def csv_text(rows: Sequence[Sequence[Any]], columns: Sequence[str]) -> str:
-    """Write a table as CSV, without secrets: None is an empty cell, a list or mapping its JSON, bytes as in Python."""
+    """Write a table as CSV, without secrets: None becomes an empty cell, a list or mapping JSON, bytes their repr."""
     lines = [csv_line(map(redact_text, columns))]
     lines += [csv_line(_cell(*cell) for cell in zip(columns, row, strict=True)) for row in rows]
     return "".join(lines)
@@ -176,7 +176,7 @@ def _listed(values: Any) -> list[Any]:
 
 
 def histogram_of(values: Any, bins: int) -> bytes:
-    """Count how many values lie in each of equal parts of their range, and write that as JSON."""
+    """Count the values in each of equal parts of their range, and write the counts as JSON."""
     import numpy as np
 
     array = _host_array(values).ravel()
@@ -203,5 +203,5 @@ def histogram_from(counts: Any, edges: Any) -> bytes:
     if not all(isinstance(each, int | float) for each in numbers + bounds) or any(count < 0 for count in numbers):
         raise OptionError("The counts of a histogram must be finite and not negative, its edges finite.")
     if sorted(bounds) != bounds:
-        raise OptionError("The edges of a histogram must rise.")
+        raise OptionError("The edges of a histogram must ascend.")
     return msgspec.json.encode({"counts": numbers, "edges": bounds})
