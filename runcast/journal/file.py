@@ -1,8 +1,8 @@
-"""The journal: a file that only grows, one JSON record a line.
+"""The journal: an append-only file with one JSON record per line.
 
 Writing is one `write` to a file opened for appending: when it returns, the record survives the death of the process
-(not a power cut: there is no fsync). Several processes of one machine may append, as each `write` lands whole. Reading
-tolerates a last line that is cut and garbage in between, and counts them.
+(not a power cut: there is no fsync). Several processes of one machine may append, because each `write` is atomic.
+Reading tolerates a truncated last line and damaged lines, and counts them.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ BACKLOG_BYTES = 64 * 2**20
 RETRY_S = 1.0
 SETTLE_TRIES, SETTLE_PAUSE_S = 20, 0.001
 CURES = {
-    None: "Free some disk space.",  # a part of a record was written
+    None: "Free some disk space.",  # part of a record was written
     errno.ENOSPC: "Free some disk space.",
     errno.EDQUOT: "Free some of your quota.",
     errno.EFBIG: "Raise the limit on the size of files (ulimit -f).",
@@ -37,14 +37,14 @@ _END = b"\n"
 class Journal:
     """The writer of a journal, which appends lines.
 
-    A disk that is full costs the caller nothing: lines wait in memory until it takes them.
+    On a full disk, lines wait in memory until there is space again; the caller notices nothing.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._fd = self._open()
         if _is_cut(self._fd):
-            os.write(self._fd, _END)  # a session before this one was killed in the middle of a line
+            os.write(self._fd, _END)  # an earlier session was killed in the middle of a line
         self._backlog: deque[bytes] = deque()
         self._backlog_bytes = 0
         self._retry_at = 0.0
@@ -89,11 +89,11 @@ class Journal:
     def _keep(self, line: bytes, error: OSError) -> None:
         if self._fd < 0:
             self.lost_records += 1
-            warn(f"a record that came after the end of the run is lost: {self.path} is closed.")
+            warn(f"a record that was logged after the end of the run is lost: {self.path} is closed.")
             return
         warn(
             f"the journal {self.path} cannot be written ({error.strerror or error}). Training goes on; up to "
-            f"{BACKLOG_BYTES >> 20} MiB of records wait in memory. {CURES.get(error.errno, '')}".rstrip()
+            f"{BACKLOG_BYTES >> 20} MiB of records are kept in memory. {CURES.get(error.errno, '')}".rstrip()
         )
         with self._lock:
             self._backlog.append(line)
@@ -119,9 +119,9 @@ class Journal:
         warn(f"the journal {self.path} can be written again; {self.lost_records} records were lost.")
 
     def _reopens(self, error: OSError) -> bool:
-        """Open the file again, if what is lost is not the room but the way to it; return whether it is open again.
+        """Open the file again if the descriptor was lost; return whether it is open.
 
-        Daemons close every file that is open, and a network share forgets its files when its server restarts.
+        Daemons close every open file, and a network share forgets its open files when its server restarts.
         """
         if self._fd < 0 or error.errno not in (errno.EBADF, errno.ESTALE):
             return False
@@ -132,7 +132,7 @@ class Journal:
         return True
 
     def drain(self) -> bool:
-        """Try to write what waits in memory; return whether nothing waits any more."""
+        """Try to write the records that wait in memory; return whether all were written."""
         if self._backlog:
             with self._lock:
                 self._drain()
@@ -140,7 +140,7 @@ class Journal:
 
     def hold(self) -> None:
         """Show others that this process may write (`locks.is_held`), until it closes the journal or dies."""
-        from runcast.journal.locks import FileLock  # not needed for the journal of a run, and start-up counts
+        from runcast.journal.locks import FileLock  # imported late: not needed for the journal of a run
 
         self._hold = FileLock(self.path)
         self._hold.take()
@@ -155,17 +155,17 @@ class Journal:
     def close(self) -> bool:
         """Close the file; return whether every record is in it.
 
-        What still waits in memory is given one last chance, and else a place in another folder.
+        Records that still wait in memory get one last chance, and otherwise go to another folder.
         """
         is_whole = self.drain()
         if not is_whole and (rescued := self._rescue()):
             warn(
-                f"{len(self._backlog)} records found no room in {self.path} and are in {rescued}. When there is room: "
-                f"cat {shlex.quote(str(rescued))} >> {shlex.quote(str(self.path))}"
+                f"{len(self._backlog)} records did not fit into {self.path} and are in {rescued}. When there is "
+                f"space again, append them with: cat {shlex.quote(str(rescued))} >> {shlex.quote(str(self.path))}"
             )
             self._backlog.clear()
         self.lost_records += len(self._backlog)
-        descriptor, self._fd = self._fd, -1  # a late append of another thread must not hit another file
+        descriptor, self._fd = self._fd, -1  # a late append of another thread must not write to another file
         with contextlib.suppress(OSError):  # a daemon has closed it
             os.close(descriptor)
         if self._hold is not None:
@@ -173,7 +173,7 @@ class Journal:
         return is_whole and not self.lost_records
 
     def _rescue(self) -> Path | None:
-        """Write what waits into the temporary folder, which may be on another disk; return the file."""
+        """Write the waiting records into the temporary folder, which may be on another disk; return the file."""
         import tempfile  # rarely needed, and start-up counts
 
         try:
@@ -186,10 +186,10 @@ class Journal:
 
 
 def append_lines(path: Path, lines: bytes) -> bool:
-    """Append whole lines from beside the training process; return whether all of it was written."""
+    """Append whole lines from another process than the training; return whether all were written."""
     descriptor = os.open(path, os.O_APPEND | os.O_RDWR)
     try:
-        for _ in range(SETTLE_TRIES):  # a long line may be on its way just now
+        for _ in range(SETTLE_TRIES):  # a long line may be in the middle of being written
             if not _is_cut(descriptor):
                 break
             time.sleep(SETTLE_PAUSE_S)
@@ -200,18 +200,18 @@ def append_lines(path: Path, lines: bytes) -> bool:
 
 
 def whole_lines(descriptor: int, lines: bytes) -> bytes:
-    """Return *lines* as they are to be appended: behind a newline if the file ends in a part of a line, else not."""
+    """Return *lines* ready to append: with a newline first if the file ends in a partial line."""
     if _is_cut(descriptor):
         return lines if lines.startswith(_END) else _END + lines
     return lines.removeprefix(_END)
 
 
 def _is_cut(descriptor: int) -> bool:
-    """Return whether a file ends in a part of a line: its writer was killed, or met a full disk."""
+    """Return whether a file ends in a partial line: its writer was killed, or the disk was full."""
     size = os.fstat(descriptor).st_size
     return size > 0 and os.pread(descriptor, 1, size - 1) != _END
 
 
 def _rest(line: bytes, left: int) -> bytes:
-    """Return what is to be written when *left* bytes of a line were not: all of it again, or only its end."""
+    """Return what to write when *left* bytes of a line were not written: the whole line again, or only its end."""
     return line if left > 1 else _END

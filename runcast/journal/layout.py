@@ -1,8 +1,8 @@
-"""Where things lie on disk: the folder of a run, its identity file, and how a user's word for a run is found.
+"""The layout on disk: the folder of a run, its identity file, and valid names.
 
-runs/<run id>/run.json              identity, redacted config, versions, which trackers and why
+runs/<run id>/run.json              identity, redacted config, versions, the trackers and the reasons
 runs/<run id>/journal.jsonl         every record, in order
-runs/<run id>/ranks/                what other ranks of the job logged, before it is copied into the journal
+runs/<run id>/ranks/                records of the other ranks of the job, before they are copied into the journal
 runs/<run id>/media|artifacts/      files that records refer to
 runs/<run id>/trackers/<name>/      state of the delivery, its log, and that tracker's own local files
 """
@@ -24,10 +24,10 @@ from runcast.values.scalars import without_surrogates
 
 
 class TrackerChoice(msgspec.Struct, frozen=True, kw_only=True):
-    """How a tracker takes part in a run.
+    """The part that a tracker takes in a run.
 
-    `tracker` is "module:Class"; `options` are the user's, redacted. `left` says that it had a part in earlier sessions,
-    and was not selected for the last one: it keeps what it has.
+    `tracker` is "module:Class"; `options` are the user's, redacted. A tracker that has `left` took part in earlier
+    sessions and was not selected for the last one; it keeps what it has.
     """
 
     tracker: str
@@ -41,7 +41,7 @@ class TrackerChoice(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True):
-    """When and where a session after the first began, and which params changed."""
+    """A session after the first: when and where it began, and which params changed."""
 
     session: int
     started: float
@@ -53,9 +53,9 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
 class RunFile(msgspec.Struct, kw_only=True):
     """The content of run.json.
 
-    `pid_began` tells the training process from a later one of the same number, whatever was done to the clock since.
-    `jobs` maps the name of each folder beside the run's in which other ranks leave what they log to the moment before
-    which none of them can have begun.
+    `pid_began` distinguishes the training process from a later one with the same id, even if the clock has been
+    changed. `jobs` maps each folder beside the run's in which other ranks leave their records to the earliest moment at
+    which one of them can have begun.
     """
 
     version: int = VERSION
@@ -98,25 +98,25 @@ class RunDirectory:
         return self.path / "trackers" / name
 
     def create(self) -> None:
-        """Make the folder, and those above it that are missing, for their owner only."""
+        """Make the folder and its missing parents, readable by their owner only."""
         make_private(self.path)
 
     def load(self) -> RunFile:
         """Read run.json.
 
         Raises:
-            JournalError: There is no such file, it is damaged, it is of a newer version, or it leads out of the folder.
+            JournalError: The file is missing or damaged, is of a newer version, or leads out of the folder.
         """
         folders = (self.path / "trackers", self.ranks)
         for path in (self.run_json, self.journal, *folders):
             if path.is_symlink() or (path.exists() and not (path.is_file() or path in folders)):
-                raise JournalError(f"{path} is not a file of its own, so this is no run that runcast made.")
+                raise JournalError(f"{path} is a link or a shared file, so runcast did not write this run.")
         try:
             run = msgspec.json.decode(self.run_json.read_bytes(), type=RunFile)
         except OSError as error:
             raise JournalError(
-                f"{self.path} is no run: {self.run_json.name} cannot be read ({error.strerror}). Name a folder that "
-                "runcast made."
+                f"{self.path} is not a run: {self.run_json.name} cannot be read ({error.strerror}). Name the "
+                f"folder of a run."
             ) from None
         except (msgspec.DecodeError, RecursionError) as error:
             raise JournalError(
@@ -128,31 +128,31 @@ class RunDirectory:
                 "install -U runcast"
             )
         if not valid_id(run.id) or not all(map(valid_tracker, run.trackers)) or not all(map(valid_job, run.jobs)):
-            raise JournalError(f"{self.run_json} was not written by runcast: its names lead out of the run's folder.")
+            raise JournalError(f"{self.run_json} was not written by runcast: it names paths outside the run's folder.")
         if any(self.tracker(name).is_symlink() for name in run.trackers):
-            raise JournalError(f"A folder in {self.path / 'trackers'} is a link, so this is no run that runcast made.")
+            raise JournalError(f"A folder in {self.path / 'trackers'} is a link, so runcast did not write this run.")
         return run
 
     @contextlib.contextmanager
     def settled(self) -> Iterator[None]:
-        """Let nobody else begin or end a session, or write run.json, for the moment that it takes to do so."""
+        """Hold the run's lock while a session begins or ends, or run.json is written."""
         from runcast.journal.locks import briefly  # readers need no locks
 
         with briefly(self.path):
             yield
 
     def save(self, run: RunFile) -> None:
-        """Write run.json, so that a reader sees the old one or the new one, never a part. See `settled`."""
+        """Write run.json atomically, so that a reader sees the old or the new content. See `settled`."""
         write_atomically(self.run_json, msgspec.json.format(msgspec.json.encode(run), indent=2))
 
 
 def host_name() -> str:
-    """Return this machine's name, as JSON can hold it."""
+    """Return this machine's name in a form that JSON can hold."""
     return without_surrogates(os.uname().nodename)
 
 
 def process_began(pid: int) -> int:
-    """Return when a living process began, in clock ticks since the machine's start; 0 if it has ended or is unknown."""
+    """Return when a running process began, in clock ticks since boot; 0 if it has ended or is unknown."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
     except OSError:
@@ -161,7 +161,7 @@ def process_began(pid: int) -> int:
 
 
 def valid_tracker(name: str) -> bool:
-    """Return whether a text can name a tracker: it names a folder, too."""
+    """Return whether a text can name a tracker, which is also the name of its folder."""
     return re.fullmatch(r"\w[\w.-]{0,63}", name) is not None
 
 
@@ -171,12 +171,12 @@ def valid_job(name: str) -> bool:
 
 
 def rank_journals(folder: Path, rank: str | int) -> Iterator[Path]:
-    """Yield the paths that the journals of one rank may have, as a job may have several processes of one rank."""
+    """Yield the possible paths of one rank's journals: a job may have several processes of one rank."""
     yield folder / f"{rank}.jsonl"
     for number in itertools.count(2):
         yield folder / f"{rank}-{number}.jsonl"
 
 
 def valid_id(text: str) -> bool:
-    """Return whether a text can be a run's id: a file name that every tracker takes."""
+    """Return whether a text can be a run's id: a file name that every tracker accepts."""
     return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", text) is not None

@@ -1,7 +1,7 @@
-"""Locks that lie on a file or a folder: one holder at a time among the threads and processes of a machine.
+"""Locks on a file or a folder: one holder at a time among the threads and processes of a machine.
 
-`flock` belongs to the opened file. So two threads exclude each other, and nothing that reads the same file elsewhere in
-this process gives the lock away, as it would a POSIX lock. A fork shares it, and lets go of it at once.
+`flock` belongs to the open file. So two threads exclude each other, and closing the same file elsewhere in this process
+does not release the lock, as it would with a POSIX lock. A fork shares the lock, and releases its copy at once.
 """
 
 import contextlib
@@ -12,14 +12,16 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-TRIES, PAUSE_S = 5, 0.001  # somebody may be looking just now (`is_held`)
-LONGEST_S = 5.0  # for work of milliseconds: a process that was stopped in the middle of it may not stop everybody
+TRIES, PAUSE_S = 5, 0.001  # another process may be probing right now (`is_held`)
+LONGEST_S = (
+    5.0  # for work of milliseconds: a process that is suspended while holding the lock must not block the others
+)
 
 
 class FileLock:
-    """A lock on a file, which is made if it is missing, or on a folder. It ends with the process, also a killed one.
+    """A lock on a file, created if missing, or on a folder. It ends with its process, however that ends.
 
-    Where the file system knows no locks, everybody gets it.
+    On a file system without locks, every process gets it.
     """
 
     def __init__(self, path: Path, *, is_folder: bool = False) -> None:
@@ -43,7 +45,7 @@ class FileLock:
         return True
 
     def release(self) -> None:
-        """Let go of the lock, if it is held."""
+        """Release the lock, if it is held."""
         descriptor, self._descriptor = self._descriptor, None
         _HELD.discard(self)
         if descriptor is not None:
@@ -51,7 +53,7 @@ class FileLock:
 
 
 def is_held(path: Path) -> bool:
-    """Return whether anybody, in this process or another one, holds the lock; False where there are no locks."""
+    """Return whether any thread or process holds the lock; False where there are no locks."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -69,7 +71,7 @@ def is_held(path: Path) -> bool:
 
 @contextlib.contextmanager
 def briefly(folder: Path) -> Iterator[None]:
-    """Hold a folder's lock for work of milliseconds; who waits for it in vain for some seconds goes ahead without."""
+    """Hold a folder's lock for work of milliseconds; after some seconds of waiting, proceed without it."""
     lock, deadline = FileLock(folder, is_folder=True), time.monotonic() + LONGEST_S
     while not lock.take() and time.monotonic() < deadline:
         time.sleep(PAUSE_S)
@@ -97,7 +99,7 @@ def _is_taken(descriptor: int) -> bool:
 
 @functools.cache
 def _let_go_in_forks() -> None:
-    """See to it, once, that a fork closes its copies: else the lock would be held for as long as the fork lives."""
+    """Make forks close their copies (registered once); otherwise a fork would hold the lock for as long as it lives."""
     os.register_at_fork(after_in_child=_let_go)
 
 

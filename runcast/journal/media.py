@@ -1,4 +1,4 @@
-"""Where the files of logged media come to lie, and the record that refers to them."""
+"""The files of logged media, and the records that refer to them."""
 
 import os
 from functools import partial
@@ -15,7 +15,7 @@ from runcast.values.numbers import NotANumber, a
 
 
 def media_in(value: Any) -> list[AnyMedia | None]:
-    """List the media objects in a value: itself, or what a list or tuple holds; None for what is none beside others."""
+    """List the media objects in a value, or in a list or tuple; anything else beside them becomes None."""
     parts = value if issubclass(type(value), list | tuple) else (value,)
     found = [attempt(partial(to_media, part), lambda _: None) for part in parts]
     return [] if all(media is None for media in found) else found
@@ -25,10 +25,10 @@ def save_media(directory: Path, key: str, media: AnyMedia | None, step: int, now
     """Save a media object in the run's folder.
 
     Raises:
-        NotANumber: There is none, or it could not be saved; the message says why.
+        NotANumber: It is not one, or it could not be saved; the message says why.
     """
     if media is None:
-        raise NotANumber("is a list of media that holds something else, too. Log that under a key of its own")
+        raise NotANumber("is a list of media that also holds something else. Log that under a key of its own")
     folder = directory / "media"
 
     def save() -> Path:

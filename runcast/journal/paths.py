@@ -1,4 +1,4 @@
-"""Paths that mean the same everywhere, and files that only their owner may read."""
+"""Absolute and displayed paths, and files that only their owner may read."""
 
 import contextlib
 import os
@@ -9,7 +9,7 @@ from runcast.core.errors import FinalError
 
 
 def absolute(path: str | os.PathLike[str]) -> Path:
-    """Return a path that means the same after a change of the working directory; as it is, where there is none."""
+    """Return an absolute path; unchanged, if there is no working directory."""
     try:
         return Path(os.path.abspath(path))
     except OSError:  # the working directory was deleted
@@ -17,7 +17,7 @@ def absolute(path: str | os.PathLike[str]) -> Path:
 
 
 def shown(path: Path) -> str:
-    """Write a path as short as it can be typed from here."""
+    """Return the shortest spelling of a path that works from here."""
     try:
         path = Path(os.path.abspath(path))
         return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
@@ -26,22 +26,23 @@ def shown(path: Path) -> str:
 
 
 def make_private(folder: Path) -> None:
-    """Make a folder, and those above it that are missing, for their owner only (`Path.mkdir` forgets the parents)."""
+    """Make a folder and its missing parents, readable by their owner only."""
+    # `Path.mkdir` ignores the mode for parents.
     missing = [each for each in (folder, *folder.parents) if not each.exists()]
     for each in reversed(missing):
         try:
             each.mkdir(mode=0o700)
-            each.chmod(0o700)  # a umask may take the owner's own rights
-        except FileExistsError:  # another process was faster
+            each.chmod(0o700)  # a umask may remove the owner's own rights
+        except FileExistsError:  # another process made it first
             if not each.is_dir():
                 raise
 
 
 def private_temporary_folder() -> Path:
-    """Make or find this user's own folder among the temporary files, where anybody may have made one of its name.
+    """Make or find this user's own folder in the temporary directory, where others may have taken its name.
 
     Raises:
-        OSError: There is no place for temporary files.
+        OSError: There is no directory for temporary files.
     """
     import tempfile  # rarely needed, and start-up counts
 
@@ -52,21 +53,21 @@ def private_temporary_folder() -> Path:
         found = folder.lstat()
         if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077:
             return folder
-    except OSError:  # a file of somebody else's has the name
+    except OSError:  # another user has taken the name
         pass
     return Path(tempfile.mkdtemp(prefix=f"{name}-"))
 
 
 def own_mode(descriptor: int) -> None:
-    """Give a file's owner, and nobody else, the rights that a umask may have taken; not every file system has any."""
+    """Restrict a file to its owner, whatever the umask; some file systems have no rights."""
     with contextlib.suppress(OSError):
         os.fchmod(descriptor, 0o600)
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Replace a file's content in one step, readable by its owner only.
+    """Replace a file's content atomically, readable by its owner only.
 
-    Nobody else may write it now, so what a killed writer has left is replaced: there is one temporary name.
+    The caller is the only writer, so there is one temporary name, and the leftover of a killed writer is replaced.
     """
     temporary = path.with_name(f".{path.name}.new")
     try:
@@ -84,7 +85,7 @@ def inside(folder: Path, path: str) -> Path:
     """Resolve a path in a run's folder.
 
     Raises:
-        FinalError: It leads out of the folder, so it was not written by runcast, or there is nothing.
+        FinalError: It does not exist, or leads out of the folder, so it was not written by runcast.
     """
     root = folder.resolve()
     found = (root / path).resolve()
@@ -94,8 +95,8 @@ def inside(folder: Path, path: str) -> Path:
 
 
 def stray_link(folder: Path, root: Path) -> Path | None:
-    """Find a link in a folder that leads out of *root*, which is resolved."""
-    waiting = [folder]  # not `rglob`, which goes deeper than Python may
+    """Find a link in a folder that leads out of *root*, a resolved path."""
+    waiting = [folder]  # not `rglob`, which exceeds Python's recursion limit
     while waiting:
         path = waiting.pop()
         if path.is_symlink():

@@ -1,4 +1,4 @@
-"""Reading a journal: complete records from an offset on, with those counted that are damaged."""
+"""Reading a journal: complete records from an offset on, counting damaged lines."""
 
 import io
 import os
@@ -14,7 +14,7 @@ CHUNK_BYTES = 4 * 2**20
 
 
 def journal_size(path: Path) -> int:
-    """Return the length of a journal in bytes; 0 for one that somebody has deleted."""
+    """Return the length of a journal in bytes; 0 if it was deleted."""
     try:
         return os.stat(path).st_size
     except FileNotFoundError:
@@ -22,14 +22,14 @@ def journal_size(path: Path) -> int:
 
 
 class JournalReader:
-    """Complete lines of a journal, from `offset` on; `damaged` counts the lines that are no record.
+    """A reader of a journal's complete lines, from `offset` on; `damaged` counts the lines that are not records.
 
-    A journal that somebody has deleted reads as an empty one.
+    A deleted journal reads as an empty one.
 
     Args:
         path: The journal.
-        offset: Where to begin, behind a line.
-        last_session: Reading stops, and `is_superseded` becomes true, before a newer session than this one begins.
+        offset: Where to begin: the end of a line.
+        last_session: Reading stops before a newer session than this one, and `is_superseded` becomes true.
     """
 
     def __init__(self, path: Path, offset: int = 0, last_session: int | None = None) -> None:
@@ -40,7 +40,7 @@ class JournalReader:
         self.damaged = 0
 
     def read(self, max_bytes: int = CHUNK_BYTES) -> list[tuple[AnyRecord, int]]:
-        """Return the next complete records, each with the offset behind it; an empty list if there is none now."""
+        """Return the next complete records, each with its end offset; an empty list if there are none now."""
         with self._open() as file:
             chunk = file.read(max_bytes)
             while chunk and b"\n" not in chunk and (more := file.read(max_bytes)):
@@ -63,18 +63,18 @@ class JournalReader:
         return self.last_session is not None and isinstance(record, Start) and record.session > self.last_session
 
     def read_all(self) -> None:
-        """Go to the end of what is complete."""
+        """Skip to the end of the complete records."""
         while self.read():
             pass
 
     @property
     def is_cut(self) -> bool:
-        """Return whether the file ends in a part of a line: it is being written, or its writer was killed."""
+        """Return whether the file ends in a partial line: it is being written, or its writer was killed."""
         with self._open() as file:
             return any(not line.endswith(b"\n") for line in file)
 
     def rest(self) -> list[AnyRecord]:
-        """Return the record, if it is one, that stands at the end without its newline, as on a disk that is full."""
+        """Return the record at the end that lacks its newline, as on a full disk, if it is one."""
         with self._open() as file:
             line = file.read(CHUNK_BYTES)
         try:
@@ -83,7 +83,7 @@ class JournalReader:
             return []
 
     def skip(self) -> None:
-        """Give up a last line that was cut off, and count it; what was written behind it meanwhile is kept."""
+        """Give up a truncated last line, and count it; records written after it meanwhile are kept."""
         with self._open() as file:
             line = file.readline()
         if line and not line.endswith(b"\n"):
@@ -92,7 +92,7 @@ class JournalReader:
 
     def _open(self) -> BinaryIO:
         try:
-            file: BinaryIO = open(self.path, "rb")  # noqa: SIM115 - whoever asked for it closes it
+            file: BinaryIO = open(self.path, "rb")  # noqa: SIM115 - the caller closes it
         except FileNotFoundError:
             return io.BytesIO()
         file.seek(self.offset)

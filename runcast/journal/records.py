@@ -1,7 +1,7 @@
-"""What one line of the journal can be: frozen structs, their JSON form, and back.
+"""The records of the journal: frozen structs, their JSON form, and back.
 
 Each line is one JSON object whose `type` says which struct it is. `time` is in seconds since the epoch. In `values`,
-the three non-finite floats stand as words (`values/scalars.py`).
+the three non-finite floats are strings (`values/scalars.py`).
 """
 
 from typing import Any, Literal, TypeAlias
@@ -43,7 +43,7 @@ class Metrics(Record, frozen=True, tag="metrics"):
 class RankMetrics(Metrics, frozen=True, tag="rank", kw_only=True):
     """Numbers that another rank of the job logged, under that rank's prefix.
 
-    `source` names the file in the run's folder `ranks` that they were copied from, `end` the offset behind them there.
+    `source` names the file in the run's folder `ranks` that they were copied from, `end` their end offset there.
     """
 
     source: str
@@ -63,7 +63,7 @@ class Summary(Record, frozen=True, tag="summary"):
 
 
 class Tags(Record, frozen=True, tag="tags"):
-    """Tags for the run, added to those that it has."""
+    """Tags added to the run."""
 
     tags: list[str]
 
@@ -88,7 +88,7 @@ class Artifact(Record, frozen=True, tag="artifact"):
 
 
 class Dropped(Record, frozen=True, tag="dropped"):
-    """Values of a key that could not be kept: once per key, with the first reason."""
+    """Values of a key that could not be kept: one record per key, with the first reason."""
 
     key: str
     reason: str
@@ -111,10 +111,10 @@ decode = _decoder.decode
 
 
 def encode_line(record: Record) -> bytes:
-    """Encode a record as a line of the journal, whatever text is in it."""
+    """Encode a record as a line of the journal, whatever text it holds."""
     try:
         return encode(record) + b"\n"
-    except (TypeError, ValueError):  # a lone surrogate in a key or a text, which no UTF-8 file can hold
+    except (TypeError, ValueError):  # a lone surrogate in a key or a text, which UTF-8 cannot hold
         return encode(_without_surrogates(record)) + b"\n"
 
 

@@ -1,10 +1,9 @@
-"""Tells a run that this user began from one that came from elsewhere.
+"""The seal of a run: distinguishes a run that this user began from one that came from elsewhere.
 
-run.json says which class delivers to a tracker, and with which options. Whoever can write that file could make
-`runcast sync` import what they like, so it carries a seal: a hash of those words with a key that lies in the user's
-home and never leaves it, or, where the home cannot be written, in the user's own temporary folder. A run without this
-user's seal may still be delivered, but only by the trackers that are installed here and with nothing but labels for
-options, unless the user trusts it by name.
+run.json names the class that delivers to a tracker, and its options. Anyone who can write that file could make `runcast
+sync` import arbitrary code, so it carries a seal: a hash of those entries with a key that never leaves the user's home,
+or the user's own temporary folder where the home cannot be written. A run without this user's seal can still be
+delivered, but only by trackers that are installed here and with only labels as options, unless the user passes --trust.
 """
 
 import contextlib
@@ -21,24 +20,24 @@ KEY_BYTES = 32
 
 
 def seal_of(file: RunFile) -> str:
-    """Return the seal of what run.json may make us do; empty where there is no place to keep a key in."""
+    """Return the seal over the trusted entries of run.json; empty where no key can be kept."""
     key = _make_key()
     return "" if key is None else _seal(file, key)
 
 
 def is_own(file: RunFile) -> bool:
-    """Return whether this user began the run, or has trusted it."""
+    """Return whether this user began or trusted the run."""
     return bool(file.seal) and any(file.seal == _seal(file, key) for key in map(_read, _places()) if key is not None)
 
 
 def is_known_elsewhere() -> bool:
-    """Return whether this user's key is in their home, which other machines see too, not in a temporary folder."""
+    """Return whether this user's key is in their home, which other machines may share, not in a temporary folder."""
     home = _home_key()
     return home is not None and _read(home) is not None
 
 
 def _seal(file: RunFile, key: bytes) -> str:
-    import hashlib  # it takes milliseconds, and start-up counts
+    import hashlib  # imported late: it takes milliseconds of every start
 
     sealed = {
         name: [choice.tracker, choice.online, choice.options, choice.environment]
@@ -48,7 +47,7 @@ def _seal(file: RunFile, key: bytes) -> str:
 
 
 def _places() -> Iterator[Path]:
-    """Yield where this user's key may be: in their home, else among their own temporary files."""
+    """Yield the places for this user's key: their home, then their temporary folder."""
     if (home := _home_key()) is not None:
         yield home
     with contextlib.suppress(OSError):
@@ -76,11 +75,11 @@ def _new_key(path: Path) -> bytes | None:
     with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         file.write(os.urandom(KEY_BYTES))
     try:
-        if path.exists():  # it is damaged
+        if path.exists():  # damaged
             os.replace(new, path)
         else:
             os.link(new, path)
-    except FileExistsError:  # another process was faster: its key holds
+    except FileExistsError:  # another process made one first: use that
         pass
     except OSError:  # a file system without links
         os.replace(new, path)
@@ -90,7 +89,7 @@ def _new_key(path: Path) -> bytes | None:
 
 
 def _read(path: Path) -> bytes | None:
-    """Return the key; None if there is none, or not a whole one."""
+    """Return the key; None if it is missing or incomplete."""
     try:
         key = path.read_bytes()
     except OSError:

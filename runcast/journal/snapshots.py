@@ -1,4 +1,4 @@
-"""How an artifact is kept as it is now: a copy, which nothing that happens to the original can change."""
+"""Snapshots of artifacts: copies that later changes to the original do not affect."""
 
 import errno
 import os
@@ -16,18 +16,20 @@ from runcast.values.copying import check_room, copy_file, on_disk
 from runcast.values.scalars import without_surrogates
 
 NAMED = 5
-FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EROFS))  # of the run's disk; any other error is of one file
+FULL = frozenset(
+    (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+)  # errors of the run's disk; any other error concerns one file
 
 
 class Kept(NamedTuple):
-    """An artifact's record, and a sentence about what of it could not be kept, if anything."""
+    """An artifact's record, and a sentence about what could not be kept, if anything."""
 
     record: Artifact
     lacking: str
 
 
 class Entry(NamedTuple):
-    """A file or a folder to copy; `size_bytes` is what it takes on the disk, None for a folder."""
+    """A file or a folder to copy; `size_bytes` is its size on disk, None for a folder."""
 
     source: Path
     target: Path
@@ -35,10 +37,10 @@ class Entry(NamedTuple):
 
 
 def keep_artifact(directory: Path, source: Path | bytes, name: str, kind: str, number: int) -> Kept:
-    """Keep a file, a folder or a content in a run's folder, under names without secrets.
+    """Keep a file, a folder or given content in a run's folder, under redacted names.
 
     Raises:
-        OSError: It cannot be read, or there is no room for it.
+        OSError: It cannot be read, or the disk is full.
         ValueError: It is a whole file system, or neither a file nor a folder.
     """
     folder = directory / "artifacts" / f"{number:04d}-{os.urandom(2).hex()}"
@@ -56,11 +58,13 @@ def keep_artifact(directory: Path, source: Path | bytes, name: str, kind: str, n
     path = target.relative_to(directory).as_posix()
     record = Artifact(time=time.time(), name=redact_text(name), kind=redact_text(kind), path=path, size_bytes=size)
     rest = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
-    return Kept(record, f"is an artifact that was kept without {', '.join(missing[:NAMED])}{rest}" if missing else "")
+    return Kept(
+        record, f"is an artifact that is incomplete: it lacks {', '.join(missing[:NAMED])}{rest}" if missing else ""
+    )
 
 
 def write(content: bytes, target: Path) -> int:
-    """Write a file that is not there yet, for its owner only; return its size in bytes."""
+    """Write a new file, readable by its owner only; return its size in bytes."""
     make_private(target.parent)
     with open(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         own_mode(file.fileno())
@@ -68,7 +72,7 @@ def write(content: bytes, target: Path) -> int:
 
 
 def _copy_all(source: Path, target: Path, directory: Path, missing: list[str]) -> int:
-    """Copy a file or a folder without what runcast keeps in it; return the size in bytes."""
+    """Copy a file or a folder, except for runs of runcast in it; return the size in bytes."""
     entries = list(_entries(source, target, directory, missing))
     needed = sum(entry.size_bytes or 0 for entry in entries)
     make_private(target.parent)
@@ -89,7 +93,7 @@ def _copy_all(source: Path, target: Path, directory: Path, missing: list[str]) -
 
 
 def _entries(source: Path, target: Path, directory: Path, missing: list[str]) -> Iterator[Entry]:
-    """Yield what is to be copied, a folder before what is in it. Links are followed, but never in a circle."""
+    """Yield the entries to copy, each folder before its content. Links are followed, but never in a circle."""
     found = source.stat()
     if stat.S_ISREG(found.st_mode):
         yield Entry(source, target, on_disk(found))
@@ -98,7 +102,7 @@ def _entries(source: Path, target: Path, directory: Path, missing: list[str]) ->
         raise ValueError(f"{source} is neither a file nor a folder")
     if source.resolve().parent == source.resolve():
         raise ValueError(f"{source} is a whole file system")
-    # Of our own folders, those in which the source lies are not left out: it is one that the user has named.
+    # Runs are left out, except those that contain the source itself: the user has named that.
     own = {_identity(each.stat()) for each in (directory.parent, directory, directory / "artifacts") if each.exists()}
     own -= {_identity(each.stat()) for each in (source.resolve(), *source.resolve().parents)}
     waiting = [(source, target, frozenset((_identity(found),)))]
@@ -117,14 +121,14 @@ def _entries(source: Path, target: Path, directory: Path, missing: list[str]) ->
             try:
                 found = entry.stat()
             except OSError as error:
-                missing.append(f"{name} ({'a link that leads nowhere' if entry.is_symlink() else error.strerror})")
+                missing.append(f"{name} ({'a dangling link' if entry.is_symlink() else error.strerror})")
                 continue
             if stat.S_ISREG(found.st_mode):
                 yield Entry(path, copy / entry.name, on_disk(found))
             elif not stat.S_ISDIR(found.st_mode):
                 missing.append(f"{name} (no file)")
             elif _identity(found) in above:
-                missing.append(f"{name} (a link to a folder that it is in)")
+                missing.append(f"{name} (a link to one of its own parent folders)")
             elif _identity(found) in own or _is_run(path):
                 missing.append(f"{name} (runs of runcast)")
             else:

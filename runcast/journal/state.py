@@ -1,6 +1,6 @@
-"""What the delivery to one tracker says of itself: a small file that the training process and the command line read.
+"""The state of the delivery to one tracker: a small file that the training process and the command line read.
 
-It has one writer: whoever holds the lock of the tracker's folder.
+It has one writer: the holder of the lock of the tracker's folder.
 """
 
 import contextlib
@@ -18,19 +18,19 @@ from runcast.journal.reader import JournalReader
 from runcast.journal.records import Metrics, Status
 
 Phase = Literal["starting", "delivering", "retrying", "suspended", "finished", "refused", "unknown"]
-EVERYTHING = 2**62  # an offset behind the end of any journal
+EVERYTHING = 2**62  # an offset beyond the end of any journal
 
 
 class DeliveryState(msgspec.Struct, kw_only=True):
-    """How far one tracker is.
+    """The progress of the delivery to one tracker.
 
-    `session` is that of the last Start record that was delivered; one that is over (`is_over`) is at least the session
-    that its delivery was started for. `cursor` is the offset in the journal up to which everything was delivered;
-    `sending` the offset up to which the batch goes that was under way when the state was written; `clean` is false
+    `session` is the session of the last delivered Start record; in a state that is over (`is_over`) it is at least the
+    session that the delivery was started for. `cursor` is the offset in the journal up to which everything was
+    delivered. `sending` is the end offset of the batch that was being sent when the state was written. `clean` is false
     while a process has the tracker open, so that its sudden death is noticed. `points` counts delivered points,
-    `refused` what the tracker will not have, by kind and reason, and `refused_names` names some of it. `ending` is the
-    status that the journal announced, `status` the one that the tracker was told. `not_before` is the time until which
-    the service has asked to be left alone. `coverage` is of a meter.
+    `refused` the values that the tracker refused, by kind and reason, and `refused_names` names some of them. `ending`
+    is the status that the journal announced, `status` the one passed to the tracker. `not_before` is the time until
+    which the service has asked for no more calls. `coverage` belongs to a meter.
     """
 
     phase: Phase = "starting"
@@ -60,17 +60,17 @@ class DeliveryState(msgspec.Struct, kw_only=True):
 
 
 class KnownAs(msgspec.Struct, frozen=True, kw_only=True):
-    """What a tracker calls the run. Kept apart from the state, so that damage to the one does not lose the other."""
+    """A tracker's own ids of the run, kept in a file apart from the state, so that one survives damage to the other."""
 
     ids: dict[str, str] = {}
     url: str | None = None
 
 
 def load_state(folder: Path) -> DeliveryState | None:
-    """Read a tracker's state; None if it never ran.
+    """Read a tracker's state; None if its delivery never ran.
 
-    One that is damaged or cannot be read is not nothing: it says that everything may have been delivered, by a process
-    that was cut off. The next delivery asks the tracker.
+    A damaged or unreadable state does not count as empty, but as that of an interrupted process that may have delivered
+    everything. The next delivery asks the tracker.
     """
     try:
         state = msgspec.json.decode((folder / "state.json").read_bytes(), type=DeliveryState)
@@ -84,13 +84,13 @@ def load_state(folder: Path) -> DeliveryState | None:
 
 
 def save_state(folder: Path, state: DeliveryState) -> None:
-    """Write a tracker's state in one step."""
+    """Write a tracker's state atomically."""
     state.updated = time.time()
     write_atomically(folder / "state.json", msgspec.json.encode(state))
 
 
 def save_ids(folder: Path, state: DeliveryState) -> None:
-    """Write what the tracker calls the run."""
+    """Write the tracker's own ids of the run."""
     write_atomically(folder / "ids.json", msgspec.json.encode(KnownAs(ids=state.ids, url=state.url)))
 
 
@@ -105,21 +105,21 @@ def _unknown(folder: Path, why: str) -> DeliveryState:
         attempts=1,
         ids=known.ids,
         url=known.url,
-        error=f"{folder / 'state.json'} {why}, so what was delivered is not known. The next delivery asks the tracker "
-        "itself: runcast sync",
+        error=f"{folder / 'state.json'} {why}, so it is unknown what was delivered. The next delivery asks the "
+        "tracker: runcast sync",
     )
 
 
 def is_over(state: DeliveryState, session: int) -> bool:
-    """Return whether no delivery has anything to do for a session any more.
+    """Return whether a session has nothing left to deliver.
 
-    It was closed or refused, or a newer one has begun where all of it was delivered.
+    It was closed or refused, or a newer session has begun and all of it was delivered.
     """
     return state.session > session or (state.session == session and state.phase in ("finished", "refused"))
 
 
 class TrackerStatistics(msgspec.Struct, frozen=True, kw_only=True):
-    """Numbers of points for one tracker; `waiting` ones are in the journal, `refused` ones are lost, by reason."""
+    """The points of one tracker; `waiting` ones are in the journal, `refused` ones are counted by reason."""
 
     phase: Phase
     delivered: int
@@ -130,7 +130,7 @@ class TrackerStatistics(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def tracker_statistics(name: str, state: DeliveryState, journal: Path) -> TrackerStatistics:
-    """Return the numbers of one delivery; of a journal that is gone, nothing waits."""
+    """Return the numbers of one delivery; if the journal is gone, nothing waits."""
     waiting = 0
     with contextlib.suppress(OSError):
         records = JournalReader(journal, state.cursor)
@@ -146,7 +146,7 @@ def tracker_statistics(name: str, state: DeliveryState, journal: Path) -> Tracke
 
 
 class Statistics(msgspec.Struct, frozen=True, kw_only=True):
-    """What this process logged; `dropped` maps a key to how many of its values could not be logged."""
+    """The numbers of this process; `dropped` maps a key to how many of its values could not be logged."""
 
     logged: int
     dropped: dict[str, int]
@@ -155,21 +155,21 @@ class Statistics(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Carrier(Protocol):
-    """What a Run needs from the delivery of its records.
+    """The interface that a Run needs from the delivery of its records.
 
-    Nothing here waits, except `flush` and `finish`, up to their time.
+    Nothing here waits, except `flush` and `finish`, up to their timeout.
     """
 
     def check(self) -> RuncastError | None:
-        """Restart what died, tell the user what is new, return the newest final failure of a tracker."""
+        """Restart dead deliveries, report news to the user, and return the newest final failure of a tracker."""
 
     def states(self) -> Mapping[str, DeliveryState]:
-        """Return what each tracker last said."""
+        """Return the last state of each delivery."""
 
     def flush(self, size_bytes: int, timeout_s: float) -> bool:
-        """Wait until every tracker has the journal's first *size_bytes*; return whether that came true.
+        """Wait until every tracker has the journal's first *size_bytes*; return whether it has.
 
-        One that was refused is not waited for.
+        A refused tracker is not waited for.
         """
 
     def finish(self, size_bytes: int, timeout_s: float) -> bool:
@@ -179,4 +179,4 @@ class Carrier(Protocol):
         """
 
     def abandon(self) -> None:
-        """Forget the children: this is a fork, they belong to the parent."""
+        """Forget the children in a fork: they belong to the parent."""

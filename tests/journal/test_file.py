@@ -310,11 +310,11 @@ def test_what_a_full_disk_never_took_is_kept_in_another_folder(tmp_path: Path) -
         text=True,
         check=True,
     )
-    command = done.stderr.partition("When there is room: ")[2]
+    command = done.stderr.partition("When there is space again, append them with: ")[2]
     subprocess.run(command, shell=True, check=True)
 
     assert done.stdout == "0\n"
-    assert "2 records found no room" in done.stderr
+    assert "2 records did not fit" in done.stderr
     assert steps_of(path) == [0, 1, 2]
     assert [file.stat().st_mode & 0o777 for file in temporary.iterdir()] == [0o600]
 

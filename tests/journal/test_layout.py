@@ -99,7 +99,7 @@ def test_an_identity_with_unknown_fields_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, r"is no run: run\.json cannot be read"),
+        (None, r"is not a run: run\.json cannot be read"),
         ("", r"run\.json is damaged"),
         ('{"id": 1}', r"run\.json is damaged"),
         (

@@ -44,7 +44,7 @@ def test_a_damaged_state_is_not_nothing(content: bytes, tmp_path: Path) -> None:
 
     assert state is not None
     assert (state.phase, state.clean, state.cursor, state.sending > 10**15) == ("unknown", False, 0, True)
-    assert "state.json is damaged, so what was delivered is not known" in (state.error or "")
+    assert "state.json is damaged, so it is unknown what was delivered" in (state.error or "")
 
 
 def test_what_a_tracker_calls_the_run_survives_its_state(tmp_path: Path) -> None:

@@ -122,7 +122,7 @@ def test_an_image_file_is_copied(tmp_path: Path) -> None:
 @pytest.mark.parametrize("shape", [(), (3,), (2, 2, 2), (2, 3, 4, 3), (0, 2), (2, 0, 3), (5, 2, 7)])
 def test_an_image_of_a_wrong_shape_is_refused_where_it_is_made(shape: tuple[int, ...]) -> None:
     """The error comes from the line that makes the image, and says which shapes there are."""
-    with pytest.raises(OptionError, match=r"it is \[H, W\], \[H, W, C\] or \[C, H, W\]"):
+    with pytest.raises(OptionError, match=r"Use \[H, W\], \[H, W, C\] or \[C, H, W\]"):
         Image(np.zeros(shape))
 
 
@@ -235,7 +235,7 @@ def test_a_sound_file_is_copied_and_needs_no_rate(tmp_path: Path) -> None:
 @pytest.mark.parametrize("shape", [(), (0,), (5, 3), (1, 2, 3)])
 def test_a_sound_of_a_wrong_shape_is_refused(shape: tuple[int, ...]) -> None:
     """The error says which shapes there are."""
-    with pytest.raises(OptionError, match=r"it is \[N\], \[N, C\] or \[C, N\]"):
+    with pytest.raises(OptionError, match=r"Use \[N\], \[N, C\] or \[C, N\]"):
         Audio(np.zeros(shape), 8_000)
 
 
