@@ -131,7 +131,7 @@ def full_at_the_end(laboratory: Laboratory) -> Cell:
     code = training.end()
     laboratory.wait_for_deliveries()
     disk.free()
-    told = re.search(r"When there is room: (cat .*)", training.errors.read_text())
+    told = re.search(r"When there is space again, append them with: (cat .*)", training.errors.read_text())
     if told:
         subprocess.run(told[1], shell=True, check=True)
     disk.leave()

@@ -69,7 +69,7 @@ def resume(names: tuple[str, ...], trial: Trial, folder: Path) -> Cell:
         runs = list_runs(folder / "runs")
         if len(runs) != 1:
             problems.append(f"{len(runs)} runs instead of one")
-        told = [line for line in second.errors.splitlines() if "resumed with other params" in line]
+        told = [line for line in second.errors.splitlines() if "resumed with changed params" in line]
         if len(told) != 1 or "learning_rate" not in told[0]:
             problems.append(f"the changed params were not told once: {told}")
         wrong, lost, twice = look(runs[0], folder, names, _logged(runs[0]), "finished")

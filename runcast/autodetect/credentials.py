@@ -1,6 +1,6 @@
 """Whether a user has configured a service.
 
-Environment, netrc and configuration files, in the places where the SDKs look themselves.
+Looks at the environment, netrc and configuration files, in the places where the SDKs look.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""What `runcast doctor` finds out: the machine, the runs' folder, and every tracker, without importing any of them."""
+"""The findings of `runcast doctor`: the machine, the runs' folder, and every tracker, without importing any of them."""
 
 import os
 import platform
@@ -19,10 +19,10 @@ Support: TypeAlias = Literal["tested", "supported", "newer", "too old", "missing
 
 
 class TrackerHealth(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether a tracker can be used, and where it would write.
+    """The usability of a tracker, and where it would write.
 
     `support` compares `version` with the `minimum` and the `tested` one; "newer" is newer than the tested one. `mode`
-    is "online", "local", "off" or None if it cannot be used: then `problem` says why and `mend` how to mend it.
+    is "online", "local", "off", or None if it cannot be used: then `problem` says why and `mend` how to fix it.
     `log_in` is the command that configures the service.
     """
 
@@ -41,9 +41,9 @@ class TrackerHealth(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
-    """What runcast finds on this machine.
+    """The state of this machine for runcast.
 
-    `torch` is a version or None, `devices` names what PyTorch could train on besides the processor.
+    `torch` is a version or None, `devices` names the GPUs that PyTorch could train on.
     """
 
     runcast: str
@@ -57,7 +57,7 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def examine(runs: Path, offline: bool | None = None, environ: Mapping[str, str] = os.environ) -> Health:
-    """Look at the machine and at every known tracker; nothing is imported, written or asked."""
+    """Examine the machine and every known tracker, without importing, writing or prompting."""
     from runcast import __version__
 
     return Health(
@@ -92,7 +92,7 @@ def _tracker(seen: Survey, runs: Path, environ: Mapping[str, str]) -> TrackerHea
 
 
 def service(row: Integration, environ: Mapping[str, str] = os.environ) -> str:
-    """Name the host that a tracker would report to, as far as the environment says; else the service."""
+    """Return the host that a tracker would report to, if the environment names it; else the service."""
     variables = [credentials.name for credentials in row.credentials if isinstance(credentials, Address)]
     variables += [credentials.host_variable for credentials in row.credentials if isinstance(credentials, Netrc)]
     hosts = (urlsplit(environ.get(variable, "")) for variable in variables)
@@ -112,7 +112,7 @@ def _support(row: Integration, version: str | None) -> Support:
 
 
 def _devices() -> list[str]:
-    """List GPUs as the operating system shows them, as asking PyTorch means importing it."""
+    """List GPUs as the operating system shows them, without importing PyTorch."""
     if platform.system() == "Darwin" and platform.machine() == "arm64":
         return ["Apple GPU"]
     cards = [name for name in (os.listdir("/dev") if os.path.isdir("/dev") else ()) if re.fullmatch(r"nvidia\d+", name)]
@@ -122,6 +122,6 @@ def _devices() -> list[str]:
 
 
 def _is_writable(folder: Path) -> bool:
-    """Return whether the folder, or the one that it would be made in, takes files."""
+    """Return whether files can be created in the folder, or in the one that it would be made in."""
     there = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
     return there.is_dir() and os.access(there, os.W_OK | os.X_OK)

@@ -1,7 +1,7 @@
-"""What is installed, from the names of the metadata folders on `sys.path`: no import, no parsing, a few milliseconds.
+"""Installed distributions, read from the names of the metadata folders on `sys.path` in a few milliseconds.
 
-`importlib.metadata` answers the same questions but takes longer than all of `runcast.init` may. A folder that is merely
-called `wandb` is no wandb.
+`importlib.metadata` answers the same questions but takes longer than all of `runcast.init` may. A mere folder called
+`wandb` does not count as wandb.
 """
 
 import importlib.util
@@ -35,12 +35,12 @@ class Installed(NamedTuple):
         return None
 
     def has(self, need: str) -> bool:
-        """Return whether a distribution ("name" or "name:module") is there, or at least its module."""
+        """Return whether a distribution ("name" or "name:module"), or at least its module, is installed."""
         name, _, module = need.partition(":")
         return normalise(name) in self.distributions or has_package(module or name.replace("-", "_"))
 
     def required(self, *names: str) -> set[str]:
-        """Return the distributions that those of *names* which are installed require without any extra."""
+        """Return the distributions that the installed ones of *names* require without any extra."""
         found: set[str] = set()
         for distribution in filter(None, (self.distributions.get(normalise(name)) for name in names)):
             try:
@@ -53,7 +53,7 @@ class Installed(NamedTuple):
         return found
 
     def entry_points(self) -> dict[str, tuple[str, Distribution]]:
-        """Map the names in the group `runcast.trackers` to "module:Class" and the distribution that brings them."""
+        """Map the names in the group `runcast.trackers` to "module:Class" and the distribution that provides them."""
         found = {}
         for distribution in self.distributions.values():
             try:
@@ -71,7 +71,7 @@ class Installed(NamedTuple):
 
 
 def scan() -> Installed:
-    """List what is installed on `sys.path`."""
+    """List the distributions on `sys.path`."""
     found: dict[str, Distribution] = {}
     for folder in sys.path:
         try:
@@ -87,12 +87,12 @@ def scan() -> Installed:
 
 
 def normalise(name: str) -> str:
-    """Write a distribution's name as PEP 503 does."""
+    """Normalize a distribution's name as in PEP 503."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def has_package(name: str) -> bool:
-    """Return whether a top-level package has code behind it (a folder without `__init__.py` has none)."""
+    """Return whether a top-level package has code (a folder without `__init__.py` has none)."""
     if name in sys.modules:
         return True
     try:
@@ -103,7 +103,7 @@ def has_package(name: str) -> bool:
 
 
 def lacks_part(package: str, parts: Iterable[str]) -> str | None:
-    """Return the first of the files of a package that is not there."""
+    """Return the first of a package's files that is missing."""
     for part in parts:
         try:
             found = importlib.util.find_spec(package)

@@ -1,4 +1,4 @@
-"""What becomes of a run that the script has opened itself: joined, or left alone with a word about it."""
+"""Runs that the script has opened itself: joined, or left alone with a message."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -12,7 +12,7 @@ from runcast.journal.layout import TrackerChoice
 
 
 class Joining(NamedTuple):
-    """The choices and options with which open runs are joined, and a sentence about each open run."""
+    """The choices and options that join open runs, and a sentence about each open run."""
 
     chosen: dict[str, TrackerChoice]
     setup: dict[str, Mapping[str, Any]]
@@ -27,14 +27,14 @@ def join_open_runs(
     offline: bool | None,
     known_ids: Callable[[str], Mapping[str, str]],
 ) -> Joining:
-    """Join the runs that this script has open, where the service lets the delivery do so.
+    """Join the runs that this script has open, where the service allows it.
 
     Args:
         chosen: How each tracker takes part.
         setup: The user's own options for each tracker.
         delivery: Where deliveries run: "process", "thread" or "later".
-        offline: What `init` was asked for.
-        known_ids: Returns what an earlier session of the run remembers of a tracker.
+        offline: As given to `init`.
+        known_ids: Returns the ids that an earlier session of the run has stored for a tracker.
     """
     joining = Joining(dict(chosen), dict(setup), [])
     for name, choice in chosen.items():
@@ -61,7 +61,7 @@ def join_open_runs(
 
 
 def _is_on_server(name: str, found: OpenRun, choice: TrackerChoice) -> bool:
-    """Return whether an open run is on a server: its address says so, or else how the tracker takes part."""
+    """Return whether an open run is on a server, judged by its address or else by the tracker's mode."""
     address = found.options.get("tracking_uri")
     if address is None:
         return choice.online

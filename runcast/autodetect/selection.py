@@ -1,4 +1,4 @@
-"""`report_to` becomes decisions: which trackers take part, online or local, and why the others do not."""
+"""From `report_to` to decisions: which trackers take part, online or local, and why the others do not."""
 
 import os
 from collections.abc import Iterable, Mapping
@@ -20,9 +20,9 @@ ReportTo: TypeAlias = (
 
 
 class Selection(msgspec.Struct):
-    """The trackers of a run, chosen and skipped.
+    """The trackers chosen for a run, and those skipped.
 
-    The chosen trackers, the skipped ones with a reason, and Tracker objects to be run in a thread.
+    Holds the chosen trackers, the skipped ones with a reason, and Tracker objects to run in a thread.
     """
 
     chosen: dict[str, TrackerChoice] = {}
@@ -30,11 +30,11 @@ class Selection(msgspec.Struct):
     objects: dict[str, Tracker] = {}
 
     def skip_objects(self) -> None:
-        """Leave out the Tracker objects, which live no longer than this process, and keep the reason."""
+        """Skip the Tracker objects, which cannot outlive this process, and keep the reason."""
         for name in self.objects:
             self.skipped[name] = (
-                "was given as an object, and delivery='later' needs one that another process can make. Give its class, "
-                "from a module that can be imported."
+                "was given as an object, and delivery='later' needs a class that another process can import. "
+                "Pass its class."
             )
         self.objects = {}
 
@@ -42,7 +42,7 @@ class Selection(msgspec.Struct):
 def survey(
     names: Iterable[str] | None = None, offline: bool | None = None, environ: Mapping[str, str] = os.environ
 ) -> dict[str, Survey]:
-    """Look at every known tracker (or those named) without importing any."""
+    """Examine every known tracker, or the named ones, without importing any."""
     installed = scan()
     rows = _rows(installed) if names is None else {name: _rows(installed)[name] for name in names}
     return {name: look_at(row, installed, offline, environ) for name, row in rows.items()}
@@ -55,7 +55,7 @@ def select(
     setup: Mapping[str, Mapping[str, Any]] | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> Selection:
-    """Decide which trackers a run casts to.
+    """Decide which trackers a run reports to.
 
     Args:
         report_to: None, "", "none", False or an empty collection: none. "all": every tracker that is installed and
@@ -106,7 +106,7 @@ def decide(name: str, offline: bool | None = None, environ: Mapping[str, str] = 
 
     Raises:
         UnknownTrackerError: There is no such tracker.
-        TrackerUnavailableError: It cannot be used here, or is switched off; the message says why and how to mend it.
+        TrackerUnavailableError: It cannot be used here, or is switched off; the message says why and how to fix it.
     """
     installed = scan()
     rows = _rows(installed)
@@ -172,7 +172,7 @@ def _split(report_to: ReportTo) -> tuple[list[str], list[Tracker | type[Tracker]
     items: Iterable[Any] = [report_to] if isinstance(report_to, str | Tracker | type) else report_to  # type: ignore[assignment]
     if not isinstance(items, Iterable):
         raise OptionError(
-            f"report_to={report_to!r} is no tracker. Use names such as ['wandb', 'mlflow'], 'all' or 'none'."
+            f"report_to={report_to!r} is not a tracker. Use names such as ['wandb', 'mlflow'], 'all' or 'none'."
         )
     for item in items:
         if isinstance(item, str):
@@ -205,7 +205,9 @@ def _add_object(selection: Selection, item: Tracker | type[Tracker]) -> None:
     kind = item if isinstance(item, type) else type(item)
     name = getattr(kind, "name", None) or kind.__name__.lower()
     if not valid_tracker(name):
-        raise OptionError(f"{kind.__qualname__}.name = {name!r} cannot name a tracker: it names a folder, too.")
+        raise OptionError(
+            f"{kind.__qualname__}.name = {name!r} cannot name a tracker, because it cannot name a folder."
+        )
     if name in selection.chosen or name in selection.objects:
         return
     if isinstance(item, type) and kind.__module__ != "__main__" and "<" not in kind.__qualname__:

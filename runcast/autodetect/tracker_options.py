@@ -1,4 +1,4 @@
-"""Whether a tracker knows the options that are meant for it, read in its SDK's source: nothing is imported."""
+"""Checks a tracker's options against the signatures in its SDK's source, without importing it."""
 
 import ast
 import importlib.util
@@ -12,14 +12,14 @@ from runcast.values.settings import check_names
 
 
 def check_setup(setup: Mapping[str, Mapping[str, Any]]) -> None:
-    """Raise if a tracker of the table would refuse an option.
+    """Raise if a tracker in the table would refuse an option.
 
     Raises:
-        OptionError: It names the option that was probably meant.
+        OptionError: An option is unknown; the message suggests the closest one.
     """
     for name, options in setup.items():
         word = name.strip().lower()
-        row = TABLE.get(ALIASES.get(word, word)) if options else None  # another one is of a third party
+        row = TABLE.get(ALIASES.get(word, word)) if options else None  # any other is a third-party tracker
         if row is None or not row.options:
             continue
         plain = {word for word in row.options if ":" not in word}
@@ -27,13 +27,13 @@ def check_setup(setup: Mapping[str, Mapping[str, Any]]) -> None:
             continue
         signatures = [_names(row.package, place) for place in row.options if ":" in place]
         if scan().version(row.distribution, *row.alternatives) is None or None in signatures:
-            continue  # of another version, or not installed: the tracker will say it
+            continue  # another version, or not installed: the tracker will report it
         known = plain.union(*(names for names in signatures if names is not None))
         check_names(options, sorted(known), of=f" of {row.title}")
 
 
 def _names(package: str, place: str) -> set[str] | None:
-    """Return the names of the arguments of a function or class, "package.module:Name", or None if it is not found."""
+    """Return the argument names of a function or class, "package.module:Name", or None if it is not found."""
     module, _, name = place.partition(":")
     spec = importlib.util.find_spec(package)
     for folder in (spec.submodule_search_locations or ()) if spec is not None else ():

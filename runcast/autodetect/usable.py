@@ -11,7 +11,7 @@ from runcast.integrations.table import TABLE, Address, Integration
 
 
 class Survey(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether one tracker can be used here, and how; `problem` and `mend` are empty when it can."""
+    """The usability of one tracker here; `problem` and `mend` are empty if it can be used."""
 
     row: Integration
     version: str | None
@@ -23,7 +23,7 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def look_at(row: Integration, installed: Installed, offline: bool | None, environ: Mapping[str, str]) -> Survey:
-    """Look at one tracker without importing it."""
+    """Examine one tracker without importing it."""
     version, distribution = installed.version(row.distribution, *row.alternatives), row.distribution
     again = f"pip install --force-reinstall {distribution}"
 
@@ -56,9 +56,9 @@ def look_at(row: Integration, installed: Installed, offline: bool | None, enviro
 
 
 def _incomplete(row: Integration, installed: Installed) -> str:
-    """Return what an SDK lacks so that it cannot be imported, as far as that is seen without importing it."""
+    """Return what an SDK needs for its import and lacks, as far as that can be seen without importing it."""
     missing = [need for need in row.needs if not installed.has(need)]
-    if missing:  # which of them matter, the metadata of this version say
+    if missing:  # this version's metadata say which of them matter
         required = installed.required(row.distribution, *row.alternatives)
         missing = [name for need in missing if normalise(name := need.partition(":")[0]) in required]
     if missing:
@@ -68,7 +68,7 @@ def _incomplete(row: Integration, installed: Installed) -> str:
 
 
 def _keeps_files(row: Integration, environ: Mapping[str, str]) -> bool:
-    """Return whether a tracker is sent to a folder of plain files, which needs no database."""
+    """Return whether a tracker writes to a folder of plain files, which needs no database."""
     addresses = (environ.get(where.name, "") for where in row.credentials if isinstance(where, Address))
     return any(address.startswith("file:") or (address and ":" not in address) for address in addresses)
 
@@ -80,7 +80,7 @@ def _are(names: list[str]) -> str:
 def with_options(
     row: Integration, setup: Mapping[str, Mapping[str, Any]], environ: Mapping[str, str]
 ) -> Mapping[str, str]:
-    """Put the addresses and switches that the user's options hold over those of the environment."""
+    """Overlay the environment with the addresses and switches in the user's options."""
     own = setup.get(row.name, {})
     addresses = {where.option: where.name for where in row.credentials if isinstance(where, Address)}
     variables = addresses | dict(row.switches)

@@ -1,4 +1,4 @@
-"""Device values on their way to the host: they become records when they have arrived, in the order of their logging."""
+"""Device values on their way to the host, which become records in the order of logging once they have arrived."""
 
 import threading
 import time
@@ -11,7 +11,7 @@ from runcast.values.scalars import encodable
 
 
 class Arrived(NamedTuple):
-    """What has become of the device values of one call: a record, and for each that is lost the reason."""
+    """The outcome of the device values of one call: a record, and a reason for each lost value."""
 
     record: Metrics
     lost: dict[str, str]
@@ -30,9 +30,9 @@ class Copies:
             self.waiting.append((step, now, copies))
 
     def take_arrived(self, wait_until: float | None = None) -> list[Arrived]:
-        """Return what has become of the calls whose values have all arrived.
+        """Return the outcomes of the calls whose values have all arrived.
 
-        With a deadline, wait for the others; what has not arrived by then is lost.
+        With a deadline, wait for the others; values that have not arrived by then are lost.
         """
         taken: list[Arrived] = []
         with self._lock:
@@ -49,7 +49,7 @@ class Copies:
 
 
 def _is_settled(copy: DeviceValue) -> bool:
-    """Return whether nothing is to be waited for: the value has arrived, or its device is dead and it never will."""
+    """Return whether waiting is over: the value has arrived, or its device is dead and it never will."""
     return attempt(copy.ready, lambda _: True)
 
 

@@ -1,6 +1,6 @@
-"""A run that another process holds open, as a process spawned by that one has it.
+"""The run of a parent process, as used by a process that the parent spawned.
 
-A forked process inherits the run; a spawned one has only what was pickled for it.
+A forked process inherits the run; a spawned one only has what was pickled for it.
 """
 
 import time
@@ -21,7 +21,7 @@ from runcast.run.run import Run
 
 
 class Loan(msgspec.Struct, frozen=True):
-    """Which session of which run its owner holds open."""
+    """The session of a run that its owner holds open."""
 
     path: str
     session: int
@@ -29,7 +29,7 @@ class Loan(msgspec.Struct, frozen=True):
 
 
 class BorrowedRun(Run):
-    """The run of another process: what is logged goes to its journal; its owner delivers and finishes it."""
+    """The run of another process: logs to its journal, and leaves delivery and finishing to the owner."""
 
     owned_here: ClassVar["WeakValueDictionary[str, Run]"] = WeakValueDictionary()
 
@@ -37,13 +37,13 @@ class BorrowedRun(Run):
         super().__init__(file, directory, Journal(directory.journal), None)
 
     def finish(self, status: Status = "finished", timeout_s: float | None = None, error: str | None = None) -> bool:
-        """Write the device values that are still on their way; the run goes on, so it is not delivered yet."""
+        """Write the device values that are still on their way; the run stays open, so it is not delivered yet."""
         self._collect_copies(time.monotonic() + finish_timeout_s(timeout_s))
         return False
 
 
 def share(run: Run) -> str:
-    """Let copies of an adapter in this process find its open run; return the run's folder, by which they ask."""
+    """Register an open run for copies of an adapter in this process; return the run's folder, the key to find it."""
     folder = str(run.dir.absolute())
     BorrowedRun.owned_here[folder] = run
     return folder
@@ -55,13 +55,13 @@ def lend(run: Run) -> Loan:
 
 
 def find_open(folder: str) -> Run | None:
-    """Return the run of a folder if an adapter of this process holds it open."""
+    """Return a folder's run if an adapter of this process holds it open."""
     run = BorrowedRun.owned_here.get(folder)
     return run if run is not None and run.status is None else None
 
 
 def borrow(loan: Loan | None) -> Run | None:
-    """Join the run, or return None if its owner has finished it or is gone, or if the first rank reports."""
+    """Join the run, or return None if its owner has finished it or died, or if rank 0 reports."""
     if loan is None or rank() != 0:
         return None
     if (run := find_open(loan.path)) is not None:

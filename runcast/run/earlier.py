@@ -1,4 +1,4 @@
-"""What a run's earlier sessions were configured with, for who goes on with other params."""
+"""The params of a run's earlier sessions, to compare with those of a resumed one."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,14 +12,14 @@ NAMED = 10
 
 
 class EarlierParams:
-    """The params at the beginning of a journal, read when they are needed."""
+    """The params at the beginning of a journal, read on first use."""
 
     def __init__(self, journal: Path) -> None:
         self._journal = journal
         self._values: dict[str, ParamValue] | None = None
 
-    def tell_changed(self, values: Mapping[str, ParamValue]) -> None:
-        """Tell which of these had another value, once for each."""
+    def report_changed(self, values: Mapping[str, ParamValue]) -> None:
+        """Report the params that had another value, once each."""
         if self._values is None:
             self._values = {}
             for record, _ in JournalReader(self._journal).read():
@@ -28,4 +28,4 @@ class EarlierParams:
         earlier = self._values
         changed = sorted(key for key, value in values.items() if key in earlier and earlier.pop(key) != value)
         if changed:
-            say(f"resumed with other params: {', '.join(changed[:NAMED])}{' …' if len(changed) > NAMED else ''}")
+            say(f"resumed with changed params: {', '.join(changed[:NAMED])}{' …' if len(changed) > NAMED else ''}")

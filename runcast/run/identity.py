@@ -1,6 +1,6 @@
-"""Which run a checkpoint belongs to: a small file beside it names the run and what every tracker calls it.
+"""The run of a checkpoint: a small file in its folder names the run and its ids in every tracker.
 
-The file only says who the run is. A resumed training writes where the user says, or into the folder of that run.
+The file only identifies the run. A resumed training writes where the user says, or into the folder of that run.
 """
 
 import os
@@ -21,14 +21,14 @@ NAME = "runcast.json"
 
 
 class TrackedAs(msgspec.Struct, frozen=True, kw_only=True):
-    """What one tracker calls the run: its own ids, and where a person sees it."""
+    """The identity of a run in one tracker: its ids there, and its address."""
 
     ids: dict[str, str] = {}
     url: str | None = None
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True):
-    """Who a run is, in every tracker."""
+    """The identity of a run in every tracker."""
 
     id: str
     name: str
@@ -39,7 +39,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def identity_of(file: RunFile, directory: Path, states: Mapping[str, DeliveryState]) -> Identity:
-    """Return who a run is, as far as its trackers have told."""
+    """Return a run's identity, as far as its trackers have opened it."""
     return Identity(
         id=file.id,
         name=file.name,
@@ -51,15 +51,15 @@ def identity_of(file: RunFile, directory: Path, states: Mapping[str, DeliverySta
 
 
 def write_identity(identity: Identity, folder: Path) -> None:
-    """Lay the file into a checkpoint's folder; one that cannot be written costs a message."""
+    """Write the file into a checkpoint's folder; if that fails, print a warning."""
     try:
         write_atomically(folder / NAME, msgspec.json.format(msgspec.json.encode(identity), indent=2) + b"\n")
     except OSError as error:
-        warn(f"{folder / NAME} could not be written ({error.strerror}): the checkpoint names no run.")
+        warn(f"{folder / NAME} could not be written ({error.strerror}): the checkpoint does not name its run.")
 
 
 def read_identity(folder: Path) -> Identity | None:
-    """Read a checkpoint's file; None if it has none, or none that can be read."""
+    """Read a checkpoint's file; None if it is missing or unreadable."""
     try:
         return msgspec.json.decode((folder / NAME).read_bytes(), type=Identity)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError):
@@ -70,8 +70,8 @@ def resumed_run(run_id: str | None, checkpoint: Path | None, options: Options) -
     """Find the run of a training that is resumed from a checkpoint.
 
     Args:
-        run_id: The run, as far as the training itself remembers it.
-        checkpoint: The folder that it is resumed from.
+        run_id: The run's id, if the training itself remembers it.
+        checkpoint: The folder of the checkpoint.
         options: What the user has decided.
 
     Returns:
@@ -88,7 +88,7 @@ def resumed_run(run_id: str | None, checkpoint: Path | None, options: Options) -
 
 
 def _is_run(folder: Path, run_id: str) -> bool:
-    """Return whether a folder holds this run, and is this user's own."""
+    """Return whether a folder holds this run and belongs to this user."""
     try:
         return folder.stat().st_uid == os.getuid() and RunDirectory(folder).load().id == run_id
     except (OSError, JournalError):
@@ -96,7 +96,7 @@ def _is_run(folder: Path, run_id: str) -> bool:
 
 
 def checkpoint_folder(args: Any, state: Any) -> Path | None:
-    """Find the checkpoint of this step: as both Trainers name it, or where a training of transformers began from."""
+    """Find the checkpoint of this step, or the one that a training of transformers has resumed from."""
     step = Path(str(getattr(args, "output_dir", ""))) / f"checkpoint-{state.global_step}"
     given = getattr(args, "resume_from_checkpoint", None)
     for folder in (step, Path(given) if isinstance(given, str) else step):

@@ -1,6 +1,6 @@
-"""`init`: where the parts are put together.
+"""`init`: starts a run and connects its parts.
 
-The one file of `core` that reaches up, to `autodetect` and `delivery`, and only when it is called.
+`autodetect` and `delivery` are imported when it is called.
 """
 
 import atexit
@@ -55,28 +55,28 @@ def init(
 
     Args:
         project: Groups runs in the trackers. Default: the name of the working directory.
-        name: What people call the run. Default: two words and a number.
-        config: What was configured, as anything that has names and values (dict, dataclass, Namespace, OmegaConf …).
+        name: A name for people. Default: two words and a number.
+        config: The configuration: anything with names and values (dict, dataclass, Namespace, OmegaConf …).
             Secrets are redacted.
         report_to: "all" (the default), "none", or trackers by name, class or instance. A wrong name raises.
         dir: The folder that holds the runs. Default: "runs".
         id: The run's id, for resuming it. Default: the time and four random digits.
-        resume: "never" (the default): an id that exists is an error. "allow": go on with it if it exists. "must": it
-            has to exist.
-        group: Ties runs together, in the trackers that know groups.
-        tags: Words to find the run by.
+        resume: "never" (the default): an existing id is an error. "allow": resume the run if it exists. "must": it has
+            to exist.
+        group: A group of runs, in the trackers that support groups.
+        tags: Words for finding the run.
         notes: A longer text about the run.
         offline: True: local modes only. False: online only. Default: online where the user has configured credentials.
-        strict: Whether a tracker that fails for good raises in a `log`, within about a second. Default: False.
+        strict: Whether a tracker that fails for good makes a `log` raise, within about a second. Default: False.
         delivery: "process" (the default): a child process per tracker. "thread": a thread per tracker in this process.
             "later": nothing until `runcast sync`.
-        setup: For each tracker, what a user would pass to it by hand: {"wandb": {"entity": "team"}}.
-        per_rank: Whether the metrics of every rank of a job are kept: those of the first rank under their names, those
-            of rank 3 under "rank3/" and their names. Default: False, the other ranks log nothing.
+        setup: Options for each tracker's SDK, as passed to it by hand: {"wandb": {"entity": "team"}}.
+        per_rank: Whether to keep the metrics of every rank of a job: rank 0's under their own names, rank 3's under
+            "rank3/…". Default: False: the other ranks log nothing.
 
     Raises:
         OptionError: An argument or variable is wrong.
-        TrackerUnavailableError: A tracker asked for by name cannot be used; the message holds the command that mends
+        TrackerUnavailableError: A tracker requested by name cannot be used; the message gives the command that fixes
             it.
     """
     arguments = locals()
@@ -124,10 +124,10 @@ def init(
 
 
 def init_for_trainer(**arguments: Any) -> Run:
-    """Start a run as `init` does, before the first step of a trainer that was asked to report.
+    """Start a run as `init` does, before the first step of a trainer.
 
     Raises:
-        OptionError: As for `init`, or there is no place where anything of the run could be kept.
+        OptionError: As for `init`, or the run cannot be stored anywhere.
         TrackerUnavailableError: As for `init`.
     """
     run = init(**arguments)
@@ -140,11 +140,11 @@ def init_for_trainer(**arguments: Any) -> Run:
 
 
 def check(report_to: Any = ..., **options: Any) -> Options:
-    """Raise what `init` would raise for these arguments, without starting a run; return them settled.
+    """Raise what `init` would raise for these arguments, without starting a run; return them resolved.
 
     Raises:
         OptionError: A name or a value is wrong.
-        TrackerUnavailableError: A tracker asked for by name cannot be used.
+        TrackerUnavailableError: A tracker requested by name cannot be used.
     """
     from runcast.autodetect import select
     from runcast.autodetect.tracker_options import check_setup
@@ -163,26 +163,26 @@ def _check_system() -> None:
         import fcntl  # noqa: F401
     except ImportError:
         raise RuncastError(
-            "runcast records runs on Linux and macOS: this Python has no module fcntl, with which files are locked. On "
-            "Windows, use WSL."
+            "runcast runs on Linux and macOS only: this Python has no module fcntl, which locks files. On Windows, "
+            "use WSL."
         ) from None
 
 
 def is_running(directory: RunDirectory, file: RunFile) -> bool:
-    """Return whether the process that opened the run's last session lives and has not finished it."""
+    """Return whether the process that opened the run's last session is alive and has not finished it."""
     from runcast.delivery.liveness import run_status
 
     return run_status(directory, file) == "running"
 
 
 def _open_beside(options: Options, config: Any, job: str | None, number: int) -> Run:
-    """Make what another rank than the first, or a child, holds: a run that writes nothing, or only its metrics."""
+    """Make the run of another rank or of a child process: it writes nothing, or only its metrics."""
     file = _new_file(options, config)
     if job is None:
         return Run(file, RunDirectory(options.dir / file.id), None, None)
     from runcast.run.rank_run import RankRun, id_of_rank, is_id_of_rank
 
-    if options.id is None or is_id_of_rank(options.id):  # a run that is gone on with: the first rank knows which
+    if options.id is None or is_id_of_rank(options.id):  # a resumed run: only rank 0 knows which one
         file.id, folder = id_of_rank(job, number), Path(job)
     else:
         folder = Path(options.id, "ranks")
@@ -195,25 +195,25 @@ def _open_beside(options: Options, config: Any, job: str | None, number: int) ->
 
 
 def _unrecorded(options: Options, config: Any, error: OSError) -> Run:
-    """Make a run that writes nothing, where there is no place to write to: training goes on."""
+    """Make a run that writes nothing, because there is no place to write to; training continues."""
     file = _new_file(options, config)
-    warn(f"there is no temporary folder either ({error}): nothing of this run is kept. Training goes on.")
+    warn(f"there is no temporary folder either ({error}): nothing of this run is kept. Training continues.")
     run = Run(file, RunDirectory(options.dir / file.id), None, None)
     run.unrecorded = error
     return run
 
 
 def _is_imported_by_a_child() -> bool:
-    """Return whether multiprocessing is importing the script for the second time, in a child that it has spawned.
+    """Return whether multiprocessing is importing the script again, in a child that it has spawned.
 
-    So it does in each worker of a DataLoader, and the lines of the script that nothing guards run again.
+    Each spawned worker of a DataLoader does so, and runs the unguarded lines of the script again.
     """
     multiprocessing = sys.modules.get("multiprocessing.process")
     return multiprocessing is not None and getattr(multiprocessing.current_process(), "_inheriting", False)
 
 
 def _known_ids(options: Options, tracker: str) -> Mapping[str, str]:
-    """Return what an earlier session of this run remembers of a tracker."""
+    """Return the ids that an earlier session of this run has stored for a tracker."""
     if options.id is None or options.resume == "never":
         return {}
     state = load_state(RunDirectory(options.dir / options.id).tracker(tracker))
@@ -246,20 +246,20 @@ def _greet(run: Run, file: RunFile, options: Options, remarks: Iterable[str]) ->
     for remark in remarks:
         say(f"  {remark}")
     if where != "no tracker" and not is_known_elsewhere():
-        say("  your home cannot be written, so on another machine runcast sync and verify need --trust for this run")
+        say("  your home cannot be written, so on other machines, runcast sync and verify need --trust for this run")
     for name, reason in file.skipped.items():
         say(f"  without {name}: it {reason}" if not reason.startswith("switched") else f"  without {name}: {reason}")
 
 
 def _look_after(run: Run, *, watch: bool = True) -> None:
-    """Finish the run when the interpreter exits, as what it is; and keep forked children from doing so.
+    """Finish the run with its true status when the interpreter exits; keep forked children from doing so.
 
-    With *watch*, set its end right if that process turns out to have failed.
+    With *watch*, correct the status if the process turns out to have failed.
     """
     reference, pid = weakref.ref(run), os.getpid()
 
-    def at_exit(run: Run) -> None:  # it holds the run: one that a function has opened and left must be finished, too
-        interactive = hasattr(sys, "ps1") or "IPython" in sys.modules  # there, the last error need not be the end
+    def at_exit(run: Run) -> None:  # keeps a reference: a run that a function opened and left must be finished too
+        interactive = hasattr(sys, "ps1") or "IPython" in sys.modules  # there, the last error need not end the process
         error = None if interactive else getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
         status, text = attempt(
             lambda: run.ending() if error is None and run.ending is not None else status_of(error),

@@ -1,4 +1,4 @@
-"""One run for as long as a trainer lives, whatever is trained, evaluated or tested with it."""
+"""One run for the whole life of a trainer, whatever it trains, evaluates or tests."""
 
 import os
 import weakref
@@ -22,14 +22,13 @@ from runcast.values.settings import check_names
 
 
 class LastingRun:
-    """The run of an adapter: opened when there is something to report, and again for what comes after its end.
+    """The run of an adapter: opened when there is something to report, and resumed for anything after its end.
 
-    Inside a `with` the run stays open until the block is left, and gets the status with which that happens. A run that
-    was open before stays open: whoever opened it finishes it.
+    Inside a `with` the run stays open until the block is left, and ends with the matching status. A run that was open
+    before stays open: its opener finishes it.
 
-    The run's id is settled here, so that copies of an adapter, in this process or in those that it spawns, report to
-    one run. A copy shares a run that is open; in a spawned process it writes to that run and leaves its end to the
-    owner.
+    The run's id is fixed here, so that copies of an adapter, in this process or in processes that it spawns, report to
+    one run. A copy shares an open run; in a spawned process it writes to that run and leaves finishing to the owner.
 
     Args:
         report_to: "all", "none", or trackers by name, class or instance, as for `runcast.init`.
@@ -38,8 +37,8 @@ class LastingRun:
         options: The other arguments of `runcast.init`.
 
     Raises:
-        OptionError: An option is wrong or unknown, or a tracker's name is wrong.
-        TrackerUnavailableError: A tracker asked for by name cannot be used here.
+        OptionError: An option or a tracker's name is wrong or unknown.
+        TrackerUnavailableError: A tracker requested by name cannot be used here.
     """
 
     def __init__(
@@ -72,7 +71,7 @@ class LastingRun:
 
     @property
     def is_open(self) -> bool:
-        """Return whether there is a run that takes records now."""
+        """Return whether there is a run that accepts records now."""
         return self.run is not None and self.run.status is None
 
     @property
@@ -82,7 +81,7 @@ class LastingRun:
 
     @property
     def dir(self) -> Path:
-        """The run's folder, also before the run is opened."""
+        """The run's folder, even before the run is opened."""
         if self.run is not None:
             return self.run.dir.absolute()
         return ((self._root or self._settled.dir) / (self.id or "")).absolute()
@@ -91,7 +90,7 @@ class LastingRun:
         """Return the open run; start or resume it if there is none.
 
         Args:
-            defaults: Arguments of `runcast.init` that the user's own beat.
+            defaults: Arguments of `runcast.init`; the user's own take precedence.
         """
         run = self.run
         if run is None or self._loan is not None or (run.status is not None and self.is_mine):
@@ -107,7 +106,7 @@ class LastingRun:
         return run
 
     def _join(self) -> Run | None:
-        """Return the run if it is open here, or in the process that this one was spawned by."""
+        """Return the run if it is open here, or in the process that spawned this one."""
         loan, self._loan = self._loan, None
         return find_open(str(self.dir)) or borrow(loan)
 
@@ -149,10 +148,10 @@ class LastingRun:
         self._watch = self._left = None
 
     def end(self, *, failed: bool = False) -> None:
-        """Finish the run as what it is here: it failed, if an exception passes that was not there when it began.
+        """Finish the run with its status here: failed, if an exception that arose since `begin` is propagating.
 
         Args:
-            failed: Whether it has failed in any case.
+            failed: Whether it has failed regardless.
         """
         status, error = status_of((self._watch or self._opened).handled())
         self.finish("failed" if failed and status == "finished" else status, error)
@@ -166,7 +165,7 @@ class LastingRun:
                 self.run.finish(status, error=error)
 
     def forget(self, id: str | None = None, **options: Any) -> None:
-        """Let what is opened next be a run of its own, unless this one is held open.
+        """Make the next opened run a new one, unless this one is held open.
 
         Args:
             id: Its id; by default a new one.
@@ -216,10 +215,10 @@ class LastingRun:
         return self
 
     def __deepcopy__(self, memo: Any) -> "LastingRun":
-        return self  # the copies of an adapter in one process report to one run
+        return self  # all copies of an adapter in one process report to one run
 
     def __getstate__(self) -> dict[str, Any]:
-        """Travel to another process, which shares an open run and opens another one for itself."""
+        """Pickle for another process, which shares an open run and otherwise opens its own."""
         loan = lend(self.run) if self.run is not None and self.run.status is None else self._loan
         own = {"run": None} if self.is_mine else {}
         here = {"_loan": loan, "_watch": None, "_left": None, "_opened": None, "_is_held": False}
@@ -236,5 +235,5 @@ def _finish_left(run: Run) -> None:
 
 
 def fresh_id() -> str | None:
-    """Return an id for a run that the first rank opens; the other ranks of a job do not know it."""
+    """Return an id for a run opened by rank 0; the other ranks of a job do not know it."""
     return random_id() if may_be_first() else None

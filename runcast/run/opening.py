@@ -1,4 +1,4 @@
-"""The folder of a run: made for a new one, opened again for another session of one."""
+"""The folder of a run: created for a new run, reopened for another session."""
 
 import os
 import sys
@@ -27,13 +27,13 @@ Made = TypeVar("Made")
 
 
 def _in_folder(root: Path, work: Callable[[Path], Made]) -> Made:
-    """Make something in the folder of the runs; where that cannot be written, in a temporary one, and tell the user."""
+    """Create something in the folder of the runs, or with a warning in a temporary one if that cannot be written."""
     try:
         return work(root)
     except OSError as error:
         fallback = private_temporary_folder()
         warn(
-            f"the folder {root} cannot be written ({error.strerror}). Training goes on, and the run is kept in "
+            f"the folder {root} cannot be written ({error.strerror}). Training continues, and the run is kept in "
             f"{fallback}: "
             "move it from there, or choose another folder with dir= or RUNCAST_DIR."
         )
@@ -43,9 +43,9 @@ def _in_folder(root: Path, work: Callable[[Path], Made]) -> Made:
 def _open(
     options: Options, config: Any, job: str | None, chosen: dict[str, TrackerChoice], skipped: dict[str, str]
 ) -> tuple[RunDirectory, RunFile, Journal]:
-    """Make or reopen the run's folder.
+    """Create or reopen the run's folder.
 
-    One that cannot be written is replaced by a temporary one, and the user is told.
+    If it cannot be written, a temporary one takes its place, with a warning.
     """
     return _in_folder(options.dir, lambda root: _open_in(options, root, config, job, chosen, skipped))
 
@@ -87,13 +87,12 @@ def _check_resume(options: Options, root: Path) -> None:
         )
     if options.resume == "never" and exists:
         raise OptionError(
-            f"the run {options.id!r} exists in {root}. Go on with it with resume='allow', or leave id out for a new "
-            "one."
+            f"the run {options.id!r} exists in {root}. Resume it with resume='allow', or omit id for a new one."
         )
 
 
 def _continue(old: RunFile, new: RunFile) -> RunFile:
-    """Go on with an older session's identity."""
+    """Continue with an older session's identity."""
     before, now = flatten(old.config), flatten(new.config or old.config)
     changed = sorted(key for key in {*before, *now} if key not in before or key not in now or before[key] != now[key])
     new.created, new.session = old.created, old.session + 1
@@ -105,7 +104,7 @@ def _continue(old: RunFile, new: RunFile) -> RunFile:
     )
     new.config = new.config or old.config
     new.given = sorted({*old.given, *new.given})
-    if is_own(old):  # who began the run elsewhere does not choose what is imported, or moved, here
+    if is_own(old):  # a run from elsewhere must not choose what is imported or moved here
         new.jobs = old.jobs
         new.trackers = {name: msgspec.structs.replace(choice, left=True) for name, choice in old.trackers.items()}
     return new
@@ -135,7 +134,7 @@ def _new_file(options: Options, config: Any) -> RunFile:
 
 
 def _began() -> float:
-    """Return when this process began, in seconds since the epoch; the other ranks began at about the same time."""
+    """Return when this process (and so, roughly, the other ranks) began, in seconds since the epoch."""
     import psutil  # rarely needed, and start-up counts
 
     return float(psutil.Process().create_time())

@@ -1,4 +1,4 @@
-"""What `init` was asked for: argument over environment over default, checked once."""
+"""The options of `init`: argument over environment over default, checked once."""
 
 import os
 import sys
@@ -11,7 +11,7 @@ import msgspec
 if sys.version_info >= (3, 11):
     from typing import Unpack as Unpack
 else:
-    from typing_extensions import Unpack as Unpack  # it comes with typer
+    from typing_extensions import Unpack as Unpack  # typer depends on it
 
 from runcast.core.errors import OptionError
 from runcast.journal.layout import valid_id
@@ -22,14 +22,14 @@ from runcast.values.settings import as_seconds, seconds
 
 TRUE = ("1", "on", "yes", "true")
 FALSE = ("0", "off", "no", "false", "")
-NOTHING = ("", "none", "no", "off", "false")  # as a choice of trackers
+NOTHING = ("", "none", "no", "off", "false")  # a choice of trackers
 RESUMES = ("never", "allow", "must")
 FINISH_VARIABLE, FINISH_S = "RUNCAST_FINISH_TIMEOUT_S", 60.0
 DELIVERIES = ("process", "thread", "later")
 
 
 class MoreRunOptions(TypedDict, total=False):
-    """The arguments of `runcast.init` that every adapter takes and hands on, besides `report_to` and `project`."""
+    """The arguments of `runcast.init` that every adapter accepts and passes on, besides `report_to` and `project`."""
 
     name: str | None
     config: Any
@@ -47,7 +47,7 @@ class MoreRunOptions(TypedDict, total=False):
 
 
 class RunOptions(MoreRunOptions, total=False):
-    """The arguments of `runcast.init` that every adapter takes and hands on, besides `report_to`."""
+    """The arguments of `runcast.init` that every adapter accepts and passes on, besides `report_to`."""
 
     project: str | None
 
@@ -72,10 +72,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def settle(arguments: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> Options:
-    """Choose each option from the arguments of `init`, the environment and the defaults.
+    """Resolve each option from the arguments of `init`, the environment and the defaults.
 
     Raises:
-        OptionError: A value is wrong; it names the option and its valid values.
+        OptionError: A value is wrong; the message names the option and its valid values.
     """
     chosen = {}
     for name, variable in _VARIABLES.items():
@@ -84,14 +84,14 @@ def settle(arguments: Mapping[str, Any], environ: Mapping[str, str] = os.environ
             value = environ.get(variable) or None
         if value is not None:
             chosen[name] = value
-    seconds(FINISH_VARIABLE, 0.0, environ)  # a wrong one is told now, not when the run ends
+    seconds(FINISH_VARIABLE, 0.0, environ)  # a wrong one is reported now, not when the run ends
     given = frozenset(chosen)
     tags = chosen.get("tags", ())
     run_id = chosen.get("id")
     if run_id is not None and not valid_id(str(run_id)):
         raise OptionError(
-            f"id={run_id!r} cannot name a run: use 1 to 64 letters, digits, '-' and '_', as every tracker and file "
-            "system takes those."
+            f"id={run_id!r} cannot name a run: use 1 to 64 letters, digits, '-' and '_', which every tracker "
+            f"and file system accepts."
         )
     setup = {} if arguments.get("setup") is None else arguments["setup"]
     if not isinstance(setup, Mapping) or not all(isinstance(value, Mapping) for value in setup.values()):
@@ -137,7 +137,7 @@ _VARIABLES = {
 
 
 def finish_timeout_s(given: Any) -> float:
-    """Choose how long `finish` waits; at that moment, a wrong value is reported and does not raise."""
+    """Return how long `finish` waits; a wrong value is reported, not raised, because the run is ending."""
     try:
         return seconds(FINISH_VARIABLE, FINISH_S) if given is None else as_seconds("timeout_s", given)
     except OptionError as error:
@@ -146,18 +146,18 @@ def finish_timeout_s(given: Any) -> float:
 
 
 def reports_nothing(report_to: Any) -> bool:
-    """Return whether a choice of trackers is none; `...`, which stands for the default, is not."""
+    """Return whether a choice of trackers means none; `...`, the default, does not."""
     if isinstance(report_to, list | tuple | set | frozenset) and len(report_to) == 1:
         (report_to,) = report_to
     return report_to is not ... and (not report_to or str(report_to).lower() in NOTHING)
 
 
 def _folder(value: Any) -> Path:
-    """Return the folder of the runs, which a change of the working directory does not move."""
+    """Return the absolute path of the folder of the runs."""
     try:
         return absolute(Path(value).expanduser())
     except (RuntimeError, TypeError, ValueError) as error:  # no home, no path
-        raise OptionError(f"dir={value!r} cannot name a folder ({error}). Give it another path.") from None
+        raise OptionError(f"dir={value!r} cannot name a folder ({error}). Choose another path.") from None
 
 
 def _iterable(value: Any) -> Iterable[Any]:

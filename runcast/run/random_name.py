@@ -1,6 +1,6 @@
-"""Ids, and names that people can say, from the operating system's randomness.
+"""Random ids and pronounceable names, from the operating system's randomness.
 
-Seeding a training must not name all of its runs alike.
+Seeding a training must not give all of its runs the same name.
 """
 
 import os
@@ -24,5 +24,5 @@ def random_name() -> str:
 
 
 def random_id() -> str:
-    """Return an id such as "20261129-184501-9f3a1c": the time, so that runs sort by age, and what makes it unique."""
+    """Return an id such as "20261129-184501-9f3a1c": the time, so that runs sort by age, and six random digits."""
     return f"{time.strftime('%Y%m%d-%H%M%S')}-{os.urandom(3).hex()}"

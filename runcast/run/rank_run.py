@@ -1,7 +1,7 @@
-"""The run as the other ranks of a job have it under `per_rank`: their metrics, in a file of their own.
+"""The run of the other ranks of a job under `per_rank`: their metrics, in a file per rank.
 
-Several machines cannot append to one file without losing lines, so each rank has its own. The deliveries, which run
-beside the first rank, copy it into the journal (`delivery/ranks.py`). No rank waits for another, or asks it anything.
+Several machines cannot append to one file without losing lines, so each rank has its own. The deliveries, which run on
+rank 0's machine, copy it into the journal (`delivery/ranks.py`). The ranks never communicate or wait for each other.
 """
 
 import contextlib
@@ -21,33 +21,33 @@ from runcast.run.run import Run
 
 
 class RankRun(Run):
-    """The metrics of one rank, kept for the run of the first. Everything else of a run is that of the first rank."""
+    """The metrics of one rank, kept for the run of rank 0, which logs everything else."""
 
     def __init__(self, file: RunFile, folder: Path, rank: int) -> None:
         super().__init__(file, RunDirectory(folder), _open(file, folder, rank), None)
 
     def log_params(self, params: Mapping[str, Any] | Any) -> None:
-        """Do nothing: the first rank logs them."""
+        """Do nothing: rank 0 logs them."""
 
     def log_summary(self, values: Mapping[str, Any]) -> None:
-        """Do nothing: the first rank logs it."""
+        """Do nothing: rank 0 logs it."""
 
     def add_tags(self, *tags: str) -> None:
-        """Do nothing: the first rank adds them."""
+        """Do nothing: rank 0 adds them."""
 
     def identity(self) -> Identity | None:
-        """Return None: the first rank writes it."""
+        """Return None: rank 0 writes it."""
         return None
 
     def _keep(self, source: Path | bytes, name: str, kind: str) -> None:
         pass
 
     def _log_media(self, key: str, value: Any, step: int, now: float) -> bool:
-        return True  # what is no number is with the first rank, or was refused there
+        return True  # only rank 0 logs values that are not numbers
 
 
 def id_of_rank(job: str, rank: int) -> str:
-    """Return what a rank calls the run whose id only the first rank knows."""
+    """Return a rank's placeholder for the run id, which only rank 0 knows."""
     return f"{job.removeprefix('.')}-rank{rank}"
 
 
@@ -57,7 +57,7 @@ def is_id_of_rank(text: str) -> bool:
 
 
 def _open(file: RunFile, folder: Path, rank: int) -> Journal:
-    """Make a file for this rank, which no earlier process of the same rank has written to, and hold its lock.
+    """Create a new file for this rank, not one of an earlier process, and hold its lock.
 
     Raises:
         OSError: The folder cannot be written.

@@ -1,4 +1,4 @@
-"""Which of a job's processes this is, and which job, read when it is asked, never at import."""
+"""The rank of this process and the identity of its job, read on demand, never at import."""
 
 import functools
 import hashlib
@@ -11,18 +11,18 @@ from typing import Any
 # that set only a local rank.
 RANK_VARIABLES = ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "JSM_NAMESPACE_RANK")
 SIZE_VARIABLES = ("WORLD_SIZE", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "JSM_NAMESPACE_SIZE")
-# What all ranks of a job have alike, and another job hardly ever: torchrun and most launchers; SLURM; PMIx, Open MPI;
-# LSF; PBS; Kubernetes' training operators set those of torchrun.
+# Variables that are equal in all ranks of a job and differ between jobs: torchrun and most launchers; SLURM; PMIx, Open
+# MPI; LSF; PBS. Kubernetes' training operators set those of torchrun.
 JOB_VARIABLES = (
     *("TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT", "MASTER_ADDR", "MASTER_PORT"),
     *("SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_RESTART_COUNT", "PMIX_NAMESPACE", "OMPI_MCA_ess_base_jobid"),
     *("LSB_JOBID", "PBS_JOBID"),
 )
-_RUNS = itertools.count(1)  # of this process: its first run belongs to the first of every other rank
+_RUNS = itertools.count(1)  # counts the runs of this process: the n-th run of each rank belongs together
 
 
 def rank() -> int:
-    """Return the global rank of this process, 0 if it is alone. Issues no collective operation."""
+    """Return the global rank of this process, 0 if it is alone, without a collective operation."""
     distributed = getattr(sys.modules.get("torch"), "distributed", None)
     if distributed is not None and distributed.is_available() and distributed.is_initialized():
         return int(distributed.get_rank())
@@ -30,9 +30,9 @@ def rank() -> int:
 
 
 def may_be_first() -> bool:
-    """Return whether nothing says that this is another process than the first of its job.
+    """Return whether this may be the first process of its job.
 
-    Lightning starts the other ones with a local rank alone; their global rank is known when they have met.
+    Lightning starts the others with only a local rank; their global rank is known once they have connected.
     """
     return rank() == 0 and not any(_first_number((name,), 0) for name in ("LOCAL_RANK", "NODE_RANK", "GROUP_RANK"))
 
@@ -46,9 +46,9 @@ def world_size() -> int:
 
 
 def group_of_hosts() -> Any:
-    """Return the group of torch.distributed in which objects go from host to host; None is the default group.
+    """Return the group of torch.distributed that exchanges objects between hosts; None is the default group.
 
-    Where the default one is of GPUs only, a second one is made: all processes make the first call together.
+    If the default group is for GPUs only, a second one is created, so all processes must make the first call together.
     """
     distributed = sys.modules["torch"].distributed
     if any(device.type == "cpu" for device in distributed.group.WORLD._device_types):
@@ -62,9 +62,9 @@ def _gloo_beside(_default: Any) -> Any:
 
 
 def next_job_folder() -> str:
-    """Name the folder in which the ranks of this job meet, without a word between them.
+    """Return the name of a folder on which the ranks of this job agree without communicating.
 
-    Each call names another one: every rank opens its first run, then its second.
+    Each call returns another one, because the n-th runs of all ranks belong together.
     """
     named = [f"{name}={os.environ.get(name, '')}" for name in JOB_VARIABLES]
     text = "\n".join([*named, str(world_size()), str(next(_RUNS))])

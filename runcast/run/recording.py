@@ -1,4 +1,4 @@
-"""Recording: everything that a script tells a run becomes a record in the journal, at once."""
+"""Recording: every call of a script becomes a record in the journal, at once."""
 
 import os
 import threading
@@ -30,7 +30,7 @@ _PLAIN = frozenset((float, int))
 
 
 class Recorder:
-    """The recording half of a run: what is logged becomes records, and what cannot is counted and reported."""
+    """The recording half of a run: writes records, and counts and reports values that cannot be logged."""
 
     def __init__(
         self, file: RunFile, directory: RunDirectory, journal: Journal | None, carrier: Carrier | None, *, strict: bool
@@ -44,7 +44,7 @@ class Recorder:
         self._counts_steps = True
         self._next_step = self._logged = self._artifacts = 0
         self._dropped: dict[str, int] = {}
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
         self._keys = SafeKeys()
         self._copies = Copies()
         self._earlier = EarlierParams(directory.journal)
@@ -83,27 +83,27 @@ class Recorder:
             journal.append(line)
             self._logged += len(values)
         elif type(values) is not dict or values:
-            self._sparing("log", self._log_slowly, values, step, now)
+            self._guarded("log", self._log_slowly, values, step, now)
         if not self._check_from <= now < self._check_at:
             self._check(now)
 
     def log_params(self, params: Mapping[str, Any] | Any) -> None:
         """Append configured values.
 
-        Nested ones are joined with '/', secrets are redacted, the last value of a key holds.
+        Nested keys are joined with '/', secrets are redacted, and the last value of a key wins.
         """
-        self._sparing("params", self._log_params, params)
+        self._guarded("params", self._log_params, params)
 
     def _log_params(self, params: Any) -> None:
         values = flatten(redact(plain(params)))
         if values:
             if self._file.session > 1:
-                self._earlier.tell_changed(values)
+                self._earlier.report_changed(values)
             self._append(Params(time=time.time(), values=values))
 
     def log_summary(self, values: Mapping[str, Any]) -> None:
-        """Append final values, which have no step: numbers, texts, bools."""
-        self._sparing("summary", self._log_summary, values)
+        """Append final values without a step: numbers, texts, bools."""
+        self._guarded("summary", self._log_summary, values)
 
     def _log_summary(self, values: Any) -> None:
         kept: dict[str, Number | str | bool] = {}
@@ -116,16 +116,16 @@ class Recorder:
             self._append(Summary(time=time.time(), values=kept))
 
     def log_artifact(self, path: str | os.PathLike[str], name: str | None = None, type: str = "file") -> None:
-        """Keep a file or a folder with the run, as it is now.
+        """Keep a snapshot of a file or a folder with the run.
 
         Args:
             path: A file or a folder, which is copied. In a folder, links are followed, and runs of runcast are left
-                out. What is missing or cannot be read is reported, not raised.
-            name: What the trackers call it; by default the last part of the path. The same name again is a newer
+                out. A missing or unreadable path is reported, not raised.
+            name: Its name in the trackers; by default the last part of the path. The same name again is a newer
                 version.
-            type: A word for what it is: "model", "dataset", "config", "file".
+            type: The kind of artifact: "model", "dataset", "config", "file".
         """
-        self._sparing("artifact", self._log_artifact, path, name, type)
+        self._guarded("artifact", self._log_artifact, path, name, type)
 
     def _log_artifact(self, path: Any, name: Any, kind: Any) -> None:
         if not os.fspath(path):
@@ -142,7 +142,7 @@ class Recorder:
         try:
             record, lacking = keep_artifact(self.dir, source, name, kind, number)
         except (OSError, ValueError) as error:
-            warn(f"the artifact {name!r} was not kept: {error}. Training goes on; log it again when that is fixed.")
+            warn(f"the artifact {name!r} was not kept: {error}. Training continues; log it again when that is fixed.")
             self._drop(name, "is an artifact that could not be kept")
             return
         self._append(record)
@@ -150,10 +150,10 @@ class Recorder:
             self._drop(name, lacking)
 
     def add_tags(self, *tags: str) -> None:
-        """Add tags to those that the run has."""
+        """Add tags to the run."""
         texts: list[str] = []
         for tag in tags:
-            self._sparing("tag", lambda tag=tag: texts.append(redact_text(str(tag))))
+            self._guarded("tag", lambda tag=tag: texts.append(redact_text(str(tag))))
         if texts:
             self._append(Tags(time=time.time(), tags=texts))
 
@@ -171,12 +171,12 @@ class Recorder:
             self.step, self._counts_steps = number, False
         return self.step
 
-    def _sparing(self, what: str, call: Callable[..., object], *arguments: Any) -> None:
-        """Call something that runs a user's code; what that raises is counted and reported, and training goes on."""
+    def _guarded(self, what: str, call: Callable[..., object], *arguments: Any) -> None:
+        """Call something that runs a user's code; an exception is counted and reported, and training continues."""
         attempt(partial(call, *arguments), lambda error: self._drop(what, f"cannot be read ({described(error)})"))
 
-    def _doubt(self, error: BaseException) -> None:
-        """Tell of a mistake that is not the script's and must not be its trouble."""
+    def _report_failure(self, error: BaseException) -> None:
+        """Report an error of ours, which must not affect the script."""
         warn(f"the deliveries cannot be checked ({described(error)}). Nothing is lost: runcast sync {shown(self.dir)}")
 
     def _log_slowly(self, values: Any, step: int, now: float) -> None:
@@ -215,7 +215,7 @@ class Recorder:
         return bool(parts)
 
     def _collect_copies(self, wait_until: float | None = None) -> None:
-        """Write the device values that have arrived; with a deadline, wait for the others."""
+        """Record the device values that have arrived; with a deadline, wait for the others."""
         for record, lost in self._copies.take_arrived(wait_until):
             if record.values:
                 self._append(record)
@@ -224,9 +224,9 @@ class Recorder:
                 self._drop(key, reason)
 
     def _log_unusual(self) -> Journal | None:
-        """Deal with a run that is finished, failed under `strict`, or has device values on their way.
+        """Handle a run that is finished, failed under `strict`, or has device values on their way.
 
-        Return where to write; None if there is nothing to write to.
+        Return the journal to write to, or None.
         """
         if self._failure is not None and self._strict:
             failure, self._failure = self._failure, None
@@ -236,15 +236,15 @@ class Recorder:
         if self._journal is None and self.status is not None and self._pid == os.getpid():
             self._drop(
                 "log",
-                f"was called on the run {self.id}, which is {self.status}. Start another one, or this one again with "
-                f"init(id={self.id!r}, resume='allow')",
+                f"was called on the run {self.id}, which is {self.status}. Start a new one, or resume this one "
+                f"with init(id={self.id!r}, resume='allow')",
             )
         return self._journal
 
     def _check(self, now: float) -> None:
         self._check_from, self._check_at = now, now + CHECK_S
         if self._carrier is not None:
-            failure = attempt(self._carrier.check, self._doubt)
+            failure = attempt(self._carrier.check, self._report_failure)
             if failure is not None and self._strict:
                 self._failure = failure
 
@@ -257,8 +257,8 @@ class Recorder:
     def _drop(self, key: str, reason: str) -> None:
         key, reason = self._keys.checked(key), redact_text(reason)
         self._dropped[key] = self._dropped.get(key, 0) + 1
-        if key not in self._told:
-            self._told.add(key)
-            warn(f"1 value was dropped: {key!r} {reason}. From now on it is only counted.")
+        if key not in self._reported:
+            self._reported.add(key)
+            warn(f"1 value was dropped: {key!r} {reason}. Further ones are only counted.")
             if self._journal is not None:
                 self._append(Dropped(time=time.time(), key=key, reason=reason))

@@ -1,4 +1,4 @@
-"""A run: what the training script holds."""
+"""A run, as the training script holds it."""
 
 import os
 import threading
@@ -24,12 +24,11 @@ from runcast.run.status import report_coverage, report_end
 
 
 class Run(Recorder):
-    """One training, written to its journal and from there cast to every selected tracker.
+    """One training, written to its journal and delivered from there to every selected tracker.
 
-    Make one with `runcast.init`. It may be used from any thread. Nothing that a tracker does reaches it, unless
-    `strict` was asked for: then a tracker that failed for good raises in a `log`, once it was looked for, which is once
-    a second. Leaving it as a context manager finishes it: with "failed" and the traceback after an exception, "killed"
-    after an interrupt.
+    Create one with `runcast.init`. It may be used from any thread. Failures of a tracker never reach it, except under
+    `strict`: then `log` raises if a tracker has failed for good, which is checked once a second. As a context manager
+    it is finished on exit: as "failed" with the traceback after an exception, as "killed" after an interrupt.
     """
 
     def __init__(
@@ -43,16 +42,16 @@ class Run(Recorder):
     ) -> None:
         super().__init__(file, directory, journal, carrier, strict=strict)
         self.name, self.project, self.config = file.name, file.project, file.config
-        self.unrecorded: OSError | None = None  # why nothing of it is kept, where there is no place to write to
-        # Says how the run ends if the interpreter exits before `finish`; for trainers without an event for that.
+        self.unrecorded: OSError | None = None  # why nothing of it is kept, if there is no place to write to
+        # Tells the status if the interpreter exits before `finish`; for trainers without an event for it.
         self.ending: Callable[[], tuple[Status, str | None]] | None = None
         self.on_finish: Callable[[], None] | None = None
         self._is_delivered = carrier is None and all(choice.left for choice in file.trackers.values())
 
     def identity(self) -> Identity | None:
-        """Return who this run is: its id, name and folder, and its ids and address in each tracker, as far as known.
+        """Return the run's id, name and folder, and its ids and address in each tracker, as far as known.
 
-        None in the ranks of a job that write nothing.
+        Return None in the ranks of a job that write nothing.
         """
         if self._journal is None and self.status is None:
             return None
@@ -60,21 +59,21 @@ class Run(Recorder):
 
     @property
     def urls(self) -> dict[str, str]:
-        """Map each tracker that has opened the run to where a person sees it: a web address or a path."""
+        """Map each tracker that has opened the run to its web address or path."""
         states = self._carrier.states() if self._carrier else {}
         return {name: state.url for name, state in states.items() if state.url}
 
     def statistics(self) -> Statistics:
-        """Count what was logged, what each tracker has, what waits and what was lost."""
+        """Return counts: logged, dropped, and per tracker delivered, waiting and refused."""
         states = self._carrier.states() if self._carrier else {}
         trackers = {name: tracker_statistics(name, state, self.dir / "journal.jsonl") for name, state in states.items()}
         lost = self._journal.lost_records if self._journal else 0
         return Statistics(logged=self._logged, dropped=dict(self._dropped), lost=lost, trackers=trackers)
 
     def flush(self, timeout_s: float = 30.0) -> bool:
-        """Wait until every tracker has what was logged so far; return whether that came true in time.
+        """Wait until every tracker has everything logged so far; return whether it has.
 
-        A tracker that was refused is not waited for, and makes the answer false.
+        A refused tracker is not waited for, and makes the result False.
         """
         if self._journal is None or self._carrier is None:
             return self._is_delivered
@@ -83,19 +82,19 @@ class Run(Recorder):
         return self._carrier.flush(self._journal.size(), max(0.0, deadline - time.monotonic()))
 
     def finish(self, status: Status = "finished", timeout_s: float | None = None, error: str | None = None) -> bool:
-        """End the run and give the trackers time to take what waits. Does nothing when called again.
+        """End the run and give the trackers time to receive the rest. Further calls do nothing.
 
         Args:
             status: "finished", "failed", "killed" or "crashed".
-            timeout_s: How long to wait, in seconds (default: RUNCAST_FINISH_TIMEOUT_S, else 60). What is then still to
-                be delivered stays in the journal, and the command that delivers it is printed.
+            timeout_s: How long to wait, in seconds (default: RUNCAST_FINISH_TIMEOUT_S, else 60). Undelivered records
+                stay in the journal, and the command that delivers them is printed.
             error: A traceback as text, for a run that failed.
 
         Returns:
-            Whether every tracker has everything that was logged, and has closed the run.
+            Whether every tracker has all records and has closed the run.
 
         Raises:
-            OptionError: There is no such status; the run goes on.
+            OptionError: There is no such status; the run stays open.
         """
         if status not in get_args(Status):
             raise OptionError(f"status={status!r} is unknown. Valid values are: {', '.join(get_args(Status))}.")
@@ -112,15 +111,15 @@ class Run(Recorder):
         deadline = time.monotonic() + wait_s
         try:
             try:
-                attempt(lambda: self._collect_copies(deadline), self._doubt)
-            finally:  # also where that is interrupted, the run ends as it was said
+                attempt(lambda: self._collect_copies(deadline), self._report_failure)
+            finally:  # even if that is interrupted, the run ends with this status
                 text = attempt(lambda: redact_text(str(error or "")), described)
                 self._append(Finish(time=time.time(), status=status, error=text or None))
                 self._journal = None
             if carrier is not None:
                 end, left_s = journal.size(), max(0.0, deadline - time.monotonic())
-                delivered = bool(attempt(lambda: carrier.finish(end, left_s), self._doubt))
-        finally:  # who is interrupted while waiting is told what waits, too
+                delivered = bool(attempt(lambda: carrier.finish(end, left_s), self._report_failure))
+        finally:  # after an interrupt, too, the user learns what is still waiting
             self._is_delivered = journal.close() and delivered
             states = {} if carrier is None else carrier.states()
             report_coverage(states)
@@ -128,7 +127,7 @@ class Run(Recorder):
         return self._is_delivered
 
     def after_fork(self) -> None:
-        """Become harmless in a forked child: it may log, but it never finishes the run or touches the deliveries."""
+        """Disarm the run in a forked child: it may log, but never finishes the run or touches the deliveries."""
         self._lock = threading.Lock()
         self._copies = Copies()
         if self._carrier is not None:
@@ -145,7 +144,7 @@ class Run(Recorder):
         self.finish(status, error=text)
 
     def __reduce__(self) -> tuple[Callable[..., "Run"], tuple[RunFile, str]]:
-        """Travel to another process as a run that takes everything and writes nothing."""
+        """Pickle as a run that accepts everything and writes nothing."""
         return _silent, (self._file, str(self.dir))
 
     def __repr__(self) -> str:

@@ -1,7 +1,7 @@
-"""How a run ends, and what is said of it then."""
+"""The end of a run: its status, and what is printed about it."""
 
-# Not imported when it is needed: at exit, an import may call exec(), which makes Python forget that an interrupt ended
-# the script, and its exit code changes.
+# Imported here, not on use: at exit, an import may call exec(), which makes Python forget that an interrupt ended the
+# script, and changes the exit code.
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,10 +14,10 @@ from runcast.redaction.console import say, warn
 
 
 class Watch:
-    """How a training ends whose trainer has no event for an exception: by the errors that come up meanwhile.
+    """The status of a training whose trainer has no event for exceptions, judged by the errors that arise meanwhile.
 
-    Make one when the training begins. An error that nobody caught is known, also in a notebook, and so is one that is
-    being handled when it is asked. Of one that the script has caught, only that there was one.
+    Create one when the training begins. It knows an uncaught error, even in a notebook, and one that is being handled
+    at the time of the call. Of an error that the script has caught, it only knows that there was one.
     """
 
     def __init__(self) -> None:
@@ -25,48 +25,50 @@ class Watch:
         self._noted: tuple[Status, str | None] | None = None
 
     def handled(self) -> BaseException | None:
-        """Return the error that is being handled, if it has come up since the beginning."""
+        """Return the error that is being handled, if it has arisen since the beginning."""
         error = sys.exc_info()[1]
         return None if error is self._handled else error
 
     def note(self) -> None:
-        """Remember what the error that is being handled makes of the training, in case it never ends."""
+        """Remember the status that the error being handled implies, in case the training never ends properly."""
         if (error := self.handled()) is not None:
-            self._noted = status_of(error)  # not the error itself, which holds all that the training had in memory
+            self._noted = status_of(error)  # not the error itself, which keeps the training's objects alive
 
     def ending(self) -> tuple[Status, str | None]:
         """Return the status and the traceback of a training that has begun and not ended."""
         last = _last_error()
         error = self.handled() or (None if last is self._last else last)
         if error is None:
-            return self._noted or ("failed", "The training was left by an exception that the script has caught.")
+            return self._noted or ("failed", "The training ended with an exception that the script has caught.")
         return status_of(error)
 
 
 def _last_error() -> BaseException | None:
-    """Return the last error that nobody caught."""
+    """Return the last uncaught error."""
     return getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
 
 
 def report_end(
     directory: Path, session: int, dropped: Mapping[str, int], lost: int, behind: Mapping[str, DeliveryState]
 ) -> None:
-    """Tell the user what a run that has just ended lacks, and what the trackers that are behind still lack of it."""
+    """Report what a run that has just ended has lost, and what the trackers still lack."""
     if dropped:
         count = sum(dropped.values())
         say(f"{count:,} {'value was' if count == 1 else 'values were'} dropped: {', '.join(sorted(dropped)[:5])}")
     if lost:
-        warn(f"{lost} records could not be written to {directory} and are lost, as its disk was full for too long.")
+        warn(
+            f"{lost} records could not be written to {directory} and are lost, because its disk was full for too long."
+        )
     for name, state in behind.items():
         if not is_over(state, session):
             warn(
-                f"{name} does not have everything yet ({state.error or state.phase}). It is safe in the journal; "
-                f"deliver it with: runcast sync {shown(directory)}"
+                f"{name} does not have everything yet ({state.error or state.phase}). The rest is safe in the "
+                f"journal; deliver it with: runcast sync {shown(directory)}"
             )
 
 
 def report_coverage(states: Mapping[str, DeliveryState]) -> None:
-    """Tell the user how much of the training each meter has measured."""
+    """Report how much of the training each meter has measured."""
     for name, state in states.items():
         if state.coverage is not None and state.phase == "finished":
             say(f"{name} {state.coverage} of the training")

@@ -104,7 +104,9 @@ def test_an_unknown_name_is_told_what_was_meant(word: str, message: str, site: S
 @pytest.mark.parametrize("report_to", [1, 2.5, [1], ["wandb", 3], int, {"wandb": 1}.values(), b"wandb"], ids=repr)
 def test_what_is_no_tracker_is_an_error(report_to: Any, site: Site) -> None:
     """A number, an object or a class that is no Tracker is refused with what is valid."""
-    with pytest.raises(OptionError, match=r"is no tracker\. Use names|neither a tracker's name nor a runcast\.Tracker"):
+    with pytest.raises(
+        OptionError, match=r"is not a tracker\. Use names|neither a tracker's name nor a runcast\.Tracker"
+    ):
         select(report_to, environ={})
 
 

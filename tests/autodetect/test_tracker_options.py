@@ -71,7 +71,7 @@ def test_a_tracker_object_that_no_later_delivery_can_make_is_told(tmp_path, caps
     run.finish()
 
     assert (
-        "without mine: it was given as an object, and delivery='later' needs one that another process can make. Give "
-        "its class, from a module that can be imported."
+        "without mine: it was given as an object, and delivery='later' needs a class that another process can import. "
+        "Pass its class."
     ) in capsys.readouterr().err
     assert list(json.loads((run.dir / "run.json").read_text())["skipped"]) == ["mine"]

@@ -70,7 +70,7 @@ def test_a_resumed_training_lists_what_has_changed(make, tmp_path, capsys, monke
     assert resumed.run.id == report.run.id
     assert [session["session"] for session in file["sessions"]] == [2]
     assert {"learning_rate", "max_steps"} <= set(file["sessions"][0]["changed"])
-    assert capsys.readouterr().err.count("resumed with other params") == 1
+    assert capsys.readouterr().err.count("resumed with changed params") == 1
     assert len(records(resumed.run, Start)) == 2
     assert params(resumed.run)["learning_rate"] == 0.2
 

@@ -302,7 +302,7 @@ def test_a_step_on_a_device_is_not_waited_for(start: Start) -> None:
     run.log({"loss": 0.25}, step=OnDevice())  # type: ignore[arg-type]
 
     assert logged(run) == [("loss", 0.5, 4), ("loss", 0.25, 4)]
-    assert "Give int(step)" in records(run, Dropped)[0].reason
+    assert "Pass int(step)" in records(run, Dropped)[0].reason
 
 
 @pytest.mark.parametrize(

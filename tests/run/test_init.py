@@ -98,7 +98,7 @@ def test_an_id_that_exists_is_an_error(start: Start) -> None:
     """A run is never overwritten by accident; the message says how to go on with it."""
     start(id="run-1").finish()
 
-    with pytest.raises(OptionError, match=r"the run 'run-1' exists in .*runs\. Go on with it with resume='allow'"):
+    with pytest.raises(OptionError, match=r"the run 'run-1' exists in .*runs\. Resume it with resume='allow'"):
         start(id="run-1")
 
 
@@ -116,7 +116,7 @@ def test_resuming_goes_on_with_the_same_run(start: Start, capfd: pytest.CaptureF
     assert [record.session for record in records(second, StartRecord)] == [1, 2]
     assert [record.step for record in records(second, Metrics)] == [0, 1]
     assert [record.status for record in records(second, Finish)] == ["killed", "finished"]
-    assert "resumed with other params: lr" in capfd.readouterr().err
+    assert "resumed with changed params: lr" in capfd.readouterr().err
     assert (
         json.loads((first.dir / "run.json").read_text())["created"]
         < json.loads((first.dir / "run.json").read_text())["started"]
@@ -135,8 +135,8 @@ def test_params_that_changed_are_told_once_wherever_they_are_logged(
         second.log_params({"lr": 0.25, "layers": {"count": 3}, "seed": 0, "new": True})
         second.log_params({"lr": 0.125})
 
-    told = [line for line in capfd.readouterr().err.splitlines() if "other params" in line]
-    assert told == ["runcast: resumed with other params: layers/count, lr"]
+    told = [line for line in capfd.readouterr().err.splitlines() if "changed params" in line]
+    assert told == ["runcast: resumed with changed params: layers/count, lr"]
 
 
 def test_resume_allow_begins_a_run_that_is_not_there(start: Start) -> None:

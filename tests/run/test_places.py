@@ -278,7 +278,7 @@ def test_a_system_without_file_locks_is_told_what_is_supported(tmp_path: Path) -
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
 
     assert done.stderr == ""
-    assert done.stdout.startswith("imported\nruncast records runs on Linux and macOS")
+    assert done.stdout.startswith("imported\nruncast runs on Linux and macOS only")
 
 
 @pytest.mark.parametrize("closed", ["2>&-", "<&-", ">&-", "<&- >&- 2>&-"])
@@ -317,7 +317,7 @@ def test_a_late_record_of_another_thread_is_told_as_what_it_is(
     journal.append(b"{}\n")
 
     assert journal.lost_records == 1
-    assert "came after the end of the run" in caplog.text
+    assert "was logged after the end of the run" in caplog.text
     assert "disk" not in caplog.text
 
 

@@ -277,7 +277,7 @@ def test_a_list_of_media_of_one_key_is_several_media(start: Start) -> None:
     assert logged(run) == [("loss", 0.5, 4)]
     assert run.statistics().dropped == {"samples": 1}
     assert records(run, Dropped)[0].reason == (
-        "is a list of media that holds something else, too. Log that under a key of its own"
+        "is a list of media that also holds something else. Log that under a key of its own"
     )
 
 
@@ -299,7 +299,7 @@ def test_what_is_no_number_is_counted_and_told_once(start: Start, caplog: pytest
     ]
     assert len(caplog.messages) == 3
     assert caplog.messages[0] == (
-        "1 value was dropped: 'word' is a str. Wrap it in runcast.Text to keep it. From now on it is only counted."
+        "1 value was dropped: 'word' is a str. Wrap it in runcast.Text to keep it. Further ones are only counted."
     )
     assert len(logged(run)) == 3
 

@@ -72,7 +72,7 @@ def test_an_error_that_was_noted_is_remembered_without_being_held():
 
 def test_a_training_that_ends_without_a_known_error_has_failed():
     """It has begun and not ended: someone caught what left it."""
-    assert Watch().ending() == ("failed", "The training was left by an exception that the script has caught.")
+    assert Watch().ending() == ("failed", "The training ended with an exception that the script has caught.")
 
 
 def test_an_exit_with_success_is_no_failure():
