@@ -2,9 +2,9 @@
 
 `python -m runcast.delivery RUN_DIRECTORY TRACKER (--training PID --session NUMBER | --once)`.
 
-Its standard input brings its orders (`trust.py`). With `--training` it waits until the delivery of an earlier session
-has ended, follows the journal while that process lives, and gets a byte whenever there is news. With `--once` it
-delivers what there is.
+It reads its orders (`trust.py`) from standard input. With `--training` it waits for the delivery of an earlier session,
+follows the journal while that process lives, and receives a byte whenever there is news. With `--once` it delivers the
+records that are there.
 """
 
 import argparse
@@ -41,19 +41,19 @@ from runcast.redaction.console import warn
 from runcast.values.settings import seconds
 
 EXIT_S = 30.0
-LINGER_S = 300.0  # how long to go on after the training process is gone, without getting anywhere
+LINGER_S = 300.0  # how long to continue without progress after the training process is gone
 
 TOLD_TO_GO = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGXCPU)
 
 EXIT_REFUSED, EXIT_SUSPENDED = 5, 6
-TURN_S = 0.2  # how often a delivery looks whether the one before it has ended
+TURN_S = 0.2  # how often a delivery checks whether the previous one has ended
 
 
 def main() -> int:
     """Run one delivery.
 
-    Return 0 if it is complete, 4 if another one has the tracker, 5 if it was refused, 6 if something still waits, 7 if
-    a fresh process is to continue.
+    Return 0 if it is complete, 4 if another delivery holds the tracker, 5 if it was refused, 6 if records still wait, 7
+    if a fresh process should continue.
     """
     arguments = _parse()
     directory = RunDirectory(arguments.run)
@@ -69,7 +69,7 @@ def main() -> int:
     turn = functools.partial(_wait_for_turn, folder, arguments.session, alive)
     with exclusive(folder, turn if arguments.training else lambda: False) as mine:
         if not mine and arguments.training:
-            return 0  # a newer session's delivery has all that this one would deliver
+            return 0  # a newer session's delivery covers everything that this one would deliver
         if not mine:
             warn(f"another process is delivering this run to {arguments.tracker}.")
             return EXIT_BUSY
@@ -104,7 +104,9 @@ def main() -> int:
             ask=orders.ask,
         )
         delivery.state.version = choice.version
-        gc.set_threshold(100_000, 50, 100)  # batches of small objects: the default costs MLflow a third of its time
+        gc.set_threshold(
+            100_000, 50, 100
+        )  # batches of small objects: with the default, MLflow spends a third of its time on collection
         deliveries.append(delivery)
         with refusing(folder, arguments.session, then=_leave_refused):
             state = delivery.run()
@@ -129,8 +131,8 @@ def _parse() -> argparse.Namespace:
 
 
 def _wait_for_turn(folder: Path, session: int, alive: Callable[[], bool]) -> bool:
-    """Wait a while for the delivery of an earlier session; return whether there is something to wait for."""
-    alive()  # it writes how the training has ended
+    """Wait a while for the delivery of an earlier session; return whether to try again."""
+    alive()  # it records how the training ended
     state = load_state(folder)
     if state is not None and state.session > session:
         return False
@@ -146,14 +148,14 @@ def _alive(arguments: argparse.Namespace, directory: RunDirectory, file: RunFile
         nonlocal file
         with contextlib.suppress(JournalError):
             file = directory.load()  # another session may have begun
-        # A run that may train on another machine is not closed from here.
+        # A run that may still be training on another machine is not closed from here.
         return is_training(file) or not is_visible(file)
 
     return alive
 
 
 class _Parent:
-    """The training process as its delivery sees it; if it was killed by a signal, its end is written."""
+    """The training process as its delivery sees it; if a signal killed it, that is written to the journal."""
 
     def __init__(self, directory: RunDirectory, arguments: argparse.Namespace) -> None:
         self._directory, self._pid, self._session = directory, arguments.training, arguments.session
@@ -171,13 +173,13 @@ class _Parent:
 
 
 def _hurry(arguments: argparse.Namespace) -> None:
-    """Stop stepping back: the training is over, and somebody waits. Who was started by hand has never stepped back."""
+    """Return to normal priority: the training is over, and someone is waiting."""
     if arguments.training:
         set_group_niceness(os.getpid(), 0)
 
 
 class _Inbox:
-    """News on standard input; once that is closed, waiting only takes its time."""
+    """The news on standard input; once that is closed, waiting is a plain sleep."""
 
     def __init__(self) -> None:
         self.open = True
@@ -190,7 +192,7 @@ class _Inbox:
 
 
 def _leave_refused() -> None:
-    """Leave at once: an SDK that has raised what nobody expects may hang when it is closed."""
+    """Exit at once: an SDK that has raised something unexpected may hang when it is closed."""
     logging.shutdown()
     os._exit(EXIT_REFUSED)
 
@@ -198,11 +200,11 @@ def _leave_refused() -> None:
 if __name__ == "__main__":
     code = main()
     if code == EXIT_SUSPENDED:
-        # What waits is sent by the next delivery, which asks the tracker first. An SDK that closes its run now, as if
-        # that were complete, would make it believe too much: Comet, for one, archives what it never sent.
+        # The next delivery sends the rest, after asking the tracker. An SDK that closes its run now, as if it were
+        # complete, would mislead it: Comet, for one, archives records that it never sent.
         logging.shutdown()
         os._exit(code)
-    end = threading.Timer(EXIT_S, os._exit, (code,))  # an SDK's threads and exit handlers get a while, not for ever
+    end = threading.Timer(EXIT_S, os._exit, (code,))  # an SDK's threads and exit handlers get limited time
     end.daemon = True
     end.start()
     sys.exit(code)

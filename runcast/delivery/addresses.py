@@ -1,4 +1,4 @@
-"""Where a person sees what was delivered of a run, and the command that opens it."""
+"""The address of a delivered run, and the command that opens it."""
 
 import os
 import re
@@ -12,7 +12,7 @@ from runcast.journal.state import DeliveryState, load_state
 
 
 def place(directory: RunDirectory, name: str, state: DeliveryState | None) -> str | None:
-    """Return where a person sees the run: a web address or a path; None before the tracker has opened it."""
+    """Return the run's web address or path; None before the tracker has opened it."""
     url = state.url if state else None
     if url is None or "://" in url or url.startswith("file:") or is_service(name, url):
         return url
@@ -22,7 +22,7 @@ def place(directory: RunDirectory, name: str, state: DeliveryState | None) -> st
 
 
 def open_command(directory: RunDirectory, name: str, where: str | None) -> str | None:
-    """Return the command with which a person opens the run, or None if a web address is all it takes."""
+    """Return the command that opens the run, or None if its web address is enough."""
     row = TABLE.get(name)
     if where is None or row is None or is_service(name, where) or (row.measures and Path(where).is_dir()):
         return None
@@ -32,12 +32,12 @@ def open_command(directory: RunDirectory, name: str, where: str | None) -> str |
     places["folder"] = ids.get("folder") or os.path.join(local, row.folder).rstrip(os.sep)
     try:
         return row.open_command.format(**{key: shlex.quote(value) for key, value in places.items()})
-    except KeyError:  # it remembers nothing, as its state was lost
+    except KeyError:  # its state was lost
         return None
 
 
 def is_service(name: str, address: str) -> bool:
-    """Return whether an address leads to a service, and not to files or a database that a command has to open."""
+    """Return whether an address belongs to a service, not to files or a database that need a command."""
     row = TABLE.get(name)
     servers = [one.pattern for one in row.credentials if isinstance(one, Address)] if row is not None else []
     return any(re.match(pattern, address) for pattern in (r"https?://", *servers))

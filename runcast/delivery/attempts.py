@@ -1,4 +1,4 @@
-"""Calling a tracker until it succeeds, or will never succeed, or there is no time left.
+"""Calling a tracker until it succeeds, fails for good, or runs out of time.
 
 This is one of the two places that catch every exception: an SDK may raise anything, and none of it may end the
 delivery.
@@ -23,7 +23,7 @@ from runcast.core.errors import (
 from runcast.core.foreign import attempt
 
 UNKNOWN_ERRORS = 3  # attempts after an exception that is neither retryable nor final
-LEAVING = (SystemExit, KeyboardInterrupt, GeneratorExit)  # they end a script, not a delivery
+LEAVING = (SystemExit, KeyboardInterrupt, GeneratorExit)  # they would end a script, but must not end a delivery
 ONCE_PAUSE_S = 0.5
 LONGEST_WISH_S = 600.0
 
@@ -33,13 +33,13 @@ log = logging.getLogger("runcast.delivery")
 
 
 def end_if_forked(pid: int) -> None:
-    """End this process if it is not *pid* but a fork that an SDK has made and let return: it would deliver twice."""
+    """End this process if it is a fork of *pid* that an SDK has let return: it would deliver twice."""
     if os.getpid() != pid:
         os._exit(0)
 
 
 def explained(explain: Callable[[Exception], TrackerError | None], call: Callable[[], Result]) -> Result:
-    """Call; raise in place of an SDK's exception what it means, as far as its Tracker can explain it."""
+    """Call; replace an SDK's exception by the Tracker's explanation, if it has one."""
     try:
         return call()
     except RuncastError:
@@ -52,7 +52,7 @@ def explained(explain: Callable[[Exception], TrackerError | None], call: Callabl
 
 
 class GaveUp(Exception):
-    """The run is over and so is the delivery's time; the rest stays in the journal."""
+    """The end of a delivery's patience after the end of the run; the rest stays in the journal."""
 
 
 class Attempts:
@@ -60,11 +60,11 @@ class Attempts:
 
     Args:
         name: The tracker's name, for the log.
-        explain: Returns what an exception of the SDK means, or None.
+        explain: Returns our error for an exception of the SDK, or None.
         alive: Tells whether the training process still lives.
         wait: Sleeps up to a number of seconds; returns early when there is news.
-        follow: Whether failing goes on while the training lives; without it, a few attempts have to do.
-        patience_s: How long to go on with failing attempts once the run is over.
+        follow: Whether to keep trying while the training lives; without it, there are only a few attempts.
+        patience_s: How long to keep trying once the run is over.
         save: Writes changes to the delivery's state.
     """
 
@@ -86,18 +86,19 @@ class Attempts:
         self.busy_since: float | None = None
 
     def run_is_over(self) -> None:
-        """Start the clock of the patience."""
+        """Start the clock for the patience."""
         self._over_since = self._over_since or time.monotonic()
 
-    def heed(self, not_before: float) -> None:
-        """Wait for what is left of the time that a process before this one was asked to leave the service alone.
+    def keep_pause(self, not_before: float) -> None:
+        """Wait for the rest of the pause that the service demanded from an earlier process.
 
-        Not without `follow`: somebody asks now, and one call tells whether the service still wants it.
+        Without `follow`, do not wait: the user asked for delivery now, and one call shows whether the service still
+        objects.
         """
         left = min(not_before - time.time(), LONGEST_WISH_S)
         if self._follow and left > 0:
-            log.warning("%s has asked to be left alone: the first call comes in %.1f s", self._name, left)
-            self._save(phase="retrying", error=f"it has asked to be left alone for another {left:.0f} s")
+            log.warning("%s has asked for a pause: the first call follows in %.1f s", self._name, left)
+            self._save(phase="retrying", error=f"it has asked for a pause of another {left:.0f} s")
             self._sleep(left, left)
 
     def __call__(
@@ -109,14 +110,14 @@ class Attempts:
     ) -> Result:
         """Call until it succeeds, and return the result; `again` runs before every attempt but the first.
 
-        `in_vain` holds the unknown exceptions for which earlier parts of the same request were tried again to no avail:
-        they are final at once, and others are added to it.
+        `in_vain` collects the unknown exceptions for which retrying other parts of the same request did not help: they
+        are final at once.
 
         Raises:
-            FinalError: It will never succeed.
-            TrackerUnavailableError: The SDK leaves the process, again and again.
+            FinalError: The call will never succeed.
+            TrackerUnavailableError: The SDK keeps trying to exit the process.
             RestartError: Only a fresh process can continue.
-            GaveUp: The run is over, and so is the patience.
+            GaveUp: The run is over, and the patience is used up.
         """
         tries = unknown = 0
         while True:
@@ -169,7 +170,7 @@ class Attempts:
         self._sleep(pause, wish)
 
     def _sleep(self, pause_s: float, wish_s: float) -> None:
-        """Wait; the end of a run cuts our own pause short, but not the one that was asked for."""
+        """Wait; the end of a run shortens our own pause, but not one that the service asked for."""
         began, is_over = time.monotonic(), False
         while (waited := time.monotonic() - began) < pause_s:
             is_over = self._ends_now() or is_over
@@ -184,7 +185,7 @@ class Attempts:
         return self._over_since is not None and time.monotonic() - self._over_since > self._patience_s
 
     def _ends_now(self) -> bool:
-        """Return whether the training has just disappeared: then there is one more attempt at once."""
+        """Return whether the training has just disappeared, which allows one more attempt at once."""
         if self._over_since is not None or self._alive():
             return False
         self.run_is_over()
@@ -198,9 +199,9 @@ LONGEST_S = 60.0
 
 
 def backoff_s(attempt: int, wished_s: float | None = None) -> float:
-    """Return the pause after the given failed attempt (1, 2, …): doubling, up to a minute, a quarter of it random.
+    """Return the pause after the n-th failed attempt (1, 2, …): doubling, up to a minute, a quarter of it random.
 
-    At least what the service wished.
+    It is at least what the service asked for.
     """
     pause: float = min(LONGEST_S, FIRST_S * 2.0 ** min(attempt - 1, 10))
     pause *= 0.75 + 0.25 * os.urandom(1)[0] / 255

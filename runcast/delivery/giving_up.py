@@ -1,4 +1,4 @@
-"""Ending a delivery for good, and saying so: also one whose SDK leaves in a way that no delivery expects."""
+"""Ending a delivery for good, with the reason in its state, even if the SDK exits in an unexpected way."""
 
 import contextlib
 import logging
@@ -12,9 +12,9 @@ from runcast.redaction.tree import redact_text
 
 
 def refuse(folder: Path, session: int, error: BaseException) -> None:
-    """Write that the delivery of a session has ended with *error*; whoever calls this holds the tracker's lock.
+    """Write that the delivery of a session has ended with *error*; the caller holds the tracker's lock.
 
-    What may have arrived is found out by the next delivery.
+    The next delivery finds out what has arrived.
     """
     logging.getLogger("runcast.delivery").error("%s", error, exc_info=error)
     state = load_state(folder) or DeliveryState()
@@ -27,7 +27,7 @@ def refuse(folder: Path, session: int, error: BaseException) -> None:
 
 @contextlib.contextmanager
 def refusing(folder: Path, session: int, then: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """End the delivery with whatever is raised, do something *then*, and raise it again."""
+    """On any exception, end the delivery with it, call *then*, and raise it again."""
     try:
         yield
     except BaseException as error:

@@ -1,4 +1,4 @@
-"""What may still come when a run has ended, and is waited for before a tracker closes it: meters and other ranks."""
+"""Records that may follow the end of a run, from meters and other ranks, and the wait for them."""
 
 import time
 from collections.abc import Callable
@@ -11,14 +11,14 @@ from runcast.journal.state import is_over, load_state
 
 POLL_S = 0.25
 METERS_S = 60.0  # how long for the last measurements of meters
-METER_RESTART_S = 10.0  # how long for a meter that has no process: it may be about to get one
-RANKS_S = 10.0  # how long for other ranks of the job that log nothing, and have not ended either
+METER_RESTART_S = 10.0  # how long for a meter without a process: it may be about to start
+RANKS_S = 10.0  # how long for other ranks of the job that neither log nor end
 
 Wait = Callable[[float], None]
 
 
 def wait_for_meters(directory: RunDirectory, session: int, wait: Wait) -> None:
-    """Let the meters close a session first, so that their last measurements arrive before another tracker closes."""
+    """Wait for the meters to close a session, so that their last measurements arrive before another tracker closes."""
     since = time.monotonic()
     trackers = directory.load().trackers
     meters = [directory.tracker(name) for name, choice in trackers.items() if choice.measures and not choice.left]
@@ -28,7 +28,7 @@ def wait_for_meters(directory: RunDirectory, session: int, wait: Wait) -> None:
 
 
 def wait_for_ranks(ranks: RankFiles, wait: Wait) -> None:
-    """Let the other ranks of the job end first; one that is silent for a while is not waited for."""
+    """Wait for the other ranks of the job to end, except for those that have been silent for a while."""
     since = time.monotonic()
     while ranks.are_written() and time.monotonic() - since < RANKS_S:
         if ranks.gather():

@@ -1,4 +1,4 @@
-"""Whether a run's training process is still there, and how the run stands."""
+"""The liveness of a run's training process, and the status of the run."""
 
 import contextlib
 import os
@@ -12,7 +12,7 @@ from runcast.journal.file import Journal
 from runcast.journal.layout import RunDirectory, RunFile, host_name, process_began
 from runcast.journal.records import AnyRecord, Finish, Metrics, Start, Status, decode, encode
 
-TAIL_BYTES = 256 * 1024  # the end of a run is in its last records; only a meter or another rank may write behind it
+TAIL_BYTES = 256 * 1024  # the end of a run is in its last records; only a meter or another rank may write after it
 
 RunStatus: TypeAlias = Status | Literal["running", "unknown"]
 
@@ -25,13 +25,13 @@ def is_visible(file: RunFile) -> bool:
 def is_training(file: RunFile) -> bool:
     """Return whether the process that opened the run's last session lives on this machine.
 
-    Its number may have gone to a younger process since.
+    Its process id may have been reused since.
     """
     if not is_visible(file):
         return False
     if file.pid_began:
         return process_began(file.pid) == file.pid_began
-    import psutil  # a run of an older version, or where there is no /proc; it takes 8 ms of every start
+    import psutil  # a run of an older version, or no /proc; imported late, because it takes 8 ms
 
     try:
         process = psutil.Process(file.pid)
@@ -41,9 +41,9 @@ def is_training(file: RunFile) -> bool:
 
 
 def run_status(directory: RunDirectory, file: RunFile) -> RunStatus:
-    """Return how a run stands: as it ended, or without an end as what its training process is.
+    """Return the status with which a run ended, or the one that its training process implies.
 
-    That is "running" or "crashed", or "unknown" if it is on a machine that cannot be seen from here.
+    The latter is "running" or "crashed", or "unknown" on a machine that cannot be seen from here.
     """
     end = last_status(directory)
     if end is not None:
@@ -70,7 +70,7 @@ def last_end(directory: RunDirectory) -> Finish | None:
 
 
 def _last_records(directory: RunDirectory) -> Iterator[AnyRecord]:
-    """Yield what the journal ends with, the last record first."""
+    """Yield the last records of the journal, the last one first."""
     try:
         with open(directory.journal, "rb") as journal:
             journal.seek(max(0, os.fstat(journal.fileno()).st_size - TAIL_BYTES))
@@ -83,9 +83,9 @@ def _last_records(directory: RunDirectory) -> Iterator[AnyRecord]:
 
 
 def ended_at(directory: RunDirectory) -> float:
-    """Return when a run ended: the time of its end, else of the last record that the training itself wrote."""
+    """Return when a run ended: the time of its finish record, or else of the training's own last record."""
     for record in _last_records(directory):
-        if not (isinstance(record, Metrics) and record.by):  # a meter writes when the training is over, too
+        if not (isinstance(record, Metrics) and record.by):  # a meter also writes after the end of the training
             return record.time
     return directory.load().created
 
@@ -99,18 +99,18 @@ def end_run(
     instead_of: Status | None = None,
     time_s: float | None = None,
 ) -> bool:
-    """Write the end of a run into its journal, once, whichever of its processes is the first to know it.
+    """Write the end of a run into its journal, once, by whichever process knows it first.
 
     Args:
         directory: The run's folder.
         status: How it ended.
         error: A traceback as text, if it failed.
-        session: The session that ended so: when a newer one has begun, nothing is written. Default: the last one.
+        session: The session that ended: if a newer one has begun, nothing is written. Default: the last one.
         time_s: When it ended, in seconds since the epoch; default: now.
-        instead_of: The end that the journal must have now; default: none. With another one, nothing is written.
+        instead_of: The end that the journal must have now; default: none. Otherwise nothing is written.
 
     Returns:
-        Whether it was written by this call.
+        Whether this call has written it.
     """
     with directory.settled():
         is_old = session is not None and directory.load().session > session

@@ -6,18 +6,18 @@ from pathlib import Path
 
 from runcast.journal import locks
 
-EXIT_BUSY, EXIT_RESTART = 4, 7  # how a delivery process ends that finds the lock taken, or wants a fresh one
+EXIT_BUSY, EXIT_RESTART = 4, 7  # exit codes of a delivery process that finds the lock taken, or needs a fresh process
 
 
 @contextlib.contextmanager
 def exclusive(folder: Path, wait: Callable[[], bool] = lambda: False) -> Iterator[bool]:
-    """Hold the tracker's lock; yields whether it was got.
+    """Hold the tracker's lock; yield whether it was acquired.
 
-    It ends with the process, also with a killed one, and no fork inherits it.
+    It ends with the process, even a killed one, and no fork inherits it.
 
     Args:
         folder: The tracker's folder.
-        wait: Called while somebody else has the lock: waits a while, and returns whether to try once more.
+        wait: Called while another holder has the lock: waits a while, and returns whether to try again.
     """
     lock = locks.FileLock(folder / "lock")
     while not (mine := lock.take()) and wait():

@@ -1,4 +1,4 @@
-"""The loop: follows a journal and delivers it to one tracker, exactly once.
+"""The delivery loop: follows a journal and delivers it to one tracker, exactly once.
 
 Before a batch is sent, the state file says how far it goes; afterwards the cursor follows. Whatever kills this process,
 the next one knows what may have arrived, and asks the tracker itself (`sending.py`, `recovery.py`).
@@ -31,29 +31,29 @@ from runcast.redaction.tree import redact_text
 from runcast.values.points import Point
 from runcast.values.scalars import Number
 
-SAID = frozenset(("error", "traceback", "url"))  # by an SDK, which may repeat what it was told
+SAID = frozenset(("error", "traceback", "url"))  # by an SDK, whose messages may repeat its input
 LIVES = 3  # how often a run is recreated that somebody keeps deleting
 
 log = logging.getLogger("runcast.delivery")
 
 
 class Delivery:
-    """The delivery of one run to one tracker. All of the tracker's methods are called from the thread that calls `run`.
+    """The delivery of one run to one tracker. The tracker's methods are all called from the thread that calls `run`.
 
     Args:
         directory: The run's folder.
         name: The tracker's name.
         tracker: A fresh Tracker.
-        tracked: What the tracker is told about the run.
+        tracked: The description of the run for the tracker.
         alive: Tells whether the training process still writes to the journal.
         wait: Sleeps up to a number of seconds; returns early when there is news.
         follow: Whether to wait for more records while the training lives.
-        patience_s: How long to go on with failing attempts once the run is over.
+        patience_s: How long to keep trying once the run is over.
         when_over: Called once when the run has ended, before the tracker is closed.
-        ranks: What other ranks of the job log, if they do.
-        session: The session that is delivered and closed, with what is left of earlier ones; a newer one has a delivery
-            of its own. Default: all that there are.
-        ask: Whether to ask the tracker what it has, and to send again what it lacks, as after a sudden death.
+        ranks: The files of the job's other ranks, if they log.
+        session: The session to deliver and close, with the rest of earlier ones; a newer one has a delivery of its own.
+            Default: all sessions.
+        ask: Whether to ask the tracker what it has, and to send what it lacks, as after an unclean end.
     """
 
     def __init__(
@@ -97,10 +97,12 @@ class Delivery:
     # The whole of it
 
     def run(self) -> DeliveryState:
-        """Deliver until the run has ended (or, without `follow`, until there is no more); return the last state."""
+        """Deliver until the run has ended (without `follow`, until the journal's end); return the last state."""
         try:
             self._run()
-        except OSError as error:  # of the run's own folder: a full disk. The next delivery finds out what has arrived
+        except (
+            OSError
+        ) as error:  # of the run's own folder, such as a full disk. The next delivery finds out what has arrived
             log.exception("%s: the state in %s cannot be written", self.name, self.folder)
             self.state.phase, self.state.error = "suspended", str(error)
         return self.state
@@ -109,7 +111,7 @@ class Delivery:
         state = self.state
         if self._has_nothing_to_do():
             return
-        if 0 < journal_size(self.directory.journal) < state.cursor:  # it has lost its end
+        if 0 < journal_size(self.directory.journal) < state.cursor:  # its end is missing
             state.clean, state.sending = False, EVERYTHING
         if state.session < self.session:
             state.ending = state.ending_error = None  # of a session before this one
@@ -134,7 +136,7 @@ class Delivery:
             self.needs_restart = True
             self._save(phase="suspended", error=str(error), traceback=traceback.format_exc())
         except (FinalError, TrackerUnavailableError) as error:
-            # What was sent may not have arrived. If nothing was, it is as the process before this one has left it.
+            # What was sent may not have arrived. If nothing was sent, the state is as the previous process left it.
             said = {"error": str(error), "traceback": traceback.format_exc()}
             session, clean = max(self.state.session, self.session), clean and not self._is_open
             self._save(phase="refused", session=session, clean=clean, **said)
@@ -152,7 +154,7 @@ class Delivery:
         return self.alive() and last_status(self.directory) is None
 
     def _carry(self, known: dict[str, str], *, unclean: bool) -> None:
-        """Open the run, send what an earlier process may have lost, and deliver what there is and comes."""
+        """Open the run, send what an earlier process may have lost, and deliver present and future records."""
         self.tracked.trains = not self.tracker.measures or (self.follow and self._still_trains())
         may_be_gone = self.tracked.resumed and self.tracked.url and not self.tracked.is_joined
         if may_be_gone and self.attempt("exists", lambda: self.tracker.exists(self.tracked)) is False:
@@ -187,7 +189,7 @@ class Delivery:
         )
 
     def _follow(self) -> bool:
-        """Deliver what comes; return whether the run has ended."""
+        """Deliver new records; return whether the run has ended."""
         while True:
             if self.ranks is not None:
                 self.ranks.gather()
@@ -208,8 +210,10 @@ class Delivery:
                 self.wait(POLL_S)
 
     def _finish(self) -> bool:
-        """Close the run; return whether it was: its session may have gone on."""
-        self.reader.last_session = session = max(self.state.session, self.session)  # a newer one is for the next
+        """Close the run; return whether it was closed: its session may have been resumed."""
+        self.reader.last_session = session = max(
+            self.state.session, self.session
+        )  # a newer session belongs to the next delivery
         self.when_over()
         if self.tracker.measures:
             self._measure(final=True)
@@ -231,7 +235,7 @@ class Delivery:
     # Records
 
     def _deliver_available(self) -> bool:
-        """Deliver every complete record that is in the journal now; return whether there was any."""
+        """Deliver every complete record in the journal now; return whether there was any."""
         moved = False
         while records := self.reader.read():
             moved = True
@@ -267,14 +271,14 @@ class Delivery:
             self._save(cursor=end, points=self.state.points + taken)
 
     def _deliver(self, record: AnyRecord, offset: int, end: int) -> None:
-        """Deliver a record that is no point and ends at *offset*; with it, everything up to *end* is delivered."""
+        """Deliver a record without points that ends at *offset*; then everything up to *end* is delivered."""
         if isinstance(record, Start):
             self.state.session = max(self.state.session, record.session)
             self.state.ending = self.state.ending_error = None
         elif isinstance(record, Finish):
             self.state.ending, self.state.ending_error = record.status, record.error
         elif self.records.holds(record):
-            if isinstance(record, Media | Artifact):  # which is not simply sent again
+            if isinstance(record, Media | Artifact):  # which must not simply be sent again
                 self._save(sending=end)
             self.records.send(record, offset)
             self._save(cursor=end)
@@ -282,15 +286,15 @@ class Delivery:
     # After an unclean death
 
     def _recover(self) -> None:
-        """Deliver again what a process before this one said it had delivered, but the tracker does not have."""
+        """Deliver again what an earlier process claimed to have delivered and the tracker does not have."""
         end = max(self.state.cursor, self.state.sending)
-        if end > journal_size(self.directory.journal):  # nobody knows how far: as far as there is anything
+        if end > journal_size(self.directory.journal):  # its extent is unknown: check everything
             (reader := self._read_from(0)).read_all()
             end, self.state.damaged = reader.offset, reader.damaged
         self.refusals.forget("point", "params", "summary", "tags", *ALL_KINDS)  # sent again, and counted again
         if "metrics" in self.tracker.supports:
             again = self.sender.send_missing(end)
-            log.warning("an earlier delivery of %s was cut off; %d points were sent again", self.name, again)
+            log.warning("an earlier delivery of %s was interrupted; %d points were sent again", self.name, again)
             known = sum(1 for _ in journal_points(self.directory.journal, end, without=self.name))
             self.state.points = known - self.sender.refused
         reading: Reading = self.attempt("read", lambda: self.tracker.read(self.tracked))
@@ -305,19 +309,19 @@ class Delivery:
         self.reader = self._read_from(end)
         self._save(cursor=end, sending=end)
         if self.tracker.measures:
-            self._deliver_available()  # so that it is known how long the training has lasted
+            self._deliver_available()  # to know how long the training has lasted
             self._save(points=self.state.points + self.metering.recover(reading))
 
     # Meters
 
     def _measure(self, *, final: bool) -> None:
-        """Ask a meter; what it measured goes into the journal, and from there to every other tracker."""
+        """Read a meter; its measurements go into the journal, and from there to every other tracker."""
         if not self.tracker.measures or not self.metering.is_due(final=final):
             return
         measured: dict[str, Number] = {}
         self.records.send_one("measure", lambda: measured.update(self.tracker.measure(final)), [self.name])
         if measured:
-            self.metering.tell(measured, time.time())
+            self.metering.write(measured, time.time())
             self._save(points=self.state.points + len(measured))
 
     # State

@@ -1,14 +1,14 @@
-"""Counting what stands for points in little memory, as a long run has millions of them."""
+"""Compact counting of marks that stand for points, because a long run has millions of them."""
 
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 
-SHARDS = 256  # one is sorted at a time, as sorting makes an object of everything in it
+SHARDS = 256  # one is sorted at a time, because sorting creates an object for every element
 
 
 class MarkCounter:
-    """A counter of marks at 12 bytes each, where a Counter takes 150. What was added can be taken as often."""
+    """A counter of marks at 12 bytes each, where a Counter takes 150."""
 
     def __init__(self, marks: Iterable[int] = ()) -> None:
         self._shards = [array("q") for _ in range(SHARDS)]
@@ -17,11 +17,11 @@ class MarkCounter:
             self.add(each)
 
     def add(self, one: int) -> None:
-        """Add a mark. Nothing can be added any more once something was taken."""
+        """Add a mark. After the first `take`, nothing more can be added."""
         self._shards[one % SHARDS].append(one)
 
     def take(self, one: int) -> bool:
-        """Take a mark away; return whether it was there."""
+        """Remove a mark; return whether it was there."""
         if not self._taken:
             self._sort()
         shard, taken = self._shards[one % SHARDS], self._taken[one % SHARDS]
@@ -35,7 +35,7 @@ class MarkCounter:
         return False
 
     def left(self) -> Iterator[int]:
-        """Yield what is still there."""
+        """Yield the remaining marks."""
         if not self._taken:
             self._sort()
         for shard, taken in zip(self._shards, self._taken, strict=True):

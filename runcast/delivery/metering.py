@@ -1,7 +1,8 @@
-"""What a meter measured, as records of the journal: named by how much of the training it covers.
+"""Measurements of a meter as records of the journal, named by how much of the training they cover.
 
-A meter tells the seconds that it covered as `<name>/measured_s`. The journal adds `<name>/training_s`, and while less
-than half of the training is covered, its other values are `<name>/partial/...`: never a part as the whole.
+A meter reports the seconds that it covered as `<name>/measured_s`. The journal adds `<name>/training_s`. While less
+than half of the training is covered, the other values are `<name>/partial/...`, so that a part never passes for the
+whole.
 """
 
 import time
@@ -23,7 +24,7 @@ class Metering:
     Args:
         directory: The run's folder.
         meter: The tracker's name.
-        state: The delivery's state, which keeps the account of what was covered.
+        state: The delivery's state, which stores the coverage.
     """
 
     def __init__(self, directory: RunDirectory, meter: str, state: DeliveryState) -> None:
@@ -32,7 +33,7 @@ class Metering:
         self._is_silent = False
 
     def begin(self) -> None:
-        """Take note that the meter measures from now on."""
+        """Note that the meter measures from now on."""
         self._measured_at = time.time()
 
     def see(self, record: AnyRecord) -> None:
@@ -43,35 +44,35 @@ class Metering:
             self._state.coverage.see(record, self._meter)
 
     def end(self, *, was_seen: bool) -> None:
-        """Take note that the training is gone without a word: just now if that *was_seen*, else at its last record."""
+        """Note that the training has disappeared: just now if that *was_seen*, else at its last record."""
         if self._state.coverage is not None:
             self._state.coverage.end(time.time() if was_seen else self._state.coverage.seen)
 
     def is_due(self, *, final: bool) -> bool:
-        """Return whether to ask the meter: not before what it says may stand for the run, unless that is over."""
+        """Return whether to read the meter: once its measurement may represent the run, or the run is over."""
         coverage, now = self._state.coverage, time.time()
         return final or coverage is None or coverage.will_be_enough(now - self._measured_at, now)
 
-    def tell(self, measured: Mapping[str, Number], moment: float) -> None:
-        """Write a measurement into the journal, and from there it goes to every other tracker."""
+    def write(self, measured: Mapping[str, Number], moment: float) -> None:
+        """Write a measurement into the journal, from where it reaches every other tracker."""
         self._measured_at = moment
-        if f"{self._meter}/{MEASURED}" not in measured:  # this meter never says what it covered
+        if f"{self._meter}/{MEASURED}" not in measured:  # this meter does not report its coverage
             self._is_silent, self._state.coverage = True, None
-        told = _cover(measured, self._meter, self._state.coverage, time.time())
-        values = {key: encodable(value) for key, value in told.items()}
+        covered = _cover(measured, self._meter, self._state.coverage, time.time())
+        values = {key: encodable(value) for key, value in covered.items()}
         record = Metrics(time=moment, step=self._state.step, values=values, by=self._meter)
         append_lines(self._directory.journal, encode_line(record))
 
     def recover(self, reading: Reading) -> int:
-        """Tell what an earlier process had measured, but was killed before it told; return the number of values."""
-        rows = _untold(reading, self._directory, self._meter)
+        """Write what an earlier, killed process had measured and not written; return the number of values."""
+        rows = _unwritten(reading, self._directory, self._meter)
         for moment, measured in rows:
-            self.tell(measured, moment)
+            self.write(measured, moment)
         return sum(len(measured) for _, measured in rows)
 
 
 def _cover(measured: Mapping[str, Number], meter: str, coverage: Coverage | None, now: float) -> dict[str, Number]:
-    """Return what the meter says as the journal has it; without an account of what it covers, as it is."""
+    """Return a measurement under the journal's names; unchanged if its coverage is unknown."""
     if coverage is None:
         return dict(measured)
     reading_s = measured[f"{meter}/{MEASURED}"]
@@ -83,14 +84,14 @@ def _cover(measured: Mapping[str, Number], meter: str, coverage: Coverage | None
 
 
 def uncover(key: str, meter: str) -> str | None:
-    """Return the meter's own name of what the journal calls *key*; None for what only the journal has."""
+    """Return the meter's own name for the journal's *key*; None for values that only the journal has."""
     if key == f"{meter}/{TRAINED}":
         return None
     return key.replace(f"{meter}/{PARTIAL}", f"{meter}/", 1)
 
 
 def coverage_so_far(directory: RunDirectory, meter: str, cursor: int) -> Coverage:
-    """Follow the training up to an offset in the journal, for a delivery that has kept no account of it."""
+    """Follow the training up to an offset in the journal, for a delivery without stored coverage."""
     coverage = Coverage()
     for record, offset in _records(directory, 0):
         if offset > cursor:
@@ -102,7 +103,7 @@ def coverage_so_far(directory: RunDirectory, meter: str, cursor: int) -> Coverag
 def coverage_now(directory: RunDirectory, meter: str, state: DeliveryState | None, *, is_running: bool) -> str | None:
     """Return how much of a training a meter has measured ("measured 42 of 45 s"); None if the meter does not say."""
     if state is not None and state.cursor and state.coverage is None:
-        return None  # of a version that kept no account, or a meter that gives none
+        return None  # of a version that stored no coverage, or a meter that reports none
     coverage = (state and state.coverage) or Coverage()
     for record, _ in _records(directory, state.cursor if state else 0):
         coverage.see(record, meter)
@@ -116,10 +117,10 @@ def _records(directory: RunDirectory, cursor: int) -> Iterator[tuple[AnyRecord, 
         yield from batch
 
 
-def _untold(reading: Reading, directory: RunDirectory, meter: str) -> list[tuple[float, dict[str, Number]]]:
-    """List the measurements that a meter has kept and the journal lacks, as its process was killed in between."""
-    told = sum(isinstance(record, Metrics) and record.by == meter for record in JournalReader(directory.journal))
+def _unwritten(reading: Reading, directory: RunDirectory, meter: str) -> list[tuple[float, dict[str, Number]]]:
+    """List the measurements that a meter has stored and a killed process did not write to the journal."""
+    written = sum(isinstance(record, Metrics) and record.by == meter for record in JournalReader(directory.journal))
     rows: dict[int, tuple[float, dict[str, Number]]] = {}
     for key, value, row, moment in reading.points:
         rows.setdefault(row, (moment, {}))[1][key] = value
-    return [rows[row] for row in sorted(rows)][told:]
+    return [rows[row] for row in sorted(rows)][written:]

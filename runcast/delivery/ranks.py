@@ -1,9 +1,9 @@
-"""Copies what other ranks of the job logged into the journal, each record once.
+"""Copying of the other ranks' records into the journal, each record once.
 
-Every rank writes to a file of its own (`run/rank_run.py`), which lies in the run's folder `ranks`, or in a folder
-beside the run's that the job's ranks find without a word between them; from there it is taken over. Whichever delivery
-comes by copies what is new, under a lock. Each copied record says which file it came from and where in it it ended,
-so that after the death of whoever copied, the journal itself tells how far that was.
+Every rank writes to a file of its own (`run/rank_run.py`), in the run's folder `ranks`, or in a folder beside the run's
+that the job's ranks find without communicating; from there it is moved. Any delivery copies new records, under a lock.
+Each copied record names its file and its end offset there, so that after a crash the journal itself shows how far the
+copying got.
 """
 
 import contextlib
@@ -26,11 +26,11 @@ from runcast.journal.reader import JournalReader
 from runcast.journal.records import Metrics, RankMetrics, Start, decode, encode
 from runcast.journal.seal import is_own
 
-# Of one write, and so of what stands behind the end of a run, which is looked for in the journal's last 256 KiB.
+# The limit of one write, and so of the records after a run's end, which is searched for in the journal's last 256 KiB.
 CHUNK_BYTES = 32 * 1024
 LOOK_S = 1.0
 BUSY_S, PAUSE_S = 30.0, 0.02
-CLOCKS_S = 60.0  # by how much the clocks of two machines may differ, or the starts of two ranks
+CLOCKS_S = 60.0  # the tolerated difference between the clocks of two machines, or the starts of two ranks
 
 _NAME = re.compile(r"(\d{1,9})(-\d{1,9})?\.jsonl")
 
@@ -38,14 +38,14 @@ log = logging.getLogger("runcast.delivery")
 
 
 class _Progress(msgspec.Struct):
-    """How far each file was copied, as known when the journal was `seen` up to an offset."""
+    """The offset up to which each file was copied, known from the journal up to the offset `seen`."""
 
     seen: int = 0
     ends: dict[str, int] = {}
 
 
 def gather_ranks(directory: RunDirectory, file: RunFile) -> None:
-    """Copy what other ranks logged, if that is due here: beside the training, or once it is over.
+    """Copy the records of other ranks, if this machine may: the training's own machine, or any after its end.
 
     Two machines that append to one journal would lose lines.
     """
@@ -54,7 +54,7 @@ def gather_ranks(directory: RunDirectory, file: RunFile) -> None:
 
 
 def has_ranks(directory: RunDirectory) -> bool:
-    """Return whether other ranks log for a run, or did in an earlier session."""
+    """Return whether other ranks log for a run, or did so in an earlier session."""
     return directory.ranks.is_dir()
 
 
@@ -63,7 +63,7 @@ class RankFiles:
 
     Args:
         directory: The run's folder.
-        file: Its run.json. Only for a run that this user began is anything moved from beside its folder.
+        file: Its run.json. Files beside its folder are moved only for a run that this user began.
     """
 
     def __init__(self, directory: RunDirectory, file: RunFile) -> None:
@@ -74,12 +74,12 @@ class RankFiles:
         self._seen: dict[Path, int] = {}
 
     def gather(self, *, closing: bool = False) -> bool:
-        """Copy what is new; return whether there was any. A full disk or a lost folder is for the next time.
+        """Copy new records; return whether there were any. After an error, the next call tries again.
 
-        However many deliveries there are, the files of all ranks are looked at once a second.
+        However many deliveries there are, the files of all ranks are read once a second.
 
         Args:
-            closing: Look now, and give up the last line of a file that nobody writes any more, if it was cut.
+            closing: Read now, and give up a truncated last line in a file that is no longer written.
         """
         try:
             if not closing and self._was_just_looked_at():
@@ -89,12 +89,12 @@ class RankFiles:
                 return False
             deadline = time.monotonic() + (BUSY_S if closing else 0.0)
             while (moved := self._gather(closing=closing)) is None and time.monotonic() < deadline:
-                time.sleep(PAUSE_S)  # somebody else copies what this one needs before it closes
+                time.sleep(PAUSE_S)  # another delivery is copying what this one needs before it closes
             if moved is not None:
                 self._seen = sizes
             return bool(moved)
         except OSError as error:
-            log.warning("what other ranks logged could not be copied now: %s", error)
+            log.warning("the records of other ranks could not be copied now: %s", error)
             return False
 
     def are_written(self) -> bool:
@@ -129,18 +129,18 @@ class RankFiles:
         return [path for folder in (self._folder, *self._inboxes) for path in _journals_in(folder)]
 
     def _take_over(self) -> None:
-        """Move the files of this job into the run's folder; their writers do not notice."""
+        """Move the files of this job into the run's folder; their writers keep writing to them."""
         for folder, began in self._inboxes.items():
             for path in _journals_in(folder):
                 if _began(path) > began - CLOCKS_S:
                     os.rename(path, next(new for new in rank_journals(self._folder, _rank(path)) if not new.exists()))
-            with contextlib.suppress(OSError):  # there are more, or it is gone already
+            with contextlib.suppress(OSError):  # it is not empty, or already gone
                 folder.rmdir()
 
     # The records
 
     def _progress(self) -> _Progress:
-        """Read how far each file was copied, and look in the journal whether it was further."""
+        """Read how far each file was copied, and update that from the journal."""
         try:
             progress = msgspec.json.decode((self._folder / "progress.json").read_bytes(), type=_Progress)
         except (OSError, msgspec.DecodeError):
@@ -162,7 +162,7 @@ class RankFiles:
         return moved
 
     def _append(self, lines: list[bytes]) -> bool:
-        """Write lines to the journal, and behind its end, if it has one, that end again: it is looked for there."""
+        """Write lines to the journal, and repeat the run's end after them, so that it stays near the end."""
         end = last_end(self._directory)
         return append_lines(self._directory.journal, b"\n".join([*lines, *([encode(end)] if end else []), b""]))
 
@@ -175,7 +175,7 @@ def _journals_in(folder: Path) -> list[Path]:
 
 
 def _began(path: Path) -> float:
-    """Return when a rank began; a job of the same name, whose first rank never came, may have left a file, too."""
+    """Return when a rank began; an earlier job of the same name may have left a file, too."""
     for record, _ in JournalReader(path).read(4096):
         return record.time if isinstance(record, Start) else 0.0
     return 0.0
@@ -186,9 +186,9 @@ def _rank(path: Path) -> str:
 
 
 def _new_lines(path: Path, offset: int, *, is_over: bool) -> Iterator[tuple[list[bytes], int]]:
-    """Yield a file's complete lines from an offset on, as the journal gets them, some at a time with the offset behind.
+    """Yield a file's complete lines from an offset on, in the journal's form, in chunks with their end offset.
 
-    Of a file that nobody writes any more, the rest that is no line, too.
+    In a file that is no longer written, a partial last line is included.
     """
     rank = _rank(path)
     with open(path, "rb") as file:
@@ -207,7 +207,7 @@ def _new_lines(path: Path, offset: int, *, is_over: bool) -> Iterator[tuple[list
 
 
 def _line(line: bytes, rank: str, source: str, end: int) -> bytes:
-    """Write a rank's line as the journal gets it; what is no record, as a text, so that it is counted there."""
+    """Return a rank's line in the journal's form; a damaged one as text, so that it is counted there."""
     if not line or line.isspace():
         return b""
     try:
@@ -221,5 +221,5 @@ def _line(line: bytes, rank: str, source: str, end: int) -> bytes:
 
 
 def _no_record(line: bytes) -> bytes:
-    """Write what is no record as a JSON text: the journal stays plain JSON, and its readers count a damaged line."""
+    """Return a damaged line as a JSON text: the journal stays valid JSON, and its readers count the line as damaged."""
     return msgspec.json.encode(line.decode(errors="replace"))

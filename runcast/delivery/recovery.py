@@ -1,7 +1,7 @@
-"""What a tracker lacks: the journal's points minus those that the tracker's own reader sees.
+"""Recovery: a tracker lacks the journal's points minus those that its own reader sees.
 
-A process that was killed may have delivered points that it did not count, or counted points that the SDK still held in
-memory. Comparing with what the service really has settles both: each point ends up there exactly once.
+A killed process may have delivered points without counting them, or counted points that the SDK still held in memory.
+Comparing with the service's actual content settles both: each point ends up there exactly once.
 """
 
 import math
@@ -23,33 +23,32 @@ _float64, _float32 = struct.Struct("<qd").pack, struct.Struct("<qf").pack
 
 
 def identity(point: Point, precision: str = "float64") -> Identity:
-    """Return what makes two points the same: name, step and value, as far as the service keeps it."""
+    """Return the identity of a point: name, step and value, in the service's precision."""
     return (point.key, point.step, canonical(point.value, precision))
 
 
 def mark(point: Point, precision: str = "float64") -> int:
     """Return the 64 bits that stand for a point's name, step and value in this process.
 
-    They are SipHash (PEP 456) over exact bytes, which is what `hash` is for bytes, and for nothing else: of numbers it
-    is their value modulo 2**61 - 1, so that 0.5 and 2**60 are one, and -1 and -2 are. Of ten million points, two that
-    differ have the same 64 bits with a probability of 3e-6.
+    `hash` of bytes is SipHash (PEP 456). `hash` of numbers would not do: it is their value modulo 2**61 - 1, so 0.5 and
+    2**60 collide, and so do -1 and -2. Among ten million points, the probability of a collision is 3e-6.
     """
     key, value, step, _ = point
     number = float(value)
     if number != number:
-        number = math.nan  # there are many, with other bits
-    number += 0.0  # -0.0 becomes 0.0: they are equal, and some services keep no sign of zero
+        number = math.nan  # there are many NaNs, with different bits
+    number += 0.0  # -0.0 becomes 0.0: they are equal, and some services lose the sign of zero
     try:
         head = _float64(step, number) if precision == "float64" else _float32(step, number)
     except OverflowError:
         head = _float32(step, math.copysign(math.inf, number))
-    except struct.error:  # a step of more than 64 bits, as a reader may find it
+    except struct.error:  # a step of more than 64 bits, which a reader may return
         return hash(f"{step} {canonical(number, precision)!r} {key}".encode(errors="surrogatepass"))
     return hash(head + key.encode(errors="surrogatepass"))
 
 
 def canonical(value: Number, precision: str = "float64") -> float | str:
-    """Write a value as the service holds it; NaN, which equals nothing, becomes a word."""
+    """Return a value in the service's precision; NaN, which equals nothing, becomes a string."""
     number = float(value)
     if math.isnan(number):
         return "NaN"
@@ -62,7 +61,7 @@ def canonical(value: Number, precision: str = "float64") -> float | str:
 
 
 def is_another_run(tracker: Tracker, before: Mapping[str, str], now: Mapping[str, str]) -> bool:
-    """Return whether a tracker's ids of a run have become those of another run, which may be an empty one."""
+    """Return whether a tracker's ids now denote another run, which may be empty."""
     names = before.keys() if tracker.identities is None else tracker.identities & before.keys()
     return any(now.get(name) != before[name] for name in names)
 
@@ -81,7 +80,7 @@ def journal_points(journal: Path, end: int | None = None, *, without: str | None
 def missing(
     expected: Iterable[Point], seen: Iterable[int], rename: Callable[[str], str], precision: str = "float64"
 ) -> PointList:
-    """List the expected points (renamed as the service has them) whose marks were not seen, as often as they lack."""
+    """List the expected points, under the service's names, whose marks were not seen, as often as they are missing."""
     have = MarkCounter(seen)
     lacking = PointList()
     for point in expected:
@@ -94,10 +93,10 @@ def missing(
 def lacking_records(
     journal: Path, end: int, reading: Reading, names: ServiceNames, media_names: MediaNames, supports: frozenset[Kind]
 ) -> Iterator[tuple[AnyRecord, int]]:
-    """Yield the records up to an offset that go again to a tracker, each with the offset behind it.
+    """Yield the records up to an offset that must be sent again, each with its end offset.
 
-    Those are the files that it lacks; params, summary and tags, of which the last value holds; and what it does not
-    support, which is counted again. Points are not among them, if it supports them.
+    These are the files that it lacks; params, summary and tags, whose last value wins; and unsupported records, which
+    are counted again. Points are excluded if the tracker supports them.
     """
     reader, artifacts = JournalReader(journal), set[str]()
     while batch := reader.read():
@@ -109,7 +108,7 @@ def lacking_records(
             elif isinstance(record, Media) and "media" in supports:
                 has = reading.media is None or (media_names.name(record, offset), record.step) in reading.media
             elif isinstance(record, Artifact) and "artifacts" in supports:
-                is_newer = record.name in artifacts  # than what the tracker may have under this name
+                is_newer = record.name in artifacts  # than the version that the tracker may have under this name
                 artifacts.add(record.name)
                 has = reading.artifacts is None or (names.artifact(record.name) in reading.artifacts and not is_newer)
             else:
@@ -119,7 +118,7 @@ def lacking_records(
 
 
 def waiting_points(journal: Path, cursor: int, name: str) -> int:
-    """Count the points behind *cursor* that the tracker *name* has yet to get."""
+    """Count the points after *cursor* that the tracker *name* has yet to receive."""
     try:
         return sum(
             len(record.values)

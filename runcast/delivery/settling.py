@@ -1,4 +1,4 @@
-"""What a process that imports an SDK does first: it reads its orders, and makes its surroundings safe."""
+"""The start of a process that imports an SDK: reading its orders, and isolating the process."""
 
 import contextlib
 import logging
@@ -14,17 +14,17 @@ from runcast.redaction.console import Redacting
 
 
 def settle_in(directory: Path) -> Orders:
-    """Read the orders of this process, work where they say, and keep what an SDK writes from everybody else.
+    """Read the orders of this process, change to its working directory, and make an SDK's files private.
 
     Args:
-        directory: The run's folder, where the process works if the script's working directory is gone.
+        directory: The run's folder, the working directory if the script's own is gone.
     """
-    os.umask(0o077)  # whatever an SDK writes is for the owner of the run
+    os.umask(0o077)  # files of an SDK are readable by the run's owner only
     sys.stderr = Redacting(sys.stderr)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt at the keyboard is for who started this process
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C concerns the process that started this one
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     orders = _read_orders()
-    for folder in (orders.here or ".", directory):  # an SDK asks where it is
+    for folder in (orders.here or ".", directory):  # SDKs call getcwd
         with contextlib.suppress(OSError):
             os.chdir(folder)
             os.getcwd()
@@ -37,7 +37,7 @@ def settle_in(directory: Path) -> Orders:
 
 
 def _read_orders() -> Orders:
-    """Read what to do from standard input: nothing that lies in the run's folder says what is imported here."""
+    """Read the orders from standard input: no file in the run's folder decides what is imported here."""
     line = b""
     while not line.endswith(b"\n"):
         part = os.read(0, 65536)

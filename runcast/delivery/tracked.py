@@ -1,4 +1,4 @@
-"""What a tracker is told about a run, put together from the run's folder."""
+"""The description of a run for a tracker, made from the run's folder."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,9 +10,7 @@ from runcast.journal.layout import RunDirectory, RunFile, TrackerChoice
 from runcast.journal.paths import make_private
 from runcast.journal.state import DeliveryState, load_state
 
-TOLD = frozenset(
-    ("project", "name", "id", "group", "tags", "notes")
-)  # the arguments of `init` that a tracker has a use for
+TOLD = frozenset(("project", "name", "id", "group", "tags", "notes"))  # the arguments of `init` that trackers use
 
 
 def tracked_run(
@@ -44,7 +42,7 @@ def tracked_run(
 
 
 def ending_of(directory: RunDirectory, state: DeliveryState, session: int, last: float) -> Ending:
-    """Describe the end of a session, which the delivery has met; *last* is the time of its last record."""
+    """Describe the end of a session; *last* is the time of its last record."""
     assert state.ending is not None
     is_last = directory.load().session <= session
     return Ending(state.ending, state.ending_error, ended_at(directory) if is_last else last, session)

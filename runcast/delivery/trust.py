@@ -1,8 +1,8 @@
-"""What a delivery may do for a run: a run.json that somebody else wrote chooses neither code nor places.
+"""Trust: a run.json from elsewhere can choose neither code nor paths.
 
-A tracker of the table, or one that is installed, is found by its name alone. A class of the user's own, options that
-are more than labels, and what a delivery elsewhere left behind are used only in a run that this user began
-(`journal/seal.py`) or trusts.
+A tracker in the table, or an installed one, is found by its name alone. The user's own classes, options other than
+labels, and the state of a delivery elsewhere are used only for a run that this user began (`journal/seal.py`) or
+trusts.
 """
 
 import sys
@@ -17,11 +17,11 @@ from runcast.journal.layout import RunDirectory, RunFile, TrackerChoice
 from runcast.journal.paths import absolute, shown
 from runcast.redaction.tree import REDACTED
 
-# Decides how a tracker takes part here and now, given its name and whether offline was asked for:
-# `runcast.autodetect.decide`. An argument, as this folder knows nothing of autodetection.
+# Decides how a tracker takes part here and now, given its name and whether offline was requested:
+# `runcast.autodetect.decide`.
 Decide: TypeAlias = Callable[[str, bool | None], TrackerChoice]
 
-# Options in `setup` that only describe the run: they lead nowhere, and hold nothing that a tracker needs to log in.
+# Options in `setup` that only describe the run: no paths, addresses or credentials.
 LABELS = frozenset(
     (
         *("project", "project_name", "experiment_name", "workspace", "entity", "group", "job_type", "tags", "notes"),
@@ -29,17 +29,16 @@ LABELS = frozenset(
     )
 )
 
-LEFT_BEHIND = frozenset(("delivery.log", "lock"))  # by a delivery that never got anywhere
+LEFT_BEHIND = frozenset(("delivery.log", "lock"))  # by a delivery that never succeeded
 
 
 class Orders(msgspec.Struct, frozen=True, kw_only=True):
-    """What a delivery process is to import, and with which variables and options.
+    """The orders of a delivery process: what to import, and with which variables and options.
 
-    Comes over its standard input, as nobody else sees that. An empty `path` is that of a fresh interpreter; `from_here`
-    adds the working directory to it, for a class of the user's own. With `ask`, the tracker is asked what it has, and
-    what it lacks is sent again.
-    `here` is the working directory with which relative paths in options and variables were meant; empty is the present
-    one.
+    They are sent over standard input, which no other process can read. An empty `path` is that of a fresh interpreter;
+    `from_here` adds the working directory to it, for the user's own class. With `ask`, the tracker is asked what it
+    has, and what it lacks is sent again. `here` is the working directory for relative paths in options and variables;
+    empty means the present one.
     """
 
     tracker: str = ""
@@ -52,7 +51,7 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def orders_for_training(choice: TrackerChoice, options: Mapping[str, Any]) -> Orders:
-    """Give the orders of the script that begins the run: all of it is the user's own."""
+    """Return the orders of the script that begins the run: everything in them is the user's own."""
     path = [str(absolute(each)) if isinstance(each, str) else each for each in sys.path]
     here = str(absolute("."))
     return Orders(tracker=choice.tracker, environment=choice.environment, options=dict(options), path=path, here=here)
@@ -67,25 +66,25 @@ def orders_for(
     decide: Decide | None = None,
     classes: Mapping[str, str] | None = None,
 ) -> Orders:
-    """Give the orders for a run that lies on disk.
+    """Return the orders for a run on disk.
 
     Args:
         directory: The run's folder.
-        file: What run.json holds.
+        file: The content of run.json.
         name: The tracker.
-        own: Whether this user began the run, or trusts it.
+        own: Whether this user began or trusts the run.
         decide: Finds trackers that are installed beside those of the table.
-        classes: The user's own tracker classes, as "module:Class" by name, named here and now.
+        classes: The user's own tracker classes, as "module:Class" by name, given on this command line.
 
     Raises:
-        TrackerUnavailableError: The run came from elsewhere, and delivering it would mean to trust it.
+        TrackerUnavailableError: The run came from elsewhere, and delivering it would require trust.
     """
     choice = file.trackers[name]
     given = (classes or {}).get(name)
     if not own and (brought := _brought(directory, choice, name)):
         raise TrackerUnavailableError(
-            f"this run was begun elsewhere and brings {brought}. If you trust where it comes from: "
-            f"runcast sync {shown(directory.path)} --trust"
+            f"this run was begun elsewhere and brings {brought}. If you trust its source, run: runcast sync "
+            f"{shown(directory.path)} --trust"
         )
     options = _whole(choice.options)
     if given is not None:
@@ -96,20 +95,20 @@ def orders_for(
         return Orders(tracker=row.tracker, environment=environment, options=options)
     try:
         found = decide(name, None) if decide is not None else None
-    except (UnknownTrackerError, TrackerUnavailableError):  # not here, or not now
+    except (UnknownTrackerError, TrackerUnavailableError):  # not available here and now
         found = None
     if found is not None:
         return Orders(tracker=found.tracker, environment=found.environment, options=options)
     if own:
         return Orders(tracker=choice.tracker, environment=choice.environment, options=options, from_here=True)
     raise TrackerUnavailableError(
-        f"{name} is no tracker that is installed here, but a class named in the run, {choice.tracker[:100]}. Name it "
-        f"yourself: runcast sync {shown(directory.path)} --class {name}=module:Class"
+        f"{name} is not installed here; the run itself names a class for it, {choice.tracker[:100]}. To use "
+        f"that class, name it yourself: runcast sync {shown(directory.path)} --class {name}=module:Class"
     )
 
 
 def _brought(directory: RunDirectory, choice: TrackerChoice, name: str) -> str:
-    """Return what a run from elsewhere would have us use; empty if there is nothing."""
+    """Return what a run from elsewhere asks us to use; empty if nothing."""
     options = sorted(key for key, value in choice.options.items() if key not in LABELS or not _is_label(value))
     if options:
         return f"its own options for {name} ({', '.join(options)[:200]})"
@@ -126,5 +125,5 @@ def _is_label(value: Any) -> bool:
 
 
 def _whole(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out what was redacted: a tracker that is told nothing looks for its secrets where they are now."""
+    """Leave out redacted options, so that a tracker looks for its credentials in the present environment."""
     return {key: value for key, value in options.items() if REDACTED not in str(value)}

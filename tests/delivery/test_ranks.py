@@ -321,7 +321,7 @@ def test_the_folder_of_a_job_leads_nowhere_else(train: Callable[..., RunDirector
     file.jobs = {job: 0.0}
     directory.save(file)
 
-    with pytest.raises(JournalError, match="names lead out"):
+    with pytest.raises(JournalError, match="names paths outside"):
         directory.load()
 
 

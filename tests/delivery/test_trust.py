@@ -210,7 +210,7 @@ def test_a_link_in_place_of_our_own_files_is_refused(what: str, make_run: MakeRu
     place.symlink_to(outside)
     before = everything_below(outside) if outside.is_dir() else outside.read_bytes()
 
-    with pytest.raises(JournalError, match="no run that runcast made"):
+    with pytest.raises(JournalError, match="runcast did not write this run"):
         sync(directory, decide=decide)
 
     assert (everything_below(outside) if outside.is_dir() else outside.read_bytes()) == before
@@ -351,7 +351,7 @@ def test_a_run_is_its_users_own_though_the_home_cannot_be_written(tmp_path: Path
         check=False,
     )
 
-    assert "your home cannot be written, so on another machine runcast sync and verify need --trust" in started.stderr
+    assert "your home cannot be written, so on other machines, runcast sync and verify need --trust" in started.stderr
     assert (verified.returncode, "trust" in verified.stdout + verified.stderr) == (0, False)
     (key,) = (tmp_path / "temporary").glob("runcast-*/key")
     assert (key.stat().st_mode & 0o777, key.parent.stat().st_mode & 0o777) == (0o600, 0o700)

@@ -1,8 +1,8 @@
-"""Setting right how a run ended that was finished at the exit of the interpreter, where Python tells no exit code.
+"""Correction of a run's status by the exit code of its script, which Python's exit handlers cannot see.
 
-`sys.exit(3)` leaves no trace that a handler of `atexit` could see, so the run ends as "finished" there. The C library,
-which comes after Python, does tell: it writes the code into a pipe, at whose other end this process waits
-(`python -m runcast.delivery.courier.afterwards RUN_DIRECTORY SESSION`). It goes without a word if the code is 0.
+An `atexit` handler cannot see `sys.exit(3)`, so it ends the run as "finished". The C library, which exits after Python,
+knows the code: it writes it into a pipe, and this process reads the other end (`python -m
+runcast.delivery.courier.afterwards RUN_DIRECTORY SESSION`). If the code is 0, it exits without a change.
 """
 
 import contextlib
@@ -21,11 +21,11 @@ from runcast.journal.seal import is_own
 from runcast.journal.state import load_state
 from runcast.journal.status import status_of_code
 
-WAIT_S = 60.0  # for deliveries that still have something to do
+WAIT_S = 60.0  # for deliveries that still have work to do
 
 
 def watch_exit(path: Path, session: int) -> None:
-    """Start the process, and let the C library tell it. Where it cannot (musl, macOS), nothing is done."""
+    """Start the process, and have the C library inform it; do nothing where it cannot (musl, macOS)."""
     libc = ctypes.CDLL(None)
     if not hasattr(libc, "on_exit"):
         return
@@ -39,17 +39,17 @@ def watch_exit(path: Path, session: int) -> None:
             start_new_session=True,
             env=child_environment(),
         )
-        process.returncode = 0  # it outlives us; no ResourceWarning for that
+        process.returncode = 0  # it outlives us; avoid the ResourceWarning
     os.close(reader)
     libc.fdopen.restype = ctypes.c_void_p
     stream = libc.fdopen(writer, b"w")
-    libc.on_exit(libc.fputc, ctypes.c_void_p(stream))  # fputc takes the exit code first, as on_exit gives it
+    libc.on_exit(libc.fputc, ctypes.c_void_p(stream))  # fputc's first argument is the exit code that on_exit passes
 
 
 def main(path: str, session: int) -> None:
-    """Wait for the exit code; write another end than "finished" if it says so, and bring it to the trackers."""
+    """Wait for the exit code; if it is not 0, correct the status and deliver it to the trackers."""
     code = sys.stdin.buffer.read(1)
-    if code in (b"", b"\0"):  # the process was killed after all, or all is well
+    if code in (b"", b"\0"):  # the process was killed after all, or the code is 0
         return
     directory = RunDirectory(Path(path))
     error = f"SystemExit: {code[0]}"

@@ -1,4 +1,4 @@
-"""Opening the deliveries of a run, each in its place: a child process or a thread."""
+"""Opening the deliveries of a run, each in a child process or a thread."""
 
 import contextlib
 import threading
@@ -42,11 +42,11 @@ class CarrierGroup:
         return {name: state for carrier in self._carriers for name, state in carrier.states().items()}
 
     def flush(self, size_bytes: int, timeout_s: float) -> bool:
-        """Wait for one after the other within the same time; they all work meanwhile."""
+        """Wait for each in turn, within one timeout; all of them work meanwhile."""
         return self._each(lambda carrier, left_s: carrier.flush(size_bytes, left_s), timeout_s)
 
     def finish(self, size_bytes: int, timeout_s: float) -> bool:
-        """Wait for one after the other within the same time; they all work meanwhile."""
+        """Wait for each in turn, within one timeout; all of them work meanwhile."""
         return self._each(lambda carrier, left_s: carrier.finish(size_bytes, left_s), timeout_s)
 
     def _each(self, wait: Callable[[Carrier, float], bool], timeout_s: float) -> bool:
@@ -96,7 +96,7 @@ def open_carrier(
 
 
 def _without_secrets(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Redact the options that a tracker shows; from the others it logs in."""
+    """Redact the options that a tracker displays; it needs the others to log in."""
     return {key: redact_under(key, value) if key in LABELS else value for key, value in options.items()}
 
 

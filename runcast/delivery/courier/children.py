@@ -1,4 +1,4 @@
-"""One child process per tracker, seen from the training process: started, woken, watched, restarted.
+"""The delivery processes of a run, as the training process starts, wakes, watches and restarts them.
 
 Nothing here waits unless asked to.
 """
@@ -28,13 +28,13 @@ from runcast.journal.paths import make_private, shown
 from runcast.journal.state import DeliveryState, is_over, load_state
 from runcast.redaction.console import warn
 
-HAND_OVER_S = 5.0  # for a first message that is larger than the line holds
+HAND_OVER_S = 5.0  # for a first message that is larger than the pipe's buffer
 
 
 class ChildProcess:
     """The delivery process of one tracker, for one session of a run.
 
-    It is started again, after a growing pause, when it dies before its work is done.
+    If it dies before its work is done, it is restarted after a growing pause.
     """
 
     def __init__(
@@ -50,11 +50,11 @@ class ChildProcess:
         self._seen: tuple[int, ...] = ()
         self._state = DeliveryState()
         self._is_hurried = False
-        self.told = False
+        self.reported = False
         self.told_refusals: set[str] = set()
 
     def start(self) -> None:
-        """Start the process, waiting for `go`."""
+        """Start the process, which waits for `go`."""
         try:
             with training_itself() as training, self.plan(training) as plan:
                 self._process = start_alone(plan, self.environment, training)
@@ -63,7 +63,7 @@ class ChildProcess:
 
     @contextlib.contextmanager
     def plan(self, training: Sequence[int]) -> Iterator[Plan]:
-        """Prepare what is to be started, with a fresh line to it; *training* is a descriptor of this process, or none.
+        """Prepare the process and a pipe to it; *training* is a descriptor of this process, or None.
 
         Raises:
             OSError: Its folder cannot be made.
@@ -78,11 +78,11 @@ class ChildProcess:
             yield Plan(delivery_command(self.directory, self.name, *mode), self.folder / "delivery.log", theirs)
 
     def began(self, process: Process) -> None:
-        """Take over a process that was started otherwise."""
+        """Take over a process that was started by other means."""
         self._process = process
 
     def failed(self, error: OSError) -> None:
-        """Report that the process could not be started; it is tried again."""
+        """Report that the process could not be started; another attempt follows."""
         self._close_line()
         self._restart_at = time.monotonic() + backoff_s(self._deaths + 1)
         warn(
@@ -91,9 +91,9 @@ class ChildProcess:
         )
 
     def go(self) -> None:
-        """Let the process begin, with the orders that it needs."""
+        """Send the process its orders, which lets it begin."""
         if self._line is not None:
-            with contextlib.suppress(OSError):  # it is dead: `check` will see that
+            with contextlib.suppress(OSError):  # it is dead: `check` will notice
                 self._line.settimeout(HAND_OVER_S)
                 self._line.sendall(b"\n" + self._message, NO_SIGNAL)
                 self._line.setblocking(False)
@@ -101,20 +101,20 @@ class ChildProcess:
     def wake(self) -> None:
         """Tell the process that there is news."""
         if self._line is not None:
-            with contextlib.suppress(OSError):  # it is dead, or has more news waiting than it needs
+            with contextlib.suppress(OSError):  # it is dead, or already has unread news
                 self._line.send(b"\n", NO_SIGNAL)
 
     def state(self) -> DeliveryState:
-        """Return what the process last said; the file is read only when it has changed."""
+        """Return the last state of the delivery; the file is read only when it has changed."""
         with contextlib.suppress(OSError):
             found = os.stat(self.folder / "state.json")
-            seen = found.st_mtime_ns, found.st_ino, found.st_size  # a clock may stand still for milliseconds
+            seen = found.st_mtime_ns, found.st_ino, found.st_size  # timestamps may be milliseconds apart at best
             if seen != self._seen:
                 self._state, self._seen = load_state(self.folder) or self._state, seen
         return self._state
 
     def check(self) -> None:
-        """Start the process again if it died before its work was done."""
+        """Restart the process if it died before its work was done."""
         if self._process is not None and self._process.poll() is None:
             return
         if self.is_over():
@@ -136,16 +136,16 @@ class ChildProcess:
             self.go()
 
     def hurry(self) -> None:
-        """Let the process have its share of the processors, wherever it is in its work: somebody waits for it.
+        """Give the process a normal share of the processors, because someone is waiting for it.
 
-        Likewise a process of an earlier session, or of somebody else, which it may have to wait for.
+        The same goes for another process that holds the tracker, which this one may have to wait for.
         """
         self._is_hurried = True
         for pid in {self.state().pid, self._process.pid if self._process is not None else 0} - {0, os.getpid()}:
             set_group_niceness(pid, 0)
 
     def step_back(self) -> None:
-        """Let the process leave the processors to the training again, if it was hurried."""
+        """Give the process the lowest priority again, if it was hurried."""
         if self._is_hurried and self._process is not None:
             self._is_hurried = not set_group_niceness(self._process.pid, LOWEST)
 
@@ -158,11 +158,11 @@ class ChildProcess:
         return self.is_over() and (self._process is None or self._process.poll() is not None)
 
     def has(self, size_bytes: int) -> bool:
-        """Return whether the tracker has the journal's first *size_bytes*."""
+        """Return whether the tracker has received the journal's first *size_bytes*."""
         return self.state().cursor >= size_bytes
 
     def abandon(self) -> None:
-        """Forget the process, which belongs to the parent of this fork."""
+        """Forget the process in a fork: it belongs to the parent."""
         if self._process is not None:
             self._process.returncode = 0
             self._close_line()
@@ -175,7 +175,7 @@ class ChildProcess:
             self._line = None
 
     def release(self) -> None:
-        """Let the process end on its own: nothing more will come from here."""
+        """Let the process end on its own: no more news will follow."""
         self._close_line()
         if self._process is not None:
-            self._process.returncode = self._process.poll() or 0  # it may outlive us; no ResourceWarning for that
+            self._process.returncode = self._process.poll() or 0  # it may outlive us; avoid the ResourceWarning

@@ -1,4 +1,4 @@
-"""How a process ended that is not our child: what the kernel says of it, where it does (Linux 6.15 or newer)."""
+"""The exit status of a process that is not our child, which Linux 6.15 and newer can tell."""
 
 import contextlib
 import fcntl
@@ -14,14 +14,14 @@ GONE_S, PAUSE_S = 5.0, 0.01
 
 
 def open_self() -> int | None:
-    """Return a descriptor of this process, by which its children learn how it ended; None where there is no such."""
+    """Return a descriptor of this process that tells its children how it ended; None where that is not supported."""
     with contextlib.suppress(OSError, AttributeError):
         return os.pidfd_open(os.getpid())
     return None
 
 
 def ended_by(descriptor: int | None) -> int | None:
-    """Return the number of the signal that ended a process; None if it lives, none did, or nobody knows."""
+    """Return the signal that ended a process; None if it is alive, exited normally, or the kernel cannot tell."""
     if descriptor is None:
         return None
     deadline = time.monotonic() + GONE_S
@@ -34,5 +34,7 @@ def ended_by(descriptor: int | None) -> int | None:
                 return os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
             if time.monotonic() > deadline:
                 break
-            time.sleep(PAUSE_S)  # it has ended, but nobody has waited for it yet: until then nothing is said
+            time.sleep(
+                PAUSE_S
+            )  # it has ended, but its parent has not waited for it yet; until then the status is unknown
     return None

@@ -1,11 +1,11 @@
-"""Starts several deliveries in one session, and so in one scheduling group: a script that imports nothing of ours.
+"""A script that starts several deliveries in one session, and so in one scheduling group, without importing our code.
 
-Linux shares the processors out between sessions. Seven deliveries that were sessions of their own would be seven small
-groups, and take seven small shares from a training that keeps every processor busy; together they take one.
+Linux divides processor time between sessions. Seven deliveries in sessions of their own would take seven small shares
+from a training that keeps every processor busy; in one session they take one.
 
-Its standard input is a socket: it brings a line of JSON, and takes a line with the process ids back. The processes are
-made with CLONE_PARENT, which makes them children of the training process, not of this one: it sees them end, they see
-it end, and this script can leave.
+Its standard input is a socket: the script reads a line of JSON from it and writes the process ids back. The processes
+are created with CLONE_PARENT, as children of the training process. So both notice when the other ends, and this script
+can exit.
 """
 
 import contextlib
@@ -20,12 +20,12 @@ SYSTEM_CALLS = {"x86_64": 56, "aarch64": 220}  # of clone, from asm/unistd.h
 
 
 def can_launch() -> bool:
-    """Return whether this system has what it takes, as far as that can be told without trying."""
+    """Return whether this system seems to support it."""
     return os.path.exists("/proc/self/autogroup") and platform.machine() in SYSTEM_CALLS
 
 
 def main() -> None:
-    """Start what the line of input names: for each, its log, the descriptor of its input, and its command."""
+    """Start the processes named in the input: each with its log, the descriptor of its input, and its command."""
     line = b""
     while not line.endswith(b"\n"):
         part = os.read(0, 65536)
@@ -41,9 +41,9 @@ def main() -> None:
         child = library.syscall(number, CLONE_PARENT | signal.SIGCHLD, 0, 0, 0, 0)
         if child == 0:
             _become(log, descriptor, command)
-        with contextlib.suppress(BrokenPipeError):  # the training is gone already: its run is closed all the same
+        with contextlib.suppress(BrokenPipeError):  # the training has already ended; its run is closed all the same
             os.write(0, b"%d\n" % child)
-    os._exit(0)  # sooner than an interpreter that tidies up
+    os._exit(0)  # faster than a full interpreter shutdown
 
 
 def _become(log: str, descriptor: int, command: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""One delivery process per tracker for what is in the journal now, watched from the outside until each has ended."""
+"""One delivery process per tracker for the records in the journal now, watched until each has ended."""
 
 import contextlib
 import os
@@ -25,22 +25,22 @@ from runcast.redaction.console import say
 
 POLL_S = 0.1
 END_S = 3.0
-TELL_S = 2.0  # a pause of more than this is told
-RESTARTS = 3  # how often a fresh process continues where an SDK wants one
-STUCK_S = 30.0  # how long a delivery that fails is watched without getting anywhere
+REPORT_S = 2.0  # a longer pause is reported
+RESTARTS = 3  # how often a fresh process takes over when an SDK needs one
+STUCK_S = 30.0  # how long to watch a failing delivery that makes no progress
 
 Result: TypeAlias = Literal["complete", "open", "waiting", "refused", "busy", "unavailable", "absent"]
 Progress: TypeAlias = Callable[[str, int, int], None]
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of one delivery.
+    """The outcome of one delivery.
 
     `delivered` points were added, `points` are there now, `waiting` ones are still in the journal.
-    `result` is "complete" (everything is there and the run is closed), "open" (everything is there, the run goes on),
-    "waiting" (not everything is there, but it may be next time), "refused" (the tracker will not have it), "busy"
-    (another process delivers), "unavailable" (it cannot be used here) or "absent" (a meter that was not there to
-    measure). `note` says why, or what to do next.
+    `result` is "complete" (everything is there and the run is closed), "open" (everything is there, the run continues),
+    "waiting" (not everything is there yet), "refused" (the tracker rejects the run), "busy" (another process delivers),
+    "unavailable" (it cannot be used here) or "absent" (a meter that did not run). `note` gives the reason, or the next
+    step.
     """
 
     name: str
@@ -61,7 +61,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 def wait_for_others(
     directory: RunDirectory, names: Collection[str], timeout_s: float, progress: Progress | None
 ) -> None:
-    """Wait while other processes deliver to any of these trackers, as they may after the training is over."""
+    """Wait while other processes deliver to any of these trackers, which may outlast the training."""
     totals = _totals(directory, names)
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline and any(is_held(directory.tracker(name)) for name in names):
@@ -70,10 +70,10 @@ def wait_for_others(
 
 
 def follow(directory: RunDirectory, names: Collection[str], progress: Progress | None) -> dict[str, Outcome]:
-    """Hurry the deliveries that other processes have under way, and watch each until it has what there is now.
+    """Hurry the running deliveries of other processes, and watch each until it has the present records.
 
-    One that beside a living training has got so far, or gets nowhere, has an outcome. The others have ended: what they
-    left, if anything, is to be delivered.
+    Return the outcome of each that has got so far, or makes no progress, beside a running training. The others have
+    ended, and their remaining records still have to be delivered.
     """
     end = journal_size(directory.journal)
     before, totals = _states(directory, names), _totals(directory, names)
@@ -102,12 +102,12 @@ def follow(directory: RunDirectory, names: Collection[str], progress: Progress |
 
 
 def deliver(directory: RunDirectory, orders: Mapping[str, Orders], progress: Progress | None) -> dict[str, Outcome]:
-    """Run one delivery process per tracker, all at the same time, until each has ended."""
+    """Run one delivery process per tracker, all at once, until each has ended."""
     names = list(orders)
     before = _states(directory, names)
     totals = _totals(directory, names)
     processes: dict[str, subprocess.Popen[bytes]] = {}
-    told: set[str] = set()
+    reported: set[str] = set()
     restarts = dict.fromkeys(names, RESTARTS)
     try:
         for name in names:
@@ -115,7 +115,7 @@ def deliver(directory: RunDirectory, orders: Mapping[str, Orders], progress: Pro
         while _live(directory, processes, orders, restarts):
             states = _states(directory, names)
             _tell(states, totals, progress)
-            _tell_of_pauses(states, told)
+            _report_pauses(states, reported)
             time.sleep(POLL_S)
         _tell(_states(directory, names), totals, progress)
     finally:
@@ -130,7 +130,7 @@ def _live(
     orders: Mapping[str, Orders],
     restarts: dict[str, int],
 ) -> bool:
-    """Return whether any process is at work; one that wants a fresh process in its place gets it."""
+    """Return whether any process is running; replace one that asks for a fresh process."""
     for name, process in list(processes.items()):
         if process.poll() == EXIT_RESTART and restarts[name]:
             restarts[name] -= 1
@@ -168,7 +168,7 @@ def start_with(
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
-    """End a process, if it still runs; what it has sent so far is found out by the next delivery."""
+    """End a process, if it is still running; the next delivery finds out what it has sent."""
     with contextlib.suppress(ProcessLookupError):
         process.terminate()
     try:
@@ -184,19 +184,19 @@ def _tell(states: Mapping[str, DeliveryState], totals: dict[str, int], progress:
             progress(name, states[name].points, total)
 
 
-def _tell_of_pauses(states: Mapping[str, DeliveryState], told: set[str]) -> None:
-    """Report each service, once, that has asked to be left alone for a while."""
+def _report_pauses(states: Mapping[str, DeliveryState], reported: set[str]) -> None:
+    """Report each service that has asked for a pause, once."""
     for name, state in states.items():
         left = state.not_before - time.time() if state.phase == "retrying" else 0.0
-        if left > TELL_S and name not in told:
-            told.add(name)
-            say(f"{name} has asked to be left alone: the next attempt is in {left:.0f} s")
+        if left > REPORT_S and name not in reported:
+            reported.add(name)
+            say(f"{name} has asked for a pause: the next attempt is in {left:.0f} s")
 
 
 def _ended(directory: RunDirectory, name: str, before: DeliveryState, code: int) -> Outcome:
     state = load_state(directory.tracker(name)) or DeliveryState()
     waiting = waiting_points(directory.journal, state.cursor, name)
-    # Of a tracker whose state was damaged nobody knows what it had.
+    # After damage to its state, it is unknown what the tracker had.
     added = 0 if before.phase == "unknown" else max(0, state.points - before.points)
     if code == EXIT_BUSY:
         return outcome(directory, name, "busy", state, note="another process is delivering to it")
@@ -225,7 +225,7 @@ def outcome(
     waiting: int = 0,
     note: str | None = None,
 ) -> Outcome:
-    """Put together what became of a tracker's delivery from its state."""
+    """Derive the outcome of a tracker's delivery from its state."""
     where = place(directory, name, state)
     return Outcome(
         name=name,

@@ -1,8 +1,8 @@
-"""Leaving the processors to the training while it lasts, and taking them when somebody waits.
+"""The priority of deliveries: the lowest beside a training, normal when someone is waiting.
 
 On Linux each session is a scheduling group of its own ("autogroup"), and between groups only the niceness of the group
-counts. The deliveries of a run have a session to themselves (`launcher.py`), so that nobody else is slowed with them.
-Elsewhere the niceness of the process does.
+counts. The deliveries of a run have a session to themselves (`launcher.py`), so that this slows no other process. On
+other systems the niceness of each process is set.
 """
 
 import contextlib
@@ -12,13 +12,13 @@ import time
 from pathlib import Path
 
 LOWEST = 19
-TRIES, PAUSE_S = 20, 0.12  # Linux takes one such change every 100 ms from all unprivileged processes together
+TRIES, PAUSE_S = 20, 0.12  # Linux accepts one such change every 100 ms from all unprivileged processes together
 
 
 def step_back() -> None:
-    """Leave the processors to the training; threads and processes of the SDK inherit it.
+    """Take the lowest priority; threads and processes of the SDK inherit it.
 
-    Niceness alone does not keep a process that wakes up from interrupting one that computes: "batch" does.
+    Niceness alone does not keep a waking process from preempting one that computes; the policy "batch" does.
     """
     os.nice(LOWEST)
     if hasattr(os, "SCHED_BATCH"):
@@ -36,7 +36,7 @@ def _step_group_back() -> None:
 
 
 def set_group_niceness(pid: int, niceness: int) -> bool:
-    """Set the niceness of a process's scheduling group; return whether it is so now, or cannot be."""
+    """Set the niceness of a process's scheduling group; return whether it is set, or never can be."""
     group = Path(f"/proc/{pid}/autogroup")
     try:
         if not group.read_text().rstrip().endswith(f" {niceness}"):
@@ -44,5 +44,5 @@ def set_group_niceness(pid: int, niceness: int) -> bool:
     except BlockingIOError:
         return False
     except OSError:
-        pass  # no such groups here, or the process is gone
+        pass  # there are no such groups, or the process is gone
     return True

@@ -1,4 +1,4 @@
-"""How delivery processes are started: one by itself, or several in one session."""
+"""Starting delivery processes: one by itself, or several in one session."""
 
 import contextlib
 import fcntl
@@ -18,10 +18,11 @@ from runcast.delivery.courier.exit_status import open_self
 from runcast.journal.layout import RunDirectory
 from runcast.journal.paths import absolute
 
-# A starting interpreter takes the processor from `init`, which has yet to start the others. A shell takes little; it
-# steps back (see `priority.py`) and becomes the interpreter at the first line of its input, when all are there.
+# A starting interpreter would take the processor from `init`, which has yet to start the others. A shell needs little;
+# it lowers its priority (see `priority.py`) and becomes the interpreter at the first line of its input, once all are
+# there.
 WAITING = ("/bin/sh", "-c", '{ echo 19 >/proc/$$/autogroup; } 2>/dev/null; read -r _ && exec "$0" "$@"')
-NO_SIGNAL = getattr(socket, "MSG_NOSIGNAL", 0)  # a script may let SIGPIPE end it; a dead delivery must not
+NO_SIGNAL = getattr(socket, "MSG_NOSIGNAL", 0)  # a script may die of SIGPIPE; a dead delivery must not cause that
 
 
 END_S = 1.0
@@ -42,14 +43,14 @@ class Process(Protocol):
 
     @property
     def pid(self) -> int:
-        """Return its id, or that of a process in its session."""
+        """Return the process id, or that of a process in its session."""
 
     def poll(self) -> int | None:
-        """Return how it ended, or None."""
+        """Return its exit status, or None."""
 
 
 def start_alone(plan: Plan, environment: Mapping[str, str], keep: Sequence[int]) -> "subprocess.Popen[bytes]":
-    """Start a process in a session of its own, which no interrupt at the keyboard reaches.
+    """Start a process in a session of its own, out of reach of Ctrl-C.
 
     It waits for a line of input.
 
@@ -93,7 +94,7 @@ class Launch:
                 env=environment,
             )
             failed.pop_all()
-        # Each begins as a shell, too, so that it takes its line of input as one that was started alone does.
+        # Each begins as a shell, too, and reads its line of input like a process that was started alone.
         self._plans = [
             (str(plan.log.resolve()), line, [*WAITING, *plan.command]) for plan, line in zip(plans, lines, strict=True)
         ]
@@ -107,7 +108,7 @@ class Launch:
             self._line.setblocking(False)
 
     def pids(self) -> list[int]:
-        """Return the ids of the processes that are there by now; -1 for one that could not be made."""
+        """Return the ids of the processes created so far; -1 for one that failed."""
         is_over = self.launcher.poll() is not None
         with contextlib.suppress(OSError):
             while part := self._line.recv(4096):
@@ -116,7 +117,7 @@ class Launch:
         return found + [-1] * (len(self._plans) - len(found)) if is_over else found
 
     def forget(self) -> None:
-        """Let go of the launcher, in a fork or at the end."""
+        """Release the launcher, in a fork or at the end."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.launcher.wait(END_S)  # it has ended, or is about to
         self.launcher.returncode = self.launcher.returncode or 0
@@ -125,7 +126,7 @@ class Launch:
 
 
 def above_standard(descriptor: int) -> int:
-    """Copy a descriptor to a number that no standard stream has: a script may have closed those, as daemons do."""
+    """Copy a descriptor to a number above the standard streams, which a script may have closed, as daemons do."""
     return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3)
 
 
@@ -139,7 +140,7 @@ class Launched:
 
     @property
     def pid(self) -> int:
-        """Return its id; before it is known, that of the launcher, whose session it is in."""
+        """Return the process id; until it is known, that of the launcher, which is in the same session."""
         if self._pid is None:
             known = self._launch.pids()
             if len(known) > self._index:
@@ -148,15 +149,15 @@ class Launched:
 
     @property
     def never_began(self) -> bool:
-        """Return whether this system would not have it made so."""
+        """Return whether this system refused to create it."""
         return self.pid == -1
 
     def poll(self) -> int | None:
-        """Return how it ended, or None."""
+        """Return its exit status, or None."""
         if self.returncode is None and self.pid != self._launch.launcher.pid:
             try:
                 ended, status = os.waitpid(self.pid, os.WNOHANG) if self.pid > 0 else (-1, 0)
-            except ChildProcessError:  # somebody else has waited for it
+            except ChildProcessError:  # other code has already waited for it
                 ended, status = self.pid, 0
             if ended:
                 self.returncode = os.waitstatus_to_exitcode(status)

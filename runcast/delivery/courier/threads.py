@@ -1,7 +1,6 @@
-"""One thread per tracker in the training process: for a Tracker object, or for who needs the tracker's own handle here.
+"""Delivery threads in the training process: for Tracker objects, or for access to a tracker's own handle.
 
-It costs what the tracker costs (the interpreter lock), and nothing here can protect training from an SDK that crashes
-the interpreter.
+Training pays for the tracker (the interpreter lock), and is not protected from an SDK that crashes the interpreter.
 """
 
 import threading
@@ -23,7 +22,7 @@ from runcast.journal.paths import make_private, shown
 from runcast.journal.state import DeliveryState, is_over, load_state
 from runcast.redaction.console import warn
 
-RESTARTS = 3  # how often a Tracker is replaced by a fresh one; a fresh process cannot be had here
+RESTARTS = 3  # how often a Tracker is replaced by a fresh one; a fresh process is not available here
 TURN_S, POLL_S = 0.05, 0.01
 
 
@@ -43,15 +42,15 @@ class TrackerThread(threading.Thread):
         self.file, self.options, self.session = file, options, file.session
         self.folder = directory.tracker(name)
         self.ranks = RankFiles(directory, file) if has_ranks(directory) else None
-        self.news, self.ended, self.told = threading.Event(), threading.Event(), False
+        self.news, self.ended, self.reported = threading.Event(), threading.Event(), False
         self.told_refusals: set[str] = set()
 
     def run(self) -> None:
-        """Deliver until the session has ended, once that before it has; what fails is in the state."""
+        """Deliver until the session has ended, after any earlier session; failures are recorded in the state."""
         try:
             make_private(self.folder)
             with exclusive(self.folder, self._wait_for_turn) as mine:
-                if mine:  # else a newer session's delivery has all that this one would deliver
+                if mine:  # otherwise a newer session's delivery covers everything that this one would deliver
                     with refusing(self.folder, self.session):
                         self._deliver()
         except OSError as error:
@@ -98,22 +97,22 @@ class TrackerThread(threading.Thread):
         self.news.clear()
 
     def _wait_for_turn(self) -> bool:
-        """Wait a while for the delivery of an earlier session; return whether there is something to wait for."""
+        """Wait a while for the delivery of an earlier session; return whether to try again."""
         if self.state().session > self.session:
             return False
         time.sleep(TURN_S)
         return True
 
     def state(self) -> DeliveryState:
-        """Return what the delivery last said."""
+        """Return the last state of the delivery."""
         return load_state(self.folder) or DeliveryState()
 
     def is_over(self) -> bool:
-        """Return whether the session was closed or refused, or nobody delivers it any more."""
+        """Return whether the session was closed or refused, or is no longer being delivered."""
         return is_over(self.state(), self.session) or not self.is_alive()
 
     def has(self, size_bytes: int) -> bool:
-        """Return whether the tracker has the journal's first *size_bytes*."""
+        """Return whether the tracker has received the journal's first *size_bytes*."""
         return self.state().cursor >= size_bytes
 
 
@@ -134,21 +133,21 @@ class ThreadCarrier:
             thread.start()
 
     def check(self) -> RuncastError | None:
-        """Tell of each tracker that failed for good, once; return the newest such failure."""
+        """Report each final failure once, and return the newest one."""
         failure = None
         for thread in self._threads:
             is_dead, state = not thread.is_alive() and not thread.ended.is_set(), thread.state()
             report(thread.tracker_name, state, thread.directory, thread.told_refusals)
             is_refused = state.phase == "refused" if is_over(state, thread.session) else is_dead
-            if is_refused and not thread.told:
-                thread.told = True
+            if is_refused and not thread.reported:
+                thread.reported = True
                 error = state.error or "its thread has ended"
-                warn(f"{thread.tracker_name} is not reported to: {error}. Training goes on, nothing is lost.")
+                warn(f"{thread.tracker_name} has failed: {error}. Training continues and nothing is lost.")
                 failure = TrackerUnavailableError(f"{thread.tracker_name}: {error}\n{state.traceback or ''}")
         return failure
 
     def states(self) -> Mapping[str, DeliveryState]:
-        """Return what each thread last said."""
+        """Return the last state of each delivery."""
         return {thread.tracker_name: thread.state() for thread in self._threads}
 
     def flush(self, size_bytes: int, timeout_s: float) -> bool:

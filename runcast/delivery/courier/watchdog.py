@@ -1,7 +1,7 @@
-"""Ending a delivery process whose SDK hangs, be it at its import; the next one delivers what it did not.
+"""The watchdog: ends a delivery process whose SDK hangs; the next process delivers the rest.
 
 A delivery has the lowest priority, so on a busy machine it may wait for the processor most of the time. That is not
-hanging: what the kernel says of this waiting is not counted, nor is the time in which the whole process was stopped.
+hanging: time that the kernel reports as waiting is not counted, nor is time in which the process was suspended.
 """
 
 import contextlib
@@ -26,9 +26,9 @@ def start_watchdog(
 
     Args:
         folder: The tracker's folder, for its state.
-        busy_since: Says when the call of the SDK began that is under way; None if there is none.
-        exit_code: What to end with.
-        each_time: Called about once a second, also while the SDK is busy.
+        busy_since: Returns when the current call of the SDK began; None if there is none.
+        exit_code: The exit code of the process.
+        each_time: Called about once a second, even while the SDK is busy.
     """
     limit = seconds("RUNCAST_CALL_TIMEOUT_S", CALL_S)
     threading.Thread(
@@ -46,7 +46,7 @@ def _watch(
     tick_s = min(1.0, limit_s / 4)
     call, spent_s = busy_since(), 0.0
     while spent_s <= limit_s:
-        # One that hangs with the interpreter's lock held stops this thread, too, but not the timer.
+        # A call that hangs while holding the interpreter lock stops this thread too, but not the timer.
         faulthandler.dump_traceback_later(limit_s + GRACE_S, exit=True, file=2)
         before = time.monotonic() - _waited_s()
         time.sleep(tick_s)
@@ -63,7 +63,7 @@ def _watch(
 
 
 def _waited_s() -> float:
-    """Return how long the main thread has waited for a processor so far, in seconds; 0 where nobody knows."""
+    """Return how long the main thread has waited for a processor so far, in seconds; 0 where that is unknown."""
     try:
         with open("/proc/self/schedstat", encoding="ascii") as file:
             return int(file.read().split()[1]) / 1e9

@@ -1,4 +1,4 @@
-"""The names under which a service holds our keys, a record of those that differ, and numbers for those that repeat."""
+"""The names of our keys in a service: renamed where necessary, numbered where repeated."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,7 +24,7 @@ class ServiceNames:
         self._metrics: dict[str, str] = {}
 
     def metric(self, key: str) -> str:
-        """Return the name of a metric or a summary value."""
+        """Return the service's name of a metric or a summary value."""
         name = self._metrics.get(key)
         if name is None:
             name = self._metrics[key] = self._apply(self._tracker.names, key)
@@ -43,7 +43,7 @@ class ServiceNames:
         return [self._apply(self._tracker.tag_names, tag) for tag in tags]
 
     def params(self, values: Mapping[str, ParamValue]) -> dict[str, ParamValue]:
-        """Rename the keys of parameters, and shorten texts that are too long for the service."""
+        """Rename the keys of params, and shorten texts that are too long for the service."""
         limit = self._tracker.max_param_chars
         return {
             self._apply(self._tracker.param_names, key): shorten(value, limit)
@@ -64,19 +64,19 @@ class ServiceNames:
 
 
 class MediaNames:
-    """The names of media: several of one key at one step are `key`, `key/1`, `key/2` …, the same on every tracker.
+    """The names of media: several under one key and step are `key`, `key/1`, `key/2` …, the same on every tracker.
 
-    Few services keep several files of one name and step. The names follow from the order in the journal alone, so that
-    each delivery of a run finds the same ones.
+    Few services keep several files of one name and step. The names depend only on the order in the journal, so every
+    delivery of a run finds the same ones.
     """
 
     def __init__(self, names: ServiceNames, journal: Path) -> None:
         self._names, self._journal = names, journal
-        self._given: dict[int, str] = {}  # by the offset behind the record
+        self._given: dict[int, str] = {}  # by the end offset of the record
         self._taken: set[tuple[str, int]] = set()
 
     def name(self, record: Media, offset: int) -> str:
-        """Return the name of a record that ends at *offset*; those before it are read once, then all come in order."""
+        """Return the name of the record that ends at *offset*; records are read once and must be asked for in order."""
         if not self._given:
             self._read_up_to(offset)
         return self._given.get(offset) or self._give(record, offset)
@@ -101,7 +101,7 @@ class MediaNames:
 
 
 def media_file(record: Media, name: str, directory: RunDirectory) -> MediaFile:
-    """Return what a tracker gets for a media record, under a name of the service.
+    """Return the file of a media record for a tracker, under the service's name.
 
     Raises:
         FinalError: The file is not in the run's folder.
@@ -111,7 +111,7 @@ def media_file(record: Media, name: str, directory: RunDirectory) -> MediaFile:
 
 
 def artifact_file(record: Artifact, names: ServiceNames, directory: RunDirectory) -> ArtifactFile:
-    """Return what a tracker gets for an artifact record.
+    """Return the file or folder of an artifact record for a tracker.
 
     Raises:
         FinalError: The file or folder is not in the run's folder.

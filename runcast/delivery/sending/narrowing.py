@@ -1,10 +1,10 @@
-"""Finding out which values of a refused request a service refuses, so that all the others arrive.
+"""The search for the refused values of a request, so that all others arrive.
 
-A request is refused as a whole, and nobody knows for which of its values. Halving finds a few of them, but takes two
-calls for each of many, so the halves are cut where values begin to differ in kind (a sign, an infinity, a key): what is
-refused for one reason is mostly of one kind, and lies together. A part whose halves are both refused for one reason is
-probed: some of its values are sent alone, of each kind and key if there are few. If all of them are refused, so is the
-part. The number of calls is bounded by `limit`; what is undecided then counts as refused.
+A request is refused as a whole, and the service does not say for which values. Plain halving would take two calls for
+each of many refused values. So parts are split where values begin to differ in kind (a sign, an infinity, a key),
+because values refused for one reason are mostly of one kind and adjacent. A part whose halves are both refused for one
+reason is probed: some of its values are sent alone, of each kind and key if there are few. If all of them are refused,
+so is the part. `limit` bounds the number of calls; values that are undecided then count as refused.
 """
 
 import math
@@ -19,7 +19,7 @@ from runcast.core.errors import FinalError
 PROBES = 8  # and one more whenever the part is four times as large
 FEW = 4  # not worth probing
 CALLS, REASONS = 20, 4
-GOLDEN = (math.sqrt(5) - 1) / 2  # its multiples spread evenly, and in step with no period of a training
+GOLDEN = (math.sqrt(5) - 1) / 2  # its multiples spread evenly, without matching a period of the training
 UNDECIDED = " (one of {} values that were refused together, which were not all tried alone)"
 _VARYING = re.compile(r"""'[^']*'|"[^"]*"|`[^`]*`|[-+]?\d[\w.+-]*""")
 
@@ -27,12 +27,12 @@ Item = TypeVar("Item")
 
 
 def limit(count: int, reasons: int = 1) -> int:
-    """Return how many calls may be spent on a request of *count* values that is refused for some reasons."""
+    """Return how many calls may be spent on a refused request of *count* values."""
     return CALLS * (1 + math.ceil(math.log2(max(2, count)))) * min(reasons, REASONS)
 
 
 def same_reason(error: Exception | str) -> str:
-    """Return what a refusal says without what differs from value to value: numbers, and what is in quotes."""
+    """Return a refusal's text without the parts that differ from value to value: numbers and quoted text."""
     return _VARYING.sub("…", str(error))
 
 
@@ -40,10 +40,10 @@ class Narrowing(Generic[Item]):
     """The search in one refused request.
 
     Args:
-        send: Sends some of the values; returns those that are not there, and why they are not.
+        send: Sends some of the values; returns those that did not arrive, and the reason.
         refuse: Called with values that the service refuses, and the reason.
-        orders: What values of one kind have in common; the first is tried first.
-        label: What an entry of `FinalError.refused` and the value that it stands for both become.
+        orders: Sort keys that bring values of one kind together; the first is tried first.
+        label: Maps an entry of `FinalError.refused` and the value that it stands for to the same thing.
     """
 
     def __init__(
@@ -54,14 +54,14 @@ class Narrowing(Generic[Item]):
         label: Callable[[Any], Hashable],
     ) -> None:
         self._send, self._refuse, self._orders, self._label = send, refuse, orders, label
-        self._place: Callable[[Item], int]  # among the values given
+        self._place: Callable[[Item], int]  # index among the given values
         self._calls = self._limit = self._size = self._rounds = 0
-        self._seen: list[tuple[Item, str]] = []  # what is known of single values: the reason, or "" if it was taken
+        self._seen: list[tuple[Item, str]] = []  # the known outcome of single values: the reason, or "" if accepted
         self._reasons: set[str] = set()
-        self._refused_whole: set[str] = set()  # reasons for which a part was
+        self._refused_whole: set[str] = set()  # reasons for which a part was refused
 
     def run(self, items: list[Item], error: FinalError) -> None:
-        """Send all of *items*, which were refused together, but those that the service refuses."""
+        """Send all of *items*, which were refused together, except for those that the service refuses."""
         self._size = len(items)
         place = {id(item): at for at, item in enumerate(items)}
         self._place = lambda item: place[id(item)]
@@ -70,7 +70,8 @@ class Narrowing(Generic[Item]):
         while open_parts:
             if (best := min(self._orders, key=self._changes)) is not cut_by:
                 open_parts, cut_by = _joined(open_parts), best
-            # The first refused value is looked for at once, as it tells how to look on; then what is most is first.
+            # The first refused value is located at once, because it guides the search; then the largest part comes
+            # first.
             knows_one = any(reason for _, reason in self._seen)
             open_parts.sort(key=lambda each: len(each[0]), reverse=not knows_one)
             part, error = open_parts.pop()
@@ -82,12 +83,12 @@ class Narrowing(Generic[Item]):
                 open_parts += self._narrow(part, error)
 
     def _narrow(self, part: list[Item], error: FinalError) -> list[tuple[list[Item], FinalError]]:
-        """Decide on some of a part that was refused; return what is refused together of the rest."""
+        """Decide some values of a refused part; return the rest that is still refused together."""
         part, is_named = self._without_named(part, error)
         if len(part) == 1 and not is_named:
             self._decide(part[0], error)
             return []
-        self._rounds += is_named  # a service that names one value at a time is not followed for long
+        self._rounds += is_named  # stop following a service that names one value at a time
         halves = [part] if is_named and (self._rounds < FEW or len(part) < 2) else self._halves(part)
         halves = sorted(
             (sorted(half, key=self._place) for half in halves if half), key=lambda half: self._place(half[0])
@@ -105,14 +106,14 @@ class Narrowing(Generic[Item]):
         parts = []
         for half, why in refused:
             undecided = [item for item in half if id(item) in left]
-            if any(id(item) in refused_alone for item in half):  # the others may be none the service minds
+            if any(id(item) in refused_alone for item in half):  # the others may be acceptable
                 parts += [answer] if (answer := self._ask(undecided)) is not None else []
             elif undecided:
                 parts.append((undecided, why))
         return parts
 
     def _ask(self, part: list[Item]) -> tuple[list[Item], FinalError] | None:
-        """Send a part; return what is not there of it and why, or None if all of it is."""
+        """Send a part; return what did not arrive and why, or None if everything did."""
         if not part:
             return None
         self._calls += 1
@@ -127,7 +128,7 @@ class Narrowing(Generic[Item]):
         self._refuse([item], str(error))
 
     def _without_named(self, part: list[Item], error: FinalError) -> tuple[list[Item], bool]:
-        """Take away the values that the tracker says are refused; return the rest, and whether there were any."""
+        """Remove the values that the tracker names as refused; return the rest, and whether there were any."""
         named = Counter(map(self._label, error.refused))
         rest = []
         for item in part:
@@ -140,7 +141,7 @@ class Narrowing(Generic[Item]):
         return rest, len(rest) < len(part)
 
     def _halves(self, part: list[Item]) -> list[list[Item]]:
-        """Cut a part where values begin to differ, in the order that tells best what was refused from what was not."""
+        """Split a part where values begin to differ, in the order that best separates refused from accepted ones."""
         for order in sorted(self._orders, key=self._changes):
             classes: dict[Any, list[Item]] = {}
             for item in part:
@@ -155,7 +156,7 @@ class Narrowing(Generic[Item]):
         return [part[:middle], part[middle:]]
 
     def _changes(self, order: Callable[[Item], Any]) -> int:
-        """Count how often what became of single values changes in an order, and, twice, what differs in one place."""
+        """Score an order: count where the outcome of single values changes, and twice where equal values differ."""
         places: dict[Any, Counter[str]] = {}
         for item, reason in self._seen:
             places.setdefault(order(item), Counter())[reason] += 1
@@ -164,8 +165,8 @@ class Narrowing(Generic[Item]):
         return 2 * odd + sum(one != other and bool(other) for one, other in pairwise(["", *ordered]))
 
     def _probe(self, part: list[Item], reason: str) -> tuple[list[Item], bool]:
-        """Send some values alone; return the others, and whether all that were sent were refused for *reason*."""
-        # The first probes of all are sent whatever comes of them: they tell in which order to cut from here on.
+        """Send some values alone; return the others, and whether all of those sent were refused for *reason*."""
+        # The very first probes are all sent, whatever their outcome: they tell in which order to split from here on.
         is_whole, is_first = True, not any(why for _, why in self._seen)
         undecided = {id(item): item for item in part}
         queue, companions = deque(self._spread(part, reason)), FEW
@@ -185,7 +186,7 @@ class Narrowing(Generic[Item]):
         return list(undecided.values()), is_whole
 
     def _most_distant(self, item: Item, others: Iterable[Item]) -> Item | None:
-        """Return the value of the same kind and key that lies furthest away: is it refused, too?"""
+        """Return the most distant value of the same kind and key, to see whether it is refused too."""
         one, place = self._class(item), self._place
         alike = [other for other in others if self._class(other) == one]
         return max(alike, key=lambda other: abs(place(other) - place(item)), default=None)
@@ -194,13 +195,13 @@ class Narrowing(Generic[Item]):
         return tuple(order(item) for order in self._orders[:2])
 
     def _spread(self, part: list[Item], reason: str) -> list[Item]:
-        """Choose values to probe: the ends of each order, some of each kind and key, and what lies between them."""
+        """Choose values to probe: the ends of each order, some of each kind and key, and some in between."""
         classes: dict[Any, list[Item]] = {}
         for item in part:
             classes.setdefault(self._class(item), []).append(item)
         count = PROBES + math.ceil(math.log2(len(part)) / 2)
         if len(classes) == 1 and reason in self._refused_whole:
-            count = FEW  # another key is refused for what a whole one was
+            count = FEW  # another key is refused for the reason of a whole key
         ends = [end(part, key=order) for order in self._orders for end in (min, max)]
         kinds = [_between(each, at) for at, each in enumerate(_some(list(classes.values()), 2 * count))]
         chosen = [*ends[-2:], *kinds, *ends, *(_between(part, at) for at in range(1, count))]
@@ -208,7 +209,7 @@ class Narrowing(Generic[Item]):
 
 
 def _joined(parts: list[tuple[list[Item], FinalError]]) -> list[tuple[list[Item], FinalError]]:
-    """Put together what was cut in another order, and refused for one reason."""
+    """Rejoin parts that were split in another order and refused for one reason."""
     joined: dict[str, tuple[list[Item], FinalError]] = {}
     for part, error in parts:
         joined.setdefault(same_reason(error), ([], error))[0].extend(part)

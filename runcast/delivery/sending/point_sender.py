@@ -1,4 +1,4 @@
-"""Sending values so that each arrives exactly once: also when a call fails half-way, or the last process was killed."""
+"""Exactly-once sending of values, even if a call fails half-way or the previous process was killed."""
 
 import math
 from collections import Counter
@@ -18,7 +18,7 @@ from runcast.values.points import EXACT, Point, PointList
 
 BATCH_POINTS = 5000
 FLOAT32_MAX = 3.4028234663852886e38
-Refuse: TypeAlias = Callable[[str, list[str]], None]  # called with a reason and the names of what is refused for it
+Refuse: TypeAlias = Callable[[str, list[str]], None]  # called with a reason and the refused names
 
 
 class PointSender:
@@ -43,13 +43,13 @@ class PointSender:
         return self._refused.total()
 
     def send(self, points: list[Point], end: int) -> int:
-        """Send points of the journal, *end* is the offset behind them; return how many the service has taken."""
+        """Send points of the journal up to the offset *end*; return how many the service has accepted."""
         name, refused = self._names.metric, self.refused
         self._send([Point(name(key), value, step, time) for key, value, step, time in points], end)
         return len(points) - (self.refused - refused)
 
     def send_missing(self, end: int) -> int:
-        """Send again what the tracker lacks of the journal up to an offset; return how many points that were."""
+        """Send the points up to an offset that the tracker lacks; return their number."""
         lacking = PointList()
 
         def look() -> None:
@@ -65,9 +65,9 @@ class PointSender:
         return len(lacking)
 
     def _send(self, batch: list[Point], end: int, later: Callable[[], Iterable[Point]] = tuple) -> None:
-        """Send a batch; what the service refuses for good is found, the rest arrives.
+        """Send a batch; values that the service refuses are found and counted, and the rest arrives.
 
-        Of the points up to *end* those that are *later* are not there yet, either.
+        Of the points up to *end*, those in *later* have not arrived yet either.
         """
         request = _Request(self, batch, end, later)
         rest, error = request.send(batch)
@@ -96,16 +96,16 @@ class PointSender:
 
 
 class _Request:
-    """A batch on its way, whole or in parts, and what is known of it."""
+    """A batch in flight, whole or in parts, and its known outcome."""
 
     def __init__(self, sender: PointSender, batch: list[Point], end: int, later: Callable[[], Iterable[Point]]) -> None:
         self._sender, self._end, self._later = sender, end, later
-        self._pending = Counter(map(sender._mark, batch))  # not sent yet, or refused together
-        self._due: Counter[int] | None = None  # how often each of its points is to be there in the end
+        self._pending = Counter(map(sender._mark, batch))  # unsent, or refused together
+        self._due: Counter[int] | None = None  # how often each of its points must be present in the end
         self._in_vain: set[type[Exception]] = set()
 
     def send(self, part: list[Point]) -> tuple[list[Point], FinalError | None]:
-        """Send a part; return what is not there of it, and the error for which it is not."""
+        """Send a part; return what did not arrive, and the error."""
         sender, rest, refusal = self._sender, list(part), None
 
         def look() -> None:
@@ -129,7 +129,7 @@ class _Request:
         self._sender.refuse(points, reason)
 
     def _lacking(self, part: list[Point]) -> list[Point]:
-        """Ask the tracker what it really lacks of a part whose sending failed."""
+        """Ask the tracker what it lacks after a part failed."""
         sender, own = self._sender, Counter(map(self._sender._mark, part))
         seen = Counter(one for one in sender._seen() if one in own)
         due = self._count_due()
@@ -156,9 +156,9 @@ class _Request:
 def send_values(
     what: str, values: list[Any], call: Callable[[list[Any]], object], *, attempts: Attempts, refuse: Refuse
 ) -> None:
-    """Send pairs of a key and a value, or tags; what the service refuses for good is found, the rest arrives.
+    """Send pairs of a key and a value, or tags; refused ones are found and counted, and the rest arrives.
 
-    All of it may be sent again, as the last value of a key holds.
+    All of it may be sent again, because the last value of a key wins.
     """
     in_vain: set[type[Exception]] = set()
 

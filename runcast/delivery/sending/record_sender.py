@@ -1,4 +1,4 @@
-"""Sending the records that are not points: params, summaries, tags, media and artifacts."""
+"""Sending of records without points: params, summaries, tags, media and artifacts."""
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -16,7 +16,7 @@ Refuse = Callable[[str, Sequence[str]], None]
 
 
 class RecordSender:
-    """The sender of records to one tracker; what the service rejects for good is counted, and the rest goes on."""
+    """The sender of records to one tracker, which counts what the service rejects and delivers everything else."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class RecordSender:
         return isinstance(record, Artifact) and self.supports("artifacts", [record.name])
 
     def supports(self, kind: Kind, names: Iterable[str]) -> bool:
-        """Return whether the tracker holds a kind; what is logged of another one is counted, except by a meter."""
+        """Return whether the tracker holds a kind; records of other kinds are counted, except by a meter."""
         if kind in self._tracker.supports:
             return True
         if not self._tracker.measures:
@@ -73,7 +73,7 @@ class RecordSender:
             )
 
     def _send_media(self, record: Media, offset: int) -> None:
-        """Send a file; one whose sending failed may be there all the same, and is not sent twice."""
+        """Send a file; after a failed attempt it may have arrived all the same, and is not sent twice."""
         name, is_there = self._media_names.name(record, offset), False
 
         def look() -> None:
@@ -89,13 +89,13 @@ class RecordSender:
     def send_one(
         self, what: str, call: Callable[[], object], names: list[str], again: Callable[[], object] | None = None
     ) -> None:
-        """Make a call that is about one thing; `again` runs before every attempt but the first."""
+        """Make a call about a single object; `again` runs before every attempt but the first."""
 
         def send() -> None:
             try:
                 call()
             except OSError as error:
-                if is_about_content(error):  # a picture that cannot be read, say: trying again helps nothing
+                if is_about_content(error):  # an unreadable picture, for example: another attempt would not help
                     raise FinalError(str(error)) from error
                 raise
 

@@ -1,4 +1,4 @@
-"""What a tracker will not have: counted by kind and reason, with the names of some of it, and reported once."""
+"""Refused values: counted by kind and reason, with some of their names, and reported once."""
 
 import logging
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ class Refusals:
         self._known = {same_reason(reason): reason for reason in state.refused}
 
     def count(self, reason: str, names: Sequence[str]) -> None:
-        """Count what is refused for a reason, which begins with its kind: one for each name."""
+        """Count the names refused for a reason, which begins with their kind."""
         state, reason = self._state, redact_text(reason)[:REASON_CHARS]
         known = self._known.get(same_reason(reason))
         if known is None and len(self._known) >= REASONS:
@@ -47,48 +47,48 @@ class Refusals:
         state.refused_names[known] = list(dict.fromkeys(some))[:NAMES]
 
     def forget(self, *kinds: str) -> None:
-        """Start counting some kinds again."""
+        """Reset the counts of some kinds."""
         for reason in [reason for reason in self._state.refused if kind_of(reason) in kinds]:
             del self._state.refused[reason]
             self._state.refused_names.pop(reason, None)
 
     def forget_files(self, reading: Reading) -> None:
-        """Start counting the files again that will be sent again, as the tracker can tell which ones it has."""
+        """Reset the counts of files that will be sent again, if the tracker can tell which ones it has."""
         found = {"media": reading.media, "artifact": reading.artifacts}
         self.forget(*(kind for kind, names in found.items() if names is not None))
 
 
 def unsupported(kind: str) -> str:
-    """Return the reason for which records of a kind are refused that a tracker has no method for."""
+    """Return the reason for refusing records of a kind that a tracker has no method for."""
     return f"{kind}: {UNSUPPORTED}"
 
 
 def kind_of(reason: str) -> str:
-    """Return the kind of what is refused for a reason, such as "point" or "params"."""
+    """Return the kind named in a reason, such as "point" or "params"."""
     return reason.partition(": ")[0]
 
 
 def is_unsupported(reason: str) -> bool:
-    """Return whether a tracker has no method for what was refused for a reason."""
+    """Return whether a reason says that the tracker has no method for the kind."""
     return reason.endswith(UNSUPPORTED)
 
 
 def refusals(state: DeliveryState) -> dict[str, int]:
-    """Return what a tracker refused of what it supports."""
+    """Return the refusals of kinds that a tracker supports."""
     return {reason: count for reason, count in state.refused.items() if not is_unsupported(reason)}
 
 
 def is_delivered(state: DeliveryState, session: int, end: int) -> bool:
-    """Return whether a tracker has all of a session, whose records end at an offset of the journal, and has closed it.
+    """Return whether a tracker has closed a session and has all of its records, up to an offset of the journal.
 
-    All but what a tracker of its kind cannot have.
+    Records of unsupported kinds do not count.
     """
     is_closed = state.phase == "finished" or state.session > session
     return is_over(state, session) and is_closed and state.cursor >= end and not refusals(state)
 
 
 def described(state: DeliveryState, reason: str) -> str:
-    """Return what was refused and why, in one sentence, and what can be done about it."""
+    """Return a sentence about what was refused and why, and what can be done about it."""
     kind, _, why = reason.partition(": ")
     names, count = state.refused_names.get(reason, []), state.refused[reason]
     some = ", ".join(map(repr, names)) + (" …" if count > len(names) else "")
@@ -96,12 +96,12 @@ def described(state: DeliveryState, reason: str) -> str:
     return f"{count:,} {what} ({some}): {why.rstrip('.')}. {FIXES.get(kind, '')}".rstrip()
 
 
-def report(tracker: str, state: DeliveryState, directory: RunDirectory, told: set[str]) -> None:
-    """Tell the user of each reason that is not *told* yet."""
+def report(tracker: str, state: DeliveryState, directory: RunDirectory, reported: set[str]) -> None:
+    """Report each reason that is not among those *reported*."""
     for reason in refusals(state):
-        if reason not in told:
-            told.add(reason)
+        if reason not in reported:
+            reported.add(reason)
             warn(
-                f"{tracker} refused {described(state, reason)} Training goes on, and the journal keeps it: once the "
-                f"cause is fixed, run: runcast sync {shown(directory.path)}"
+                f"{tracker} refused {described(state, reason)} Training continues, and the journal keeps it. "
+                f"Once the cause is fixed, run: runcast sync {shown(directory.path)}"
             )

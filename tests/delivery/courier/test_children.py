@@ -174,8 +174,8 @@ def test_a_refused_tracker_costs_the_others_nothing(start: Begin, caplog: pytest
     assert points_of(run.dir) == [("loss", 0.5, 0)]
     assert [message for message in caplog.messages if message.startswith("refusing")] == [
         (
-            "refusing is not reported to: the key is wrong. Log in with: refusing login. Training goes on, nothing is "
-            f"lost: mend it, then run: runcast sync {run.dir}"
+            "refusing has failed: the key is wrong. Log in with: refusing login. Training continues and nothing "
+            f"is lost. Fix the cause, then run: runcast sync {run.dir}"
         )
     ]
     assert run.statistics().trackers["refusing"].phase == "refused"

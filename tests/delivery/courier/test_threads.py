@@ -80,9 +80,9 @@ def test_a_broken_tracker_does_not_stop_the_others(start: Begin, caplog: pytest.
     assert statistics["refusing"].phase == "refused"
     assert statistics["exploding"].refused == {"point: ZeroDivisionError: in the SDK": 5}
     assert (statistics["memory"].delivered, statistics["memory"].waiting) == (5, 0)
-    told = [message for message in caplog.messages if "refusing is not reported to" in message]
+    told = [message for message in caplog.messages if "refusing has failed" in message]
     assert told == [
-        "refusing is not reported to: the key is wrong. Log in with: refusing login. Training goes on, nothing is lost."
+        "refusing has failed: the key is wrong. Log in with: refusing login. Training continues and nothing is lost."
     ]
 
 
