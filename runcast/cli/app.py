@@ -1,4 +1,4 @@
-"""The commands put together: their order, the options of `runcast` itself, and what an error looks like."""
+"""The application: the order of the commands, the options of `runcast` itself, and the form of errors."""
 
 import io
 import sys
@@ -26,9 +26,9 @@ Exit status of every command:
 
 
 def run(arguments: Sequence[str] | None = None) -> None:
-    """Run the command that the arguments name; by default, those of the process.
+    """Run the command given by the arguments; by default, those of the process.
 
-    An error that is the user's to mend is one message, without a traceback.
+    A user error is printed as one message, without a traceback.
     """
     from runcast.core.errors import RuncastError
     from runcast.redaction.console import keep_standard_descriptors
@@ -36,13 +36,13 @@ def run(arguments: Sequence[str] | None = None) -> None:
     keep_standard_descriptors()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a terminal that knows only ASCII is no error
+            stream.reconfigure(errors="backslashreplace")  # works in a terminal that supports only ASCII
     try:
         make_app()(args=arguments, prog_name="runcast")
     except RuncastError as error:
         typer.echo(f"runcast: {error}", err=True)
         sys.exit(EXIT_USAGE)
-    except OSError as error:  # a folder that cannot be read, a name that is too long
+    except OSError as error:  # an unreadable folder, a name that is too long
         typer.echo(f"runcast: {error.filename or 'it'} cannot be used ({error.strerror or error}).", err=True)
         sys.exit(EXIT_USAGE)
 

@@ -1,4 +1,4 @@
-"""Bars that show how far something is."""
+"""Progress bars for the command line."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 
 class Bars:
-    """A bar per tracker on standard error while something is under way; nothing where there is no terminal."""
+    """One progress bar per tracker on standard error; nothing without a terminal."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         error = Console(stderr=True)

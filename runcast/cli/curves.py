@@ -1,6 +1,6 @@
-"""Curves made of characters: a sparkline for a table, a plot of Braille dots for a closer look.
+"""Curves drawn with characters: a sparkline for tables, and a plot of Braille dots for a closer look.
 
-What is not finite is left out.
+Values that are not finite are left out.
 """
 
 import math
@@ -25,7 +25,7 @@ def sparkline(curve: Curve, width: int) -> str:
 
 
 def plot(curve: Curve, width: int, height: int) -> list[str]:
-    """Draw a curve as lines of Braille dots, with its values at the left and its steps below."""
+    """Draw a curve as lines of Braille dots, with values on the left and steps below."""
     steps = [step for step, value in curve if math.isfinite(value)]
     if not steps:
         return []
@@ -50,14 +50,14 @@ def plot(curve: Curve, width: int, height: int) -> list[str]:
 
 
 def _between(before: int, row: int) -> Iterable[int]:
-    """Yield the dots that lead from the last column's height to this one's, without the first."""
+    """Yield the dots that connect the last column's height to this one's, without the first."""
     if row == before:
         return (row,)
     return range(before + 1, row + 1) if row > before else range(row, before)
 
 
 def _columns(curve: Curve, width: int) -> list[float]:
-    """Put points into columns by their step: the mean of each, and a straight line across those without a point."""
+    """Sort points into columns by step: their mean in each, and a straight line across empty columns."""
     points = [(step, value) for step, value in curve if math.isfinite(value)]
     if not points:
         return []

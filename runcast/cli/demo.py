@@ -42,7 +42,7 @@ def demo(
 
     run = train_demo(report_to=report_to, dir=root, epochs=epochs, progress=not json)
     directory = RunDirectory(run.dir)
-    with Bars(quiet=json) as bars:  # on a busy machine some deliveries are still under way
+    with Bars(quiet=json) as bars:  # on a busy machine some deliveries are still running
         wait_for_others(directory, directory.load().trackers, PATIENCE_S, bars.show)
         sync(directory, decide=decide, progress=bars.show)
     verdicts = read_with_bar(directory, quiet=json)

@@ -1,4 +1,4 @@
-"""`runcast doctor`: what is installed, configured and writable, and how to mend what is not."""
+"""`runcast doctor`: what is installed, configured and writable, and how to fix the rest."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 def doctor(root: Root = Path("runs"), offline: Offline = None, json: Json = False) -> None:
     """Check this machine and every tracker.
 
-    Says of each tracker whether it can be used, where a run would go and why, and how to mend what is wrong. Imports
-    none of them.
+    Shows whether each tracker can be used, where a run would go and why, and how to fix problems. Imports none of them.
     """
     from runcast.autodetect.health import examine
     from runcast.cli.output import console, print_json
@@ -63,5 +62,5 @@ def _notes(tracker: "TrackerHealth") -> list[str]:
     if tracker.problem:
         return [tracker.mend] if tracker.mend else []
     if tracker.support == "newer":
-        return [f"{tracker.version} is newer than {tracker.tested}, the last one that was tested"]
+        return [f"{tracker.version} is newer than {tracker.tested}, the latest tested version"]
     return []

@@ -26,7 +26,7 @@ Trackers: TypeAlias = Annotated[
         "--tracker",
         "-t",
         metavar="NAME",
-        help="Only this tracker; may be given again. Default: all.",
+        help="Only this tracker; can be repeated. Default: all.",
         show_default=False,
     ),
 ]
@@ -44,8 +44,8 @@ Trust: TypeAlias = Annotated[
     bool,
     typer.Option(
         "--trust",
-        help="Do what a run that was begun by somebody else or on another machine says: use its options, its tracker "
-        "classes, and what was delivered there.",
+        help="Trust a run that was begun by another user or on another machine: use its options, its tracker "
+        "classes, and its delivery state.",
     ),
 ]
 Classes: TypeAlias = Annotated[
@@ -53,25 +53,25 @@ Classes: TypeAlias = Annotated[
     typer.Option(
         "--class",
         metavar="NAME=MODULE:CLASS",
-        help="The class behind a tracker of your own; may be given again.",
+        help="The class of your own tracker; can be repeated.",
         show_default=False,
     ),
 ]
 
 
 def classes_of(words: list[str] | None) -> dict[str, str]:
-    """Read the classes that the user names."""
+    """Parse the classes given by the user."""
     found = {}
     for word in words or ():
         name, equals, target = word.partition("=")
         if not (name and equals and ":" in target):
-            raise typer.BadParameter(f"{word!r} is not like mine=package.module:MyTracker", param_hint="--class")
+            raise typer.BadParameter(f"{word!r} is not of the form mine=package.module:MyTracker", param_hint="--class")
         found[name] = target
     return found
 
 
 def canonical(names: list[str] | None) -> list[str] | None:
-    """Return the table's names of trackers as the user wrote them; None if none was given."""
+    """Return the table's names for the trackers that the user gave; None if none was given."""
     from runcast.autodetect.selection import canonical_name
 
     return [canonical_name(name) for name in names] if names else None

@@ -1,6 +1,6 @@
-"""How everything looks: one console, calm tables without frames, numbers and times that people read.
+"""The look of all output: one console, tables without frames, readable numbers and times.
 
-Eighty columns are enough.
+Everything fits 80 columns.
 """
 
 import time
@@ -42,9 +42,9 @@ def print_json(value: Any) -> None:
 
 
 def table(*columns: str, right: Collection[str] = (), shrinks: str = "", wraps: str = "") -> Table:
-    """Make a table without a frame; the columns in *right* hold numbers.
+    """Make a table without a frame; the columns in *right* are right-aligned.
 
-    Where the terminal is too narrow, the column *shrinks* is cut, or the column *wraps* is broken.
+    In a narrow terminal, the column *shrinks* is truncated, or the column *wraps* is wrapped.
     """
     made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for column in columns:
@@ -68,12 +68,12 @@ def mark(right: bool) -> Text:
 
 
 def line(out: Console, text: Any = "") -> None:
-    """Print a line that must not be broken, such as a command to copy, however narrow the terminal is."""
+    """Print a line without wrapping, such as a command to copy."""
     out.print(text, soft_wrap=True)
 
 
 def commands(out: Console, title: str, rows: Iterable[tuple[str, str | None]]) -> None:
-    """Print a list of names and commands (or addresses) to copy, if there is any."""
+    """Print names with commands or addresses to copy, if there are any."""
     known = [(name, command) for name, command in rows if command]
     if known:
         out.print()
@@ -84,7 +84,7 @@ def commands(out: Console, title: str, rows: Iterable[tuple[str, str | None]]) -
 
 
 def notes(out: Console, rows: Iterable[tuple[str, str]]) -> None:
-    """Print what went wrong, or is worth knowing, one paragraph for each name."""
+    """Print errors and remarks, one paragraph for each name."""
     grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
     grid.add_column(no_wrap=True)
     grid.add_column(overflow="fold")
@@ -96,12 +96,12 @@ def notes(out: Console, rows: Iterable[tuple[str, str]]) -> None:
 
 
 def count(number: int) -> str:
-    """Write 12345 as 12,345."""
+    """Format 12345 as 12,345."""
     return f"{number:,}"
 
 
 def ago(moment: float) -> str:
-    """Return how long ago a moment was."""
+    """Return how long ago a time was."""
     seconds = max(0.0, time.time() - moment)
     for length, unit in ((86400, "d"), (3600, "h"), (60, "min")):
         if seconds >= length:
@@ -110,12 +110,12 @@ def ago(moment: float) -> str:
 
 
 def number(value: float) -> str:
-    """Write a metric's value with four significant digits."""
+    """Format a metric's value with four significant digits."""
     return f"{value:.4g}" if isinstance(value, float) else f"{value:,}"
 
 
 def size(size_bytes: float) -> str:
-    """Write a size with a unit."""
+    """Format a size with a unit."""
     for unit in ("B", "KiB", "MiB", "GiB"):
         if size_bytes < 1024 or unit == "GiB":
             break
@@ -124,7 +124,7 @@ def size(size_bytes: float) -> str:
 
 
 def nearby(where: str | None, run_path: str) -> str:
-    """Write a place without the run's folder, which the lines above name; of a database, its file."""
+    """Format a place relative to the run's folder, which is printed above; for a database, its file."""
     if where is None:
         return "–"
     if where.startswith("sqlite:///"):

@@ -27,7 +27,7 @@ def show(
             "--metric",
             "-m",
             metavar="KEY",
-            help="Plot this metric; may be given again and hold wildcards: 'train/*'.",
+            help="Plot this metric; can be repeated, and may contain wildcards: 'train/*'.",
             show_default=False,
         ),
     ] = None,
@@ -156,6 +156,6 @@ def _print_trackers(out: "Console", about: "RunOverview") -> None:
 
 
 def _cut(text: str, longest: int) -> str:
-    """Leave out the middle of a long text."""
+    """Shorten a long text in the middle."""
     tail = (longest - 1) // 2
     return text if len(text) <= longest else f"{text[: longest - 1 - tail]}…{text[-tail:]}"

@@ -1,4 +1,4 @@
-"""`runcast status`: what runs there are, and how far each tracker is."""
+"""`runcast status`: the runs, and the progress of each tracker."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -26,9 +26,9 @@ def status(
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="List at most this many runs, the newest.")] = 20,
     json: Json = False,
 ) -> None:
-    """List the runs, or look at one.
+    """List the runs, or describe one.
 
-    Says what each tracker has, what still waits, and what went wrong.
+    Shows what each tracker has received, what is waiting, and what went wrong.
     """
     from runcast.cli.output import console, print_json
     from runcast.core.errors import JournalError
@@ -57,7 +57,7 @@ def _print_runs(out: "Console", runs: "list[RunOverview]", root: Path) -> None:
     from runcast.cli.output import ago, count, table, word
 
     if not runs:
-        out.print(f"There are no runs in {root}. Make one with: runcast demo")
+        out.print(f"There are no runs in {root}. Create one with: runcast demo")
         return
     listed = table("run", "name", "status", "started", "points", "trackers", right=("points",), shrinks="name")
     for run in runs:
@@ -66,7 +66,7 @@ def _print_runs(out: "Console", runs: "list[RunOverview]", root: Path) -> None:
 
 
 def _summary(run: "RunOverview") -> str:
-    """Say in a few words how far the trackers are."""
+    """Return the progress of the trackers in a few words."""
     trackers = [tracker for tracker in run.trackers if tracker.phase is not None or not tracker.measures]
     if not trackers:
         return "none"
@@ -106,7 +106,7 @@ def _print_run(out: "Console", run: "RunOverview") -> None:
     absent = [(name, f"takes no part: it {reason}") for name, reason in run.skipped.items()]
     notes(out, [*covered, *errors, *refused, *absent])
     if run.damaged:
-        notes(out, [("", f"{count(run.damaged)} of the journal's lines were cut off or damaged, and are lost.")])
+        notes(out, [("", f"{count(run.damaged)} of the journal's lines are truncated or damaged, and lost.")])
     commands(out, "Open it with", [(tracker.name, tracker.open_command or tracker.where) for tracker in run.trackers])
     if any(tracker.waiting for tracker in run.trackers) and run.status != "running":
-        commands(out, "Deliver what waits with", [("", f"runcast sync {run.path}")])
+        commands(out, "Deliver the rest with", [("", f"runcast sync {run.path}")])

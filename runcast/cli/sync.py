@@ -1,4 +1,4 @@
-"""`runcast sync` and `runcast replay`: deliver what is in the journal, now."""
+"""`runcast sync` and `runcast replay`: deliver the journal's records now."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -49,8 +49,7 @@ def sync(
         bool,
         typer.Option(
             "--wait/--no-wait",
-            help="Hurry a delivery that another process has under way, and wait until it has what there is now; "
-            "or leave its tracker alone.",
+            help="Hurry a running delivery of another process and wait for it, or skip its tracker.",
         ),
     ] = True,
     close: Annotated[
@@ -67,8 +66,7 @@ def sync(
 ) -> None:
     """Deliver what the trackers still lack.
 
-    Does what the delivery processes do beside a training, later: after an outage, or on another machine. Doing it
-    twice delivers nothing twice.
+    Works after an outage, or on another machine. Repeating it never delivers anything twice.
     """
     from runcast.autodetect import decide
     from runcast.cli.bars import Bars
@@ -78,7 +76,7 @@ def sync(
     from runcast.history.sync import close as close_run, sync as deliver
 
     if every and (run or close):
-        raise typer.BadParameter("it takes every run: leave RUN and --close out", param_hint="--all")
+        raise typer.BadParameter("it selects every run: omit RUN and --close", param_hint="--all")
     if close is not None and close not in STATUSES:
         raise typer.BadParameter(f"it must be one of {', '.join(STATUSES)}", param_hint="--close")
     names, classes = canonical(tracker), classes_of(own_class)
@@ -118,7 +116,7 @@ def sync(
 
 
 def _find_all(words: list[str], root: Path) -> "list[RunDirectory]":
-    """Find the runs that the user means; among several words, those that name no run are skipped, and named once."""
+    """Find the runs that the user means; among several words, those that do not name a run are skipped and reported."""
     from runcast.core.errors import JournalError
 
     if len(words) < 2:
@@ -132,9 +130,9 @@ def _find_all(words: list[str], root: Path) -> "list[RunDirectory]":
         else:
             found[directory.path.resolve()] = directory
     if not found:
-        raise JournalError(f"None of these is a run: {', '.join(words)}. Name folders that runcast made.")
+        raise JournalError(f"None of these is a run: {', '.join(words)}. Name folders of runs.")
     if skipped:
-        typer.echo(f"runcast: skipped what is no run: {', '.join(skipped)}", err=True)
+        typer.echo(f"runcast: skipped, not a run: {', '.join(skipped)}", err=True)
     return list(found.values())
 
 
@@ -144,14 +142,14 @@ def replay(
     root: Root = Path("runs"),
     offline: Offline = None,
     again: Annotated[
-        bool, typer.Option("--again", help="Send a run that the tracker has locally online, from its first record on.")
+        bool, typer.Option("--again", help="Send a run online that the tracker has locally, from its first record on.")
     ] = False,
     trust: Trust = False,
     json: Json = False,
 ) -> None:
-    """Cast a run to one more tracker.
+    """Send a run to another tracker.
 
-    The tracker gets the whole run, from its journal. It need not have been installed when the run trained.
+    The tracker receives the whole run from its journal, even if it was not installed during the training.
     """
     from runcast.autodetect import decide
     from runcast.autodetect.selection import canonical_name
@@ -171,7 +169,7 @@ def replay(
 
 
 def _taking_part(names: list[str] | None, directory: "RunDirectory") -> list[str] | None:
-    """Keep the trackers that have a part in the run."""
+    """Return the trackers that have a part in the run."""
     return None if names is None else [name for name in names if name in directory.load().trackers]
 
 
@@ -199,9 +197,9 @@ def _print_outcomes(out: "Console", directory: "RunDirectory", outcomes: "list[O
     out.print(listed)
     notes(out, [(outcome.name, outcome.note) for outcome in outcomes if outcome.note])
     if status == "running":
-        notes(out, [("", "The run still trains: sync it again when it has ended.")])
+        notes(out, [("", "The run is still training. Sync it again when it has ended.")])
     elif status == "unknown":
         where = f"on {file.host}, which cannot be seen from here"
-        notes(out, [("", f"The run has no end yet: it trains, or died, {where}. It stays open everywhere.")])
+        notes(out, [("", f"The run has no end yet: it is training, or has died, {where}. It stays open everywhere.")])
         commands(out, "If it is over, close it with", [("", f"runcast sync {shown(directory.path)} --close crashed")])
     commands(out, "Open it with", [(outcome.name, outcome.open_command or outcome.where) for outcome in outcomes])

@@ -1,4 +1,4 @@
-"""`runcast verify`: what each tracker really has."""
+"""`runcast verify`: what each tracker really holds."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,7 +35,7 @@ def verify(
 ) -> None:
     """Compare what the trackers have with the journal.
 
-    Reads each one back with its own reader, and compares point by point.
+    Reads each tracker back with its own reader, and compares point by point.
     """
     from runcast.cli.output import console, print_json
 
@@ -72,14 +72,14 @@ def read_with_bar(
 
 
 def as_json(verdicts: "list[Verdict]") -> list[dict[str, Any]]:
-    """Add to each verdict what it comes to."""
+    """Add its conclusion to each verdict."""
     from msgspec.structs import asdict
 
     return [{**asdict(v), "is_right": v.is_right, "problems": v.problems()} for v in verdicts]
 
 
 def print_verdicts(out: "Console", directory: "RunDirectory", verdicts: "list[Verdict]") -> None:
-    """Print THE table: tracker, points found of points logged, status, where the run is, what opens it."""
+    """Print the table of verdicts, the problems, and the commands that open the run."""
     from rich.text import Text
 
     from runcast.cli.output import commands, count, line, mark, nearby, notes, table, word
@@ -101,7 +101,7 @@ def print_verdicts(out: "Console", directory: "RunDirectory", verdicts: "list[Ve
     known = [(verdict.name, note) for verdict in verdicts for note in _remarks(verdict)]
     notes(out, problems)
     if damaged := max(verdict.damaged for verdict in verdicts):
-        notes(out, [("", f"{count(damaged)} of the journal's lines were cut off or damaged, and are lost.")])
+        notes(out, [("", f"{count(damaged)} of the journal's lines are truncated or damaged, and lost.")])
     notes(out, known)
     commands(out, "Open it with", [(verdict.name, verdict.open_command or verdict.where) for verdict in verdicts])
 
@@ -120,7 +120,7 @@ def _remarks(verdict: "Verdict") -> list[str]:
     remarks = [verdict.note] if verdict.note else []
     remarks += [f"{count(number)} {reason}" for reason, number in verdict.refused_for.items() if is_unsupported(reason)]
     if verdict.precision == "float32" and verdict.logged:
-        remarks.append("keeps 32-bit floats: values were compared as such")
+        remarks.append("keeps 32-bit floats; values were compared at that precision")
     if verdict.renamed:
-        remarks.append(f"holds {verdict.renamed} names in another spelling")
+        remarks.append(f"holds {verdict.renamed} names in a different spelling")
     return remarks

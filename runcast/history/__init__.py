@@ -1,4 +1,4 @@
-"""Runs after the fact, as functions: how they stand, what they hold, verifying them, and delivering them later.
+"""Runs after the fact, as functions: their status and contents, verification, and later delivery.
 
 Start reading at `overview.py`, then `sync.py`.
 """

@@ -1,7 +1,6 @@
-"""What a tracker has, beside what the journal holds: the comparison and its verdict.
+"""The comparison of a tracker with the journal, and its verdict.
 
-Runs in the process that reads the tracker (`reading.py`), as only that one imports
-its SDK.
+Runs in the process that reads the tracker (`reading.py`), which alone imports its SDK.
 """
 
 from collections import Counter
@@ -29,9 +28,9 @@ LEFT = "it had no part in the run's last session"
 
 
 class Tally(msgspec.Struct, frozen=True, kw_only=True):
-    """How much of one kind was logged, how much the tracker has, and how much it refused.
+    """The counts of one kind: logged, found in the tracker, and refused by it.
 
-    `wrong` names a few that the tracker lacks or holds otherwise.
+    `wrong` names a few that the tracker lacks or holds with another value.
     """
 
     logged: int
@@ -41,20 +40,20 @@ class Tally(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_right(self) -> bool:
-        """Return whether everything is there, or was refused, which is reported by itself."""
+        """Return whether everything is there or was refused; refusals are reported separately."""
         return self.found + self.refused >= self.logged
 
 
 class Verdict(msgspec.Struct, kw_only=True):
-    """What one tracker has of the run.
+    """The verdict on one tracker's copy of the run.
 
-    Of the `logged` points, `found` are there, `waiting` were not yet delivered, `refused` were refused and counted,
-    `missing` were delivered, but are not there. `extra` are there that should not be, `twice` of them because they came
-    more than once. `late` ones are there with another time than the training's, and `times` says which of the run's own
-    are wrong. `examples` names a few of both. `refused_for` counts what the tracker does not hold or refused, by
-    kind and reason, and `refusals` describes the latter. `waiting_records` counts the other records that were not yet
-    delivered. `damaged` counts lines of the journal that were cut off or are no record. `note` is worth knowing,
-    `error` says why it could not be read.
+    Of the `logged` points, `found` are there, `waiting` are not yet delivered, `refused` were refused and counted, and
+    `missing` were delivered but are not there. `extra` points should not be there; `twice` of them are duplicates.
+    `late` points have another time than in the training, and `times` names the run's own wrong times. `examples` names
+    a few missing and extra points. `refused_for` counts unsupported and refused values, by kind and reason, and
+    `refusals` describes the refused ones. `waiting_records` counts the other records that are not yet delivered.
+    `damaged` counts truncated or damaged lines of the journal. `note` is a remark; `error` says why the tracker could
+    not be read.
     """
 
     name: str
@@ -89,18 +88,19 @@ class Verdict(msgspec.Struct, kw_only=True):
         return not self.problems()
 
     def problems(self) -> list[str]:
-        """Return what is wrong, the worst first, each with the next step where there is one."""
+        """Return the problems, the worst first, each with the next step if there is one."""
         if self.error:
             return [self.error]
         found = [f"it refused {refusal}" for refusal in self.refusals]
         if self.missing:
             found.append(
-                f"{self.missing:,} points are missing: {', '.join(self.examples)}. Mend it with: runcast sync --mend"
+                f"{self.missing:,} points are missing: {', '.join(self.examples)}. Send them again with: "
+                f"runcast sync --mend"
             )
         if self.extra:
             found.append(f"{self.extra:,} points are too many ({self.twice:,} came twice): {', '.join(self.examples)}")
         if self.late:
-            found.append(f"{self.late:,} points have another time than that of the training")
+            found.append(f"{self.late:,} points have another time than in the training")
         found += self.times
         found += [
             f"{kind}: {tally.found:,} of {tally.logged:,} are right, not {', '.join(tally.wrong)}"
@@ -117,7 +117,7 @@ class Verdict(msgspec.Struct, kw_only=True):
 
 
 def compare(directory: RunDirectory, file: RunFile, name: str, tracker: Tracker, tracked: TrackedRun) -> Verdict:
-    """Read one tracker and compare it with the journal. For a meter, with what it measured itself."""
+    """Read one tracker and compare it with the journal; a meter is compared with its own measurements."""
     tracked.variables = tracker.variables
     reading, choice = tracker.read(tracked), file.trackers[name]
     state = load_state(directory.tracker(name)) or DeliveryState()
@@ -162,10 +162,10 @@ def compare(directory: RunDirectory, file: RunFile, name: str, tracker: Tracker,
     verdict.refused = min(counts.lacking, _refused(state, "point"))
     verdict.missing = counts.lacking - verdict.refused
     if tracked.is_joined and counts.extra:
-        verdict.note = f"{counts.extra:,} more points are in this run, which was joined: they are not from runcast"
+        verdict.note = f"{counts.extra:,} more points are in this joined run that are not from runcast"
     else:
         verdict.extra, verdict.twice, verdict.late = counts.extra, counts.twice, counts.late
-    if not tracked.is_joined:  # or its times are its owner's
+    if not tracked.is_joined:  # otherwise its times are its owner's
         verdict.times = _wrong_times(directory, file, reading, tracker)
     shown = (counts.examples_lacking if verdict.missing else []) + (counts.examples_extra if verdict.extra else [])
     verdict.examples = shown[:EXAMPLES]
@@ -192,7 +192,7 @@ def _records(reader: JournalReader) -> Iterable[tuple[AnyRecord, int]]:
 
 
 class _Expected:
-    """What a tracker should hold besides points, under the service's names; the last value of a key holds."""
+    """The expected content besides points, under the service's names; the last value of a key wins."""
 
     def __init__(self, tracker: Tracker, names: ServiceNames, directory: RunDirectory) -> None:
         self.tracker, self.names, self.media_names = tracker, names, MediaNames(names, directory.journal)
@@ -203,7 +203,7 @@ class _Expected:
         self.media: set[tuple[str, int]] = set()
 
     def add(self, record: AnyRecord, offset: int) -> None:
-        """Take a record into account."""
+        """Add a record to the expected content."""
         if isinstance(record, Params):
             self.params.update(self.names.params(record.values))
         elif isinstance(record, Summary):
@@ -216,7 +216,7 @@ class _Expected:
             self.media.add((self.media_names.name(record, offset), record.step))
 
     def tallies(self, reading: Reading, state: DeliveryState) -> dict[str, Tally]:
-        """Compare with what was read; a kind that the service does not have, or that was not logged, is left out."""
+        """Compare with the tracker's content; kinds that it does not have, or that were not logged, are left out."""
         tallies = {
             "params": _tally(self.params, reading.params, _same_text, _refused(state, "params")),
             "summary": _tally(
@@ -253,7 +253,7 @@ def _counts(found: Iterable[Any] | None) -> Mapping[Any, int] | None:
 
 
 def _same_text(logged: Any, found: Any) -> bool:
-    """Compare values of which a service may keep a number as its text, but not a text as a number: "007" is not 7."""
+    """Compare values; a service may keep a number as its text, but not a text as a number: "007" is not 7."""
     is_word = isinstance(logged, str) and logged in NON_FINITE  # stands for the number
     return (is_word or not isinstance(logged, str) or isinstance(found, str)) and same_param(logged, found)
 

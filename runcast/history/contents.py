@@ -1,4 +1,4 @@
-"""What a run's journal holds, gathered by kind: what `runcast show` draws."""
+"""The contents of a run's journal by kind, as `runcast show` displays them."""
 
 from typing import Any
 
@@ -14,8 +14,8 @@ class Contents(msgspec.Struct, kw_only=True):
     """The contents of a run.
 
     `curves` maps a metric to its (step, value) pairs in the order of logging; params and summary have the last value.
-    `artifacts` are the newest of each name, `media` counts files by key, `error` is the traceback with which the run
-    ended, `damaged` counts lines of the journal that are no record.
+    `artifacts` are the newest of each name, `media` counts files by key, `error` is the traceback of a failed run,
+    `damaged` counts damaged lines of the journal.
     """
 
     curves: dict[str, list[tuple[int, Number]]] = {}

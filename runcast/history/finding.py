@@ -1,4 +1,4 @@
-"""Which run a user means: by a path, an id, the beginning of one, a name, or as the newest."""
+"""Finding a run by its path, id, beginning of an id, or name, or as the newest."""
 
 import contextlib
 from pathlib import Path
@@ -8,7 +8,7 @@ from runcast.journal.layout import RunDirectory
 
 
 def list_runs(root: Path) -> list[RunDirectory]:
-    """List the runs under *root*, the oldest first: each once, whatever else lies there, leads there or vanishes."""
+    """List the runs under *root*, the oldest first and each once, whatever else is in the folder."""
     found = []
     with contextlib.suppress(OSError):
         for entry in root.iterdir():

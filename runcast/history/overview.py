@@ -1,4 +1,4 @@
-"""How a run and its deliveries stand, from the run's folder alone: what `runcast status` prints."""
+"""The status of a run and its deliveries, read from its folder alone, as `runcast status` prints it."""
 
 import msgspec
 
@@ -13,10 +13,10 @@ from runcast.journal.state import DeliveryState, Phase, load_state
 
 
 class TrackerOverview(msgspec.Struct, frozen=True, kw_only=True):
-    """How far one tracker is; `phase` is None before its first delivery.
+    """The progress of one tracker; `phase` is None before its first delivery.
 
-    `waiting` points are in the journal, `refused` ones are lost, by reason. One that `left` has no part in the last
-    session, and nothing waits for it. `coverage` says how much of the training a meter has measured.
+    `waiting` points are in the journal; `refused` ones are counted by reason. A tracker that has `left` has no part in
+    the last session, and nothing waits for it. `coverage` says how much of the training a meter has measured.
     """
 
     name: str
@@ -36,10 +36,10 @@ class TrackerOverview(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunOverview(msgspec.Struct, frozen=True, kw_only=True):
-    """How a run stands.
+    """The status of a run.
 
-    `points` counts those in the journal, `damaged` its lines that were cut off or are no record, and are lost.
-    `skipped` maps a tracker to why it takes no part.
+    `points` counts the points in the journal, `damaged` its truncated or damaged lines, which are lost. `skipped` maps
+    a tracker to the reason why it takes no part.
     """
 
     id: str
@@ -57,10 +57,10 @@ class RunOverview(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def overview(directory: RunDirectory) -> RunOverview:
-    """Look at a run; no tracker is asked, and nothing written but what other ranks have logged, to the journal.
+    """Describe a run without asking any tracker; new records of other ranks are copied into the journal.
 
     Raises:
-        JournalError: The folder is no run, or is damaged.
+        JournalError: The folder is not a run, or is damaged.
     """
     file = directory.load()
     gather_ranks(directory, file)

@@ -1,4 +1,4 @@
-"""The points that a tracker has, beside those that the journal holds, in little memory."""
+"""Comparison of a tracker's points with the journal's, in little memory."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -18,11 +18,10 @@ EXAMPLES = 5
 
 
 class PointComparison(msgspec.Struct, kw_only=True):
-    """Numbers of points: `logged`, `found`, `waiting` for delivery, `lacking`, and there though they should not be.
+    """Counts of points: `logged`, `found`, `waiting` for delivery, `lacking`, and `extra` ones.
 
-    Of the `extra` ones those `twice` are too many of a point that was logged; `late` counts points that are found with
-    another time than they were logged at. A few that lack and that are extra are
-    named.
+    Of the `extra` points, `twice` are duplicates of logged ones. `late` points are found with another time than in the
+    journal. A few lacking and extra points are named.
     """
 
     logged: int = 0
@@ -45,19 +44,19 @@ def compare_points(
     cursor: int,
     up_to_cursor: bool,
 ) -> PointComparison:
-    """Compare what a tracker's reader sees with what the journal holds for it.
+    """Compare the points that a tracker's reader sees with those in the journal.
 
     Args:
-        journal: The file.
-        seen: What the reader sees; iterated twice.
-        tracker: Which tracker it is. A meter should have its own measurements, any other all but its own.
-        rename: Gives a metric's name as the service has it.
-        cursor: The offset in the journal up to which it was delivered.
+        journal: The journal file.
+        seen: The points that the reader sees; iterated twice.
+        tracker: The tracker. A meter should have its own measurements, any other tracker all but its own.
+        rename: Returns the service's name for a metric.
+        cursor: The offset in the journal up to which everything was delivered.
         up_to_cursor: Whether only that part concerns the tracker.
     """
 
     def own(point: Point) -> Point:
-        # A meter counts its measurements; the step at which each reached the journal is not its own.
+        # A meter numbers its measurements itself; their steps in the journal differ.
         return point._replace(step=0) if tracker.measures else point
 
     def mark_of(point: Point) -> int:
@@ -106,7 +105,7 @@ def compare_points(
 
 
 def _with_time(one: int, moment: float) -> int:
-    """Return 64 bits that stand for a point and for about when it was."""
+    """Return 64 bits that stand for a point and its approximate time."""
     return (one + int(moment) * 0x9E3779B97F4A7C15) % 2**64 - 2**63
 
 

@@ -1,6 +1,6 @@
 """The process that reads one tracker and prints the verdict: `python -m runcast.history.reading RUN_DIRECTORY TRACKER`.
 
-Its standard input brings its orders, as that of a delivery does. The verdict is JSON on standard output.
+It reads its orders from standard input, as a delivery does. The verdict is JSON on standard output.
 """
 
 import os
@@ -21,7 +21,7 @@ from runcast.journal.layout import RunDirectory
 def main(path: str, name: str) -> None:
     """Read the tracker, compare it with the journal, print the verdict."""
     output = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # SDKs print to standard output, which belongs to the verdict
+    os.dup2(2, 1)  # SDKs print to standard output, which is reserved for the verdict
     directory = RunDirectory(Path(path))
     orders = settle_in(directory.path)
     file = directory.load()

@@ -1,4 +1,4 @@
-"""Delivering later, by the same loop over the same journal: what a tracker lacks (`sync`), or all of it (`replay`)."""
+"""Later delivery by the same loop over the same journal: of what a tracker lacks (`sync`), or everything (`replay`)."""
 
 from collections.abc import Collection, Mapping
 
@@ -32,24 +32,24 @@ def sync(
     progress: Progress | None = None,
     wait: bool = False,
 ) -> list[Outcome]:
-    """Deliver what each tracker of a run lacks, all at the same time; return what became of each.
+    """Deliver what each tracker of a run lacks, all at once; return the outcomes.
 
-    A tracker that has never opened the run is decided afresh, with the credentials of here and now; one that has
-    stays as it was begun.
+    For a tracker that has never opened the run, the mode is decided again with the present credentials; any other keeps
+    its mode.
 
     Args:
         directory: The run's folder, which may have been moved.
-        names: The trackers; default: all that have a part in the run's last session.
+        names: The trackers; default: all those of the run's last session.
         decide: Decides how a tracker takes part.
-        offline: True: local modes only. False: online only. None: as the run was begun.
-        mend: Whether to read each tracker back first, and to deliver again what it has lost. One that has refused
-            something is always asked again.
-        trust: Whether to do what a run that was begun elsewhere says: to use its options and its tracker classes, and
-            to go on with what was delivered there.
+        offline: True: local modes only. False: online only. None: as chosen for the run.
+        mend: Whether to read each tracker back first, and to deliver again what it has lost. A tracker that has refused
+            values is always asked again.
+        trust: Whether to trust a run that was begun elsewhere: to use its options and tracker classes, and to continue
+            from what was delivered there.
         classes: The user's own tracker classes, as "module:Class" by name.
-        progress: Called now and then with a tracker, the points that it has and the points that it will have.
-        wait: Whether to hurry a delivery that another process has under way, and to wait until it has delivered what
-            there is now. By default, its tracker is "busy".
+        progress: Called repeatedly with a tracker, the points that it has and the points that it will have.
+        wait: Whether to hurry a running delivery of another process and wait until it has delivered the present
+            records. Otherwise its tracker is "busy".
 
     Raises:
         OptionError: A tracker has no part in the run.
@@ -60,30 +60,30 @@ def sync(
     for name in chosen:
         if name not in file.trackers:
             command = f"runcast replay {shown(directory.path)} --to {name}"
-            raise OptionError(f"{name} has no part in this run. Cast it there with: {command}")
+            raise OptionError(f"{name} has no part in this run. Send the run there with: {command}")
         file.trackers[name] = msgspec.structs.replace(file.trackers[name], left=False)
     own = trust or is_own(file)
-    wary = _wary_of(directory, file, decide, classes, own=own)
+    untrusted = _untrusted(directory, file, decide, classes, own=own)
 
     def deliver_now(names: Collection[str]) -> dict[str, Outcome]:
         settled = {
-            name: _unavailable(directory, name, wary[name])
-            if name in wary
+            name: _unavailable(directory, name, untrusted[name])
+            if name in untrusted
             else _settle(directory, file, name, decide, offline, mend)
             for name in names
         }
-        _save(directory, file, own=own or not wary)
+        _save(directory, file, own=own or not untrusted)
         orders = {
             name: msgspec.structs.replace(
                 orders_for(directory, file, name, own=own, decide=decide, classes=classes),
-                ask=_is_asked(load_state(directory.tracker(name)), mend),
+                ask=_must_read_back(load_state(directory.tracker(name)), mend),
             )
             for name in names
             if settled[name] is None
         }
         meters = {name: order for name, order in orders.items() if file.trackers[name].measures}
         others = {name: order for name, order in orders.items() if name not in meters}
-        # The meters first: what they had measured, and could not tell, goes to the others.
+        # The meters first: measurements that they could not write yet go to the others.
         delivered = {**deliver(directory, meters, progress), **deliver(directory, others, progress)}
         return {name: settled[name] or delivered[name] for name in names}
 
@@ -105,16 +105,16 @@ def replay(
     trust: bool = False,
     progress: Progress | None = None,
 ) -> Outcome:
-    """Cast a run, from its first record on, to a tracker that had no part in it.
+    """Deliver a run, from its first record on, to a tracker that had no part in it.
 
     Args:
         directory: The run's folder.
         name: The tracker.
-        decide: Decides how it takes part.
+        decide: Decides how the tracker takes part.
         offline: True: local mode only. False: online only.
-        again: Whether a tracker that has the run locally gets it once more, online.
+        again: Whether a tracker that has the run locally receives it once more, online.
         trust: Whether to use the options of a run that was begun elsewhere.
-        progress: Called now and then with the tracker, the points that it has and the points that it will have.
+        progress: Called repeatedly with the tracker, the points that it has and the points that it will have.
 
     Raises:
         TrackerUnavailableError: It cannot be used here, or cannot take this run.
@@ -122,20 +122,20 @@ def replay(
     file = directory.load()
     gather_ranks(directory, file)
     own = trust or is_own(file)
-    wary = _wary_of(directory, file, decide, None, own=own)
-    if name in wary:
-        raise TrackerUnavailableError(f"{name}: {wary[name]}")
+    untrusted = _untrusted(directory, file, decide, None, own=own)
+    if name in untrusted:
+        raise TrackerUnavailableError(f"{name}: {untrusted[name]}")
     opened = _is_opened(load_state(directory.tracker(name)))
     if opened and not again:
         return _already(directory, file, name, decide)
     choice = decide(name, offline)
     if choice.measures:
-        raise TrackerUnavailableError(f"{name} measures a training while it runs; there is nothing to replay to it.")
+        raise TrackerUnavailableError(f"{name} measures a running training, so nothing can be replayed to it.")
     if opened:
         _forget(directory, file, name, choice)
     _take_part(file, name, choice)
     file.skipped.pop(name, None)
-    _save(directory, file, own=own or not wary)
+    _save(directory, file, own=own or not untrusted)
     return deliver(directory, {name: orders_for(directory, file, name, own=own, decide=decide)}, progress)[name]
 
 
@@ -143,40 +143,40 @@ def close(directory: RunDirectory, status: Status) -> None:
     """Write the end of a run whose training process died on a machine that cannot be seen from here.
 
     Raises:
-        OptionError: The run has its end already, or still trains.
+        OptionError: The run has already ended, or is still training.
     """
     file = directory.load()
     if ended := last_status(directory):
-        raise OptionError(f"The run {file.id} has its end already: it is {ended}.")
+        raise OptionError(f"The run {file.id} has already ended: it is {ended}.")
     if is_training(file):
         raise OptionError(f"The run {file.id} still trains, as process {file.pid}: it writes its own end.")
     end_run(directory, status, time_s=ended_at(directory))
 
 
-def _wary_of(
+def _untrusted(
     directory: RunDirectory, file: RunFile, decide: Decide, classes: Mapping[str, str] | None, *, own: bool
 ) -> dict[str, str]:
-    """Return why a run that was begun elsewhere is not delivered to some of its trackers.
+    """Return why a run that was begun elsewhere is not delivered to some of its trackers, by tracker.
 
-    For the others, a class that run.json names is replaced by the one that its name stands for here.
+    For the others, the class in run.json is replaced by the one that the tracker's name denotes here.
     """
-    wary = {}
+    untrusted = {}
     for name, choice in file.trackers.items():
         try:
             orders = orders_for(directory, file, name, own=own, decide=decide, classes=classes)
         except TrackerUnavailableError as error:
-            wary[name] = str(error)
+            untrusted[name] = str(error)
         else:
             file.trackers[name] = msgspec.structs.replace(
                 choice, tracker=orders.tracker, environment=orders.environment
             )
-    return wary
+    return untrusted
 
 
 def _save(directory: RunDirectory, file: RunFile, *, own: bool) -> None:
-    """Write run.json; with our seal, if it says nothing any more that was not decided by this user.
+    """Write run.json, with our seal if all of its entries were decided by this user.
 
-    Where a new session has begun meanwhile, what that one has decided holds.
+    If a new session has begun meanwhile, its decisions take precedence.
     """
     file.seal = seal_of(file) if own else ""
     with directory.settled():
@@ -193,49 +193,49 @@ def _unavailable(directory: RunDirectory, name: str, why: str) -> Outcome:
 def _settle(
     directory: RunDirectory, file: RunFile, name: str, decide: Decide, offline: bool | None, mend: bool
 ) -> Outcome | None:
-    """Decide how a tracker is delivered to, and write it into *file*; return the outcome if there is nothing to do."""
+    """Decide how to deliver to a tracker, and note it in *file*; return the outcome if there is nothing to do."""
     folder = directory.tracker(name)
     make_private(folder)
     choice, state = file.trackers[name], load_state(folder)
-    if state is not None and _has_all(directory, choice, state) and not _is_asked(state, mend):
+    if state is not None and _has_all(directory, choice, state) and not _must_read_back(state, mend):
         return outcome(directory, name, "complete", state, note=_stays_local(directory, file, name, decide))
     if choice.measures and not _is_opened(state):
         return Outcome(
-            name=name, result="absent", note="it measured nothing, as it was not there while the run trained"
+            name=name, result="absent", note="it measured nothing, because it was not running during the training"
         )
     if is_held(folder):
         return outcome(directory, name, "busy", state, note="another process is delivering to it")
     if _is_opened(state):
         return None
     if offline is None and choice.reason == "offline=True":
-        offline = True  # the script asked for it; only the user at the command line may say otherwise
+        offline = True  # the script asked for it; only the command line may override that
     try:
         _take_part(file, name, decide(name, offline))
     except UnknownTrackerError:
-        pass  # a class of the user's own: there is nothing to decide
+        pass  # the user's own class: there is nothing to decide
     except TrackerUnavailableError as error:
         return _unavailable(directory, name, str(error))
     return None
 
 
 def _take_part(file: RunFile, name: str, choice: TrackerChoice) -> None:
-    """Let a tracker take part as chosen, with the options that the user gave it in the script."""
+    """Make a tracker take part as chosen, with the user's options from the script."""
     options = file.trackers[name].options if name in file.trackers else {}
     file.trackers[name] = msgspec.structs.replace(choice, options=options)
 
 
 def _is_opened(state: DeliveryState | None) -> bool:
-    """Return whether the tracker has, or may have, a part of the run."""
+    """Return whether the tracker has, or may have, received part of the run."""
     return state is not None and bool(state.url or state.cursor or state.sending or state.ids)
 
 
-def _is_asked(state: DeliveryState | None, mend: bool) -> bool:
-    """Return whether a tracker is asked what it has, though its delivery ended well: what it refused, it may take."""
+def _must_read_back(state: DeliveryState | None, mend: bool) -> bool:
+    """Return whether to read a tracker back although its delivery ended well: it may now accept refused values."""
     return state is not None and _is_opened(state) and (mend or bool(refusals(state)))
 
 
 def _has_all(directory: RunDirectory, choice: TrackerChoice, state: DeliveryState) -> bool:
-    """Return whether the run is closed and the journal holds nothing new; a meter wrote itself what it has not read."""
+    """Return whether the run is closed and the journal holds nothing new for the tracker."""
     has_nothing_new = choice.measures or journal_size(directory.journal) <= state.cursor
     return state.phase == "finished" and has_nothing_new
 
@@ -245,14 +245,14 @@ def _already(directory: RunDirectory, file: RunFile, name: str, decide: Decide) 
     waiting = waiting_points(directory.journal, state.cursor, name)
     command = f"runcast sync {shown(directory.path)} --tracker {name}"
     result: Result = "waiting" if waiting else "complete" if state.phase == "finished" else "open"
-    note = f"it has this run already{f'; what is new comes with: {command}' if waiting else ''}"
+    note = f"it has this run already{f'; deliver new records with: {command}' if waiting else ''}"
     return outcome(
         directory, name, result, state, waiting=waiting, note=_stays_local(directory, file, name, decide) or note
     )
 
 
 def _stays_local(directory: RunDirectory, file: RunFile, name: str, decide: Decide) -> str | None:
-    """Return how to send a run online that was begun locally, if there are credentials now."""
+    """Return how to send a local run online, if there are credentials now."""
     try:
         now = decide(name, None)
     except (UnknownTrackerError, TrackerUnavailableError):
@@ -260,25 +260,25 @@ def _stays_local(directory: RunDirectory, file: RunFile, name: str, decide: Deci
     if file.trackers[name].online or not now.online:
         return None
     command = f"runcast replay {shown(directory.path)} --to {name} --again"
-    return f"it stays local, as it was begun. To send it online ({now.reason}): {command}"
+    return f"the run stays local, as it was opened. To send it online ({now.reason}): {command}"
 
 
 def _forget(directory: RunDirectory, file: RunFile, name: str, choice: TrackerChoice) -> None:
-    """Let a tracker that has the run locally begin anew, online. Its local files stay.
+    """Reset a tracker that has the run locally, so that it starts over online. Its local files stay.
 
     Raises:
-        TrackerUnavailableError: It is online already, or would be local again: the run would be there twice.
+        TrackerUnavailableError: It is already online, or would be local again, so the run would be there twice.
     """
     if file.trackers[name].online or not choice.online:
         where = "online" if file.trackers[name].online else "locally"
         raise TrackerUnavailableError(
-            f"{name} has this run {where} already and would have it twice. "
-            "--again sends a local run online, once credentials are configured."
+            f"{name} has this run {where} already and would have it twice. Use --again to send a local run "
+            f"online, once credentials are configured."
         )
     with exclusive(directory.tracker(name)) as is_free:
         if not is_free:
             raise TrackerUnavailableError(
                 f"Another process is delivering the run {file.id} to {name}. Try again later."
             )
-        for kept in ("ids.json", "state.json"):  # in this order: a state alone is that of a run that was not opened
+        for kept in ("ids.json", "state.json"):  # in this order: a state without ids means that the run was not opened
             (directory.tracker(name) / kept).unlink(missing_ok=True)

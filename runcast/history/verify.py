@@ -1,6 +1,6 @@
-"""Whether each tracker really has the run: its own reader against the journal, point by point.
+"""Verification: compares each tracker, through its own reader, with the journal, point by point.
 
-Each is read in a process of its own, as reading means importing its SDK.
+Each tracker is read in a process of its own, because reading imports its SDK.
 """
 
 import contextlib
@@ -38,14 +38,14 @@ def verify(
     trust: bool = False,
     classes: Mapping[str, str] | None = None,
 ) -> list[Verdict]:
-    """Read every tracker of a run back, at the same time, and compare it with the journal.
+    """Read every tracker of a run back, all at once, and compare it with the journal.
 
     Args:
         directory: The run's folder.
         names: The trackers to read; default: all.
-        progress: Called with each verdict when it is there.
+        progress: Called with each verdict.
         decide: Finds trackers that are installed beside those of the table.
-        trust: Whether to do what a run that was begun elsewhere says.
+        trust: Whether to trust a run that was begun elsewhere.
         classes: The user's own tracker classes, as "module:Class" by name.
     """
     file = directory.load()
@@ -96,13 +96,13 @@ class _Reader:
         self.process = start_with(orders, command, stdout=self.answer, stderr=self.errors)
 
     def verdict(self) -> Verdict | None:
-        """Return the verdict, or None if the process still reads."""
+        """Return the verdict, or None if the process is still reading."""
         if self.process.poll() is None:
             if time.monotonic() < self.deadline:
                 return None
             self.stop()
             return Verdict(
-                name=self.name, error=f"it could not be read: its reader has not answered for {self.limit_s:.0f} s"
+                name=self.name, error=f"it could not be read: its reader has not responded for {self.limit_s:.0f} s"
             )
         self.answer.seek(0)
         self.errors.seek(0)
@@ -116,7 +116,7 @@ class _Reader:
             return Verdict(name=self.name, error=f"it could not be read: {reason[:400]}")
 
     def stop(self) -> None:
-        """End the process if it has not ended, and forget what it said."""
+        """End the process if it is still running, and discard its output."""
         with contextlib.suppress(ProcessLookupError):
             self.process.kill()
         self.process.wait()
@@ -127,7 +127,9 @@ class _Reader:
 def _unopened(directory: RunDirectory, file: RunFile, name: str, state: DeliveryState | None) -> Verdict:
     if name not in file.trackers:
         return Verdict(
-            name=name, error=f"it has no part in this run: runcast replay {shown(directory.path)} --to {name}"
+            name=name,
+            error=f"it has no part in this run. Send the run there with: "
+            f"runcast replay {shown(directory.path)} --to {name}",
         )
     choice, waiting = file.trackers[name], waiting_points(directory.journal, 0, name)
     if choice.left:
@@ -137,13 +139,13 @@ def _unopened(directory: RunDirectory, file: RunFile, name: str, state: Delivery
     error = (
         state.error
         if state is not None and state.error
-        else f"nothing was delivered to it yet: runcast sync {shown(directory.path)}"
+        else f"nothing was delivered to it yet. Run: runcast sync {shown(directory.path)}"
     )
     return Verdict(name=name, online=choice.online, logged=waiting, waiting=waiting, error=error)
 
 
 def _describe(verdict: Verdict, directory: RunDirectory, file: RunFile) -> None:
-    """Add what is known of a tracker that could not be read."""
+    """Add what is known about a tracker that could not be read."""
     verdict.online = file.trackers[verdict.name].online
     verdict.where = place(directory, verdict.name, load_state(directory.tracker(verdict.name)))
     verdict.open_command = open_command(directory, verdict.name, verdict.where)

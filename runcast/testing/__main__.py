@@ -1,4 +1,4 @@
-"""Checks one tracker in this process: `python -m runcast.testing (NAME | MODULE:CLASS) FOLDER`."""
+"""The check of one tracker in this process: `python -m runcast.testing (NAME | MODULE:CLASS) FOLDER`."""
 
 import argparse
 import importlib
@@ -20,7 +20,7 @@ def main() -> int:
     """Print each check and its outcome; return 0 if none failed, 1 if one did, 2 if the tracker cannot be checked."""
     arguments = _parse()
     output = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # SDKs print to standard output; it belongs to the answer
+    os.dup2(2, 1)  # SDKs print to standard output, which is reserved for the result
     row = TABLE.get(arguments.tracker)
     environment = {**row.environment, **row.offline_environment} if row else {}
     try:
@@ -44,7 +44,9 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("tracker", help="a name from the table, or module:Class")
     parser.add_argument("folder", type=Path, help="an empty folder for the runs")
     parser.add_argument("--only", type=lambda text: text.split(","), metavar="CHECK,CHECK", help="the checks to play")
-    parser.add_argument("--foreign", metavar="MODULE:FUNCTION", help="what opens a run by the service's own means")
+    parser.add_argument(
+        "--foreign", metavar="MODULE:FUNCTION", help="a function that opens a run with the service's own API"
+    )
     parser.add_argument("--json", action="store_true", help="print a list of objects")
     return parser.parse_args()
 

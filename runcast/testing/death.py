@@ -20,10 +20,10 @@ from runcast.values.points import Point
 
 
 def main(path: str, target: str, options: str, *moments: str) -> int:
-    """Deliver a run until the first moment, again until the second, and so on; return 0 if all deliveries died.
+    """Deliver a run until the first moment, then until the second, and so on; return 0 if all deliveries died.
 
     A moment is `setup` or `finish`, after which the process dies, or `half:KEY`, `sent:KEY`, `flushed:KEY` for the
-    batch that holds this metric. Each delivery has a fork of this process, as importing an SDK takes long.
+    batch that holds this metric. Each delivery runs in a fork of this process, because importing an SDK takes long.
     """
     module, _, name = target.partition(":")
     make: Any = importlib.import_module(module)

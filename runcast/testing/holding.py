@@ -1,4 +1,4 @@
-"""Checks of what a tracker holds, from points to artifacts; the docstring of each is the promise that it checks."""
+"""Checks of a tracker's content, from points to artifacts; each docstring is the promise that is checked."""
 
 import time
 from pathlib import Path
@@ -19,7 +19,7 @@ def values(stage: Stage) -> None:
     try:
         import numpy as np
     except ImportError:
-        stage.notes.append("without NumPy, its types were not tried")
+        stage.notes.append("NumPy is not installed; its types were not tried")
     else:
         pairs += [(getattr(np, name)(1), 1) for name in inputs.NUMPY_TYPES] + [
             (np.array(0.25), 0.25),
@@ -32,7 +32,7 @@ def values(stage: Stage) -> None:
 
 
 def precise_values(stage: Stage) -> None:
-    """A finite number comes back to the last bit of the declared precision, from 5e-324 to 1e300, or is counted."""
+    """A finite number comes back exactly in the declared precision, from 5e-324 to 1e300, or is counted."""
     logged = [("value", value, step) for step, value in enumerate(inputs.PRECISE)]
     stage.expect_points(logged, stage.log_and_deliver(logged))
 
@@ -56,13 +56,13 @@ def sparse_points(stage: Stage) -> None:
 
 
 def repeated_points(stage: Stage) -> None:
-    """A metric that is logged several times at one step keeps each of its points, also equal ones."""
+    """A metric that is logged several times at one step keeps all of its points, even equal ones."""
     logged: list[Logged] = [("loss", 0.5, 4), ("loss", 0.5, 4), ("loss", 0.25, 4), ("loss", 0.5, 4)]
     stage.expect_points(logged, stage.log_and_deliver(logged))
 
 
 def times(stage: Stage) -> None:
-    """A point that is delivered late keeps its time, to two milliseconds, if the reader knows times."""
+    """A point that is delivered late keeps its time, within two milliseconds, if the reader knows times."""
     moment = float(int(time.time())) - 5000.25
     with stage.start():
         for step in range(3):
@@ -74,7 +74,7 @@ def times(stage: Stage) -> None:
 
 
 def batches(stage: Stage) -> None:
-    """Twelve thousand points in batches of five thousand arrive, each of them once."""
+    """Twelve thousand points in batches of five thousand arrive, each exactly once."""
     logged = [(key, step / 4, step) for step in range(4000) for key in ("train/loss", "train/acc", "lr")]
     with stage.start() as run:
         for step in range(4000):
@@ -87,7 +87,7 @@ def batches(stage: Stage) -> None:
 
 
 def odd_keys(stage: Stage) -> None:
-    """Any key is read back as itself: blanks, control characters, any script, paths that lead out, none at all."""
+    """Any key is read back unchanged: blanks, control characters, any script, `..` paths, the empty key."""
     _expect_keys(stage, inputs.ODD_KEYS)
 
 
@@ -102,12 +102,12 @@ def long_keys(stage: Stage) -> None:
 
 
 def nested_keys(stage: Stage) -> None:
-    """A key may be the beginning of another one's path, in either order: `loss` and `loss/train`."""
+    """A key may be a prefix of another one's path, in either order: `loss` and `loss/train`."""
     _expect_keys(stage, inputs.NESTED_KEYS)
 
 
 def similar_keys(stage: Stage) -> None:
-    """Keys that differ only in case, in signs that services replace, or in how Unicode writes them stay apart."""
+    """Keys that differ only in case, in characters that services replace, or in Unicode form stay apart."""
     _expect_keys(stage, inputs.SIMILAR_KEYS)
 
 
@@ -120,7 +120,7 @@ def _expect_keys(stage: Stage, keys: tuple[str, ...]) -> None:
 
 
 def many_params(stage: Stage) -> None:
-    """A thousand parameters, nested ones among them, are all held."""
+    """A thousand params, including nested ones, are all kept."""
     params = {f"layer {layer}": {f"p{index}": index * layer for index in range(10)} for layer in range(100)}
     with stage.start() as run:
         run.log_params(params)
@@ -130,7 +130,7 @@ def many_params(stage: Stage) -> None:
 
 
 def odd_params(stage: Stage) -> None:
-    """Parameters of any JSON type, any text and any key come back as themselves or as their text."""
+    """Params of any JSON type, any text and any key come back unchanged or as their text."""
     with stage.start():
         stage.append(Params(time=time.time(), values=inputs.ODD_PARAMS))
     stage.deliver()
@@ -138,7 +138,7 @@ def odd_params(stage: Stage) -> None:
 
 
 def long_params(stage: Stage) -> None:
-    """A parameter of up to the declared length is held whole, a longer one keeps its beginning."""
+    """A param up to the declared length is kept whole, a longer one keeps its beginning."""
     limit = stage.tracker.max_param_chars or 30_000
     text = "word " * (limit // 5 + 200)
     with stage.start() as run:
@@ -156,7 +156,7 @@ def long_params(stage: Stage) -> None:
 
 
 def changed_params(stage: Stage) -> None:
-    """A parameter that is logged again, in this session or in a later one, has its last value, and the others stay."""
+    """A param that is logged again, in this session or in a later one, has its last value; the others stay."""
     with stage.start() as run:
         run.log_params({"lr": 0.5, "layers": 2, "same": "x"})
         run.log_params({"lr": 0.25, "same": "x"})
@@ -173,7 +173,7 @@ def changed_params(stage: Stage) -> None:
 
 
 def summary(stage: Stage) -> None:
-    """Final values are numbers, texts and bools; the last one holds; a metric of that name keeps its points."""
+    """Final values are numbers, texts and bools; the last one wins; a metric of that name keeps its points."""
     with stage.start() as run:
         run.log({"loss": 0.5}, step=0)
         run.log_summary({**inputs.SUMMARY, "best/acc": 0.5})
@@ -186,7 +186,7 @@ def summary(stage: Stage) -> None:
 
 
 def tags(stage: Stage) -> None:
-    """Tags of any text are held: those that the run begins with, and those that are added."""
+    """Tags of any text are kept, those that the run starts with and those added later."""
     with stage.start(tags=["first"]) as run:
         stage.append(Tags(time=time.time(), tags=list(inputs.TAGS)))
         run.add_tags("last", "first")
@@ -199,11 +199,11 @@ def tags(stage: Stage) -> None:
 # Files
 
 
-LONG_KEYS = ("k" * 260, "größe/" * 40 + "損失" * 80)  # more than a file's name holds, in characters or in bytes
+LONG_KEYS = ("k" * 260, "größe/" * 40 + "損失" * 80)  # more than a file name holds, in characters or in bytes
 
 
 def media(stage: Stage) -> None:
-    """Images, sounds, texts, tables and histograms are held under their key and step, whatever the key's length."""
+    """Images, sounds, texts, tables and histograms are kept under their key and step, whatever the key's length."""
     with stage.start() as run:
         for step in (0, 5):
             run.log(
@@ -232,7 +232,7 @@ def media(stage: Stage) -> None:
 
 
 def repeated_media(stage: Stage) -> None:
-    """Several media of one key at one step are all held, the second as `key/1`, whatever their kind."""
+    """Several media of one key at one step are all kept, the second as `key/1`, whatever their kind."""
     pixel = Image([[[255, 0, 0]]])
     with stage.start() as run:
         for _ in range(3):
@@ -252,7 +252,7 @@ def _rule_of_media(stage: Stage) -> NameRule:
 
 
 def artifacts(stage: Stage) -> None:
-    """A file, a nested folder and a second version under the same name are held, under names of any characters."""
+    """A file, a nested folder and a second version under the same name are kept, under names of any characters."""
     source = stage.subject.folder / f"{stage.check} source"
     file = _write(source / "weights.bin", b"\0\1\2" * 50)
     _write(source / "folder" / "inner" / "größe.txt", b"one")

@@ -1,13 +1,13 @@
-"""What the checks log: each line has broken a tracker somewhere.
+"""The values that the checks log: each line has broken a tracker somewhere.
 
-Checks of something else use plain keys and small dyadic values, so that one fault fails one check.
+Other checks use plain keys and small dyadic values, so that one fault fails one check.
 """
 
 import math
 
 from runcast.values.scalars import ParamValue
 
-# A tracker only ever sees Python numbers; the other types are here to see that their way is whole.
+# A tracker only sees Python numbers; the other types check the whole path from `log`.
 VALUES: tuple[tuple[object, float | int], ...] = (
     (0, 0),
     (1, 1),

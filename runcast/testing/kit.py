@@ -1,4 +1,4 @@
-"""The table of checks, and `check_tracker`, which plays them."""
+"""The table of checks, and `check_tracker`, which runs them."""
 
 import os
 import time
@@ -61,7 +61,7 @@ GUARANTEES: Mapping[str, str] = MappingProxyType(
 class Check:
     """The outcome of one check.
 
-    `guarantee` is what it checks, `detail` why it failed or was skipped, or what else is worth knowing.
+    `guarantee` is the promise, `detail` says why it failed or was skipped, or is a remark.
     """
 
     name: str
@@ -72,7 +72,7 @@ class Check:
 
 
 class BrokenContractError(AssertionError):
-    """A tracker fails checks, which the message lists; `checks` holds all of them."""
+    """A broken contract: the message lists the failed checks, `checks` holds all of them."""
 
     def __init__(self, name: str, checks: list[Check]) -> None:
         self.checks = checks
@@ -93,16 +93,17 @@ def check_tracker(
 ) -> list[Check]:
     """Check that a tracker keeps the contract, in its local mode.
 
-    Each check logs a real run into *folder*, delivers it, and reads it back. One that needs what the tracker does not
-    hold (`supports`) is skipped. Set the environment that the SDK needs before.
+    Each check logs a real run into *folder*, delivers it, and reads it back. A check of a kind that the tracker does
+    not support is skipped. Set the environment variables that the SDK needs before.
 
     Args:
-        make: The class, or what makes a tracker; at the top level of a module, so that a child process can import it.
+        make: The class, or a function that makes a tracker; at the top level of a module, so that a child process can
+        import it.
         folder: An empty folder for the runs.
-        only: The names of the checks to play; all of `GUARANTEES` without it.
-        options: What a user would pass as `init(setup={name: options})`.
-        foreign: Called with *folder*, returns a context manager that opens a run by the service's own means, such that
-            the tracker's `setup` meets it, and yields a function that tells whether that run is still open. Without it
+        only: The names of the checks to run; default: all of `GUARANTEES`.
+        options: The user's options, as in `init(setup={name: options})`.
+        foreign: Called with *folder*, returns a context manager that opens a run with the service's own API, where the
+            tracker's `setup` finds it, and yields a function that returns whether that run is still open. Without it,
             one check is skipped.
 
     Raises:

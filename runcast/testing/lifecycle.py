@@ -1,4 +1,4 @@
-"""Checks of how a tracker lives, from construction to death; the docstring of each is the promise that it checks."""
+"""Checks of a tracker's lifecycle, from construction to death; each docstring is the promise that is checked."""
 
 import importlib
 import os
@@ -51,7 +51,7 @@ def declaration(stage: Stage) -> None:
     name = getattr(kind, "name", None)
     expect(
         isinstance(name, str) and name.replace("_", "a").replace("-", "a").isalnum() and name == name.lower(),
-        f"name = {name!r} is no lower-case word",
+        f"name = {name!r} is not a lower-case word",
     )
     expect(
         (kind.declared or ALL_KINDS) <= ALL_KINDS,
@@ -62,7 +62,7 @@ def declaration(stage: Stage) -> None:
         rule = getattr(kind, field)
         expect(
             isinstance(rule, NameRule) and rule.max_length >= 20,
-            f"{field} = {rule!r} is no NameRule of 20 characters or more",
+            f"{field} = {rule!r} is not a NameRule of 20 characters or more",
         )
         for key in ("loss", "train/loss", "größe", "", "..", "x" * 300):
             expect(
@@ -72,7 +72,7 @@ def declaration(stage: Stage) -> None:
 
 
 def kinds(stage: Stage) -> None:
-    """What is logged of every kind is held, or counted as refused: a kind without a method is not lost in silence."""
+    """Every kind of record is kept, or counted as refused: nothing of a kind without a method is lost silently."""
     tracker, file = stage.tracker, stage.subject.folder / f"{stage.check}.txt"
     without = [kind for kind in METHODS if kind in (tracker.declared or ()) and kind not in tracker.supports]
     expect(not without, f"supports names {', '.join(without)}, but there is no {', '.join(map(METHODS.get, without))}")  # type: ignore[arg-type]
@@ -110,7 +110,7 @@ def construction(stage: Stage) -> None:
         if watching and event in IO_EVENTS and threading.get_ident() == me:
             seen.append(f"{event} {arguments[0] if arguments else ''}")
 
-    sys.addaudithook(hook)  # it cannot be taken away again, only be silent
+    sys.addaudithook(hook)  # an audit hook cannot be removed, only silenced
     try:
         stage.subject.make()
     finally:
@@ -134,7 +134,7 @@ def setup_and_finish_twice(stage: Stage) -> None:
 
 
 def empty_run(stage: Stage) -> None:
-    """A run without records can be opened, finished and read, and `setup` says where a person sees it."""
+    """A run without records can be opened, finished and read, and `setup` sets its address."""
     with stage.start():
         pass
     state = stage.deliver()
@@ -144,7 +144,7 @@ def empty_run(stage: Stage) -> None:
 
 
 def identity(stage: Stage) -> None:
-    """The run has the name, the group and the notes that the user gave, of any characters, if its reader knows them."""
+    """The run has the user's name, group and notes, of any characters, if its reader knows them."""
     given = {"name": "größe 1/2 🔥", "group": "a group", "notes": "two\nlines, größe"}
     with stage.start(**given):
         pass
@@ -156,7 +156,7 @@ def identity(stage: Stage) -> None:
 
 
 def statuses(stage: Stage) -> None:
-    """A run ends as finished, failed, killed or crashed, as it did."""
+    """A run ends with its true status: finished, failed, killed or crashed."""
     for status in get_args(Status):
         run = stage.start(status)
         run.log({"loss": 0.5}, step=0)
@@ -166,7 +166,7 @@ def statuses(stage: Stage) -> None:
 
 
 def open_run(stage: Stage) -> None:
-    """A run can be read while it is open: it is not over, and shows nothing that was not logged."""
+    """A run can be read while it is open: it has no end, and contains nothing that was not logged."""
     seen: list[Any] = []
     run = stage.start()
     run.log({"loss": 0.5, "acc": 0.25}, step=0)
@@ -191,7 +191,7 @@ def open_run(stage: Stage) -> None:
 
 
 def resume(stage: Stage) -> None:
-    """Resuming goes on with the same run: points, params and tags of all sessions are there, the last status holds."""
+    """Resuming continues the same run: points, params and tags of all sessions are there, and the last status wins."""
     logged = []
     for session, status in enumerate(("failed", "killed", "finished")):
         run = stage.start(resume="allow")
@@ -220,7 +220,7 @@ def resume(stage: Stage) -> None:
 
 
 def sudden_death(stage: Stage) -> None:
-    """Deliveries that are killed in five moments, from setup to finish, leave each point exactly once."""
+    """Deliveries killed at five moments, from setup to finish, leave each point exactly once."""
     target = _importable(stage.subject.make)
     logged = [(key, step / 4, step) for key in "abc" for step in range(100)]
     with stage.start() as run:
@@ -236,22 +236,22 @@ def sudden_death(stage: Stage) -> None:
 
 
 def foreign_run(stage: Stage) -> None:
-    """A run that the user opened by the service's own means stays open when ours is finished."""
+    """A run that the user opened with the service's own API stays open when ours is finished."""
     if stage.subject.foreign is None:
-        raise Skipped("no `foreign` was given that opens a run by the service's own means")
+        raise Skipped("no `foreign` was given, which opens a run with the service's own API")
     with stage.start() as run:
         run.log({"loss": 0.5}, step=0)
     with stage.subject.foreign(stage.subject.folder) as is_open:
         expect(is_open(), "`foreign` did not open a run")
         stage.deliver()
         expect(is_open(), "the run that was open before is closed")
-    if "metrics" in stage.tracker.supports:  # the user's own points may be there, too
+    if "metrics" in stage.tracker.supports:  # the user's own points may be there too
         found = [point[:3] for point in stage.read().points].count((stage.tracker.names.encode("loss"), 0.5, 0))
         expect(found == 1, f"our point is there {found} times")
 
 
 def measurements(stage: Stage) -> None:
-    """What a meter measures is in the journal when the run has ended, as finite numbers under the meter's name."""
+    """Measurements of a meter are in the journal when the run has ended, as finite numbers under the meter's name."""
     if not stage.tracker.measures:
         raise Skipped("it is no meter")
     run = stage.start()
@@ -264,7 +264,7 @@ def measurements(stage: Stage) -> None:
     ]
     expect(bool(measured), "nothing was measured")
     wrong = {key: value for record in measured for key, value in record.values.items() if isinstance(value, str)}
-    expect(not wrong, f"measured values are no finite numbers: {wrong}")
+    expect(not wrong, f"measured values are not finite numbers: {wrong}")
 
 
 def _twice(call: Callable[..., object]) -> Callable[..., object]:
@@ -297,7 +297,7 @@ def _importable(make: Any) -> str:
 
 
 def _deliver_and_die(stage: Stage, target: str) -> None:
-    """Run deliveries, each of which kills its process at another moment."""
+    """Run deliveries, each of which kills its process at a different moment."""
     log = stage.directory.path / "death.log"
     options = msgspec.json.encode(dict(stage.subject.options)).decode()
     command = [

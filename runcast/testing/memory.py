@@ -1,4 +1,4 @@
-"""The smallest tracker that keeps every promise: for users' tests, and as the example to start one's own from."""
+"""The smallest tracker that keeps every promise, for users' tests and as a template for new trackers."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from runcast.values.scalars import Number, ParamValue
 
 
 class MemoryTracker(Tracker):
-    """A run kept as lines of JSON in the run's own folder; `read` returns it.
+    """A tracker that keeps a run as lines of JSON in the run's own folder.
 
     In a test: `run = runcast.init(report_to=MemoryTracker, dir=tmp_path)`, later `MemoryTracker.reading_of(run.dir)`.
     """
@@ -34,7 +34,7 @@ class MemoryTracker(Tracker):
         )
 
     def log_params(self, params: Mapping[str, ParamValue]) -> None:
-        """Append parameters."""
+        """Append params."""
         self._append(["params", dict(params)])
 
     def log_metrics(self, points: Sequence[Point]) -> None:
@@ -50,15 +50,15 @@ class MemoryTracker(Tracker):
         self._append(["tags", list(tags)])
 
     def log_media(self, media: MediaFile) -> None:
-        """Append where the file is."""
+        """Append the path of the file."""
         self._append(["media", media.key, media.step])
 
     def log_artifact(self, artifact: ArtifactFile) -> None:
-        """Append where the file or folder is."""
+        """Append the path of the file or folder."""
         self._append(["artifact", artifact.name])
 
     def finish(self, ending: Ending) -> None:
-        """Append the status, and when the run ended."""
+        """Append the status, and the time of the run's end."""
         if hasattr(self, "_path"):
             self._append(["status", ending.status], ["ended_at", ending.ended_at])
             del self._path
@@ -68,7 +68,7 @@ class MemoryTracker(Tracker):
         return self.path_of(run).exists()
 
     def read(self, run: TrackedRun) -> Reading:
-        """Read the lines back; one that a killed process left half written is none."""
+        """Read the lines back; ignore one that a killed process left incomplete."""
         reading = Reading(params={}, summary={}, tags=set(), artifacts=set(), media=[])
         path = self.path_of(run)
         for line in path.read_text(encoding="utf-8").split("\n") if path.exists() else ():
@@ -81,7 +81,7 @@ class MemoryTracker(Tracker):
 
     @classmethod
     def reading_of(cls, run_directory: str | os.PathLike[str]) -> Reading:
-        """Read what this tracker holds of the run in a folder."""
+        """Read this tracker's content of the run in a folder."""
         folder = Path(run_directory)
         run = TrackedRun(
             id=folder.name,
@@ -100,7 +100,7 @@ class MemoryTracker(Tracker):
         return run.local / "memory.jsonl"
 
     def _append(self, *lines: list[Any]) -> None:
-        # A newline before each line: one that a killed process left half written ends there.
+        # A newline precedes each line, which ends a line that a killed process left incomplete.
         data = "".join(f"\n{json.dumps(line)}" for line in lines)
         with open(self._path, "ab", buffering=0) as file:
             file.write(data.encode())

@@ -1,4 +1,4 @@
-"""Where one check plays: a real run and journal, the real delivery loop, and a comparison with what is read back."""
+"""The stage of one check: a real run and journal, the real delivery loop, and a comparison with what is read back."""
 
 import threading
 import time
@@ -29,12 +29,12 @@ SHOWN = 8
 
 
 class Skipped(Exception):
-    """A check does not apply; the message says why."""
+    """The signal that a check does not apply; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What is checked, and where; `environment` is this process's as it was before an SDK could change it."""
+    """The subject of the checks; `environment` is that of this process before an SDK could change it."""
 
     make: Callable[[], Tracker]
     folder: Path
@@ -44,14 +44,14 @@ class Subject:
 
 
 class Stage:
-    """The runs of one check, from their start to their reading; `tracker` is a spare one to look at."""
+    """The runs of one check, from start to reading; `tracker` is a spare instance to inspect."""
 
     def __init__(self, subject: Subject, check: str) -> None:
         self.subject, self.check, self.tracker = subject, check, subject.make()
         self.notes: list[str] = []
 
     def start(self, part: str = "", **arguments: Any) -> Run:
-        """Start a run that nothing reports yet; *part* tells apart the runs of one check."""
+        """Start a run that is not delivered yet; *part* distinguishes the runs of one check."""
         word = "-".join(filter(None, (self.check.replace("_", "-"), part)))
         self.directory = RunDirectory(self.subject.folder / word)
         return init(
@@ -64,24 +64,24 @@ class Stage:
         )
 
     def append(self, record: Record) -> None:
-        """Write a record as it is, past what `Run` settles before a tracker sees it."""
+        """Write a raw record, bypassing the conversions of `Run`."""
         journal = Journal(self.directory.journal)
         journal.append(encode(record) + b"\n")
         journal.close()
 
     def tracked(self) -> TrackedRun:
-        """Describe the run to the tracker, from what is on disk."""
+        """Describe the run to the tracker, from its folder."""
         choice = TrackerChoice(tracker="", online=False, reason="in a check", measures=self.tracker.measures)
         run = tracked_run(self.directory, self.directory.load(), self.tracker.name, choice, self.subject.options)
         run.variables = self.tracker.variables
         return run
 
     def deliver(self, meanwhile: Callable[[], object] | None = None, tracker: Tracker | None = None) -> DeliveryState:
-        """Deliver the run, and require that the delivery ends.
+        """Deliver the run, and require that the delivery finishes.
 
         Args:
-            meanwhile: Called when the tracker has everything and is still open: it has to finish the run.
-            tracker: Instead of a fresh one.
+            meanwhile: Called when the tracker has everything and is still open; it must finish the run.
+            tracker: Used instead of a fresh one.
         """
         tracker = tracker or self.subject.make()
         over = threading.Event()
@@ -109,7 +109,7 @@ class Stage:
         return state
 
     def read(self) -> Reading:
-        """Read the run back with a tracker that has not been set up, as `runcast verify` does."""
+        """Read the run back with a fresh tracker, as `runcast verify` does."""
         return self.subject.make().read(self.tracked())
 
     def log_and_deliver(self, logged: Iterable[Logged]) -> DeliveryState:
@@ -120,9 +120,9 @@ class Stage:
         return self.deliver()
 
     def expect_points(self, logged: Iterable[Logged], state: DeliveryState | None = None) -> None:
-        """Require that exactly these points are read back, under names of their own.
+        """Require that exactly these points are read back, under distinct names.
 
-        With the *state* of the delivery, as many may be missing as it counts as refused.
+        With the *state* of the delivery, points that it counts as refused may be missing.
         """
         logged = list(logged)
         self.expect_names((key for key, _, _ in logged), self.tracker.names.encode)
@@ -133,9 +133,9 @@ class Stage:
         )
         lacking, extra = list((expected - seen).elements()), list((seen - expected).elements())
         refused = sum(count for reason, count in state.refused.items() if reason.startswith("point")) if state else 0
-        told = f", of which {refused} are counted as refused" if refused else ""
+        refusals = f", of which {refused} are counted as refused" if refused else ""
         problems = (
-            [f"{len(lacking)} of {len(logged)} points are missing{told}: {_show(lacking)}"]
+            [f"{len(lacking)} of {len(logged)} points are missing{refusals}: {_show(lacking)}"]
             if len(lacking) != refused
             else []
         )
@@ -145,7 +145,7 @@ class Stage:
         expect(not problems, "; ".join(problems))
 
     def expect_names(self, keys: Iterable[str], rename: Callable[[str], str]) -> None:
-        """Require that no two keys get one name."""
+        """Require that distinct keys get distinct names."""
         owners: dict[str, str] = {}
         for key in keys:
             other = owners.setdefault(rename(key), key)
@@ -154,7 +154,7 @@ class Stage:
     def expect_values(
         self, what: str, expected: Mapping[str, Any], found: Mapping[str, Any] | None, rename: Callable[[str], str]
     ) -> None:
-        """Require that these values are read back, as themselves or as texts; None, no reader for them, is believed."""
+        """Require that these values are read back, unchanged or as text; None (no reader for them) passes."""
         if found is None:
             self.notes.append(f"{what} cannot be read back")
             return
@@ -171,7 +171,7 @@ class Stage:
         expect(not wrong, f"{len(wrong)} of {len(expected)} {what} differ: {some}")
 
     def expect_names_found(self, what: str, expected: set[Any], found: Collection[Any] | None) -> None:
-        """Require that these tags, artifacts or media are read back once; None, no reader for them, is believed."""
+        """Require that these tags, artifacts or media are read back once; None (no reader for them) passes."""
         if found is None:
             self.notes.append(f"{what} cannot be read back")
             return

@@ -75,11 +75,11 @@ def test_all_runs_are_synced(cli, later_run: runcast.Run) -> None:  # type: igno
         (("sync", "--tracker", "wanb"), "Did you mean 'wandb'?"),
         (("sync", "--tracker", "wandb"), "wandb has no part in this run"),
         (("sync", "--close", "done"), "finished, failed, killed, crashed"),
-        (("sync", "--close", "failed"), "has its end already"),
-        (("sync", "--all", "--close", "failed"), "leave RUN and --close out"),
+        (("sync", "--close", "failed"), "has already ended"),
+        (("sync", "--all", "--close", "failed"), "omit RUN and --close"),
         (("sync", "nothing"), "0 runs"),
         (("replay",), "--to"),
-        (("replay", "--to", "codecarbon"), "measures a training while it runs"),
+        (("replay", "--to", "codecarbon"), "measures a running training"),
         (("verify", "--tracker", "wanb"), "Did you mean 'wandb'?"),
         (("demo", "--report-to", "wanb"), "Did you mean 'wandb'?"),
         (("demo", "--epochs", "0"), "--epochs"),
@@ -122,7 +122,7 @@ def test_sync_takes_several_runs_and_skips_what_is_none(cli, later_run: runcast.
     nothing = cli("sync", "no", "such")
 
     assert answer.status == 0
-    assert answer.err.count("skipped what is no run: ") == 1
+    assert answer.err.count("skipped, not a run: ") == 1
     assert "mlartifacts" in answer.err
     assert "mlflow.db" in answer.err
     assert (nothing.status, "Traceback" in nothing.err) == (2, False)

@@ -135,7 +135,7 @@ def test_a_run_of_another_machine_is_closed_on_request(far_run: RunDirectory) ->
     sync(far_run, decide=decide)
 
     assert found(far_run) == {"plain": (True, 20, "killed")}
-    with pytest.raises(OptionError, match="has its end already: it is killed"):
+    with pytest.raises(OptionError, match="has already ended: it is killed"):
         close(far_run, "failed")
 
 
@@ -182,7 +182,7 @@ def test_a_service_that_wants_to_be_left_alone_is_waited_for_and_that_is_said(
     assert time.monotonic() - began >= 5.0
     assert results(outcomes) == {"plain": ("complete", 20, 20)}
     assert re.fullmatch(
-        r"runcast: plain has asked to be left alone: the next attempt is in [3-5] s\n", capsys.readouterr().err
+        r"runcast: plain has asked for a pause: the next attempt is in [3-5] s\n", capsys.readouterr().err
     )
 
 
@@ -315,7 +315,7 @@ def test_a_meter_cannot_measure_later(make_run: MakeRun) -> None:
     outcome = sync(directory, decide=decide)[0]
 
     assert (outcome.result, outcome.is_right) == ("absent", True)
-    with pytest.raises(TrackerUnavailableError, match="measures a training while it runs"):
+    with pytest.raises(TrackerUnavailableError, match="measures a running training"):
         replay(make_run("none"), "codecarbon", decide=decide)
 
 

@@ -159,7 +159,7 @@ def test_a_tracker_that_cannot_be_read_says_why(
     lines_of(plain_run).unlink()
     gone = only(verify(plain_run))
 
-    assert slow.error == "it could not be read: its reader has not answered for 3 s"
+    assert slow.error == "it could not be read: its reader has not responded for 3 s"
     assert dead.error == "it could not be read: its reader ended with exit status 3"
     assert gone.error is not None
     assert "No such file or directory" in gone.error
