@@ -51,7 +51,7 @@ class ChildProcess:
         self._state = DeliveryState()
         self._is_hurried = False
         self.reported = False
-        self.told_refusals: set[str] = set()
+        self.reported_refusals: set[str] = set()
 
     def start(self) -> None:
         """Start the process, which waits for `go`."""

@@ -43,7 +43,7 @@ class TrackerThread(threading.Thread):
         self.folder = directory.tracker(name)
         self.ranks = RankFiles(directory, file) if has_ranks(directory) else None
         self.news, self.ended, self.reported = threading.Event(), threading.Event(), False
-        self.told_refusals: set[str] = set()
+        self.reported_refusals: set[str] = set()
 
     def run(self) -> None:
         """Deliver until the session has ended, after any earlier session; failures are recorded in the state."""
@@ -137,7 +137,7 @@ class ThreadCarrier:
         failure = None
         for thread in self._threads:
             is_dead, state = not thread.is_alive() and not thread.ended.is_set(), thread.state()
-            report(thread.tracker_name, state, thread.directory, thread.told_refusals)
+            report(thread.tracker_name, state, thread.directory, thread.reported_refusals)
             is_refused = state.phase == "refused" if is_over(state, thread.session) else is_dead
             if is_refused and not thread.reported:
                 thread.reported = True
