@@ -1,11 +1,11 @@
-# Two commands need nothing but python3 (with venv) and make: `make demo` and `make test`. The first one sets up .venv, which takes some minutes.
+# `make demo` and `make test` need only python3 (with venv) and make. The first call sets up .venv, which takes a few minutes.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
-# torchvision has no CPU build. Beside a CPU torch its import fails, and with it that of whatever imports it when it can, such as
-# transformers. So it and what needs it lie in a folder of their own, where only the tests of Ultralytics look.
+# torchvision has no CPU build. With a CPU torch its import fails, and so does the import of packages that use it if present, such as
+# transformers. So torchvision and the packages that need it are in a folder of their own, which only the tests of Ultralytics use.
 VISION := ultralytics ultralytics-thop ultralytics-platform torchvision opencv-python polars polars-runtime-32
 
 .PHONY: help setup demo test check format bench picture docs faults matrix clean
@@ -16,14 +16,14 @@ help:  ## list the targets
 setup: $(VENV)/.ready  ## make .venv with the project, all seven SDKs and the development tools
 
 $(VENV)/.ready: pyproject.toml constraints.txt
-	@echo "Setting up $(VENV): the seven trackers' SDKs, PyTorch and the development tools. This takes some minutes, once."
+	@echo "Setting up $(VENV): the seven trackers' SDKs, PyTorch and the development tools. This takes a few minutes, once."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(PIP) --editable '.[all,dev]'
 	@$(PIP) --no-deps --upgrade --target $(VENV)/vision $(VISION)
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.ready
-	@echo "Adding the peers that the benchmarks compare with."
+	@echo "Adding the tools that the benchmarks compare with."
 	@$(PIP) --editable '.[all,dev,bench]'
 	@touch $@
 
@@ -38,7 +38,7 @@ demo: $(VENV)/.ready  ## train a small network, cast it to every tracker, read e
 test: $(VENV)/.ready  ## run the tests
 	@$(BIN)/python -m pytest -n 2 --dist worksteal
 
-matrix: $(VENV)/.ready  ## run the variants of which `make test` has a sample: each example with each tracker, and the like
+matrix: $(VENV)/.ready  ## run all the variants of which `make test` runs a sample
 	@$(BIN)/python -m pytest -n 2 --dist worksteal -m matrix
 
 check: $(VENV)/.ready  ## lint, format, docstrings, types
@@ -46,18 +46,18 @@ check: $(VENV)/.ready  ## lint, format, docstrings, types
 	@$(BIN)/python -m ruff format --check .
 	@$(BIN)/python -m mypy
 
-format: $(VENV)/.ready  ## write the stub of the public names, let ruff fix what it can
+format: $(VENV)/.ready  ## write the stub of the public names, apply ruff's fixes
 	@$(BIN)/python tools/stub.py
 	@$(BIN)/python -m ruff check --fix .
 	@$(BIN)/python -m ruff format .
 
-bench: $(VENV)/.bench  ## measure the budgets, with the peers in the same run
+bench: $(VENV)/.bench  ## measure the budgets, with other tools in the same run
 	@$(BIN)/python -m benchmarks
 
 picture: $(VENV)/.ready  ## train the demo in a temporary folder and draw the README's picture of it
 	@folder=$$(mktemp -d) && cd $$folder && $(CURDIR)/$(BIN)/python -m runcast demo && $(CURDIR)/$(BIN)/python $(CURDIR)/tools/picture.py
 
-faults: $(VENV)/.ready  ## break everything that can break, and show that training and data do not notice
+faults: $(VENV)/.ready  ## break everything that can break, and check that training and data survive
 	@$(BIN)/python -m faults
 
 docs: $(VENV)/.docs  ## build the documentation into site/

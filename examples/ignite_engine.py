@@ -1,7 +1,7 @@
 """Two engines of PyTorch Ignite, in one run.
 
-The loss of every fifth iteration, the learning rate, the evaluations at the trainer's iterations, the best checkpoint:
-on every tracker.
+They log the loss of every fifth iteration, the learning rate, the evaluations at the trainer's iterations and the best
+checkpoint to every tracker.
 
 Run it with: python examples/ignite_engine.py --epochs 10
 """

@@ -1,6 +1,6 @@
 """An image classifier on real pictures.
 
-A module written by hand, accuracy, early stopping, the best weights, every tracker.
+It shows a hand-written module, accuracy, early stopping and the best weights, on every tracker.
 
 Run it with: python examples/image_classifier.py --num_train_epochs 10
 """

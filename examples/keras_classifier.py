@@ -1,7 +1,7 @@
 """A Keras model on real pictures.
 
-Metrics of batches and epochs, a metric of one's own, the best model, an evaluation after the training: one run on every
-tracker.
+It logs metrics of batches and epochs, a custom metric, the best model and an evaluation after the training: one run on
+every tracker.
 
 Run it with: python examples/keras_classifier.py --epochs 10
 """

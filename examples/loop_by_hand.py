@@ -1,7 +1,7 @@
-"""A training loop by hand, in plain PyTorch.
+"""A hand-written training loop in plain PyTorch.
 
-Gradient accumulation, an evaluation each epoch, a picture, a checkpoint with the run's id in it: one run on every
-tracker, and nothing patched.
+It has gradient accumulation, an evaluation each epoch, a picture, and a checkpoint with the run's id: one run on every
+tracker, with nothing patched.
 
 Run it with: python examples/loop_by_hand.py --epochs 10
 """

@@ -1,4 +1,4 @@
-"""A training that is killed and started again ends with the same weights as one that was left alone.
+"""A training that is killed and restarted ends with the same weights as an uninterrupted one.
 
 Run it with: python examples/resume_after_kill.py
 """

@@ -1,7 +1,7 @@
 """One training in two processes on the CPU.
 
-Gradients are averaged (DDP) or the whole training is sharded (FSDP2), one run is reported, all ranks end with the same
-weights.
+Gradients are averaged (DDP), or the whole training is sharded (FSDP2). One run is reported, and all ranks end with the
+same weights.
 
 Run it with: torchrun --nproc-per-node 2 examples/two_processes.py
 Sharded:     torchrun --nproc-per-node 2 examples/two_processes.py --fsdp true

@@ -1,11 +1,11 @@
 """YOLO on squares that it draws itself.
 
-The losses and the validation of each epoch, the best weights, the plots, a validation and an export after the training:
-one run on every tracker, and nothing twice.
+It reports the losses and the validation of each epoch, the best weights, the plots, and a validation and an export
+after the training: one run on every tracker, and nothing twice.
 
 Run it with: python examples/ultralytics_yolo.py --epochs 20
 
-In a clone of this repository, whose torch may be one without a GPU, for which there is no torchvision:
+In a clone of this repository, whose torch may be a CPU build, for which there is no torchvision:
 
     PYTHONPATH=.:tests/adapters:.venv/vision .venv/bin/python -m torchvision_on_cpu examples/ultralytics_yolo.py
 """
