@@ -120,7 +120,7 @@ class Delivery:
         state.pid = os.getpid()
         self._save(phase="starting", clean=False, attempts=state.attempts + 1, error=None, traceback=None, status=None)
         try:
-            self.attempt.heed(state.not_before)
+            self.attempt.keep_pause(state.not_before)
             for recreated in range(LIVES + 1):
                 try:
                     self._carry(known, unclean=unclean)

@@ -51,7 +51,7 @@ class Run(Recorder):
     def identity(self) -> Identity | None:
         """Return the run's id, name and folder, and its ids and address in each tracker, as far as known.
 
-        Return None in the ranks of a job that write nothing.
+        Return Return None in the ranks of a job that write nothing.
         """
         if self._journal is None and self.status is None:
             return None

@@ -103,7 +103,7 @@ def _without_secrets(options: Mapping[str, Any]) -> dict[str, Any]:
 POLL_S = 0.02
 
 
-TELL_S = 3.0
+REPORT_S = 3.0
 
 
 class ProcessCarrier:
@@ -113,7 +113,7 @@ class ProcessCarrier:
         self._lock = threading.Lock()
         environment = child_environment()
         self._launch: Launch | None = None
-        self._waits = 0  # how many threads wait for the deliveries now
+        self._waits = 0  # the number of threads that wait for the deliveries now
         self._children = [ChildProcess(directory, name, own, environment, session) for name, own in orders.items()]
         if len(self._children) > 1 and can_launch():
             self._start_together(environment)
@@ -124,7 +124,7 @@ class ProcessCarrier:
             child.go()
 
     def _start_together(self, environment: Mapping[str, str]) -> None:
-        """Start all in one session; one that cannot be started so is started alone by the next `check`."""
+        """Start all in one session; the next `check` starts alone any process for which this fails."""
         with contextlib.ExitStack() as stack:
             training = stack.enter_context(training_itself())
             plans = {}
@@ -144,7 +144,7 @@ class ProcessCarrier:
         self._launch.go()
 
     def check(self) -> RuncastError | None:
-        """Restart what died; tell of each tracker that failed for good, once; return the newest such failure."""
+        """Restart dead processes, report each final failure once, and return the newest one."""
         failure = None
         if self._lock.acquire(blocking=False):
             try:
@@ -160,18 +160,18 @@ class ProcessCarrier:
     def _tell(self, child: ChildProcess) -> RuncastError | None:
         state = child.state()
         if state.refused:
-            report(child.name, state, child.directory, child.told_refusals)
-        if state.phase != "refused" or not child.is_over() or child.told:
+            report(child.name, state, child.directory, child.reported_refusals)
+        if state.phase != "refused" or not child.is_over() or child.reported:
             return None
-        child.told = True
+        child.reported = True
         warn(
-            f"{child.name} is not reported to: {state.error}. Training goes on, nothing is lost: mend it, then run: "
-            f"runcast sync {shown(child.directory.path)}"
+            f"{child.name} has failed: {state.error}. Training continues and nothing is lost. Fix the cause, "
+            f"then run: runcast sync {shown(child.directory.path)}"
         )
         return TrackerUnavailableError(f"{child.name}: {state.error}\n{state.traceback or ''}")
 
     def states(self) -> Mapping[str, DeliveryState]:
-        """Return what each process last said."""
+        """Return the last state of each delivery."""
         return {child.name: child.state() for child in self._children}
 
     def flush(self, size_bytes: int, timeout_s: float) -> bool:
@@ -185,7 +185,7 @@ class ProcessCarrier:
         return all(child.has(size_bytes) for child in self._children)
 
     def finish(self, size_bytes: int, timeout_s: float) -> bool:
-        """Wait until every process has closed its run, and let the others go on without us."""
+        """Wait until every process has closed its run; after the timeout, leave the rest running."""
         self._waits += 1
         try:
             self._wait(ChildProcess.has_ended, timeout_s, is_last=True)
@@ -196,7 +196,7 @@ class ProcessCarrier:
         return all(is_delivered(child.state(), child.session, size_bytes) for child in self._children)
 
     def _wait(self, is_done: Callable[[ChildProcess], bool], timeout_s: float, *, is_last: bool = False) -> None:
-        began, tell_after_s = time.monotonic(), TELL_S if is_last else float("inf")
+        began, report_after_s = time.monotonic(), REPORT_S if is_last else float("inf")
         for child in self._children:
             child.wake()
         while missing := [child for child in self._children if not is_done(child)]:
@@ -205,9 +205,9 @@ class ProcessCarrier:
             waited_s = time.monotonic() - began
             if waited_s > timeout_s:
                 return
-            if waited_s > tell_after_s:
+            if waited_s > report_after_s:
                 say(f"waiting up to {timeout_s - waited_s:.0f} s for {', '.join(child.name for child in missing)}")
-                tell_after_s = float("inf")
+                report_after_s = float("inf")
             self.check()
             time.sleep(POLL_S)
         self.check()
