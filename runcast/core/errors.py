@@ -3,10 +3,10 @@
 RuncastError
 ├── OptionError            a wrong argument or environment variable (also a ValueError)
 │   └── UnknownTrackerError    an unknown tracker name in report_to
-├── TrackerUnavailableError    asked for by name, but not installed, too old, broken or not configured
+├── TrackerUnavailableError    requested by name, but not installed, too old, broken or not configured
 ├── CallbackError          a user's callback raised in a hook; the cause is its exception
 ├── CheckpointError        a checkpoint that is damaged, missing, or of another model
-├── RankError              another process of the job failed, so this one cannot go on
+├── RankError              another process of the job failed, so this one cannot continue
 ├── JournalError           a run directory that cannot be read or is of another version
 └── TrackerError           raised by a Tracker while it delivers
     ├── RetryableError         the same call may succeed later (network, 429, 5xx, locked database)

@@ -42,7 +42,7 @@ class LambdaCallback(TrainerCallback):
         self.name = ", ".join(getattr(function, "__qualname__", repr(function)) for function in self.functions)
         for event, function in functions.items():
             if event not in EVENTS:
-                raise OptionError(f"{event!r} is no event. The events are: {', '.join(EVENTS)}.")
+                raise OptionError(f"{event!r} is not an event. The events are: {', '.join(EVENTS)}.")
             setattr(self, event, partial(self._call, event, function))
 
     def _call(

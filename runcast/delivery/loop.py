@@ -1,7 +1,7 @@
 """The delivery loop: follows a journal and delivers it to one tracker, exactly once.
 
 Before a batch is sent, the state file says how far it goes; afterwards the cursor follows. Whatever kills this process,
-the next one knows what may have arrived, and asks the tracker itself (`sending.py`, `recovery.py`).
+the next one knows what may have arrived, and asks the tracker itself (`recovery.py`).
 """
 
 import logging
@@ -32,7 +32,7 @@ from runcast.values.points import Point
 from runcast.values.scalars import Number
 
 SAID = frozenset(("error", "traceback", "url"))  # by an SDK, whose messages may repeat its input
-LIVES = 3  # how often a run is recreated that somebody keeps deleting
+LIVES = 3  # how often a run that keeps being deleted is recreated
 
 log = logging.getLogger("runcast.delivery")
 
@@ -171,7 +171,7 @@ class Delivery:
         self._save(phase="suspended")
 
     def _recreate(self) -> None:
-        """Deliver to another run from now on, as somebody deleted this one at the service."""
+        """Deliver to a new run from now on, because this one was deleted at the service."""
         log.warning("%s no longer has the run: it is recreated there", self.name)
         self.tracked.recreate(self.tracker.identities)
         self._take(type(self.tracker)())

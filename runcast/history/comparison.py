@@ -98,7 +98,7 @@ class Verdict(msgspec.Struct, kw_only=True):
                 f"runcast sync --mend"
             )
         if self.extra:
-            found.append(f"{self.extra:,} points are too many ({self.twice:,} came twice): {', '.join(self.examples)}")
+            found.append(f"{self.extra:,} extra points ({self.twice:,} came twice): {', '.join(self.examples)}")
         if self.late:
             found.append(f"{self.late:,} points have another time than in the training")
         found += self.times

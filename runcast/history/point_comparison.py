@@ -18,7 +18,7 @@ EXAMPLES = 5
 
 
 class PointComparison(msgspec.Struct, kw_only=True):
-    """Counts of points: `logged`, `found`, `waiting` for delivery, `lacking`, and `extra` ones.
+    """The counts of points: `logged`, `found`, `waiting` for delivery, `lacking`, and `extra` ones.
 
     Of the `extra` points, `twice` are duplicates of logged ones. `late` points are found with another time than in the
     journal. A few lacking and extra points are named.

@@ -92,7 +92,7 @@ class Journal:
             warn(f"a record that was logged after the end of the run is lost: {self.path} is closed.")
             return
         warn(
-            f"the journal {self.path} cannot be written ({error.strerror or error}). Training goes on; up to "
+            f"the journal {self.path} cannot be written ({error.strerror or error}). Training continues; up to "
             f"{BACKLOG_BYTES >> 20} MiB of records are kept in memory. {CURES.get(error.errno, '')}".rstrip()
         )
         with self._lock:

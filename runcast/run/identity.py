@@ -72,11 +72,11 @@ def resumed_run(run_id: str | None, checkpoint: Path | None, options: Options) -
     Args:
         run_id: The run's id, if the training itself remembers it.
         checkpoint: The folder of the checkpoint.
-        options: What the user has decided.
+        options: The user's options.
 
     Returns:
-        The run's id, None if nothing names a run; and the folder of the runs that it is in, among the user's or where
-        it was, None if it is not there or is not to be gone on with.
+        The run's id, None if nothing names a run; and the folder of runs that holds it, the user's or its old one, None
+        if it is missing or must not be resumed.
     """
     identity = read_identity(checkpoint) if checkpoint is not None else None
     if identity is not None and run_id in (None, identity.id):

@@ -33,7 +33,7 @@ class LastingRun:
     Args:
         report_to: "all", "none", or trackers by name, class or instance, as for `runcast.init`.
         run: An open run to report to.
-        root: The folder that holds the runs, for a framework that has another word for `dir`.
+        root: The folder that holds the runs, for frameworks that have another name for `dir`.
         options: The other arguments of `runcast.init`.
 
     Raises:
@@ -58,14 +58,14 @@ class LastingRun:
         self.id: str | None = self._settled.id or fresh_id()
         self._report_to = report_to
         self._options = {name: value for name, value in options.items() if name not in ("id", "resume")}
-        self._instead: dict[str, Any] = {}  # of the user's own options, for this run alone
-        self._root: Path | None = None  # the folder of the runs, when the run has been in it
+        self._instead: dict[str, Any] = {}  # replace the user's options, for this run only
+        self._root: Path | None = None  # the folder of the runs, once the run has been in it
         self.is_mine, self._is_held = run is None, False
         self._has_config = self._has_joined = False
         self._loan: Loan | None = None
         self._watch: Watch | None = None
         self._opened = Watch()
-        self._left: weakref.finalize[..., Any] | None = None  # there from `begin` to the end
+        self._left: weakref.finalize[..., Any] | None = None  # set from `begin` to the end
         if run is not None:
             share(run)
 
@@ -76,7 +76,7 @@ class LastingRun:
 
     @property
     def is_begun(self) -> bool:
-        """Tell whether work was begun and has not ended."""
+        """Return whether work has begun and not ended."""
         return self._watch is not None
 
     @property
@@ -99,7 +99,7 @@ class LastingRun:
             self.run = run = joined or (self._init(defaults) if run is None or self.is_mine else run)
             self._opened = Watch()
             self.id = run.id
-            if run.dir.name == run.id:  # that of another rank lies elsewhere
+            if run.dir.name == run.id:  # another rank's is elsewhere
                 self._root = run.dir.absolute().parent
         elif self._watch is not None:
             self._watch.note()
@@ -125,7 +125,7 @@ class LastingRun:
         return run
 
     def begin(self, **defaults: Any) -> Run:
-        """Open the run for work that may break off: if it is dropped, or the process ends, before `end`, it failed."""
+        """Open the run for work that may fail: if it is dropped, or the process ends, before `end`, it has failed."""
         run = self.open(**defaults)
         if self.is_mine:
             self._stop_watching()
@@ -137,7 +137,7 @@ class LastingRun:
         return run
 
     def break_off(self) -> None:
-        """Finish the run if its work was begun and then left, as by an exception that the script has caught."""
+        """Finish the run if its work was abandoned, for example by an exception that the script has caught."""
         if self._left is not None:
             self._left()
         self._stop_watching()
@@ -169,22 +169,22 @@ class LastingRun:
 
         Args:
             id: Its id; by default a new one.
-            options: Arguments of `runcast.init` that it has instead of the user's.
+            options: Arguments of `runcast.init` that replace the user's.
         """
         if self.is_mine and not self._is_held:
             self.run, self.id, self._root, self._has_config = None, id or fresh_id(), None, False
             self._instead = options
 
     def resume(self, run_id: str | None, checkpoint: Path | None) -> str | None:
-        """Let the run be that of a checkpoint, unless one is open or the user has chosen one by its id.
+        """Select the run of a checkpoint, unless a run is open or the user has chosen one by its id.
 
         Args:
-            run_id: The run, as far as the training itself remembers it.
+            run_id: The run's id, if the training itself remembers it.
             checkpoint: The folder that the training is resumed from.
 
         Returns:
-            The id of the run that the next one is to be linked to, if that is another one: the checkpoint's is gone, or
-            the user has said `resume="never"`.
+            The id of the run to link the next one to, if they differ: the checkpoint's run is gone, or the user passed
+            `resume="never"`.
         """
         if not self.is_mine or self.is_open or self._settled.id is not None or run_id == self.id:
             return None
@@ -195,7 +195,7 @@ class LastingRun:
         return None
 
     def cast_to(self, setup: Mapping[str, Mapping[str, Any]]) -> None:
-        """Choose the trackers anew, with their options; an open run goes on as one that has them."""
+        """Replace the trackers and their options; an open run continues with the new ones."""
         if self.is_mine and setup != self._options.get("setup"):
             self._report_to, self._options["setup"] = list(setup), dict(setup)
             if self.run is not None:

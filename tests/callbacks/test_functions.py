@@ -46,7 +46,7 @@ def test_a_function_that_raises_is_an_error_with_its_event(stage):
 
 def test_an_event_that_does_not_exist_is_refused():
     """The message lists those that do."""
-    with pytest.raises(OptionError, match=r"'on_epoch' is no event\. The events are: on_init_end, on_train_begin"):
+    with pytest.raises(OptionError, match=r"'on_epoch' is not an event\. The events are: on_init_end, on_train_begin"):
         LambdaCallback(on_epoch=print)
 
 

@@ -70,7 +70,7 @@ def test_what_is_no_callback_is_refused():
     """A typo is found when it is made."""
     with pytest.raises(OptionError, match="is not a callback"):
         CallbackHandler([42])
-    with pytest.raises(OptionError, match=r"'on_setp_end' is no event.*on_step_end"):
+    with pytest.raises(OptionError, match=r"'on_setp_end' is not an event.*on_step_end"):
         CallbackHandler([("on_setp_end", print)])
     with pytest.raises(OptionError, match="needs a function"):
         CallbackHandler().add_callback("on_step_end")

@@ -103,7 +103,7 @@ class Launch:
 
     def go(self) -> None:
         """Let them begin."""
-        with contextlib.suppress(OSError):  # it is dead: that will be seen
+        with contextlib.suppress(OSError):  # it is dead, which `check` will notice
             self._line.sendall(b"\n" + msgspec.json.encode(self._plans) + b"\n", NO_SIGNAL)
             self._line.setblocking(False)
 
@@ -176,7 +176,7 @@ _BEGIN = "import sys; sys.path[:1] = []; import runpy; runpy.run_module(sys.argv
 
 @contextlib.contextmanager
 def training_itself() -> Iterator[tuple[int, ...]]:
-    """Open a descriptor of this process, by which its children learn how it ended; none where there is no such."""
+    """Open a descriptor that tells the children how this process ended; yield None if unsupported."""
     own = open_self()
     if own is None:
         yield ()
@@ -195,15 +195,15 @@ def delivery_command(directory: RunDirectory, name: str, *mode: str) -> list[str
 
 
 def module_command(module: str, *arguments: str) -> list[str]:
-    """Return the command that runs a module of ours, which imports nothing from the working directory."""
+    """Return the command that runs a module of ours without importing from the working directory."""
     return [sys.executable, "-c", _BEGIN, module, *arguments]
 
 
 def child_environment() -> dict[str, str]:
     """Return the environment of a process that runs our modules.
 
-    It can import this runcast where a fresh interpreter would not find it, and lacks the variables that tell an
-    interpreter how to treat the training script's code: an SDK need not work under them.
+    It lets a fresh interpreter find this runcast, and lacks the variables that change how Python treats the training
+    script's code, because an SDK may not work under them.
     """
     environment = {name: value for name, value in os.environ.items() if name not in OF_THE_SCRIPT}
     root = str(Path(__file__).resolve().parents[3])

@@ -1,4 +1,4 @@
-"""Sending records to a tracker: in batches, under the service's names, with what it rejects found out and counted.
+"""Sending of records to a tracker: in batches, under the service's names, finding and counting what it rejects.
 
 Start reading at `record_sender.py`, then `point_sender.py`.
 """
