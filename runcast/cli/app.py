@@ -20,7 +20,7 @@ EPILOG = """
 Exit status of every command:
   0    all is well
   1    something is missing, waiting, wrong or refused
-  2    it could not be done as asked: a wrong option, no such run or tracker
+  2    the command failed: a wrong option, no such run or tracker
   130  interrupted
 """
 
@@ -50,7 +50,7 @@ def run(arguments: Sequence[str] | None = None) -> None:
 def make_app() -> typer.Typer:
     """Make the application with all of its commands."""
     app = typer.Typer(
-        help="One run, cast to every tracker: look at runs, deliver what still waits, check that it arrived.",
+        help="One run, cast to every tracker: show runs, deliver waiting records, check that they arrived.",
         epilog=EPILOG,
         no_args_is_help=True,
         add_completion=False,

@@ -33,9 +33,9 @@ def show(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Draw one run in the terminal.
+    """Show one run in the terminal.
 
-    Shows its curves, params, summary and artifacts, and where it went.
+    Shows its curves, params, summary and artifacts, and its address in each tracker.
     """
     from runcast.cli.output import console, print_json
     from runcast.history.contents import contents

@@ -64,7 +64,7 @@ def sync(
     own_class: Classes = None,
     json: Json = False,
 ) -> None:
-    """Deliver what the trackers still lack.
+    """Deliver the records that the trackers still lack.
 
     Works after an outage, or on another machine. Repeating it never delivers anything twice.
     """

@@ -33,7 +33,7 @@ def verify(
     own_class: Classes = None,
     json: Json = False,
 ) -> None:
-    """Compare what the trackers have with the journal.
+    """Compare the trackers with the journal.
 
     Reads each tracker back with its own reader, and compares point by point.
     """
