@@ -7,7 +7,8 @@ from torch import nn
 from runcast.core.errors import OptionError
 from runcast.trainer.optimization.optimizers import decay_groups, make_optimizer
 from runcast.trainer.optimization.schedules import make_scheduler
-from runcast.trainer.settings.arguments import OPTIMIZERS, SCHEDULERS, TrainingArguments
+from runcast.trainer.settings.arguments import TrainingArguments
+from runcast.trainer.settings.limits import OPTIMIZERS, SCHEDULERS
 
 NETWORK = nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4))
 

@@ -14,43 +14,7 @@ from runcast.core.errors import OptionError
 from runcast.trainer.settings import parsing
 from runcast.trainer.settings.compatibility import DeviceSetting, TransformersCompat
 from runcast.trainer.settings.conversion import typed
-
-STRATEGIES = ("no", "steps", "epoch")
-SCHEDULERS = ("linear", "cosine", "polynomial", "constant", "constant_with_warmup", "inverse_sqrt")
-OPTIMIZERS = ("adamw_torch_fused", "adamw_torch", "adam", "sgd", "rmsprop", "adafactor")
-FSDP_SETTINGS = {
-    "transformer_layer_cls_to_wrap": str | list[str] | None,
-    "min_num_params": int,
-    "reshard_after_forward": bool | int,
-    "cpu_offload": bool,
-}
-CHOICES = {
-    "lr_scheduler_type": SCHEDULERS,
-    "optim": OPTIMIZERS,
-    "include_num_input_tokens_seen": ("no", "all", "non_padding"),
-    "hub_strategy": ("end", "every_save", "checkpoint"),
-    "logging_strategy": STRATEGIES,
-    "eval_strategy": STRATEGIES,
-    "save_strategy": (*STRATEGIES, "best"),
-}
-POSITIVE = (
-    "per_device_train_batch_size",
-    "per_device_eval_batch_size",
-    "num_train_epochs",
-    "gradient_accumulation_steps",
-    "learning_rate",
-    "logging_steps",
-    "eval_steps",
-    "save_steps",
-    "eval_accumulation_steps",
-    "dataloader_prefetch_factor",
-    "ddp_timeout",
-)
-NOT_NEGATIVE = (
-    *("warmup_steps", "weight_decay", "max_grad_norm", "dataloader_num_workers", "eval_delay", "adam_epsilon"),
-    *("adam_beta1", "adam_beta2"),
-)
-BELOW = {"adam_beta1": 1, "adam_beta2": 1, "seed": 2**63, "data_seed": 2**63}
+from runcast.trainer.settings.limits import BELOW, CHOICES, FSDP_SETTINGS, NOT_NEGATIVE, POSITIVE
 
 
 @dataclass(kw_only=True)
@@ -189,7 +153,7 @@ class TrainingArguments(TransformersCompat):
             if setting.name not in CHOICES and value is not setting.default:
                 setattr(self, setting.name, typed(setting.name, hints[setting.name], value))
         self._check_numbers()
-        self._settle_evaluation()
+        self._resolve_evaluation()
         _require(
             not (self.bf16 and self.fp16),
             "bf16 and fp16 exclude each other. Choose bf16 where the device has it: it needs no scaled loss.",
@@ -198,7 +162,7 @@ class TrainingArguments(TransformersCompat):
             not self.push_to_hub or self.hub_strategy == "end" or self.save_strategy != "steps" or self.save_steps >= 1,
             f"push_to_hub=True at every save needs save_steps={self.save_steps!r} as a whole number, not as a share.",
         )
-        self._settle_devices()
+        self._resolve_devices()
 
     def _check_numbers(self) -> None:
         for name in (setting.name for setting in fields(self)):
@@ -223,7 +187,7 @@ class TrainingArguments(TransformersCompat):
                 f"{name}={value!r} is neither a whole number nor below 1 (a share).",
             )
 
-    def _settle_devices(self) -> None:
+    def _resolve_devices(self) -> None:
         device: str | None = vars(self)["device"]
         kind = "cpu" if device is None else device.partition(":")[0]
         _require(
@@ -250,7 +214,7 @@ class TrainingArguments(TransformersCompat):
             "fsdp=True and fp16=True do not go together: the scaled loss is not sharded. Use bf16=True.",
         )
 
-    def _settle_evaluation(self) -> None:
+    def _resolve_evaluation(self) -> None:
         if self.eval_steps is None:
             self.eval_steps = self.logging_steps
         if self.load_best_model_at_end or self.save_strategy == "best":
