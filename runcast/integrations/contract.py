@@ -10,7 +10,6 @@ Tracker recreates it, see `exists`).
 
 import contextlib
 import errno
-import errno
 import json
 import os
 import shutil

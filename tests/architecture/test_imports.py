@@ -71,6 +71,26 @@ def test_a_file_imports_only_what_its_room_may(path: Path) -> None:
     assert {room(module) for module, _ in imported(path) if module.split(".")[0] == "runcast"} <= allowed
 
 
+def test_no_files_import_each_other() -> None:
+    """No circle, not for annotations and not inside a function either: each file can be read after those that it uses."""
+    modules = {place(path).removesuffix(".py").removesuffix("/__init__").replace("/", "."): path for path in FILES}
+    uses = {}
+    for name, path in modules.items():
+        used = {found.removeprefix("runcast.") for found, _ in imported(path)} & set(modules) - {name}
+        uses[name] = {one for one in used if not any(other.startswith(f"{one}.") for other in used)}  # not its package
+
+    while free := {name for name, used in uses.items() if not used & set(uses)}:
+        uses = {name: used for name, used in uses.items() if name not in free}
+
+    assert sorted(uses) == []
+
+
+@pytest.mark.parametrize("folder", sorted({path.parent for path in FILES}), ids=lambda path: path.name)
+def test_a_room_can_be_overlooked(folder: Path) -> None:
+    """A folder has at most sixteen files of its own."""
+    assert len(list(folder.glob("*.py"))) <= 17
+
+
 def test_core_is_thin() -> None:
     """The callback core: at most 700 lines."""
     assert sum(len(path.read_text(encoding="utf-8").splitlines()) for path in (ROOT / "core").glob("*.py")) <= 700
