@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from runcast.core.errors import OptionError
 from runcast.integrations.contract import Kind, Tracker
-from runcast.testing import holding, lifecycle
+from runcast.testing import crashes, holding, lifecycle
 from runcast.testing.stage import ForeignRun, Skipped, Stage, Subject
 
 _TABLE: tuple[tuple[Callable[[Stage], None], Kind | None], ...] = (
@@ -24,7 +24,7 @@ _TABLE: tuple[tuple[Callable[[Stage], None], Kind | None], ...] = (
     (lifecycle.statuses, "status"),
     (lifecycle.open_run, None),
     (lifecycle.resume, None),
-    (lifecycle.sudden_death, "metrics"),
+    (crashes.sudden_death, "metrics"),
     (lifecycle.foreign_run, None),
     (lifecycle.measurements, None),
     (holding.values, "metrics"),

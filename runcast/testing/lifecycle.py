@@ -1,15 +1,9 @@
 """Checks of a tracker's lifecycle, from construction to death; each docstring is the promise that is checked."""
 
-import importlib
-import os
-import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, get_args
-
-import msgspec
 
 from runcast.delivery.sending.refusals import unsupported
 from runcast.integrations.contract import ALL_KINDS, METHODS, Ending, Kind
@@ -130,7 +124,7 @@ def setup_and_finish_twice(stage: Stage) -> None:
     tracker.finish(Ending("failed", "a second call"))
     if "metrics" in tracker.supports:
         stage.expect_points([("loss", 0.5, 0)])
-    _expect_status(stage, "finished")
+    expect_status(stage, "finished")
 
 
 def empty_run(stage: Stage) -> None:
@@ -162,7 +156,7 @@ def statuses(stage: Stage) -> None:
         run.log({"loss": 0.5}, step=0)
         run.finish(status, error="Traceback …\nValueError: größe" if status == "failed" else None)
         stage.deliver()
-        _expect_status(stage, status)
+        expect_status(stage, status)
 
 
 def open_run(stage: Stage) -> None:
@@ -216,23 +210,7 @@ def resume(stage: Stage) -> None:
         stage.expect_names_found(
             "tags", {tracker.tag_names.encode(f"session-{session}") for session in range(3)}, reading.tags
         )
-    _expect_status(stage, "finished")
-
-
-def sudden_death(stage: Stage) -> None:
-    """Deliveries killed at five moments, from setup to finish, leave each point exactly once."""
-    target = _importable(stage.subject.make)
-    logged = [(key, step / 4, step) for key in "abc" for step in range(100)]
-    with stage.start() as run:
-        for key, value, step in logged:
-            if step == 0:
-                run.log_params({f"before {key}": 1})  # ends the batch before it
-            run.log({key: value}, step=step)
-    stage.tracked()
-    _deliver_and_die(stage, target)
-    stage.deliver()
-    stage.expect_points(logged)
-    _expect_status(stage, "finished")
+    expect_status(stage, "finished")
 
 
 def foreign_run(stage: Stage) -> None:
@@ -275,50 +253,10 @@ def _twice(call: Callable[..., object]) -> Callable[..., object]:
     return doubled
 
 
-def _expect_status(stage: Stage, status: str) -> None:
+def expect_status(stage: Stage, status: str) -> None:
+    """Require that the run is read back with this status."""
     found = stage.read().status
     if found is None:
         stage.notes.append("the status cannot be read back")
     else:
         expect(found == status, f"a run that ended as {status!r} is read as {found!r}")
-
-
-def _importable(make: Any) -> str:
-    module, name = getattr(make, "__module__", ""), getattr(make, "__qualname__", "")
-    try:
-        found: Any = importlib.import_module(module)
-        for part in name.split("."):
-            found = getattr(found, part)
-    except (ImportError, AttributeError, ValueError):
-        found = None
-    if found is not make:
-        raise Skipped(f"a child process cannot import {name or make!r}: put it at the top level of a module")
-    return f"{module}:{name}"
-
-
-def _deliver_and_die(stage: Stage, target: str) -> None:
-    """Run deliveries, each of which kills its process at a different moment."""
-    log = stage.directory.path / "death.log"
-    options = msgspec.json.encode(dict(stage.subject.options)).decode()
-    command = [
-        sys.executable,
-        "-m",
-        "runcast.testing.death",
-        str(stage.directory.path),
-        target,
-        options,
-        "setup",
-        "half:a",
-        "sent:b",
-        "flushed:c",
-        "finish",
-    ]
-    environment = {
-        **stage.subject.environment,
-        "PYTHONPATH": os.pathsep.join(str(Path(folder).resolve()) for folder in sys.path),
-    }
-    with log.open("wb") as output:
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment, check=False, timeout=150
-        )
-    expect(done.returncode == 0, log.read_text(encoding="utf-8", errors="replace")[-3000:])

@@ -4,10 +4,8 @@ Each object has a `kind` and a `caption`, and can `save` itself as one ordinary 
 constructor; the content is read when the object is saved, which `Run.log` does at once.
 """
 
-import contextlib
 import os
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
 
@@ -18,6 +16,7 @@ from runcast.core.errors import OptionError
 from runcast.redaction.tree import redact_text
 from runcast.values.copying import copy_small
 from runcast.values.media import MediaKind
+from runcast.values.media.checks import check_caption, check_file, foreign, is_instance, is_path
 from runcast.values.media.rendering import (
     channel_axis,
     csv_text,
@@ -52,18 +51,18 @@ class Image(msgspec.Struct, frozen=True, eq=False):
     caption: str | None = None
 
     def __post_init__(self) -> None:
-        _check_caption(self.caption)
-        if _is_path(self.data):
-            _check_file(self.data)
+        check_caption(self.caption)
+        if is_path(self.data):
+            check_file(self.data)
         elif not _is_pil_image(self.data) and hasattr(self.data, "shape"):
             channel_axis(self.data)
 
     def save(self, folder: Path, stem: str) -> Path:
         """Write the picture into *folder* and return its path."""
-        if _is_path(self.data):
+        if is_path(self.data):
             return _copy(self.data, folder, stem)
         path = folder / f"{stem}.png"
-        with _foreign("image"):
+        with foreign("image"):
             if _is_pil_image(self.data):
                 known = self.data.mode in ("1", "L", "LA", "P", "RGB", "RGBA")
                 (self.data if known else self.data.convert("RGB")).save(path, format="PNG")
@@ -80,7 +79,7 @@ class Figure(msgspec.Struct, frozen=True, eq=False):
     caption: str | None = None
 
     def __post_init__(self) -> None:
-        _check_caption(self.caption)
+        check_caption(self.caption)
         if not hasattr(self.figure, "savefig"):
             raise OptionError(
                 f"Figure takes a Matplotlib figure, not {type(self.figure).__name__}. For pixels use Image."
@@ -89,7 +88,7 @@ class Figure(msgspec.Struct, frozen=True, eq=False):
     def save(self, folder: Path, stem: str) -> Path:
         """Draw the figure into *folder* and return its path."""
         path = folder / f"{stem}.png"
-        with _foreign("figure"):
+        with foreign("figure"):
             self.figure.savefig(path, format="png")
         return path
 
@@ -113,9 +112,9 @@ class Audio(msgspec.Struct, frozen=True, eq=False):
     caption: str | None = None
 
     def __post_init__(self) -> None:
-        _check_caption(self.caption)
-        if _is_path(self.data):
-            _check_file(self.data)
+        check_caption(self.caption)
+        if is_path(self.data):
+            check_file(self.data)
             return
         try:
             rate = 0 if isinstance(self.sample_rate, bool) else to_number(self.sample_rate)
@@ -131,10 +130,10 @@ class Audio(msgspec.Struct, frozen=True, eq=False):
 
     def save(self, folder: Path, stem: str) -> Path:
         """Write the sound into *folder* and return its path."""
-        if _is_path(self.data):
+        if is_path(self.data):
             return _copy(self.data, folder, stem)
         path = folder / f"{stem}.wav"
-        with _foreign("sound"):
+        with foreign("sound"):
             path.write_bytes(wav(self.data, int(self.sample_rate or 0)))
         return path
 
@@ -147,10 +146,10 @@ class Video(msgspec.Struct, frozen=True, eq=False):
     caption: str | None = None
 
     def __post_init__(self) -> None:
-        _check_caption(self.caption)
-        if not _is_path(self.path):
+        check_caption(self.caption)
+        if not is_path(self.path):
             raise OptionError(f"Video takes the path of a file, not {type(self.path).__name__}. Write the video first.")
-        _check_file(self.path)
+        check_file(self.path)
 
     def save(self, folder: Path, stem: str) -> Path:
         """Copy the video into *folder* and return its path."""
@@ -165,7 +164,7 @@ class Text(msgspec.Struct, frozen=True, eq=False):
     caption: str | None = None
 
     def __post_init__(self) -> None:
-        _check_caption(self.caption)
+        check_caption(self.caption)
         if not isinstance(self.text, str):
             raise OptionError(f"Text takes a str, not {type(self.text).__name__}.")
 
@@ -195,8 +194,8 @@ class Table(msgspec.Struct, frozen=True, eq=False):
     caption: str | None = None
 
     def __post_init__(self) -> None:
-        _check_caption(self.caption)
-        with _foreign("table"):
+        check_caption(self.caption)
+        with foreign("table"):
             rows, columns = rows_and_columns(self.rows, self.columns)
         for index, row in enumerate(rows):
             if len(row) != len(columns):
@@ -236,7 +235,7 @@ class Histogram(msgspec.Struct, frozen=True, eq=False):
     caption: str | None = None
 
     def __post_init__(self) -> None:
-        _check_caption(self.caption)
+        check_caption(self.caption)
         if (self.values is None) == (self.counts is None) or (self.counts is None) != (self.edges is None):
             raise OptionError("Histogram takes either values, or counts with edges.")
         if isinstance(self.bins, bool) or not hasattr(type(self.bins), "__index__") or self.bins < 1:
@@ -248,7 +247,7 @@ class Histogram(msgspec.Struct, frozen=True, eq=False):
     def save(self, folder: Path, stem: str) -> Path:
         """Write the histogram into *folder* and return its path."""
         path = folder / f"{stem}.json"
-        with _foreign("histogram"):
+        with foreign("histogram"):
             path.write_bytes(
                 histogram_of(self.values, self.bins) if self.counts is None else histogram_from(self.counts, self.edges)
             )
@@ -264,45 +263,14 @@ def to_media(value: Any) -> AnyMedia | None:
         return value
     if _is_pil_image(value):
         return Image(value)
-    return Figure(value) if _is_instance(value, "matplotlib.figure", "Figure") else None
-
-
-def _is_instance(value: Any, module: str, name: str) -> bool:
-    """Return whether *value* is an instance of a class; if its module is not loaded, it cannot be."""
-    kind = getattr(sys.modules.get(module), name, None)
-    return isinstance(kind, type) and isinstance(value, kind)
+    return Figure(value) if is_instance(value, "matplotlib.figure", "Figure") else None
 
 
 def _is_pil_image(value: Any) -> bool:
-    return _is_instance(value, "PIL.Image", "Image")
-
-
-def _is_path(data: Any) -> bool:
-    return isinstance(data, str | os.PathLike)
-
-
-def _check_caption(caption: Any) -> None:
-    if caption is not None and not isinstance(caption, str):
-        raise OptionError(f"caption={caption!r} must be a text. Write it as: caption=str(…)")
-
-
-def _check_file(path: str | os.PathLike[str]) -> None:
-    if not Path(path).is_file():
-        raise OptionError(f"There is no file {os.fspath(path)!r} to log. Write it first, or correct the path.")
+    return is_instance(value, "PIL.Image", "Image")
 
 
 def _copy(source: str | os.PathLike[str], folder: Path, stem: str) -> Path:
     path = folder / f"{stem}{Path(source).suffix.lower()}"
     copy_small(Path(source), path, MAX_BYTES)
     return path
-
-
-@contextlib.contextmanager
-def _foreign(what: str) -> Iterator[None]:
-    """Turn an exception raised while foreign data is read into our error, so that training continues."""
-    try:
-        yield
-    except (ArithmeticError, AttributeError, ImportError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        if isinstance(error, OptionError):
-            raise
-        raise OptionError(f"The {what} cannot be read ({type(error).__name__}: {error}).") from error

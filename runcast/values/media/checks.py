@@ -1,0 +1,44 @@
+"""What the media classes check and read of values that are a user's."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from runcast.core.errors import OptionError
+
+
+def is_instance(value: Any, module: str, name: str) -> bool:
+    """Return whether *value* is an instance of a class; if its module is not loaded, it cannot be."""
+    kind = getattr(sys.modules.get(module), name, None)
+    return isinstance(kind, type) and isinstance(value, kind)
+
+
+def is_path(data: Any) -> bool:
+    """Return whether a value names a file."""
+    return isinstance(data, str | os.PathLike)
+
+
+def check_caption(caption: Any) -> None:
+    """Raise OptionError if a caption is not a text."""
+    if caption is not None and not isinstance(caption, str):
+        raise OptionError(f"caption={caption!r} must be a text. Write it as: caption=str(…)")
+
+
+def check_file(path: str | os.PathLike[str]) -> None:
+    """Raise OptionError if there is no such file."""
+    if not Path(path).is_file():
+        raise OptionError(f"There is no file {os.fspath(path)!r} to log. Write it first, or correct the path.")
+
+
+@contextlib.contextmanager
+def foreign(what: str) -> Iterator[None]:
+    """Turn an exception raised while foreign data is read into our error, so that training continues."""
+    try:
+        yield
+    except (ArithmeticError, AttributeError, ImportError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        if isinstance(error, OptionError):
+            raise
+        raise OptionError(f"The {what} cannot be read ({type(error).__name__}: {error}).") from error
