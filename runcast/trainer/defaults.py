@@ -1,4 +1,4 @@
-"""The callbacks that a Trainer has without being told: flow, reporting, the hub, display."""
+"""The default callbacks of a Trainer: flow, reporting, the hub, display."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from runcast.trainer.termination import TerminationCallback
 
 
 def with_defaults(callbacks: list[Any], args: TrainingArguments) -> list[Any]:
-    """Put the flow before the user's callbacks, reporting and display behind them, unless they bring their own."""
+    """Put the flow before the user's callbacks, reporting and display after them, unless they include their own."""
     brings = [callback if isinstance(callback, type) else type(callback) for callback in callbacks]
 
     def lack(*kinds: type) -> bool:

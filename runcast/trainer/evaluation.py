@@ -114,7 +114,7 @@ def _named(computed: Any, prefix: str) -> dict[str, Any]:
     """Put the prefix before the names of what `compute_metrics` returned.
 
     Raises:
-        OptionError: It is no mapping.
+        OptionError: It is not a mapping.
     """
     if not isinstance(computed, Mapping):
         raise OptionError(
@@ -129,7 +129,7 @@ def _batches(
 ) -> Iterator[tuple[Any, Any, bool]]:
     """Yield each batch on the host and on the device, and whether it counts.
 
-    The ranks go from batch to batch together, so that all of them notice when one is told to go. In a sharded model
+    The ranks advance together from batch to batch, so that all of them notice a SIGTERM to one. In a sharded model
     they also compute together: one that has no batch left repeats its last, which does not count.
 
     Raises:

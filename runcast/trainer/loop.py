@@ -25,7 +25,7 @@ class TrainingLoop:
         evaluate: Evaluates, and returns the metrics.
         checkpoints: Knows which evaluation is the best, and where it was saved.
         save: Writes a checkpoint, and returns whether it is there.
-        termination: Knows whether SIGTERM came to this process; None where nobody listens to it.
+        termination: Knows whether this process has received SIGTERM; None if it has no handler.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class TrainingLoop:
         self._must_leave = False
 
     def run(self) -> dict[str, Any]:
-        """Train; return what the training was as a whole.
+        """Train; return the summary of the training.
 
         Raises:
             Leaving: SIGTERM came to a process of the job.
@@ -100,7 +100,7 @@ class TrainingLoop:
         return metrics
 
     def log_evaluate_save(self) -> None:
-        """Do what the callbacks asked for, in this process or in another of the job."""
+        """Do what the callbacks requested, in this process or in another of the job."""
         training, control = self._training, self._control
         if not self._is_alone:
             self.agree()
@@ -145,13 +145,13 @@ class TrainingLoop:
         if step < max_steps and self._ranks.rank == 0:
             _log.warning(
                 "The data ended at step %d of %d. A generator can be read only once, and a dataset may have fewer "
-                "examples than its length says: give an object whose __iter__ begins anew, or a list.",
+                "examples than its length says: pass an object whose __iter__ restarts, or a list.",
                 step,
                 max_steps,
             )
 
     def _finish(self) -> dict[str, Any]:
-        """Log what the training was as a whole, with the steps since the last log; load the best weights if asked."""
+        """Log the summary of the training, with the steps since the last log; load the best weights if requested."""
         training, args = self._training, self._training.args
         has_rest = training.meter.has_new_steps(training.state.global_step) and args.logging_strategy != "no"
         rest = training.metrics_since_log() if has_rest else {}

@@ -1,4 +1,4 @@
-"""The calls of a Trainer, from their beginning to their end; above all, what is done when one raises."""
+"""The calls of a Trainer from beginning to end, including the handling of exceptions."""
 
 import contextlib
 import itertools
@@ -12,7 +12,7 @@ _NUMBERS = itertools.count(1)  # every process of a job makes the same calls
 
 
 class Sessions:
-    """The outermost calls of a Trainer: the callbacks are told about an exception, and in any case about the end.
+    """The outermost calls of a Trainer: callbacks receive an event for an exception, and always one for the end.
 
     Args:
         event: Calls the callbacks.

@@ -1,4 +1,4 @@
-"""A training that is told to go (SIGTERM: preemption, scancel, a scaled-down pod) saves a checkpoint first."""
+"""Termination by SIGTERM (preemption, scancel, a scaled-down pod): a training saves a checkpoint first."""
 
 import signal
 import threading
@@ -12,7 +12,7 @@ EXIT_CODE = 128 + signal.SIGTERM
 
 
 class Leaving(RuncastError):
-    """The training was told to go: raised in all ranks at the same place, to save and to end the process."""
+    """The reaction to SIGTERM: raised in all ranks at the same place, to save and end the process."""
 
 
 class TerminationCallback(TrainerCallback):

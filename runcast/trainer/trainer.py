@@ -216,7 +216,7 @@ class Trainer:
     def log(self, logs: dict[str, Any]) -> None:
         """Give values to every callback that logs or reports, at the current step.
 
-        What a callback adds to them is in `state.log_history` too.
+        Values that a callback adds to them are in `state.log_history` too.
         """
         logs["epoch"] = self.state.epoch
         if self.args.include_num_input_tokens_seen != "no":

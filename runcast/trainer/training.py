@@ -110,7 +110,7 @@ class Training:
         self.state.num_input_tokens_seen, self.state.total_flos = self.meter.reduce(self.state.global_step)
 
     def summary(self) -> dict[str, float]:
-        """Return what the training was as a whole."""
+        """Return the summary of the training."""
         self.reduce()
         metrics = self.meter.summary()
         if self.state.total_flos:

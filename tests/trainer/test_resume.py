@@ -207,5 +207,5 @@ def test_last_begins_anew_where_there_is_no_checkpoint_and_true_does_not(make, t
     """A job that may be preempted says 'last' and needs no case of its own for the first time."""
     assert make(output_dir=str(tmp_path), max_steps=2).train(resume_from_checkpoint="last").global_step == 2
 
-    with pytest.raises(CheckpointError, match="There is no whole checkpoint"):
+    with pytest.raises(CheckpointError, match="There is no complete checkpoint"):
         make(output_dir=str(tmp_path), max_steps=2).train(resume_from_checkpoint=True)

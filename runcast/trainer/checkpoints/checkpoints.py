@@ -41,14 +41,14 @@ class Checkpoints:
         return self._root / f"checkpoint-{state.global_step}"
 
     def begin(self, state: TrainerState, best_saved: float | None) -> None:
-        """Forget an earlier training of the same Trainer, or go on with the best checkpoint of an earlier session.
+        """Forget an earlier training of the same Trainer, or continue with the best checkpoint of an earlier session.
 
         Args:
             state: The state of the training, in which the path of the best one is corrected if it was moved.
             best_saved: Its value, from the checkpoint that the training is resumed from.
 
         Raises:
-            OptionError: load_best_model_at_end is asked for, and no checkpoint before the last would be evaluated.
+            OptionError: load_best_model_at_end is set, and no checkpoint before the last would be evaluated.
         """
         args = self._args
         best, self._evaluated = state.best_model_checkpoint, (-1, None)
@@ -84,7 +84,7 @@ class Checkpoints:
                 write(folder)
         except OSError as error:
             _log.error(
-                "The checkpoint %s was not written: %s. The older ones are as they were, and the training goes on.",
+                "The checkpoint %s was not written: %s. The older ones are unchanged, and training continues.",
                 target,
                 error,
             )
@@ -180,7 +180,7 @@ class Checkpoints:
                 _log.warning("%s It is passed over.", error)
         if wanted is True:
             raise CheckpointError(
-                f"There is no whole checkpoint in {self._root} to resume from. With 'last', the training begins anew "
-                "then."
+                f"There is no complete checkpoint in {self._root} to resume from. With 'last', the training would "
+                f"start from scratch."
             )
         return None

@@ -75,7 +75,7 @@ def writing(target: Path, ranks: Ranks | None = None) -> Iterator[Path]:
 def write_manifest(
     folder: Path, *, step: int, world_size: int, shapes: Mapping[str, list[int]], progress: Mapping[str, Any]
 ) -> None:
-    """Describe what the folder holds, so that a reader notices when that is no longer true.
+    """Describe the folder's content, so that a reader notices changes.
 
     Everything is on disk afterwards.
     """

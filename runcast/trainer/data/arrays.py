@@ -24,7 +24,7 @@ def to_host(value: Any) -> Any:
 
 
 def concatenate(batches: Sequence[Any], counts: Sequence[int]) -> Any:
-    """Join what the batches yielded; their structure stays: tuples, named tuples and dicts of arrays.
+    """Join the results of the batches, keeping their structure: tuples, named tuples and dicts of arrays.
 
     Examples of unequal size are padded with the ignored label. A list with an entry for each example stays one (as an
     array of objects, or of texts). A number for each batch becomes an array of as many numbers as there are batches.
@@ -120,7 +120,7 @@ def _array(part: Any) -> Any:
 
 
 def _stack(arrays: list[Any]) -> Any:
-    """Put arrays one behind the other, padded to the same size."""
+    """Concatenate arrays, padded to the same size."""
     if len({array.shape[1:] for array in arrays}) == 1:
         return np.concatenate(arrays)
     most = max(array.ndim for array in arrays)

@@ -63,7 +63,7 @@ class Epochs:
             self._resumed = None
 
     def steps(self) -> Iterator[tuple[list[Any], Any]]:
-        """Yield the batches of each optimizer step of what is left of the epoch: a list on the host, and on the device.
+        """Yield the batches of each remaining optimizer step of the epoch: a list on the host, and on the device.
 
         Where worker processes read the data, the copy of the next batch runs beside the computation. Otherwise
         nothing is read ahead, so that the random numbers are drawn in the order of the steps.
@@ -89,7 +89,7 @@ class Epochs:
         return self._epoch + self._batches_seen / self._batches_in_all
 
     def end(self) -> bool:
-        """Leave the epoch: a checkpoint that is written from here on goes on with the next. Return if it was empty."""
+        """End the epoch: later checkpoints continue with the next one. Return whether it was empty."""
         is_empty = self._batches_seen == 0
         self._epoch += 1
         self._batches_seen = self._examples_before = 0
@@ -141,7 +141,7 @@ class Epochs:
         self._resumed = {**position, "batches": 0} if self._args.ignore_data_skip else position
 
     def _go_back_into_epoch(self, position: Mapping[str, Any]) -> Iterator[Any]:
-        """Iterate over what is left of an epoch behind the position of a checkpoint."""
+        """Iterate over the rest of an epoch after the position of a checkpoint."""
         examples, size = position.get("examples"), self._examples_per_batch
         if examples is not None and size is not None:
             self._batches_seen, self._examples_before = divmod(examples, size)

@@ -89,14 +89,14 @@ class SamplerStates:
         return {name: copy.deepcopy(part.state_dict()) for name, part in self._samplers.items()}
 
     def restore(self, kept: dict[str, Any] | None, *, is_over: bool = False) -> dict[str, Any] | None:
-        """Set the samplers back to where an epoch began, or to its end; return what was *kept* of it."""
+        """Reset the samplers to the beginning of an epoch, or to its end; return what was *kept* of it."""
         states = (kept or {}).get("samplers", {})
         found = [(part, states[name]) for name, part in self._samplers.items() if name in states]
         for sampler, state in found:
             sampler.load_state_dict(copy.deepcopy(state))
             # One whose state is its place in an order was at the end of the last one, and has nothing left of that.
             if next(iter(sampler), None) is not None:
-                sampler.load_state_dict(copy.deepcopy(state))  # as if nobody had looked
+                sampler.load_state_dict(copy.deepcopy(state))  # as if it had not been inspected
         if found and is_over:
             collections.deque(self._loader.batch_sampler or self._loader.sampler, maxlen=0)
         return kept

@@ -29,8 +29,8 @@ def plan_the_rest(
     (max_steps, epochs), batches = planned, data.batches_per_epoch
     if manifest["world_size"] != ranks.size:
         told.append(
-            f"{folder} was written by {manifest['world_size']} process(es), and this job has {ranks.size}. The data "
-            "goes on behind the last example; random numbers, as of dropout and augmentation, are other ones."
+            f"{folder} was written by {manifest['world_size']} process(es), and this job has {ranks.size}. The "
+            f"data continues after the last example; random numbers, as for dropout and augmentation, differ."
         )
     before, after = done.get("examples_per_step"), data.examples_per_step
     if before is not None and after is not None and batches is not None and before != after:
@@ -42,8 +42,8 @@ def plan_the_rest(
         left = max_steps - manifest["step"]
         epochs = max(math.ceil((gone + left) / steps), done["epoch"])
         told.append(
-            f"{folder} was written with {before} examples a step, and this training takes {after}. It goes on behind "
-            f"example {done['examples']} of epoch {done['epoch'] + 1}, with {left} steps left of {max_steps}."
+            f"{folder} was written with {before} examples a step, and this training takes {after}. It continues "
+            f"after example {done['examples']} of epoch {done['epoch'] + 1}, with {left} steps left of {max_steps}."
         )
     if ranks.rank == 0:
         for message in told:

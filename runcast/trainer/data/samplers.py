@@ -16,7 +16,8 @@ class EpochOrder(Sampler[int]):  # type: ignore[misc]
     """The order of an epoch, drawn from seed and epoch alone, of which the ranks take turns.
 
     Whatever the number of ranks and the size of a batch, the first so many examples are the same ones: a training that
-    is resumed with others goes on where it was. Where the last turn is not enough for all ranks, examples are repeated.
+    is resumed with others continues where it was. Where the last turn is not enough for all ranks, examples are
+    repeated.
     """
 
     def __init__(self, size: int, seed: int, ranks: Ranks) -> None:
@@ -53,7 +54,7 @@ class OwnLoader(DataLoader[Any]):  # type: ignore[misc]
 
 
 class _Remaining(Sampler[Any]):  # type: ignore[misc]
-    """A sampler without what it begins with; the order is drawn by `draw`, not when the first item is wanted."""
+    """A sampler without its first items; `draw` draws the order, not the first request for an item."""
 
     def __init__(self, items: Any, skip: int) -> None:
         self._all = items
@@ -61,7 +62,7 @@ class _Remaining(Sampler[Any]):  # type: ignore[misc]
         self._rest: Iterator[Any] | None = None
 
     def draw(self) -> None:
-        """Draw the order, and pass over what was used."""
+        """Draw the order, and skip the used part."""
         if self._rest is None:
             self._rest = iter(self._all)
             collections.deque(itertools.islice(self._rest, self._skip), maxlen=0)

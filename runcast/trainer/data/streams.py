@@ -26,7 +26,7 @@ class RankStream(IterableDataset[Any]):  # type: ignore[misc]
         self._place = torch.zeros(2, dtype=torch.int64).share_memory_()
 
     def set_epoch(self, epoch: int) -> None:
-        """Begin an epoch; tell the source, if it wants to know."""
+        """Begin an epoch, and notify the source if it has `set_epoch`."""
         self._place[0], self._place[1] = epoch, 0
         if hasattr(self.source, "set_epoch"):
             self.source.set_epoch(epoch)

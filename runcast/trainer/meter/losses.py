@@ -84,7 +84,7 @@ class Losses:
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Go on from what a checkpoint has kept."""
+        """Restore the state from a checkpoint."""
         self._sum.copy_(state["loss_sum"])
         self._total = state["loss_total"]
         self._empty, self._empty_total = state.get("empty_steps", 0), state.get("empty_total", 0.0)

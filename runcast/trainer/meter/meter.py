@@ -63,6 +63,6 @@ class Meter:
         return {**self._losses.state(), "logged_step": self._logged_step}
 
     def load_state(self, state: Mapping[str, Any], step: int, earlier: tuple[int, float]) -> None:
-        """Go on from what a checkpoint has kept, at a step, after so many tokens and floating-point operations."""
+        """Restore the state from a checkpoint, at a step, after so many tokens and floating-point operations."""
         self._losses.load_state(state)
         self._first_step, self._logged_step, self._earlier = step, state["logged_step"], earlier

@@ -61,7 +61,7 @@ class Throughput:
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """Leave out what is no training: an evaluation, a checkpoint."""
+        """Exclude time that is not training: an evaluation, a checkpoint."""
         began = time.perf_counter()
         try:
             yield
@@ -86,7 +86,7 @@ class Throughput:
         return self.totals
 
     def rates(self) -> dict[str, float]:
-        """Return what is logged: the rates since the last call, and the memory in use."""
+        """Return the rates since the last call, and the memory in use."""
         now = time.perf_counter()
         logs = self._rates(self._logged, now - self._since, "")
         self._logged, self._since = self.totals, now

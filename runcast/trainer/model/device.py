@@ -15,7 +15,7 @@ def pick_device(args: TrainingArguments) -> torch.device:
     """Choose cuda, xpu, mps or cpu: what there is, in this order; under torchrun, the local rank's own.
 
     Raises:
-        OptionError: The device or the precision that was asked for cannot be had.
+        OptionError: The requested device or precision is not available.
     """
     device: Any = args.device
     asked = args.to_dict()["device"]

@@ -35,7 +35,7 @@ def count_items(batch: Any, label_names: list[str] | None = None, *, shifted: bo
 
 
 def count_labels(labels: Any, *, shifted: bool = False) -> int | torch.Tensor | None:
-    """Count the labels that are not ignored; None if they are no whole numbers."""
+    """Count the labels that are not ignored; None if they are not integers."""
     if isinstance(labels, tuple):
         labels = labels[0]
     if not isinstance(labels, torch.Tensor) or labels.dtype not in _WHOLE or not labels.ndim:
@@ -78,7 +78,7 @@ def tokens_of(batch: Any, name: str) -> torch.Tensor | None:
 
 
 def _length_of(parts: Any) -> int | None:
-    """Find the number of examples in parts that are no tensors: structures of tensors, or lists."""
+    """Find the number of examples in parts that are not tensors: structures of tensors, or lists."""
     for part in parts:
         if isinstance(part, MAPPING) or (isinstance(part, tuple) and any(isinstance(p, torch.Tensor) for p in part)):
             inner = list(part.values() if isinstance(part, MAPPING) else part)

@@ -15,7 +15,7 @@ _METHODS = ("step", "state_dict", "load_state_dict")
 
 
 def check_own(optimizers: Any, args: TrainingArguments) -> tuple[Any, Any]:
-    """Check what a user brings before anything is trained with it; return the optimizer and the schedule, or None.
+    """Check the user's own optimizer and schedule before the training; return them, or None.
 
     Raises:
         OptionError: It cannot be used; the message says why, and what can.

@@ -1,4 +1,4 @@
-"""An optimizer step: clip, step, schedule; and what it is worth logging of them."""
+"""An optimizer step: clip, step, schedule, and the values to log."""
 
 from collections.abc import Mapping
 from typing import Any

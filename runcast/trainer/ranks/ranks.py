@@ -136,7 +136,7 @@ class Ranks:
             if store.compare_set(f"runcast/{key}", "", str(self.rank)).decode() != str(self.rank):
                 store.wait([f"runcast/{key}/done"], _SAVED_WITHIN)
                 return False
-        except (RuntimeError, AttributeError):  # the store is gone: nobody can tell who does it
+        except (RuntimeError, AttributeError):  # the store is gone, so the ranks cannot agree
             return False
         try:
             action()

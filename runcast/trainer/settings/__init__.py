@@ -1,1 +1,1 @@
-"""What a training is told: the settings, where they are read from, and what transformers calls them."""
+"""The settings of a training, their sources, and their names in transformers."""

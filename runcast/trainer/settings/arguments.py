@@ -1,4 +1,4 @@
-"""What a training is told: one typed, validated dataclass.
+"""The settings of a training: one typed, validated dataclass.
 
 A name that `transformers.TrainingArguments` has means the same here.
 """
@@ -99,7 +99,7 @@ class TrainingArguments(TransformersCompat):
         None
     )
     resume_from_checkpoint: Annotated[str | bool | None, "A checkpoint to resume from, or 'last'."] = None
-    ignore_data_skip: Annotated[bool, "When resuming, start the data of the epoch anew."] = False
+    ignore_data_skip: Annotated[bool, "When resuming, restart the data of the epoch."] = False
     restore_callback_states_from_checkpoint: Annotated[bool, "When resuming, restore the stateful callbacks."] = True
 
     dataloader_num_workers: Annotated[int, "Processes that load data; 0 loads in this one."] = 0

@@ -89,12 +89,12 @@ class TransformersCompat:
 
     @property
     def do_train(self) -> bool:
-        """Return whether there is a training; whoever makes a Trainer decides that by calling `train`."""
+        """Return whether there is a training, which the user decides by calling `train`."""
         return True
 
     @property
     def do_predict(self) -> bool:
-        """Return whether there is a prediction; whoever makes a Trainer decides that by calling `predict`."""
+        """Return whether there is a prediction, which the user decides by calling `predict`."""
         return False
 
     @property

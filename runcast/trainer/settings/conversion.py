@@ -1,4 +1,4 @@
-"""A setting gets the type of its field: converted where it is clear what is meant, refused where it is not.
+"""Conversion of a setting to the type of its field; ambiguous values are rejected.
 
 Settings come from Python, JSON, YAML and the command line: all of them are read here.
 """
@@ -24,7 +24,7 @@ NONE = ("none", "null")
 
 
 class NotConvertible(ValueError):
-    """A value that is not of the wanted type, and from which it is not clear what is meant."""
+    """A value that is not of the wanted type and cannot be converted unambiguously."""
 
 
 def typed(name: str, hint: Any, value: Any) -> Any:
