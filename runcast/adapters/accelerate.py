@@ -25,9 +25,9 @@ class RuncastTracker(GeneralTracker):  # type: ignore[misc]
     """A tracker of Accelerate that opens a run on the main process and finishes it with its true status.
 
     The name and the options that `init_trackers(project_name, config, init_kwargs={"runcast": {...}})` is given hold
-    where the constructor was given none. `accelerator.log` costs no synchronisation: device tensors may be given as
+    if the constructor had none. `accelerator.log` costs no synchronization: device tensors may be given as
     they are. `end_training` in an `except` or `finally` block ends the run as "failed" (an interrupt: "killed"), and so
-    does an exception that ends the script. What is logged after that goes on with the same run, and so does a second
+    does an exception that ends the script. Later logs continue the same run, and so does a second
     `init_trackers`. With an `id`, a run of that id is resumed.
 
     It can also be registered, where Accelerate has `register_tracker_class`, and chosen as `log_with="runcast"`.
@@ -67,7 +67,7 @@ class RuncastTracker(GeneralTracker):  # type: ignore[misc]
 
     @on_main_process  # type: ignore[untyped-decorator]
     def start(self) -> None:
-        """Open the run, or go on with it: also if the Accelerator calls this tracker a second time."""
+        """Open the run, or continue it if the Accelerator calls this tracker again."""
         call = _call_of_init_trackers()
         options: dict[str, Any] = {}
         if call is not None:
@@ -78,7 +78,7 @@ class RuncastTracker(GeneralTracker):  # type: ignore[misc]
 
     @on_main_process  # type: ignore[untyped-decorator]
     def store_init_configuration(self, values: Mapping[str, Any]) -> None:
-        """Log what was configured, nested and of any type."""
+        """Log the configuration, nested and of any type."""
         self._lasting.open().log_params(values)
 
     @on_main_process  # type: ignore[untyped-decorator]
@@ -126,7 +126,7 @@ class RuncastTracker(GeneralTracker):  # type: ignore[misc]
 
     @on_main_process  # type: ignore[untyped-decorator]
     def finish(self) -> None:
-        """Finish the run as what the script is leaving with: an exception that is being handled, or none."""
+        """Finish the run with the status of the script: judged by the exception being handled, if any."""
         self._lasting.end()
 
     def _stand_once(self, accelerator: Any) -> None:

@@ -33,15 +33,15 @@ else:
     from lightning_fabric.utilities.rank_zero import rank_zero_only
     from pytorch_lightning.loggers import CSVLogger, Logger
 
-_END_OF_TUNING = "_TunerExitException"  # with which Tuner.lr_find and scale_batch_size leave `fit` when they succeed
+_END_OF_TUNING = "_TunerExitException"  # raised by Tuner.lr_find and scale_batch_size to leave `fit` when they succeed
 
 
 class RuncastLogger(Logger):  # type: ignore[misc]
     """A Lightning logger that opens a run on rank zero when there is something to log.
 
     Metrics keep the names and the steps that Lightning gives them. What the trainer does after its first `fit`
-    (validate, test, predict, fit again) goes on with the same run, and so does a copy of the logger. `trainer.log_dir`
-    is the run's own folder, where Lightning's checkpoints and the configuration of a LightningCLI lie.
+    (validate, test, predict, fit again) continues the same run, and so does a copy of the logger. `trainer.log_dir`
+    is the run's own folder, which holds Lightning's checkpoints and the configuration of a LightningCLI.
 
     Args:
         report_to: "all", "none", or trackers by name, class or instance, as for `runcast.init`; "default" stands for
@@ -124,7 +124,7 @@ class RuncastLogger(Logger):  # type: ignore[misc]
     def log_hyperparams(
         self, params: Mapping[str, Any] | Namespace, metrics: Mapping[str, Any] | None = None, **kwargs: Any
     ) -> None:
-        """Log what was configured, nested and of any type; metrics that belong to it are logged at step 0."""
+        """Log the configuration, nested and of any type; metrics that belong to it are logged at step 0."""
         self.experiment.log_params(params)
         if metrics:
             self.log_metrics(metrics, 0)

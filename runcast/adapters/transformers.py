@@ -1,4 +1,4 @@
-"""transformers: its Trainer calls `runcast.ReportCallback` as it is; here is what else its users know by name.
+"""transformers: its Trainer calls `runcast.ReportCallback` directly; this module has what else its users know by name.
 
     trainer = transformers.Trainer(..., callbacks=[runcast.ReportCallback(report_to="all")])
 

@@ -1,4 +1,4 @@
-"""Ultralytics: what a YOLO model trains, validates, predicts and exports, reported to every tracker.
+"""Ultralytics: reports the training, validation, prediction and export of a YOLO model to every tracker.
 
 Metrics keep the names that Ultralytics gives them (`train/box_loss`, `metrics/mAP50(B)`, `val/box_loss`, `lr/pg0`); the
 step is the number of optimizer steps, as its moving average of the weights counts them, also when it is resumed.
@@ -32,7 +32,8 @@ EVENTS = (
     "on_export_start",
     "on_export_end",
 )
-# Ultralytics' own integrations with the trackers. Those with its Platform and with Ray Tune stay: they are no trackers.
+# Ultralytics' own integrations with the trackers. Those with its Platform and with Ray Tune stay: they are not
+# trackers.
 OWN = frozenset(
     f"ultralytics.utils.callbacks.{name}" for name in ("clearml", "comet", "dvc", "mlflow", "tensorboard", "wb")
 )
@@ -47,9 +48,9 @@ def attach(
     log_plots: bool = True,
     **options: Unpack[RunOptions],
 ) -> "Report":
-    """Report what a model does from now on to every tracker.
+    """Report everything that a model does from now on to every tracker.
 
-    Each `train` is a run; `val` and `export` after it go on with that run, and so does a `train(resume=True)`.
+    Each `train` is a run; `val` and `export` after it continue that run, and so does a `train(resume=True)`.
     Ultralytics' own integrations are switched off for the trainings of this model; the user's settings stay as they
     are. Inside `with attach(model):` everything is one run, which stays open until the block is left; only there, and
     with `run`, is a `predict` reported: it may be called a thousand times.
@@ -96,12 +97,12 @@ class Report:
         return self._lasting.run
 
     def on_pretrain_routine_start(self, trainer: Any) -> None:
-        """Switch off the integrations that this trainer has just been given: they come behind this callback."""
+        """Switch off the integrations that this trainer has just received, which come after this callback."""
         for functions in trainer.callbacks.values():
             functions[:] = [function for function in functions if getattr(function, "__module__", "") not in OWN]
 
     def on_pretrain_routine_end(self, trainer: Any) -> None:
-        """Open the run and log what was configured."""
+        """Open the run and log the configuration."""
         if rank() != 0:
             return
         self._is_training, self._step, self._shown = True, trainer.ema.updates, {}
@@ -153,7 +154,7 @@ class Report:
             self._lasting.end()
 
     def on_val_end(self, validator: Any) -> None:
-        """Log a validation that is no part of a training, as `eval/…` or, of the test split, `test/…`."""
+        """Log a validation outside of a training, as `eval/…` or, for the test split, `test/…`."""
         self._is_validated = True
         if self._is_training or rank() != 0:
             return
@@ -174,7 +175,7 @@ class Report:
         self._files = _beside(exporter.file)
 
     def on_export_end(self, exporter: Any) -> None:
-        """Keep what was exported as artifacts."""
+        """Keep the exported files as artifacts."""
         changed = [path for path, time in _beside(exporter.file).items() if self._files.get(path) != time]
         if self._is_training or not changed or rank() != 0:
             return

@@ -1,4 +1,4 @@
-"""Callbacks that keep what is logged in a file of one's own: CSV or JSON lines."""
+"""Callbacks that write the logs to a file: CSV or JSON lines."""
 
 import csv
 import json
@@ -16,8 +16,8 @@ MISSING = ""
 class _FileCallback(TrainerCallback):
     """A file with one row for each log: step, epoch, then the values.
 
-    A resumed training goes on behind the rows up to its step; a row that a crash cut off is left out. A file that
-    cannot be written is reported once, and the training goes on without it.
+    A resumed training continues after the rows up to its step; a row that a crash cut off is left out. A file that
+    cannot be written is reported once, and training continues without it.
     """
 
     reports = True
@@ -27,7 +27,7 @@ class _FileCallback(TrainerCallback):
         self._is_broken = False
 
     def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Begin the file anew, or keep the rows up to the step from which the training is resumed."""
+        """Start a new file, or keep the rows up to the step from which the training is resumed."""
         if not state.is_world_process_zero:
             return
         self._is_broken = False
@@ -51,7 +51,7 @@ class _FileCallback(TrainerCallback):
 
     def _give_up(self, error: OSError) -> None:
         self._is_broken = True
-        warn(f"{self.path} cannot be written ({error.strerror}): nothing more is kept there. The training goes on.")
+        warn(f"{self.path} cannot be written ({error.strerror}): nothing more is written there. Training continues.")
 
     def _read(self) -> list[dict[str, Any]]:
         raise NotImplementedError

@@ -28,7 +28,7 @@ class DefaultFlowCallback(TrainerCallback):
         return control
 
     def on_epoch_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> Control:
-        """Do what is to be done at each epoch."""
+        """Set the switches at the end of an epoch."""
         if args.logging_strategy == "epoch":
             control.should_log = True
         if args.eval_strategy == "epoch" and state.epoch >= args.eval_delay:

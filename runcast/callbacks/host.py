@@ -1,4 +1,4 @@
-"""The trainer that a callback is in: ours, or that of transformers, which has fewer events and tells less."""
+"""The trainer of a callback: ours, or that of transformers, which has fewer events."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +10,7 @@ RUN = "runcast"  # in the state file of transformers, where a name of a class wo
 
 
 def is_transformers(state: TrainerState) -> bool:
-    """Tell whether the trainer is that of transformers: it has no event for an exception, and none behind the end."""
+    """Return whether the trainer is that of transformers, which has no event for exceptions or after the end."""
     return type(state) is not TrainerState
 
 
@@ -39,7 +39,7 @@ def open_runs(report: Any, callback_handler: Any) -> list[Run]:
 def remember(callback: Any, state: TrainerState, name: str = "") -> None:
     """Put a callback's state where the next checkpoint of transformers takes it along.
 
-    Our Trainer asks the callbacks themselves when it saves. `name` tells two callbacks of a class apart.
+    Our Trainer asks the callbacks themselves when it saves. `name` distinguishes two callbacks of a class.
     """
     if is_transformers(state):
         state.stateful_callbacks[_key(callback, name)] = callback.state()

@@ -1,4 +1,4 @@
-"""A callback that computes a metric of what a model makes: of its outputs, of the texts that it generates."""
+"""A callback that computes a metric of a model's outputs, or of the texts that it generates."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -31,7 +31,7 @@ class MetricCallback(TrainerCallback):
             padded (on the side of the tokenizer's `padding_side`).
         at: "evaluate": with each evaluation. "epoch": at the end of each epoch, for trainings that do not evaluate.
         predict_with_generate: Call `model.generate`, and decode predictions and labels with the processing class. A
-            decoder's text begins behind its prompt.
+            decoder's text begins after its prompt.
         generate_kwargs: Arguments of `generate`.
         processing_class: The tokenizer; by default the trainer's.
         name: The metric's name, when `metric_fn` returns a number.
@@ -111,11 +111,11 @@ class MetricCallback(TrainerCallback):
         if self._pending:
             logs.update(self._pending)
             if state.log_history and state.log_history[-1].get("step") == state.global_step:
-                state.log_history[-1].update(self._pending)  # under transformers nobody else does
+                state.log_history[-1].update(self._pending)  # under transformers nothing else does
             self._pending = {}
 
     def on_train_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Compute anew for an evaluation after the training: the best weights may have been loaded."""
+        """Recompute for an evaluation after the training: the best weights may have been loaded."""
         self._computed_at = -1
 
     def _compute_epoch(self, state: TrainerState, control: TrainerControl, model: Any, processing_class: Any) -> None:

@@ -24,7 +24,7 @@ class Monitor:
         self.greater_is_better = greater_is_better
         self.threshold = threshold
         self._prefix: str | None = None  # of the evaluation that reports it, once one has
-        self._others: dict[str, list[str]] = {}  # what the evaluations of other datasets report, by their prefix
+        self._others: dict[str, list[str]] = {}  # the metrics of other datasets, by their prefix
 
     def name(self, args: Any) -> str:
         """Return the metric's name, as the evaluation reports it."""

@@ -1,4 +1,4 @@
-"""A callback that tells a person how a training ended."""
+"""A callback that notifies a person of the end of a training."""
 
 import atexit
 import http.client
@@ -29,7 +29,7 @@ class NotifyCallback(TrainerCallback):
     failure. It is sent from a thread of its own: the training does not wait for it, only the end of the program does,
     and no longer than `timeout_s`. A webhook that does not answer costs a line in the log.
 
-    Under transformers, which has no event for a failure, it is told when the program ends.
+    Under transformers, which has no event for a failure, it notifies at the end of the program.
 
     Args:
         url: The webhook; by default the variable RUNCAST_WEBHOOK. It is a secret, and never logged.
@@ -74,7 +74,7 @@ class NotifyCallback(TrainerCallback):
     def tell_failure(
         self, args: Any, state: TrainerState, exception: BaseException | None, *, waits: bool = False
     ) -> None:
-        """Tell that a training has failed, unless its end was told already."""
+        """Report that a training has failed, unless its end was already reported."""
         if isinstance(exception, KeyboardInterrupt | SystemExit):
             self._tell(args, state, "interrupted", waits=waits)
         else:

@@ -189,12 +189,12 @@ class PrinterCallback(TrainerCallback):
         """Print the values."""
         if state.is_local_process_zero:
             shown = {key: _short(value) if isinstance(value, float) else value for key, value in logs.items()}
-            with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
+            with contextlib.suppress(OSError, ValueError):  # its output is closed
                 print(shown, flush=True)  # noqa: T201 - its purpose
 
 
 class _Console(Console):
-    """A console that falls silent where nobody reads it any more; rich would end the program."""
+    """A console that falls silent when its output is closed, where rich would end the program."""
 
     def on_broken_pipe(self) -> None:
         self.quiet = True

@@ -13,7 +13,7 @@ from runcast.redaction.console import say
 class ReduceLROnPlateauCallback(TrainerCallback):
     """A callback that multiplies the learning rate by a factor when a metric has stopped improving.
 
-    Where a schedule changes the rate as well, all its rates are multiplied from then on. A resumed training goes on
+    If a schedule changes the rate as well, all its later rates are multiplied. A resumed training continues
     with the lower rate.
 
     Args:
@@ -126,7 +126,7 @@ class LearningRateCallback(TrainerCallback):
     def on_optimizer_step(
         self, args: Any, state: TrainerState, control: TrainerControl, optimizer: Any = None, **kwargs: Any
     ) -> None:
-        """Note what this step was made with, before the schedule moves on."""
+        """Note the rates of this step, before the schedule advances."""
         if optimizer is not None:
             self._note(optimizer)
 

@@ -115,7 +115,7 @@ class ModelCheckpointCallback(TrainerCallback):
         return control
 
     def on_save(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Set the links, and delete what is no longer among the best."""
+        """Set the links, and delete checkpoints that are no longer among the best."""
         self._saved_at = time.monotonic()
         if self._unsaved != str(state.global_step):
             self._drop_unsaved()
@@ -168,7 +168,7 @@ def _link(path: Path, target: str | None) -> None:
     if target is None:
         return
     if path.exists() and not path.is_symlink():
-        return  # somebody else's file or folder
+        return  # another program's file or folder
     with contextlib.suppress(OSError):
         fresh = path.with_name(f".{path.name}.link")
         fresh.unlink(missing_ok=True)

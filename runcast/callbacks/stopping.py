@@ -161,7 +161,7 @@ class TerminateOnNaNCallback(TrainerCallback):
 
 
 def note_reason(state: TrainerState, reason: str, callback_handler: Any) -> None:
-    """Keep why a training stopped in its history and in the summary of its run, and tell the user."""
+    """Record the reason for stopping in the history and in the summary of the run, and print it."""
     state.log_history.append({REASON: reason, "step": state.global_step, "epoch": state.epoch})
     if state.is_world_process_zero:
         say(f"the training stopped early at step {state.global_step}: {reason}.")
@@ -170,5 +170,5 @@ def note_reason(state: TrainerState, reason: str, callback_handler: Any) -> None
 
 
 def reason_of(state: TrainerState) -> str | None:
-    """Find out why a training stopped early; None if nobody said."""
+    """Find the reason why a training stopped early; None if there is none."""
     return next((entry[REASON] for entry in reversed(state.log_history) if REASON in entry), None)

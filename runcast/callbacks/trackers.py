@@ -1,4 +1,4 @@
-"""One callback for each tracker, for who writes `callbacks=[WandbCallback(entity="team"), MLflowCallback()]`.
+"""One callback per tracker, as in `callbacks=[WandbCallback(entity="team"), MLflowCallback()]`.
 
 Those that stand side by side in one trainer share one run: the first of them speaks for all.
 """
@@ -50,7 +50,7 @@ class TrackerCallback(ReportCallback):
         self._begins: Callable[[], None] | None = None
 
     def setup(self, args: Any, state: TrainerState, model: Any, **kwargs: Any) -> None:
-        """Open the run before the training does, and log what was configured; a second call changes nothing."""
+        """Open the run before the training does, and log the configuration; a second call changes nothing."""
         first = self._first_of(state)
         first._lasting.cast_to(first._company)
         if not first._lasting.is_open:
@@ -74,7 +74,7 @@ class TrackerCallback(ReportCallback):
     teardown = _once(ReportCallback.teardown)
 
     def _first_of(self, state: TrainerState) -> "TrackerCallback":
-        """Return the first of the callbacks that are told of the same state, which have the same trainer."""
+        """Return the first of the callbacks that share a state, and so a trainer."""
         if not self._lasting.is_mine:
             return self
         first = next((callback for callback in self._firsts if callback._state is state), self)

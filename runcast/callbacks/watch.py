@@ -69,14 +69,14 @@ class WatchCallback(TrainerCallback):
     def on_step_end(
         self, args: Any, state: TrainerState, control: TrainerControl, callback_handler: Any = None, **kwargs: Any
     ) -> None:
-        """Log what has arrived."""
+        """Log the values that have arrived."""
         while self._waiting and self._waiting[0].is_ready():
             self._log(state, self._waiting.pop(0), callback_handler)
 
     def on_log(
         self, args: Any, state: TrainerState, control: TrainerControl, logs: dict[str, Any], **kwargs: Any
     ) -> None:
-        """Add the norms of all to what is logged, where there is no run to log to."""
+        """Add the overall norms to the log, if there is no run to log to."""
         if self._for_log and "loss" in logs:
             logs.update(self._for_log)
             self._for_log = {}

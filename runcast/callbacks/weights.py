@@ -1,4 +1,4 @@
-"""The weights of a model, of which each process may have a part: gathered, and written for others to read."""
+"""The weights of a model, which may be split over processes: gathering and writing them."""
 
 from pathlib import Path
 from typing import Any

@@ -52,8 +52,8 @@ class RuncastLogger(BaseLogger):  # type: ignore[misc]
     The run is opened by the first value, or by `run`. `close`, or leaving it as a context manager, finishes it: with
     "failed" and the traceback if an exception is on its way, "killed" after an interrupt, "failed" if an engine that
     this is attached to has started and neither completed nor was interrupted by a handler. A value logged after that
-    goes on with the same run. It may be saved in a `Checkpoint`, beside the trainer: then a resumed training goes on
-    with its run. In processes of another rank than 0 it does nothing.
+    continues the same run. It may be saved in a `Checkpoint`, beside the trainer: then a resumed training continues
+    its run. In processes of another rank than 0 it does nothing.
 
     What the run has, the logger has: `logger.log({"loss": 0.5}, step=3)`. `logger.writer` takes the calls of
     TensorBoard's SummaryWriter.
@@ -118,7 +118,7 @@ class RuncastLogger(BaseLogger):  # type: ignore[misc]
         self._lasting.end(failed=bool(self._unfinished))
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a checkpoint keeps: which run a resumed training goes on with."""
+        """Return what a checkpoint keeps: the run that a resumed training continues."""
         return {"run_id": self.run.id}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:

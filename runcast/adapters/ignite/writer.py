@@ -92,7 +92,7 @@ class Writer:
         global_step: int | None = None,
         **__: Any,
     ) -> None:
-        """Log what was configured, and the metrics that it led to."""
+        """Log the configuration, and the resulting metrics."""
         self._open_run().log_params(hparam_dict)
         if metric_dict:
             self._open_run().log(metric_dict, step=global_step)

@@ -33,12 +33,12 @@ class RuncastCallback(keras.callbacks.Callback):  # type: ignore[misc]
     """The report of a `fit`, and of evaluations after it, to every tracker, as one run.
 
     `loss` is logged as `train/loss`, `val_loss` as `val/loss`, what `evaluate` returns as `eval/loss`; the step is the
-    number of optimizer steps. A second `fit`, or an `evaluate` with this callback, goes on with the same run; one that
+    number of optimizer steps. A second `fit`, or an `evaluate` with this callback, continues the same run; one that
     another callback calls during a `fit` is part of it.
 
-    Keras tells a callback nothing of an exception. A script that an exception ends is "failed", and "killed" after an
-    interrupt. A training whose exception was caught is "failed" from the next `fit` or `evaluate` on, or when the
-    script ends. Where it should be known at once, use the callback as a context manager around `fit`.
+    Keras does not inform callbacks of exceptions. If an exception ends the script, the run is "failed"; after an
+    interrupt it is "killed". If the script catches the exception, the run becomes "failed" at the next `fit` or
+    `evaluate`, or when the script ends. To know it at once, use the callback as a context manager around `fit`.
 
     Args:
         report_to: "all", "none", or trackers by name, class or instance, as for `runcast.init`.
@@ -49,7 +49,7 @@ class RuncastCallback(keras.callbacks.Callback):  # type: ignore[misc]
         monitor: What the best model is best in; by default `val_loss`, without validation `loss`.
         mode: "min", "max" or "auto", as in `keras.callbacks.ModelCheckpoint`.
         backup_dir: The folder of a `keras.callbacks.BackupAndRestore` before this in the list: a training that is
-            resumed from it goes on with its run.
+            resumed from it continues its run.
         log_dir: The folder that holds the runs, as `keras.callbacks.TensorBoard` calls `dir`.
         options: The other arguments of `runcast.init`.
 
@@ -81,7 +81,7 @@ class RuncastCallback(keras.callbacks.Callback):  # type: ignore[misc]
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._best: Any = None
         self._fits, self._is_inside, self._is_by_hand, self._has_architecture = 0, False, False, False
-        self._outer: Any = None  # the model and the params of the outermost fit, while that goes on
+        self._outer: Any = None  # the model and the params of the outermost fit, while it runs
         self._steps = OptimizerSteps(self)
         self._logged: tuple[int, Mapping[str, Any]] = (-1, {})
 
@@ -99,7 +99,7 @@ class RuncastCallback(keras.callbacks.Callback):  # type: ignore[misc]
             self._fail()
 
     def on_train_begin(self, logs: Any = None) -> None:
-        """Open the run and log what was configured."""
+        """Open the run and log the configuration."""
         around = _fits_around(self)
         if self._fits and around == 1:
             self._fail()
@@ -152,7 +152,7 @@ class RuncastCallback(keras.callbacks.Callback):  # type: ignore[misc]
             self._lasting.end()
 
     def on_test_end(self, logs: Mapping[str, Any] | None = None) -> None:
-        """Log what an `evaluate` returned that is no validation of a `fit`, which logs it itself."""
+        """Log the results of an `evaluate`, unless it is the validation of a `fit`, which logs them itself."""
         if self._fits and not self._is_inside:
             return
         if not self._fits:
@@ -191,7 +191,7 @@ class RuncastCallback(keras.callbacks.Callback):  # type: ignore[misc]
         self._lasting.__exit__(kind, error, trace)
 
     def _keep_best(self, epoch: int, logs: Mapping[str, Any]) -> None:
-        """Let Keras judge and save, into a folder of ours, and take what it has saved."""
+        """Let Keras compare and save, into a folder of ours, and keep the saved model."""
         if self._best is None:
             self._folder = tempfile.TemporaryDirectory()
             monitor = self._monitor or ("val_loss" if "val_loss" in logs else "loss")
@@ -212,7 +212,7 @@ class RuncastCallback(keras.callbacks.Callback):  # type: ignore[misc]
                 run.log_artifact(path, type="config")
 
     def _log(self, logs: Mapping[str, Any]) -> None:
-        """Log values, but not again what the last batch of an epoch has already said at this step."""
+        """Log values, except for those that the last batch of an epoch has already logged at this step."""
         values = {_named(key, "train"): value for key, value in logs.items()}
         step, said = self._logged
         if step == self._steps.step:
@@ -244,7 +244,7 @@ def _named(key: str, folder: str) -> str:
 
 
 def _params_of(model: Any, fit: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Collect what was configured: of the fit, the optimizer, the losses and the model."""
+    """Collect the configuration of the fit, the optimizer, the losses and the model."""
     optimizer, loss = model.optimizer, getattr(model, "loss", None)
     losses = {key: _name_of(value) for key, value in loss.items()} if isinstance(loss, Mapping) else _name_of(loss)
     return {

@@ -21,12 +21,12 @@ STRATEGIES = ("epoch", "steps", "end")
 class PushToHubCallback(keras.callbacks.Callback):  # type: ignore[misc]
     """A callback that pushes the model (`model.keras`, with its optimizer's state) and a model card, as one commit.
 
-    A model that is written is uploaded by a child process, while the training goes on. Where uploads are slower, the
+    A child process uploads each written model while training continues. Where uploads are slower, the
     newest wins. At the end the training waits for the last one, up to `finish_timeout_s`. A hub that is away, refuses
     or hangs costs a line, and the folder to push by hand stays. Only rank 0 pushes.
 
     Args:
-        output_dir: Where the folders lie until they are uploaded.
+        output_dir: The place of the folders until they are uploaded.
         save_strategy: "epoch", "steps" or "end"; the end is pushed in any case.
         save_steps: With "steps": push each so many batches.
         tokenizer: What is saved along, by its `save_pretrained`.
@@ -71,7 +71,7 @@ class PushToHubCallback(keras.callbacks.Callback):  # type: ignore[misc]
         return self._uploads.url
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Push, if this is a batch to push at; look after what is under way."""
+        """Push, if a push is due at this batch; check on the current upload."""
         self._uploads.tend()
         self._batches += 1
         if self._every is not None and self._batches % self._every == 0:
@@ -84,7 +84,7 @@ class PushToHubCallback(keras.callbacks.Callback):  # type: ignore[misc]
             self._push(f"Epoch {epoch + 1}")
 
     def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
-        """Push the model as it is now, unless the last epoch has, and wait for what is under way."""
+        """Push the present model, unless the last epoch has, and wait for the current upload."""
         if self._strategy != "epoch":
             self._push(f"End, after {self._batches} batches")
         self._uploads.wait(self._finish_timeout_s)
@@ -101,7 +101,7 @@ class PushToHubCallback(keras.callbacks.Callback):  # type: ignore[misc]
                 self._tokenizer.save_pretrained(folder)
             (folder / "README.md").write_text(self._card(), encoding="utf-8")
         except (OSError, ValueError) as error:
-            warn(f"the model was not pushed: it could not be written to {folder} ({error}). The training goes on.")
+            warn(f"the model was not pushed: it could not be written to {folder} ({error}). Training continues.")
             shutil.rmtree(folder, ignore_errors=True)
             return
         self._uploads.push(folder, message)

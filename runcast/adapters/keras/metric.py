@@ -9,7 +9,7 @@ import keras
 class MetricCallback(keras.callbacks.Callback):  # type: ignore[misc]
     """A metric of the model's own outputs at the end of each epoch: of predictions or of generated texts.
 
-    The result joins the logs of the epoch as `val_<name>`, so that every callback behind this one has it: the report,
+    The result is added to the logs of the epoch as `val_<name>`, so that every later callback has it: the report,
     `EarlyStopping(monitor="val_<name>")`, the history.
 
     Args:

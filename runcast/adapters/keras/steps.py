@@ -8,7 +8,7 @@ import keras
 class OptimizerSteps:
     """The count of optimizer steps over the epochs and fits of one or several models.
 
-    `step` goes on where another optimizer takes over, as after a second `compile`. With the `train_step` of Keras and
+    `step` continues when another optimizer takes over, as after a second `compile`. With the `train_step` of Keras and
     one step an execution, each batch is one, and the optimizer is read once an epoch. Otherwise it is read at every
     step that may be logged. A model whose own optimizer stands still, because it has others, is counted in batches.
 

@@ -22,12 +22,12 @@ INTERRUPTED_S = 10.0  # who ends a training by hand or by SIGTERM does not want 
 class PushToHubCallback(TrainerCallback):
     """A callback that pushes weights, configuration, tokenizer and a model card, each time as one commit.
 
-    The model is written to a folder of its own; a child process uploads it while the training goes on. Where uploads
+    The model is written to a folder of its own; a child process uploads it while training continues. Where uploads
     are slower than saves, the newest save wins. At the end the training waits for the last one, up to
     `finish_timeout_s`. A hub that is away, refuses or hangs costs a line, and the folder to push by hand stays.
 
     Args:
-        output_dir: Where the folders lie until they are uploaded; by default the trainer's.
+        output_dir: The place of the folders until they are uploaded; by default the trainer's.
         save_strategy: When to push what the trainer saves: "epoch" and "steps" make it save a checkpoint each time,
             "save" leaves that to the trainer, and "end" pushes nothing before the end, which is always pushed.
         save_steps: With "steps": push each so many steps.
@@ -98,7 +98,7 @@ class PushToHubCallback(TrainerCallback):
         )
 
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> Control:
-        """Ask for a checkpoint to push, if this step is one to push at; look after what is under way."""
+        """Request a checkpoint to push, if one is due at this step; check on the current upload."""
         if self._uploads is not None:
             self._uploads.tend()
         if self._every_steps is not None and state.global_step % self._every_steps == 0:
@@ -112,7 +112,7 @@ class PushToHubCallback(TrainerCallback):
         return control
 
     def on_save(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Push what was saved, if it is to be pushed."""
+        """Push the saved checkpoint, if a push is due."""
         self._saved = checkpoint_of(args, state)
         if self._is_due or self._strategy == "save":
             self._is_due = False
@@ -127,12 +127,12 @@ class PushToHubCallback(TrainerCallback):
     def on_exception(
         self, args: Any, state: TrainerState, control: TrainerControl, exception: BaseException, **kwargs: Any
     ) -> None:
-        """Wait less for what is under way, if the training was interrupted."""
+        """Wait less for the current upload, if the training was interrupted."""
         if isinstance(exception, KeyboardInterrupt | SystemExit):
             self._patience_s = min(self._patience_s, INTERRUPTED_S)
 
     def teardown(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Wait for what is under way."""
+        """Wait for the current upload."""
         self._wait()
 
     def _wait(self) -> None:

@@ -1,4 +1,4 @@
-"""The README.md of a model on a hub: what it was trained with, how good it is, where its training can be seen."""
+"""The README.md of a model on a hub: its settings, its metrics, and links to its training."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -50,7 +50,7 @@ def model_card(name: str, args: Any, state: TrainerState, model: Any, runs: Iter
 
 
 def _links(runs: Iterable[Run]) -> list[str]:
-    """List where the trackers show the run: web addresses only, a path is of use to nobody else."""
+    """List the web addresses of the run in the trackers; local paths would be useless to others."""
     urls = {name: url for run in runs for name, url in run.urls.items() if url.startswith(("http://", "https://"))}
     return [f"- [{_cell(name)}]({redact_text(url)})" for name, url in urls.items()]
 

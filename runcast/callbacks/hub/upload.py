@@ -1,4 +1,4 @@
-"""Uploads folders to a hub, each as one commit, in a child process of its own: the newest wins, and nobody waits.
+"""Uploads of folders to a hub, each as one commit, in a child process: the newest wins, and nothing waits.
 
 The child is told what to do on its standard input, the token too, so that neither its command line nor its environment
 holds it. It ends by itself when its time is over, also when the training process is long gone.
@@ -61,14 +61,14 @@ class Uploads:
         self._trouble: tuple[str, Path | None] = ("", None)
 
     def push(self, folder: Path, message: str) -> None:
-        """Upload a folder and delete it then; one that waits behind an older upload gives way to a newer one."""
+        """Upload a folder, then delete it; a folder that waits for an older upload gives way to a newer one."""
         if self._next is not None:
             shutil.rmtree(self._next[0], ignore_errors=True)
         self._next = (folder, message)
         self.tend()
 
     def tend(self) -> None:
-        """Look after the upload: tell how it ended, end one that takes too long, start the next one. Never waits."""
+        """Check on the upload: report its end, stop it if it takes too long, start the next one. Never waits."""
         if self._child is not None and (self._child.poll() is not None or time.monotonic() >= self._deadline):
             self._end(f"it took more than {self._timeout_s:g} s")
         if self._child is None and self._next is not None:
@@ -76,9 +76,9 @@ class Uploads:
             self._start(folder, message)
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait for what is under way, and what waits behind it; return whether all of it has arrived.
+        """Wait for the current upload and the next one; return whether all of them have arrived.
 
-        What has not when the time is over is given up, and the user is told how to push it.
+        After the timeout, the rest is given up, and a message says how to push it.
         """
         deadline = time.monotonic() + timeout_s
         while self._child is not None or self._next is not None:
@@ -140,7 +140,7 @@ class Uploads:
                 say(f"the model is at {result['url']}")
             self.url, self._folder, self._trouble = str(result["url"]), None, ("", None)
         elif result["error"] == self._trouble[0]:
-            pass  # told already: a hub that is away for a day costs one line, and one at the end
+            pass  # reported already: a hub that is away for a day produces one line, and one at the end
         else:
             self._tell(str(result["error"]))
 
@@ -148,7 +148,7 @@ class Uploads:
         self._trouble = (what, self._folder)
         hidden = redact_text(what.replace(self._token, "[redacted]") if self._token else what)
         warn(
-            f"the model was not pushed to {self.repo}: {hidden}. The training goes on. It is in {self._folder}: push "
+            f"the model was not pushed to {self.repo}: {hidden}. Training continues. It is in {self._folder}: push "
             f"it with: hf upload {self.repo} {self._folder}"
         )
 

@@ -32,7 +32,7 @@ class ReportCallback(TrainerCallback):
     search is a run of its own, and all of them are one group. With `per_rank=True`, what a callback of another rank
     logs to `trainer.run` is kept under that rank's name; what the trainer itself logs is of the whole job.
 
-    transformers has no event for an exception. One that nobody catches ends the run as "failed" (an interrupt:
+    transformers has no event for an exception. An uncaught one ends the run as "failed" (an interrupt:
     "killed") when the interpreter exits. One that the script catches is known only if it happens in a `with` block of
     this callback, or if something is reported while it is handled; else the run ends as "failed" without a traceback.
 
@@ -65,7 +65,7 @@ class ReportCallback(TrainerCallback):
             raise OptionError(f"again={again!r} is unknown. Valid values are: same, new.")
         self._lasting = LastingRun(report_to, run, **options)
         self.is_on = run is not None or not reports_nothing(report_to)
-        self.run_id: str | None = None  # in a checkpoint: which run a resumed training goes on with
+        self.run_id: str | None = None  # in a checkpoint: the run that a resumed training continues
         self._options, self._again = options, again
         self._trials, self._kept = Trials(), KeptCheckpoints(log_model)
         self._ending: tuple[Status, str | None] = ("finished", None)
@@ -78,7 +78,7 @@ class ReportCallback(TrainerCallback):
         return self._lasting.run
 
     def on_init_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Warn of everything arriving twice, where transformers reports by itself too."""
+        """Warn that everything arrives twice, if transformers itself reports too."""
         others = getattr(args, "report_to", None)
         if is_transformers(state) and isinstance(others, list) and set(others) - {"none"}:
             warn(
@@ -95,7 +95,7 @@ class ReportCallback(TrainerCallback):
     def on_train_begin(
         self, args: Any, state: TrainerState, control: TrainerControl, model: Any = None, **kwargs: Any
     ) -> None:
-        """Choose and open the run, and log what was configured."""
+        """Choose and open the run, and log the configuration."""
         if self._trials.begin(state, is_underway=self._lasting.is_begun):
             self._lasting.break_off()
             own = self._options
@@ -172,7 +172,7 @@ class ReportCallback(TrainerCallback):
         self._ending = ("finished", None)
 
     def state(self) -> dict[str, Any]:
-        """Return what a checkpoint keeps: which run a resumed training goes on with."""
+        """Return what a checkpoint keeps: the run that a resumed training continues."""
         return {"args": {}, "attributes": {"run_id": self.run_id}}
 
     def __enter__(self) -> "ReportCallback":

@@ -77,14 +77,14 @@ def which_checkpoints(option: str, word: str, plain_true: str) -> str | None:
 
 
 def checkpoint_of(args: Any, state: TrainerState) -> Path | None:
-    """Find the folder of the checkpoint that was just saved; that of a trial lies in a folder of the trial's own."""
+    """Find the folder of the checkpoint that was just saved; a trial has a folder of its own."""
     root, name = Path(args.output_dir), f"checkpoint-{state.global_step}"
     found = [path for path in (root / name, *root.glob(f"*/{name}")) if path.is_dir()]
     return max(found, key=lambda path: path.stat().st_mtime_ns, default=None)
 
 
 def asked_for_by_variables(run: Run) -> str | None:
-    """Return what the variables of the run's trackers ask for; the run has one answer, and "all" is the strongest."""
+    """Return what the variables of the run's trackers request; "all" takes precedence."""
     if not (run.dir / "run.json").is_file():  # not the process that reports
         return None
     found = set()

@@ -1,4 +1,4 @@
-"""What a report says of a training, under the field's names: params, metrics, and what is said once, at the end."""
+"""The values of a report under the field's names: params, metrics, and the final summary."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -21,12 +21,12 @@ SUMMARY = {
 
 
 def best_of(args: Any, state: TrainerState) -> dict[str, Any]:
-    """Return what the summary says of the best evaluation."""
+    """Return the best evaluation for the summary."""
     return {f"best/{metric_name(Monitor().name(args))}": state.best_metric, "best/step": state.best_global_step or 0}
 
 
 def params_of(args: Any, model: Any) -> dict[str, Any]:
-    """Collect what was configured: the arguments, the model's configuration and its size, and its adapters (PEFT)."""
+    """Collect the configuration: the arguments, the model's configuration and size, and its adapters (PEFT)."""
     params = plain(args)
     about = plain(getattr(model, "config", None))
     if hasattr(model, "parameters"):
