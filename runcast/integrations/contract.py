@@ -1,10 +1,10 @@
-"""The contract between a delivery and a tracker: what a Tracker is told, what it does, what it reads back.
+"""The contract between a delivery and a tracker: a Tracker's input, its methods, and its read-back.
 
 A Tracker writes one run to one service. All of its methods are called from one thread of one process
 (`runcast.delivery`), in the order `setup`, any of the `log_*`, `flush`, `finish`; `read` on its own. It knows nothing
 of retries, threads, ranks, redaction or keys that its service cannot hold: those are settled before it is called. What
 an SDK raises passes through a method as it is; `explain` says what it means: `RetryableError` (call again later),
-`FinalError` (never), `RestartError` (call a fresh process) or `GoneError` (somebody deleted the run: `setup` of a fresh
+`FinalError` (never), `RestartError` (call a fresh process) or `GoneError` (the run was deleted: `setup` of a fresh
 Tracker recreates it, see `exists`).
 """
 
@@ -94,7 +94,7 @@ class Ending(msgspec.Struct, frozen=True):
 
 
 class TrackedRun(msgspec.Struct, kw_only=True):
-    """The run as a Tracker gets it; it remembers what the tracker says of it.
+    """The run as a Tracker receives it, which also stores the tracker's own ids of it.
 
     `directory` is the run's folder, `local` the folder under it where this tracker may write files. `online` says
     whether credentials are configured and wanted. `options` is what the user passed as `init(setup={name:
@@ -146,17 +146,17 @@ class TrackedRun(msgspec.Struct, kw_only=True):
         return [word.strip() for word in found.split(",")] if isinstance(found, str) else list(found)
 
     def join(self, **ids: str) -> None:
-        """Remember that somebody else opened the service's run, writes to it as well, and closes it."""
+        """Note that the service's run was opened by other code, which also writes to it and closes it."""
         self.remember(**ids, joined="yes")
 
     @property
     def is_joined(self) -> bool:
-        """Return whether the service's run was opened by somebody else; version 0.1 had two words for it."""
+        """Return whether the service's run was opened by other code; version 0.1 had two keys for it."""
         return bool({"guest", "joined"} & self.ids.keys())
 
     @contextlib.contextmanager
     def scratch(self) -> Iterator[Path]:
-        """Make a folder for the moment, among the tracker's own files; what a killed process left there is replaced."""
+        """Make a temporary folder among the tracker's own files, replacing one left by a killed process."""
         folder = self.local / ".scratch"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -167,7 +167,7 @@ class TrackedRun(msgspec.Struct, kw_only=True):
 
     @property
     def generation(self) -> int:
-        """Return which run of the service this is: 1, and one more each time that somebody deleted it there."""
+        """Return the number of the service's run: 1, and one more after each deletion."""
         return int(self.ids.get("generation", "1"))
 
     @property
@@ -176,7 +176,7 @@ class TrackedRun(msgspec.Struct, kw_only=True):
         return self.ids.get("replaces")
 
     def recreate(self, identities: Collection[str] | None) -> None:
-        """Forget the run that somebody deleted at the service, so that `setup` begins another one."""
+        """Forget the run that was deleted at the service, so that `setup` creates another one."""
         names = self.ids.keys() - {"generation", "replaces"} if identities is None else frozenset(identities)
         for name in sorted(names & self.ids.keys()):
             self.ids["replaces"] = self.ids.pop(name)
@@ -219,7 +219,7 @@ class Tracker:
 
     Subclass it, add a row to the table, and `runcast.testing.check_tracker` says what is missing.
 
-    What it supports is what it overrides: records of the other kinds are never sent, and counted as refused. The
+    It supports the methods that it overrides: records of other kinds are never sent, and counted as refused. The
     class attributes are data about the service: which names it accepts (`names` for metrics and summary, and for
     media unless it has `media_names`; likewise for params, tags and artifacts), how long a parameter's text may be,
     whether it keeps 64-bit floats, and how exactly it keeps times. `measures` is true for a tracker that is a meter
@@ -258,7 +258,7 @@ class Tracker:
         cls.supports = frozenset(overridden) & (ALL_KINDS if cls.declared is None else cls.declared)
 
     def setup(self, run: TrackedRun) -> None:
-        """Start the run, or go on with it if `run.resumed`; set `run.url`. Never closes a run that it did not open."""
+        """Start the run, or resume it if `run.resumed`; set `run.url`. Never closes a run that it did not open."""
         raise NotImplementedError
 
     def log_params(self, params: Mapping[str, ParamValue]) -> None:
@@ -277,13 +277,13 @@ class Tracker:
         """Add tags to those that the run has."""
 
     def log_media(self, media: MediaFile) -> None:
-        """Store a media file at its step as what it is, or as a plain file where the service has no such kind."""
+        """Store a media file at its step in its own kind, or as a plain file if the service lacks that kind."""
 
     def log_artifact(self, artifact: ArtifactFile) -> None:
         """Store a file or a folder. A name may come again: it is a new version, or it replaces the first."""
 
     def measure(self, final: bool) -> Mapping[str, Number]:
-        """Return what was measured since the run began; asked only if `measures`. Empty when there is nothing new.
+        """Return the measurements since the run began; called only if `measures`. Empty if there is nothing new.
 
         The names begin with the tracker's own. `<name>/measured_s` is the seconds that were measured, over all sessions
         and restarts; with it, less than half of a training is never reported as the whole. `read` returns the same
@@ -292,7 +292,7 @@ class Tracker:
         return {}
 
     def flush(self) -> None:
-        """Make what was logged visible to `read`, as far as the service can.
+        """Make logged records visible to `read`, as far as the service can.
 
         Called after each batch, so it must be cheap.
         """

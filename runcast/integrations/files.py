@@ -51,7 +51,7 @@ def cut_torn_line(path: Path) -> None:
 
 
 def link(source: Path, target: Path) -> None:
-    """Put a file or a folder at *target*, in place of what is there: as a hard link where possible, else as a copy."""
+    """Put a file or a folder at *target*, replacing what is there: as a hard link if possible, else as a copy."""
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.is_dir():
         shutil.rmtree(target)

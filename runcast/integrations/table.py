@@ -46,7 +46,7 @@ Credentials = Variables | Address | Netrc | TextFile
 class Integration(msgspec.Struct, frozen=True, kw_only=True):
     """One row.
 
-    Where the Tracker is, what it needs, how a user configures the service, how a person opens the result.
+    It names the Tracker, its requirements, the service's configuration, and the command that opens a result.
 
     `minimum` and `tested` are versions of `distribution`. `credentials` are alternatives: with any of them the
     tracker can go online (none listed: it is always local); `local` says whether it works without any. `off` and

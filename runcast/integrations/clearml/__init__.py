@@ -6,7 +6,7 @@ Writes: online a task; one that is open around the training already (clearml-age
     script's is joined with `delivery="thread"` only, and `init` says so. `train/loss` is the series
     "loss" of the title "train". Events are sent by the calling thread (events.add_batch, or the session's file
     metrics.jsonl): a ClearML Logger queues them, does not tell when they are lost, and stamps them when it sends them.
-    A task that somebody deleted is recreated, with the user property `runcast_replaces`; an archived one is resumed.
+    A deleted task is recreated, with the user property `runcast_replaces`; an archived one is resumed.
     A server replaces an event by one of the same step and series, so what may be a second value of its step has one
     field more, which tells them apart.
 Drops: captions of media. An imported session is always "completed", and has the last of several values of a step; the

@@ -53,7 +53,7 @@ class Server:
         return name
 
     def keep_private(self) -> None:
-        """Let nobody else read what was uploaded: the server's own business."""
+        """Do nothing: the server protects uploads itself."""
 
     def end(self, ending: Ending) -> None:
         """End the task."""

@@ -29,7 +29,9 @@ def configure(run: TrackedRun) -> bool:
     online = not run.ids["task"].startswith("offline-") if "task" in run.ids else run.online
     if online and not run.online:
         again = f"runcast sync {shown(run.directory)}"
-        raise FinalError(f"The run is on a ClearML server and cannot go on offline. Give it credentials, then: {again}")
+        raise FinalError(
+            f"The run is on a ClearML server and cannot continue offline. Configure credentials, then run: {again}"
+        )
     cache = run.ids.get("cache", os.environ.get("CLEARML_CACHE_DIR", "")) or str(run.local)
     if os.environ.get("CLEARML_CACHE_DIR", cache) != cache:
         os.environ["CLEARML_CACHE_DIR"] = cache

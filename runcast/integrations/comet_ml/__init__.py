@@ -172,7 +172,7 @@ class CometTracker(Tracker):
         return reader.read_sessions(sessions.list_sessions(run))
 
     def _leave_if_gone(self) -> None:
-        """Leave an experiment that somebody deleted, unless it is the script's own."""
+        """Leave a deleted experiment, unless it is the script's own."""
         if self._stuck is None or not is_gone(self._tracked):
             return
         experiment, self._experiment = self._experiment, None

@@ -1,4 +1,4 @@
-"""Find out what has arrived at Comet, and that somebody deleted an experiment there.
+"""Find out what has arrived at Comet, and whether an experiment was deleted there.
 
 No call of the SDK tells: it sends in the background, and what Comet answers to
 messages for a deleted experiment is documented nowhere. What the SDK does say is that Comet answers 400 or 404 when it

@@ -4,7 +4,7 @@ Needs: mlflow 2.14 or newer, tested with 3.17.2; for a server mlflow-skinny is e
 Writes: where the option `tracking_uri` or MLFLOW_TRACKING_URI says, else to mlflow.db beside the run directories, with
     files in mlartifacts: one store for all runs, because people open MLflow to compare them. A run that the script has
     open (`mlflow.start_run`) is joined, with the default delivery too, and left open; so is one in `setup={"mlflow":
-    {"run_id": ..., "keep_open": True}}`. A run that somebody deleted is recreated, with the tag `runcast.replaces`.
+    {"run_id": ..., "keep_open": True}}`. A deleted run is recreated, with the tag `runcast.replaces`.
     A file whose name differs from another's by case only is in a folder `_0x…_`, where the file system ignores case.
 Drops: captions of media; empty folders; parameters beyond MLFLOW_MAX_LOG_PARAMS. MLflow keeps absolute paths of files:
     when the folder of all runs is moved, they are put right by the next `runcast sync` or `runcast verify`.

@@ -41,7 +41,7 @@ def public(uri: str) -> str:
 
 
 class Noting:
-    """How long a server wants to be left alone, noted because no exception of MLflow or requests tells the header."""
+    """The pause that a server asks for, noted because no exception of MLflow or requests contains the header."""
 
     get_retry_after: Callable[[Any], float | None]  # of the class that it is mixed into
 

@@ -45,7 +45,7 @@ def choose_store(run: TrackedRun) -> str:
         wanted = begun
     if SERVER.match(wanted) and not may_go_online:
         again = f"runcast sync {shown(run.directory)}"
-        raise FinalError(f"The run is on {wanted} and cannot go on offline. Set MLFLOW_TRACKING_URI, then: {again}")
+        raise FinalError(f"The run is on {wanted} and cannot continue offline. Set MLFLOW_TRACKING_URI, then: {again}")
     return wanted or own_store(run)
 
 
@@ -153,12 +153,14 @@ def _choose_experiment(client: MlflowClient, run: TrackedRun) -> str:
 
 
 def own_tags(run: TrackedRun) -> dict[str, str]:
-    """List the tags with which a run begins: the user's own, and what MLflow or `runcast` look for."""
+    """List the initial tags of a run: the user's own, and those that MLflow or `runcast` look for."""
     try:
         own = run.options.get("tags") or json.loads(os.environ.get("MLFLOW_TAGS") or "{}")
         tags = {str(key): str(value) for key, value in own.items()}
     except (ValueError, AttributeError):
-        raise FinalError("""MLFLOW_TAGS is no JSON object. Write it so: MLFLOW_TAGS='{"team": "vision"}'""") from None
+        raise FinalError(
+            """MLFLOW_TAGS is not a JSON object. Write it like this: MLFLOW_TAGS='{"team": "vision"}'"""
+        ) from None
     with contextlib.suppress(ImportError, KeyError, OSError):
         tags["mlflow.user"] = getpass.getuser()
     parent = run.options.get("parent_run_id")

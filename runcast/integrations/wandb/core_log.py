@@ -1,4 +1,4 @@
-"""Find out that W&B takes nothing more of a run, and whether that is because somebody deleted it.
+"""Find out whether W&B has stopped accepting a run, and whether it was deleted.
 
 No call of the SDK tells: wandb-core sends in the background, does not repeat a request that was answered with 404 or
 409, sends nothing after that one, says so in its log alone, and closes the run as if all were well. Read in wandb-core

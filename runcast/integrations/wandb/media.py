@@ -1,4 +1,4 @@
-"""W&B's objects for media: what it shows as what it is, and a page for a file that it cannot show.
+"""W&B's objects for media, and a page for files that it cannot show.
 
 Limits: the constants below, read in wandb 0.31.0 (data_types/) on 2026-11-20.
 """
