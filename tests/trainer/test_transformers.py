@@ -361,7 +361,7 @@ def test_a_training_of_transformers_is_reported_and_finished(tmp_path, monkeypat
     assert params["learning_rate"] == 0.01
     assert params["model/num_parameters"] == 10
     assert {"train/loss", "train/grad_norm", "train/learning_rate", "eval/loss"} <= names
-    assert "train_loss" in summary
+    assert "train/mean_loss" in summary
     assert [record["type"] for record in records].count("start") == 2
     assert len(list((tmp_path / "runs").iterdir())) == 1
 
