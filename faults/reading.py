@@ -22,7 +22,7 @@ def main() -> None:
     run = tracked_run(directory, file, name, choice)
     run.variables = tracker.variables
     reading = tracker.read(run)
-    reading.points = list(reading.points)
+    reading.points, reading.contents = list(reading.points), {}
     output.write(msgspec.json.encode((reading, tracker.precision)))
     output.close()
 

@@ -10,7 +10,7 @@ Tracker recreates it, see `exists`).
 
 import contextlib
 import errno
-import json
+import inspect
 import os
 import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -21,11 +21,10 @@ from typing import Any, ClassVar, Literal
 import msgspec
 
 from runcast.core.errors import FinalError, OptionError, RetryableError, TrackerError, is_about_content
+from runcast.integrations.payloads import ArtifactFile, Ending, MediaFile, Reading
 from runcast.journal.records import Status
-from runcast.values.media import MediaKind
-from runcast.values.media.cells import Cell, read_table
 from runcast.values.names import NameRule, PathRule
-from runcast.values.points import Point, PointList
+from runcast.values.points import Point
 from runcast.values.scalars import Number, ParamValue
 
 Kind = Literal["params", "metrics", "summary", "tags", "media", "artifacts", "status"]
@@ -41,56 +40,9 @@ METHODS: Mapping[Kind, str] = MappingProxyType(
     }
 )
 ALL_KINDS: frozenset[Kind] = frozenset(METHODS)
+OLD_ARGUMENTS = {"finish": "status"}  # of version 0.1
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 FILE_ERRORS = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError)
-
-
-class MediaFile(msgspec.Struct, frozen=True):
-    """One image, sound, text, table or histogram in a file.
-
-    The content of the last three is given by `text`, `table` and `histogram`; the others are files of their kinds.
-    """
-
-    key: str
-    step: int
-    kind: MediaKind
-    path: Path
-    caption: str | None
-    time: float
-
-    def text(self) -> str:
-        """Return the content of a text."""
-        return self.path.read_text(encoding="utf-8")
-
-    def table(self) -> tuple[list[str], list[list[Cell]]]:
-        """Return the columns and the rows of a table; a cell is a text, a number, a bool or None."""
-        return read_table(self.path)
-
-    def histogram(self) -> tuple[list[Number], list[Number]]:
-        """Return the n counts and the n + 1 edges of a histogram."""
-        content = json.loads(self.path.read_bytes())
-        return content["counts"], content["edges"]
-
-
-class ArtifactFile(msgspec.Struct, frozen=True):
-    """A file or a folder to keep with the run; `kind` is the user's word ("model", "dataset", "config", "file")."""
-
-    name: str
-    kind: str
-    path: Path
-
-
-class Ending(msgspec.Struct, frozen=True):
-    """How a run ended: its status, the traceback of one that failed, and when that was, in seconds since the epoch.
-
-    `ended_at` is the time of the training, however late it is delivered: of a run that was killed, that of its last
-    record. `session` counts the sessions of the run from 1.
-    """
-
-    status: Status
-    error: str | None = None
-    ended_at: float = 0.0
-    session: int = 1
 
 
 class TrackedRun(msgspec.Struct, kw_only=True):
@@ -190,30 +142,6 @@ class TrackedRun(msgspec.Struct, kw_only=True):
             self.save_ids(self.ids)
 
 
-class Reading(msgspec.Struct, kw_only=True):
-    """The run as a tracker's own reader sees it; None where the service has no such thing.
-
-    Keys are the service's names (the caller maps them back). `points` holds every stored point, in any order. `params`
-    may be texts. `artifacts` holds the names given to `log_artifact`, `media` the keys and steps given to `log_media`,
-    each as often as it is there. `started_at` and `ended_at` are the run's times, None where the service keeps none or
-    keeps its own. `unreadable` says why there is nothing to compare, where the user's options leave nothing to read.
-    """
-
-    points: Sequence[Point] = msgspec.field(default_factory=PointList)
-    params: dict[str, Any] | None = None
-    summary: dict[str, Any] | None = None
-    tags: set[str] | None = None
-    artifacts: set[str] | None = None
-    media: Collection[tuple[str, int]] | None = None
-    status: Status | Literal["running"] | None = None
-    started_at: float | None = None
-    ended_at: float | None = None
-    name: str | None = None
-    notes: str | None = None
-    group: str | None = None
-    unreadable: str | None = None
-
-
 class Tracker:
     """The writer of one run to one service.
 
@@ -248,11 +176,8 @@ class Tracker:
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)
-        if "status" in _arguments(cls.finish):
-            raise OptionError(
-                f"{cls.__qualname__}.finish(status, error) is the old signature. It is now "
-                "finish(self, ending), with ending.status, ending.error and ending.ended_at."
-            )
+        if changed := _changed(cls):
+            raise OptionError(f"{cls.__qualname__} was written for another version of runcast: {'; '.join(changed)}.")
         cls.declared = cls.__dict__.get("supports", cls.declared)
         overridden = (kind for kind, name in METHODS.items() if getattr(cls, name) is not getattr(Tracker, name))
         cls.supports = frozenset(overridden) & (ALL_KINDS if cls.declared is None else cls.declared)
@@ -330,9 +255,26 @@ class Tracker:
         raise NotImplementedError
 
 
-def _arguments(method: Any) -> tuple[str, ...]:
-    code = getattr(method, "__code__", None)
-    return code.co_varnames[: code.co_argcount + code.co_kwonlyargcount] if code is not None else ()
+def _changed(kind: type[Tracker]) -> list[str]:
+    """Return which methods of a Tracker cannot be called as the contract says, with both signatures."""
+    changed = []
+    for name, promised in inspect.getmembers(Tracker, inspect.isfunction):
+        own = getattr(kind, name)
+        if name.startswith("_") or own is promised or not inspect.isfunction(own):
+            continue
+        arguments = inspect.signature(own)
+        try:
+            arguments.bind(*inspect.signature(promised).parameters)
+            is_old = OLD_ARGUMENTS.get(name) in arguments.parameters
+        except TypeError:
+            is_old = True
+        if is_old:
+            changed.append(f"{_shown(own)} is now {_shown(promised)}")
+    return changed
+
+
+def _shown(method: Any) -> str:
+    return f"{method.__name__}({', '.join(inspect.signature(method).parameters)})"
 
 
 __all__ = [

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from runcast.core.errors import OptionError
 from runcast.integrations.contract import Kind, Tracker
-from runcast.testing import crashes, holding, lifecycle
+from runcast.testing import answers, crashes, holding, lifecycle
 from runcast.testing.stage import ForeignRun, Skipped, Stage, Subject
 
 _TABLE: tuple[tuple[Callable[[Stage], None], Kind | None], ...] = (
@@ -26,6 +26,8 @@ _TABLE: tuple[tuple[Callable[[Stage], None], Kind | None], ...] = (
     (lifecycle.resume, None),
     (crashes.sudden_death, "metrics"),
     (lifecycle.foreign_run, None),
+    (answers.explanation, None),
+    (answers.existence, None),
     (lifecycle.measurements, None),
     (holding.values, "metrics"),
     (holding.precise_values, "metrics"),
@@ -49,6 +51,7 @@ _TABLE: tuple[tuple[Callable[[Stage], None], Kind | None], ...] = (
     (holding.media, "media"),
     (holding.repeated_media, "media"),
     (holding.artifacts, "artifacts"),
+    (answers.contents, None),
 )
 _CHECKS = {check.__name__: (check, kind) for check, kind in _TABLE}
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from runcast.integrations.contract import ArtifactFile, Ending, MediaFile, Reading, TrackedRun, Tracker
+from runcast.integrations.files import link
 from runcast.values.points import Point, PointList
 from runcast.values.scalars import Number, ParamValue
 
@@ -50,12 +51,12 @@ class MemoryTracker(Tracker):
         self._append(["tags", list(tags)])
 
     def log_media(self, media: MediaFile) -> None:
-        """Append the path of the file."""
-        self._append(["media", media.key, media.step])
+        """Keep the file, and append its path."""
+        self._append(["media", media.key, media.step, self._keep(media.path)])
 
     def log_artifact(self, artifact: ArtifactFile) -> None:
-        """Append the path of the file or folder."""
-        self._append(["artifact", artifact.name])
+        """Keep the file or folder, and append its path."""
+        self._append(["artifact", artifact.name, self._keep(artifact.path)])
 
     def finish(self, ending: Ending) -> None:
         """Append the status, and the time of the run's end."""
@@ -76,7 +77,7 @@ class MemoryTracker(Tracker):
                 kind, *values = json.loads(line)
             except ValueError:
                 continue
-            _take(reading, kind, values)
+            _take(reading, kind, values, path.parent)
         return reading
 
     @classmethod
@@ -99,6 +100,11 @@ class MemoryTracker(Tracker):
         """Return the file that holds the run."""
         return run.local / "memory.jsonl"
 
+    def _keep(self, path: Path) -> str:
+        number = len(list(self._path.parent.glob("files/*")))
+        link(path, self._path.with_name("files") / f"{number}{path.suffix}")
+        return f"files/{number}{path.suffix}"
+
     def _append(self, *lines: list[Any]) -> None:
         # A newline precedes each line, which ends a line that a killed process left incomplete.
         data = "".join(f"\n{json.dumps(line)}" for line in lines)
@@ -106,7 +112,7 @@ class MemoryTracker(Tracker):
             file.write(data.encode())
 
 
-def _take(reading: Reading, kind: str, values: list[Any]) -> None:
+def _take(reading: Reading, kind: str, values: list[Any], folder: Path) -> None:
     if kind == "point":
         assert isinstance(reading.points, PointList)
         reading.points.append(Point(*values))
@@ -116,7 +122,11 @@ def _take(reading: Reading, kind: str, values: list[Any]) -> None:
         reading.tags = (reading.tags or set()) | set(values[0])
     elif kind == "media":
         reading.media = [*(reading.media or ()), (values[0], values[1])]
+        for place in values[2:]:
+            reading.contents[values[0], values[1]] = folder / place
     elif kind == "artifact":
         reading.artifacts = (reading.artifacts or set()) | {values[0]}
+        for place in values[1:]:
+            reading.contents[values[0]] = folder / place
     else:
         setattr(reading, kind, values[0])

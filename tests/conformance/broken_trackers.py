@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from runcast.core.errors import FinalError, TrackerError
 from runcast.integrations.contract import ALL_KINDS, ArtifactFile, Ending, MediaFile, Reading, TrackedRun, Tracker
 from runcast.testing import MemoryTracker
 from runcast.values.points import Point
@@ -85,6 +86,16 @@ class ClosesForeignRun(MemoryTracker):
         super().setup(run)
         if "MEMORY_RUN" in os.environ:
             self._path = Path(os.environ["MEMORY_RUN"])
+
+
+class GivesUpAtOnce(MemoryTracker):
+    def explain(self, error: Exception) -> TrackerError:
+        return FinalError(str(error))
+
+
+class SeesRunsEverywhere(MemoryTracker):
+    def exists(self, run: TrackedRun) -> bool:
+        return True
 
 
 class MeasuresNothing(MemoryTracker):
@@ -233,6 +244,14 @@ class HoldsNoFolder(MemoryTracker):
             super().log_artifact(artifact)
 
 
+class MixesUpFiles(MemoryTracker):
+    def read(self, run: TrackedRun) -> Reading:
+        reading = super().read(run)
+        names = [name for name in reading.contents if isinstance(name, str)]
+        reading.contents.update(zip(names, [reading.contents[name] for name in reversed(names)], strict=True))
+        return reading
+
+
 BROKEN: Mapping[str, type[MemoryTracker]] = {
     "declaration": DeclaresUnknownKind,
     "kinds": ForgetsMethod,
@@ -245,6 +264,8 @@ BROKEN: Mapping[str, type[MemoryTracker]] = {
     "resume": BeginsAnewWhenResumed,
     "sudden_death": CannotReadOpenRun,
     "foreign_run": ClosesForeignRun,
+    "explanation": GivesUpAtOnce,
+    "existence": SeesRunsEverywhere,
     "measurements": MeasuresNothing,
     "values": LosesSign,
     "precise_values": KeepsFloat32,
@@ -268,6 +289,7 @@ BROKEN: Mapping[str, type[MemoryTracker]] = {
     "media": HoldsNoTable,
     "repeated_media": KeepsLastMediaOfKey,
     "artifacts": HoldsNoFolder,
+    "contents": MixesUpFiles,
 }
 
 

@@ -301,13 +301,21 @@ def test_a_replayed_training_keeps_its_times(tmp_path: Path, monkeypatch: pytest
     check_times(directory)
 
 
-def test_the_old_signature_of_finish_is_named() -> None:
-    """A Tracker of an earlier version says at once what has changed."""
-    with pytest.raises(OptionError, match=r"Old\.finish\(status, error\) is the old signature.*finish\(self, ending\)"):
+def test_each_old_signature_is_named() -> None:
+    """A Tracker of an earlier version says at once what has changed; one that names an argument otherwise does not."""
+    changed = r"finish\(self, status, error\) is now finish\(self, ending\); read\(self\) is now read\(self, run\)\."
+    with pytest.raises(OptionError, match=rf"Old was written for another version of runcast: {changed}"):
 
         class Old(Tracker):
             def finish(self, status: Any, error: str | None = None) -> None:  # type: ignore[override]
                 """End the run."""
+
+            def read(self) -> Any:  # type: ignore[override]
+                """Read the run back."""
+
+    class New(Tracker):
+        def finish(self, end: Ending, *, loud: bool = False) -> None:
+            """End the run."""
 
 
 def test_an_ending_without_more_is_one_of_the_first_session() -> None:

@@ -22,24 +22,27 @@ def read_folder(folder: Path) -> Reading:
     if not (folder / "metrics.json").exists():
         raise FinalError(f"DVCLive has nothing of the run in {folder}. Deliver the run with: runcast sync")
     values = flatten(json.loads((folder / "metrics.json").read_text()))
-    params, artifacts = folder / "params.yaml", folder / "artifacts"
+    params = folder / "params.yaml"
     media = [
-        path.relative_to(root)
+        ((name_of(path.parent.relative_to(root).as_posix()), int(path.stem)), path)
         for root in (folder / "plots" / "images", folder / "media")
         for path in root.rglob("*")
         if path.is_file()
     ]
+    artifacts = {
+        path.name: path
+        for pattern in ("*", f"{MARKED}/*")
+        for path in (folder / "artifacts").glob(pattern)
+        if path.suffix != ".dvc" and path.name != ".gitignore"
+    }
+    places: list[tuple[str | tuple[str, int], Path]] = [*media, *artifacts.items()]
     return Reading(
         points=PointList(point for path in tables(folder) for point in read_table(path)),
         params=load_yaml(params) if params.exists() else {},
         summary={key.removeprefix(SUMMARY): value for key, value in values.items() if key.startswith(SUMMARY)},
-        artifacts={
-            path.name
-            for pattern in ("*", f"{MARKED}/*")
-            for path in artifacts.glob(pattern)
-            if path.suffix != ".dvc" and path.name != ".gitignore"
-        },
-        media=[(name_of(path.parent.as_posix()), int(path.stem)) for path in media],
+        artifacts=set(artifacts),
+        media=[name for name, _ in media],
+        contents=dict(places),
         status=values.get("status"),
     )
 

@@ -64,11 +64,11 @@ def local_folder(uri: str) -> Path | None:
     return Path(url2pathname(found.path) if found.scheme else uri) if found.scheme in ("", "file") else None
 
 
-def list_files(client: MlflowClient, run_id: str, folder: str) -> list[str]:
-    """List what is in a folder of the run, with what other spellings of its names keep elsewhere."""
+def list_files(client: MlflowClient, run_id: str, folder: str) -> dict[str, str]:
+    """Map the names of what is in a folder of the run to where it is: other spellings of names are kept elsewhere."""
     others = [file.path for file in client.list_artifacts(run_id) if fnmatch(file.path, MARKED)]
     places = [posixpath.join(*filter(None, (other, folder))) if other or folder else None for other in ("", *others)]
-    return [name_of(file.path) for place in places for file in client.list_artifacts(run_id, place)]
+    return {name_of(file.path): file.path for place in places for file in client.list_artifacts(run_id, place)}
 
 
 def under_name(path: Path, wanted: Path) -> Path:

@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric
 
 from runcast.integrations.contract import Reading, TrackedRun
-from runcast.integrations.mlflow.files import list_files
+from runcast.integrations.mlflow.files import list_files, local_folder
 from runcast.values.points import Point, PointList
 
 MEDIA_PATH = re.compile(r"(?:images|media)/(.+?)[+%]step[+%](-?\d+)")
@@ -25,8 +25,18 @@ def read_run(client: MlflowClient, run: TrackedRun) -> Reading:
     run_id, tags = found.info.run_id, found.data.tags
     keys = [key for key in found.data.metrics if not key.startswith("summary/")]
     artifacts = set(_strip(tags, ARTIFACT))
-    folders = {posixpath.dirname(name) for name in artifacts}
-    media = [path for folder in ("images", "media") for path in list_files(client, run_id, folder)]
+    folders = {"images", "media", *(posixpath.dirname(name) for name in artifacts)}
+    files = {name: place for folder in folders for name, place in list_files(client, run_id, folder).items()}
+    media = [
+        ((re.sub("[~#]", "/", m[1]), int(m[2])), place)
+        for name, place in files.items()
+        if (m := MEDIA_PATH.match(name)) and not THUMBNAIL.search(name)
+    ]
+    places: list[tuple[str | tuple[str, int], str]] = [
+        *media,
+        *((name, files[name]) for name in artifacts & files.keys()),
+    ]
+    root = local_folder(found.info.artifact_uri)
     status = tags.get("runcast.status", "running")
     agrees = run.is_joined or STATUSES.get(status, "RUNNING") == found.info.status
     return Reading(
@@ -34,12 +44,9 @@ def read_run(client: MlflowClient, run: TrackedRun) -> Reading:
         params={**found.data.params, **_strip(tags, PARAM)},
         summary={key: json.loads(text) for key, text in _strip(tags, SUMMARY).items()},
         tags=set(_strip(tags, LABEL)),
-        artifacts=artifacts & {path for folder in folders for path in list_files(client, run_id, folder)},
-        media=[
-            (re.sub("[~#]", "/", m[1]), int(m[2]))
-            for path in media
-            if (m := MEDIA_PATH.match(path)) and not THUMBNAIL.search(path)
-        ],
+        artifacts=artifacts & files.keys(),
+        media=[name for name, _ in media],
+        contents={name: root / place for name, place in places} if root is not None else {},
         status=status if agrees else found.info.status.lower(),
         started_at=found.info.start_time / 1000,
         ended_at=found.info.end_time / 1000 if found.info.end_time else None,

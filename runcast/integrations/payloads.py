@@ -1,0 +1,89 @@
+"""What a Tracker is given and gives back: files, how a run ended, and the run as its service's own reader sees it."""
+
+import json
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from runcast.journal.records import Status
+from runcast.values.media import MediaKind
+from runcast.values.media.cells import Cell, read_table
+from runcast.values.points import Point, PointList
+from runcast.values.scalars import Number
+
+
+class MediaFile(msgspec.Struct, frozen=True):
+    """One image, sound, text, table or histogram in a file.
+
+    The content of the last three is given by `text`, `table` and `histogram`; the others are files of their kinds.
+    """
+
+    key: str
+    step: int
+    kind: MediaKind
+    path: Path
+    caption: str | None
+    time: float
+
+    def text(self) -> str:
+        """Return the content of a text."""
+        return self.path.read_text(encoding="utf-8")
+
+    def table(self) -> tuple[list[str], list[list[Cell]]]:
+        """Return the columns and the rows of a table; a cell is a text, a number, a bool or None."""
+        return read_table(self.path)
+
+    def histogram(self) -> tuple[list[Number], list[Number]]:
+        """Return the n counts and the n + 1 edges of a histogram."""
+        content = json.loads(self.path.read_bytes())
+        return content["counts"], content["edges"]
+
+
+class ArtifactFile(msgspec.Struct, frozen=True):
+    """A file or a folder to keep with the run; `kind` is the user's word ("model", "dataset", "config", "file")."""
+
+    name: str
+    kind: str
+    path: Path
+
+
+class Ending(msgspec.Struct, frozen=True):
+    """How a run ended: its status, the traceback of one that failed, and when that was, in seconds since the epoch.
+
+    `ended_at` is the time of the training, however late it is delivered: of a run that was killed, that of its last
+    record. `session` counts the sessions of the run from 1.
+    """
+
+    status: Status
+    error: str | None = None
+    ended_at: float = 0.0
+    session: int = 1
+
+
+class Reading(msgspec.Struct, kw_only=True):
+    """The run as a tracker's own reader sees it; None where the service has no such thing.
+
+    Keys are the service's names (the caller maps them back). `points` holds every stored point, in any order. `params`
+    may be texts. `artifacts` holds the names given to `log_artifact`, `media` the keys and steps given to `log_media`,
+    each as often as it is there. `contents` says where on this machine their contents are: a file or a folder for the
+    name of an artifact, a file for the key and step of a media file; what the service keeps elsewhere is missing.
+    `started_at` and `ended_at` are the run's times, None where the service keeps none or keeps its own. `unreadable`
+    says why there is nothing to compare, where the user's options leave nothing to read.
+    """
+
+    points: Sequence[Point] = msgspec.field(default_factory=PointList)
+    params: dict[str, Any] | None = None
+    summary: dict[str, Any] | None = None
+    tags: set[str] | None = None
+    artifacts: set[str] | None = None
+    media: Collection[tuple[str, int]] | None = None
+    contents: dict[str | tuple[str, int], Path] = {}
+    status: Status | Literal["running"] | None = None
+    started_at: float | None = None
+    ended_at: float | None = None
+    name: str | None = None
+    notes: str | None = None
+    group: str | None = None
+    unreadable: str | None = None
