@@ -40,7 +40,8 @@ _PUBLIC = {
     ),
     "trainer.evaluation": "EvalPrediction PredictionOutput",
     "adapters.transformers": "get_reporting_integration_callbacks",
-    "integrations.contract": "Ending Reading TrackedRun Tracker",
+    "integrations.contract": "TrackedRun Tracker",
+    "integrations.payloads": "Ending Reading",
     "values.points": "Point",
     "core.errors": (
         "CallbackError CheckpointError FinalError GoneError JournalError "

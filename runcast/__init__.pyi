@@ -47,12 +47,8 @@ from runcast.core.events import (
     TrainerState as TrainerState,
 )
 from runcast.core.functions import LambdaCallback as LambdaCallback
-from runcast.integrations.contract import (
-    Ending as Ending,
-    Reading as Reading,
-    TrackedRun as TrackedRun,
-    Tracker as Tracker,
-)
+from runcast.integrations.contract import TrackedRun as TrackedRun, Tracker as Tracker
+from runcast.integrations.payloads import Ending as Ending, Reading as Reading
 from runcast.journal.state import Statistics as Statistics
 from runcast.run.init import init as init
 from runcast.run.run import Run as Run

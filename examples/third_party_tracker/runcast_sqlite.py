@@ -1,19 +1,22 @@
-"""Writes runs into one SQLite database beside them, to be compared with SQL.
+"""Write runs into one SQLite database beside them, to be compared with SQL.
 
     sqlite3 runs/runs.sqlite "SELECT run, max(value) FROM points WHERE key = 'eval/accuracy' GROUP BY run"
 
-Needs: Python's own sqlite3. Writes: `runs/runs.sqlite`, or `setup={"sqlite": {"path": …}}`. Drops: media, artifacts.
+Needs: Python's own sqlite3.
+Writes: `runs/runs.sqlite`, or `setup={"sqlite": {"path": …}}`, or RUNCAST_SQLITE_PATH.
+Drops: media, artifacts.
+Limits: none.
 """
 
 import json
 import math
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from runcast import Ending, FinalError, Point, Reading, RetryableError, TrackedRun, Tracker
+from runcast import Ending, FinalError, Point, Reading, RetryableError, TrackedRun, Tracker, TrackerError
 
 WAIT_S = 5.0  # how long to wait for another run that writes; after that the delivery tries again
 TABLES = """
@@ -27,10 +30,10 @@ CREATE TABLE IF NOT EXISTS tags (run, tag, PRIMARY KEY (run, tag));
 
 
 class SqliteTracker(Tracker):
-    """Keeps every call in one transaction: it is there, or it is not."""
+    """A row for each run and each value. Every call is one transaction: it is there, or it is not."""
 
     name = "sqlite"
-    supports = frozenset(("params", "metrics", "summary", "tags", "status"))
+    variables: ClassVar[Mapping[str, str]] = {"path": "RUNCAST_SQLITE_PATH"}
 
     def __init__(self) -> None:
         self._run = ""
@@ -76,6 +79,20 @@ class SqliteTracker(Tracker):
                 database.execute("UPDATE runs SET status = ?, error = ?, ended = ? WHERE run = ?", row)
             self._path = None
 
+    def explain(self, error: Exception) -> TrackerError | None:
+        """Say which errors will pass: a database that is locked, and a full disk."""
+        if isinstance(error, sqlite3.Error):
+            kind = RetryableError if isinstance(error, sqlite3.OperationalError) else FinalError
+            return kind(f"{self._path}: {error}")
+        return super().explain(error)
+
+    def exists(self, run: TrackedRun) -> bool:
+        """Return whether the database has the run's row."""
+        if not database_of(run).exists():
+            return False
+        with sqlite3.connect(f"file:{database_of(run)}?mode=ro", uri=True, timeout=WAIT_S) as database:
+            return bool(database.execute("SELECT 1 FROM runs WHERE run = ?", (run.id,)).fetchone())
+
     def read(self, run: TrackedRun) -> Reading:
         """Read the run back."""
         with sqlite3.connect(f"file:{database_of(run)}?mode=ro", uri=True, timeout=WAIT_S) as database:
@@ -105,19 +122,10 @@ class SqliteTracker(Tracker):
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
-        """Open the database for one transaction, and say which errors will pass."""
+        """Open the database for one transaction."""
         assert self._path is not None
-        try:
-            database = sqlite3.connect(self._path, timeout=WAIT_S)
-            try:
-                with database:
-                    yield database
-            finally:
-                database.close()
-        except sqlite3.OperationalError as error:  # locked, or the disk is full
-            raise RetryableError(f"{self._path}: {error}") from error
-        except sqlite3.DatabaseError as error:
-            raise FinalError(f"{self._path}: {error}") from error
+        with closing(sqlite3.connect(self._path, timeout=WAIT_S)) as database, database:
+            yield database
 
 
 def database_of(run: TrackedRun) -> Path:

@@ -85,6 +85,17 @@ def test_an_integration_says_what_it_needs_writes_and_drops(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", TABLE)
+def test_a_place_is_short(name: str) -> None:
+    """A Tracker has at most 180 lines, what is peculiar to its SDK 120, and its reader, as any other file, 200."""
+    limits = {"__init__.py": 180, "sdk.py": 120}
+    files = (REPOSITORY / "runcast" / "integrations" / name).glob("*.py")
+    lines = {path.name: len(path.read_text(encoding="utf-8").splitlines()) for path in files}
+
+    assert {"__init__.py", "reader.py"} <= set(lines)
+    assert {file: count for file, count in lines.items() if count > limits.get(file, 200)} == {}
+
+
+@pytest.mark.parametrize("name", TABLE)
 def test_an_integration_has_the_tracker_that_its_row_names(name: str) -> None:
     """The row's class is there, a direct child of Tracker, with the row's name."""
     wanted = TABLE[name].tracker.partition(":")[2]

@@ -7,7 +7,7 @@ pytest.importorskip("wandb")
 
 def test_neighbouring_bins_are_merged() -> None:
     """1,025 bins become 342 of three, the last of two; each count stays between its edges."""
-    from runcast.integrations.wandb.media import _merged as merged
+    from runcast.integrations.wandb.media import merged
 
     counts, edges = merged(list(range(1025)), [float(edge) for edge in range(1026)])
 
@@ -21,6 +21,6 @@ def test_neighbouring_bins_are_merged() -> None:
 
 def test_few_bins_stay_as_they_are() -> None:
     """512 bins are what W&B takes."""
-    from runcast.integrations.wandb.media import _merged as merged
+    from runcast.integrations.wandb.media import merged
 
     assert merged([1] * 512, list(range(513))) == ([1] * 512, list(range(513)))

@@ -9,13 +9,13 @@ Writes: a run at W&B when credentials are configured, else a folder of W&B's own
     that goes back. Each row has the time at which it was logged, also when it is sent later. A run that somebody
     deleted is recreated under another id, with the config `runcast/replaces`. W&B is asked for it when it is resumed,
     and after it has refused rows, which the SDK sends every 15 s.
-Drops: captions of texts, tables, histograms, and of files that W&B cannot show (an svg, an avi), which are kept in
-    a page with a link; of more than 512 bins, neighbours are merged. W&B has no word of its own for a run that
-    crashed: it shows "Failed", and the summary `runcast/status` says which. On a full disk the SDK raises nothing.
-    Versions up to 0.29 write the file only every 64 KiB, so more of the run is delivered again after a kill. The
-    start and the time of each row are those of the training; `_runtime` and the duration are not: wandb-core
-    computes them, and they are those of the delivery. Before 0.27 the SDK has no timeout for closing a deleted run:
-    there the delivery process ends after RUNCAST_CALL_TIMEOUT_S, and the next one recreates the run.
+Drops: captions of texts, tables, histograms, and of files that W&B cannot show (an svg, an avi), which are kept in a
+    page with a link; of more than 512 bins, neighbours are merged. W&B has no word of its own for a run that crashed:
+    it shows "Failed", and the summary `runcast/status` says which. On a full disk the SDK raises nothing. Versions up
+    to 0.29 write the file only every 64 KiB, so more of the run is delivered again after a kill. The start and the time
+    of each row are those of the training; `_runtime` and the duration are not: wandb-core computes them, and they are
+    those of the delivery. Before 0.27 the SDK has no timeout for closing a deleted run: there the delivery process ends
+    after RUNCAST_CALL_TIMEOUT_S, and the next one recreates the run.
 Limits: the constants below, read in wandb 0.31.0 (wandb_settings.py, artifacts/, data_types/) on 2026-11-20.
 """
 

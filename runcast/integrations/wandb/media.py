@@ -11,7 +11,8 @@ from typing import Any
 import wandb
 
 from runcast.core.errors import FinalError, is_about_content
-from runcast.integrations.contract import MediaFile, Number
+from runcast.integrations.contract import MediaFile
+from runcast.values.scalars import Number
 
 MAX_TABLE_ROWS = 10_000
 MAX_BINS = 512
@@ -54,14 +55,14 @@ def _as_its_kind(media: MediaFile) -> Any:
     if media.kind == "text":
         return wandb.Html(f"<pre>{html.escape(media.text())}</pre>", inject=False)
     if media.kind == "histogram":
-        return wandb.Histogram(np_histogram=_merged(*media.histogram()))
+        return wandb.Histogram(np_histogram=merged(*media.histogram()))
     columns, rows = media.table()
     if len(rows) > MAX_TABLE_ROWS:
         raise FinalError(f"A table of {len(rows):,} rows: W&B cuts it at {MAX_TABLE_ROWS:,}. Log it as an artifact.")
     return wandb.Table(columns=columns, data=rows, allow_mixed_types=True)
 
 
-def _merged(counts: list[Number], edges: list[Number]) -> tuple[list[Number], list[Number]]:
+def merged(counts: list[Number], edges: list[Number]) -> tuple[list[Number], list[Number]]:
     """Merge neighbouring bins until there are as few as W&B takes: no count is lost, each stays between its edges."""
     width = -(-len(counts) // MAX_BINS)
     sums = [sum(counts[at : at + width]) for at in range(0, len(counts), width)]
