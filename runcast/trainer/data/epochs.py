@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch.utils.data import IterableDataset
 
-from runcast.trainer.checkpoints.randomness import random_state, set_random_state
 from runcast.trainer.data.loader import evenly, in_groups, length_of, make_loader
 from runcast.trainer.data.order import SamplerStates, continue_epoch, generators_of, set_epoch, stateful_source
+from runcast.trainer.data.randomness import random_state, set_random_state
 from runcast.trainer.data.samplers import EpochOrder
 from runcast.trainer.data.transfer import Mover, prefetch
 from runcast.trainer.ranks.ranks import Ranks
