@@ -123,7 +123,7 @@ def _post(url: str, message: dict[str, Any], status: str, timeout_s: float) -> N
     except (OSError, ValueError, http.client.HTTPException) as problem:
         code = getattr(problem, "code", None)
         what = type(problem).__name__ + (f" {code}" if isinstance(code, int) else "")  # its text may hold the address
-        _log.warning("The webhook was not told that the training %s: %s.", status, what)
+        _log.warning("The webhook was not notified that the training %s: %s.", status, what)
 
 
 def _at_exit(callback: "weakref.ref[NotifyCallback]", args: Any, state: TrainerState) -> None:

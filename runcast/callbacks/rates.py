@@ -90,7 +90,7 @@ class ReduceLROnPlateauCallback(TrainerCallback):
             for name in ("initial_lr", "max_lr", "min_lr"):  # OneCycleLR keeps its range in the group
                 if name in group:
                     group[name] *= factor
-            for schedule in schedules:  # each computes a rate anew, from its base
+            for schedule in schedules:  # each recomputes a rate from its base
                 for rates in (schedule.base_lrs, getattr(schedule, "max_lrs", None)):
                     if rates is not None:
                         rates[index] *= factor

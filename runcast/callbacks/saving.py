@@ -27,7 +27,7 @@ class ModelCheckpointCallback(TrainerCallback):
             the last one stays, and the one that the arguments call best.
         metric: The metric of top_k; by default metric_for_best_model, else the loss.
         greater_is_better: Its direction; by default the arguments', else as the name says.
-        on_exception: Save when the training raises or is interrupted (our Trainer only). Resuming continues behind the
+        on_exception: Save when the training raises or is interrupted (our Trainer only). Resuming continues after the
             last whole step, but with other random numbers than an uninterrupted training.
     """
 

@@ -27,7 +27,7 @@ class WatchCallback(TrainerCallback):
     parameters_norm/<name>, and gradients_norm and parameters_norm for all of them together. They go to the runs that
     the other callbacks report to; where there is none, the two norms of all go into the next log.
 
-    Everything is computed on the device. What is measured comes to the host in one copy, which nobody waits for, and is
+    Everything is computed on the device. The values come to the host in one copy, which nothing waits for, and are
     logged at its own step when it has arrived. Of a sharded model, norms are those of the whole tensors and histograms
     those of the first process's shards.
 

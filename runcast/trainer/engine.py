@@ -104,7 +104,7 @@ class Engine:
         return self._reader.accepted(batch)
 
     def _measured(self, batch: Any) -> tuple[torch.Tensor | None, Any]:
-        """Begin to count the operations of this batch; `backward` goes on. Those of token inputs are estimated."""
+        """Begin to count the operations of this batch; `backward` continues. Those of token inputs are estimated."""
         self.must_measure = False
         with contextlib.ExitStack() as stack:
             if tokens_of(batch, self.input_name) is None:

@@ -56,7 +56,7 @@ class Training:
         self.is_fresh = True
         self.unsaved: set[str] = set()  # attributes of callbacks that no checkpoint can hold
         self._batch: Any = None
-        # One process on the CPU looks at the labels of a lone batch only if its loss asks for it: nobody waits.
+        # One process on the CPU inspects the labels of a lone batch only if its loss needs it: nothing waits.
         self._reads_losses = engine.device.type == "cpu" and engine.ranks.size == 1
         self._weighs_tokens = args.average_tokens_across_devices and engine.ranks.size > 1
 

@@ -145,7 +145,7 @@ def test_a_webhook_that_fails_costs_a_line(stage, hook, caplog, fault):
             thread.join(30)
 
     assert training.handler.failures == 0
-    assert "The webhook was not told that the training finished" in caplog.text
+    assert "The webhook was not notified that the training finished" in caplog.text
     assert "SECRET" not in caplog.text
 
 

@@ -78,7 +78,7 @@ def test_a_failure_that_a_script_catches_is_told_after_the_timeout(tmp_path):
 
     assert "fail raised in on_step_end at step 2" in second["error"]
     assert first["error"].startswith("RankError: Rank 1 failed: CallbackError: The callback ")
-    assert first["error"].endswith("Rank 0 cannot go on alone: see the output of rank 1.")
+    assert first["error"].endswith("Rank 0 cannot continue alone: see the output of rank 1.")
 
 
 def test_best_weights_that_one_rank_finds_are_put_back_in_none(tmp_path):

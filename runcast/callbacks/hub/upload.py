@@ -1,6 +1,7 @@
 """Uploads of folders to a hub, each as one commit, in a child process: the newest wins, and nothing waits.
 
-The child is told what to do on its standard input, the token too, so that neither its command line nor its environment
+The child receives its orders, including the token, on standard input, so that neither its command line nor its
+environment
 holds it. It ends by itself when its time is over, also when the training process is long gone.
 """
 

@@ -129,7 +129,7 @@ class ReportCallback(TrainerCallback):
         if summary:
             run.log_summary(summary)
             values.pop("epoch", None)
-        if "epoch" in values:  # told with each log, of which a step may have several
+        if "epoch" in values:  # part of each log, of which a step may have several
             told, self._epoch = self._epoch, (state.global_step, values["epoch"])
             if told == self._epoch:
                 del values["epoch"]

@@ -58,15 +58,15 @@ def _script_task() -> tuple[bool, str]:
     """Find the task of a training script that uses ClearML itself, and tell whether it is in this process."""
     process, _, task = os.environ.get("CLEARML_PROC_MASTER_ID", "").partition(":")
     if process == str(os.getpid()) and clearml.Task.current_task() is None:
-        task = ""  # a run of this process that has ended left the variable behind
+        task = ""  # an earlier run of this process left the variable
     is_here = process == str(os.getpid()) and bool(task)
     if not is_here:
-        os.environ.pop("CLEARML_PROC_MASTER_ID", None)  # or the SDK would go on with the parent's task by itself
+        os.environ.pop("CLEARML_PROC_MASTER_ID", None)  # otherwise the SDK would continue the parent's task by itself
     return is_here, task
 
 
 def _mend_session(run: TrackedRun) -> str | None:
-    """Return the remembered session, ready to go on; one that cannot be read is removed, for all is sent again then."""
+    """Return the remembered session, repaired; remove an unreadable one, because everything is then sent again."""
     if "task" not in run.ids and run.resumed:  # its name was lost: it is the one session in the run's own folder
         sessions = [path.name for path in (run.local / "offline").glob("offline-*") if path.is_dir()]
         run.remember(**({"task": sessions[0]} if len(sessions) == 1 else {}))

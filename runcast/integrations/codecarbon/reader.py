@@ -39,7 +39,7 @@ def points(run: TrackedRun) -> list[Point]:
 
 
 def history(run: TrackedRun) -> list[Row]:
-    """Read the rows of this run, which may have had several meters: each goes on from the amounts of the one before."""
+    """Read the rows of this run; several meters in turn each continue from the previous amounts."""
     found: list[Row] = []
     before: dict[str, float] = {}
     meter = ""

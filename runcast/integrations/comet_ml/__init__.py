@@ -7,7 +7,7 @@ Writes: an experiment at Comet when credentials are configured, else archives fo
     says so. Online the SDK keeps an archive, too: `read` reads the archives in both modes. Each point has the time at
     which it was logged, also when it is sent later. A summary value is an "other"; an artifact is an Artifact online,
     and assets in a folder of its name offline. A process that is killed offline leaves no archive, so all of its
-    session is delivered again; online, what the server has not acknowledged is. An experiment that somebody deleted is
+    session is delivered again; online, what the server has not acknowledged is. A deleted experiment is
     recreated under another key, with the other `runcast/replaces`: Comet is asked for it when it is opened and
     finished, and while messages stay unacknowledged. An archived one is resumed.
 Drops: the bins of a histogram, which Comet replaces by its own; folders without files. Comet knows experiments that

@@ -57,7 +57,8 @@ def own_store(run: TrackedRun) -> str:
 def prepare_store(uri: str, run: TrackedRun) -> None:
     """Remember which store it is, make our own if there is none, and see that a SQLite one is not locked.
 
-    MLflow fails at one that is locked. Ours is made aside and moved into place whole, so that nobody ever sees half a
+    MLflow fails at one that is locked. Ours is created aside and moved into place when complete, so that no reader sees
+    half a
     schema, even after a kill.
     """
     path, is_own = Path(uri.removeprefix("sqlite:///")), uri == own_store(run)

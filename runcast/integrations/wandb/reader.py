@@ -67,7 +67,7 @@ def is_online(file: Path) -> bool:
 def note_cut(run: TrackedRun, files: Sequence[Path], first_step: int) -> None:
     """Remember how far the server has got with *files* of earlier online processes: to W&B's own *first_step*.
 
-    `wandb sync` would send such a file whole, behind what the server has of it.
+    `wandb sync` would send such a whole file after the part that the server already has.
     """
     cut = json.loads(run.ids.get(CUT, "{}"))
     for file in files:

@@ -58,7 +58,7 @@ def concatenate(batches: Sequence[Any], counts: Sequence[int]) -> Any:
 
 
 def join(parts: Sequence[Any], *, in_turn: bool) -> Any:
-    """Join what the processes have: one behind the other, or, where they took turns, in the order of the data."""
+    """Join the parts of the processes: one after the other, or, if they took turns, in the order of the data."""
     there = [part for part in parts if part is not None]
     if not there:
         return None

@@ -155,7 +155,7 @@ class Epochs:
         self._set_random_state(position["epoch_rng"])
         batches, draw_order = continue_epoch(self.loader, self._batches_seen, examples, self._ranks, data)
         draw_order()
-        # Worker processes are asked for batches ahead: what draws their order is behind the position already.
+        # Worker processes prefetch batches, so the source of their order is already ahead of the position.
         self._set_random_state(position["rng"], of_data=self.loader.num_workers == 0)
         return batches
 

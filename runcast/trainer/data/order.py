@@ -18,7 +18,7 @@ from runcast.trainer.settings.arguments import TrainingArguments
 
 
 def set_epoch(loader: DataLoader[Any], args: TrainingArguments, epoch: int) -> None:
-    """Give the epoch its own order of the data; a ready loader keeps its generator, but is told the epoch."""
+    """Give the epoch its own order of the data; a ready loader keeps its generator, but receives the epoch."""
     if isinstance(loader, OwnLoader):
         loader.generator.manual_seed((args.seed if args.data_seed is None else args.data_seed) + epoch)
     for part in _parts_of(loader).values():
@@ -105,7 +105,7 @@ class SamplerStates:
 def continue_epoch(
     loader: DataLoader[Any], batches: int, examples: int | None, ranks: Ranks, state: Mapping[str, Any] | None = None
 ) -> tuple[Iterator[Any], Callable[[], object]]:
-    """Iterate over what an epoch has behind its first *examples*, of all ranks, or, where that is None, its *batches*.
+    """Iterate over an epoch after its first *examples*, of all ranks, or, if that is None, after its *batches*.
 
     Examples of a map-style dataset are skipped without being read. So are those of a stream that has a *state* of its
     own; any other stream has to be read up to the position.

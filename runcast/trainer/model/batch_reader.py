@@ -149,7 +149,7 @@ class BatchReader:
         return Result(loss, predictions, labels)
 
     def _loss_among(self, outputs: Sequence[Any]) -> tuple[Any, Any]:
-        """Find the loss in a tuple: the first single number, which may stand behind the logits; else there is none.
+        """Find the loss in a tuple: the first single number, which may follow the logits; None if there is none.
 
         What comes first and is to be learned from is a loss as well, of the wrong shape.
         """

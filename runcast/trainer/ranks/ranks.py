@@ -117,7 +117,9 @@ class Ranks:
             return None
         if first:
             rank, _, reason = first.rstrip(".").partition(" ")
-            return f"Rank {rank} failed: {reason}. Rank {self.rank} cannot go on alone: see the output of rank {rank}."
+            return (
+                f"Rank {rank} failed: {reason}. Rank {self.rank} cannot continue alone: see the output of rank {rank}."
+            )
         return (
             f"Rank {self.rank} lost the connection to another process of the job, which ended without giving a reason: "
             f"it was killed, or it ran out of memory. See its output. {error}"
