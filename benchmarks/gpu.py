@@ -51,7 +51,7 @@ TINY = (
 
 @dataclass
 class Block:
-    """Is what one training yields: the mean time of a step, and, of a profiled one, what was counted in each step."""
+    """The result of one training: the mean time of a step, and, if profiled, the counts of each step."""
 
     step_us: float
     peak_gib: float | None = None
@@ -133,7 +133,7 @@ def _rows(way: str, work: Work, rounds: int) -> list[Sequence[str]]:
 
 
 def timed(name: str, work: Work) -> Block:
-    """Train once; time the steps behind the first third, which compile and warm up."""
+    """Train once; time the steps after the first third, which compile and warm up."""
     import torch
 
     first, seen, clock = max(2, work.steps // 3), 0, [0.0]

@@ -68,7 +68,7 @@ class Budget:
 
 @dataclass
 class Answer:
-    """Is what one question yields."""
+    """The result of one question."""
 
     tables: list[Table]
     budgets: list[Budget] = field(default_factory=list)
@@ -76,7 +76,7 @@ class Answer:
 
 @dataclass
 class Report:
-    """Is one run of the benchmarks."""
+    """One run of the benchmarks."""
 
     tables: list[Table]
     budgets: list[Budget]

@@ -124,7 +124,7 @@ def through_accelerate(tracker: str) -> Iterator[Log]:
 
 
 class Transformers:
-    """Is a `transformers.Trainer` that reports to the seven; its callbacks are called as its own loop calls them."""
+    """A `transformers.Trainer` that reports to the seven; its callbacks are called as in its own loop."""
 
     def __init__(self) -> None:
         import torch

@@ -70,7 +70,7 @@ def train(size: float, steps: int, rounds: int, subjects: Sequence[str] = SUBJEC
 
     Args:
         size: How long a step by hand shall take, in milliseconds.
-        steps: Of each block, behind its first ones.
+        steps: The steps of each block, after its first ones.
         rounds: How many blocks each subject has.
         subjects: Names in `benchmarks.trainer_loops.LOOPS`.
     """

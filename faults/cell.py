@@ -37,7 +37,7 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """Is a cell yet to be filled; a `fast` one belongs to `make test` as well. `run` is given an empty folder of its own."""
+    """A cell yet to be filled; `make test` also runs the `fast` ones. `run` receives an empty folder of its own."""
 
     part: str
     fault: str

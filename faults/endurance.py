@@ -76,7 +76,7 @@ def _trial(fault: str, trackers: str, points: int, rate: int, *, waits: bool) ->
 
 
 def train(folder: Path, trackers: str, points: int, rate: int, *, finish_s: float) -> dict[str, Any]:
-    """Run the training; end the deliveries that would go on for hours, as their work is in the journal."""
+    """Run the training; end the deliveries, which would run for hours: their work is in the journal."""
     command = [sys.executable, str(SCRIPT), str(folder), trackers, str(points), str(rate), str(finish_s)]
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     done = subprocess.run(

@@ -37,7 +37,7 @@ HALF, LATER = STEPS // 2, STEPS * 3 // 4
 
 
 class Training:
-    """Is a training in a process of its own (`world_training.py`), which stops where it is told to."""
+    """A training in a process of its own (`world_training.py`), which stops at given points."""
 
     def __init__(self, environment: dict[str, str], cwd: Path, options: dict[str, Any], *, limited: bool) -> None:
         self.errors = cwd / f"stderr-{time.monotonic_ns()}"
@@ -65,7 +65,7 @@ class Training:
         return self.at
 
     def go(self) -> None:
-        """Let it go on."""
+        """Let it continue."""
         assert self.process.stdin is not None
         self.process.stdin.write("\n")
         self.process.stdin.flush()
@@ -136,7 +136,7 @@ def clean_environment(home: Path) -> dict[str, str]:
 
 
 class Laboratory:
-    """Holds what one trial needs. As a context manager it leaves no process and no mount behind."""
+    """The resources of one trial. As a context manager it leaves no process and no mount behind."""
 
     def __init__(self, folder: Path, tracker: str, *, online: bool = False) -> None:
         self.folder, self.tracker, self.online = folder, tracker, online

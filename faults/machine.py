@@ -39,7 +39,7 @@ time.time = shifted
 
 
 class SmallDisk:
-    """Is where a trial's runs lie, and can be filled: a tmpfs of its own, or, without the right to mount one, a limit.
+    """The disk of a trial's runs, which can be filled: a tmpfs of its own, or, without the right to mount one, a limit.
 
     Without the right, the training and its deliveries get the signal's default off and a limit on the size of each
     file (RLIMIT_FSIZE), which fails writes with EFBIG instead of ENOSPC, and is lifted with prlimit.
@@ -93,7 +93,7 @@ class SmallDisk:
 
 
 def full_at_the_start(laboratory: Laboratory) -> Cell:
-    """The disk is full when the run begins: it is kept elsewhere, and the user is told where."""
+    """The disk is full when the run begins: it is kept elsewhere, and a message says where."""
     disk = SmallDisk(laboratory)
     if not disk.is_mounted:  # a limit cannot be there before the process is
         return read_only_at_the_start(laboratory)
@@ -120,7 +120,7 @@ def full_in_the_middle(laboratory: Laboratory) -> Cell:
 
 
 def full_at_the_end(laboratory: Laboratory) -> Cell:
-    """The disk is full from the middle on, and after the training somebody makes room."""
+    """The disk is full from the middle on, and is cleared after the training."""
     disk = SmallDisk(laboratory)
     if not disk.is_mounted:  # a limit would hold for every other disk, too
         return full_in_the_middle(laboratory)
@@ -140,7 +140,7 @@ def full_at_the_end(laboratory: Laboratory) -> Cell:
 
 
 def read_only_at_the_start(laboratory: Laboratory) -> Cell:
-    """The folder of the runs cannot be written to: the run is kept elsewhere, and the user is told where."""
+    """The folder of the runs cannot be written to: the run is kept elsewhere, and a message says where."""
     laboratory.root.mkdir(exist_ok=True)
     laboratory.root.chmod(0o555)
     return _elsewhere(laboratory, limited=True)
@@ -342,7 +342,7 @@ def suspended(laboratory: Laboratory) -> Cell:
     suspend(everybody, signal.SIGCONT)
     training.at = None
     code = training.end()
-    laboratory.environment["RUNCAST_CALL_TIMEOUT_S"] = usual_s  # whoever reads the tracker back may take longer
+    laboratory.environment["RUNCAST_CALL_TIMEOUT_S"] = usual_s  # reading the tracker back may take longer
     laboratory.settle()
     return laboratory.cell(training, code, exit_within_s=60)
 

@@ -25,7 +25,7 @@ BACKGROUND_S = 15.0  # how long what an SDK left in the background may take befo
 
 
 class Zygote:
-    """Is the process that has imported what every training with one tracker needs."""
+    """The process that has imported everything that trainings with one tracker need."""
 
     def __init__(self, name: str) -> None:
         self.name = name

@@ -19,7 +19,7 @@ HALF, LATER = 20, 30  # of 40 steps
 
 
 class Laboratory:
-    """Holds a server, what stands before it, and a training that stops where it is told to."""
+    """A server, its proxy, and a training that stops at given points."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.server = folder, MlflowServer(folder)
@@ -51,7 +51,7 @@ class Laboratory:
         scene.until((self.folder / f"at-{step}").exists, 90)
 
     def go(self, step: int) -> None:
-        """Let it go on."""
+        """Let it continue."""
         (self.folder / f"go-{step}").touch()
 
     def end(self) -> None:

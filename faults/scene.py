@@ -1,4 +1,4 @@
-"""What every trial does: train in a process of its own, mend the fault, `runcast sync` twice, read the trackers back, compare."""
+"""The steps of every trial: train, remove the fault, `runcast sync` twice, read the trackers back, compare."""
 
 import contextlib
 import functools
@@ -48,7 +48,7 @@ SETTINGS = {
 
 @dataclass
 class Trained:
-    """Is what a training left."""
+    """The result of a training."""
 
     folder: Path
     code: int

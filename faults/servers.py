@@ -146,7 +146,7 @@ class Proxy:
 
 
 class Standin:
-    """Is the process of a stand-in (`tests/standins.py`) for the server of W&B, Comet or ClearML."""
+    """The process of a stand-in (`tests/standins.py`) for the server of W&B, Comet or ClearML."""
 
     def __init__(self, kind: str, folder: Path) -> None:
         self.kind = kind
@@ -174,7 +174,7 @@ class Standin:
 
 
 class MlflowServer:
-    """Is MLflow's real tracking server, which can be killed and started again on what it has stored."""
+    """MLflow's real tracking server, which can be killed and restarted on its stored data."""
 
     kind = "mlflow"
 

@@ -71,7 +71,7 @@ def resume(names: tuple[str, ...], trial: Trial, folder: Path) -> Cell:
             problems.append(f"{len(runs)} runs instead of one")
         told = [line for line in second.errors.splitlines() if "resumed with changed params" in line]
         if len(told) != 1 or "learning_rate" not in told[0]:
-            problems.append(f"the changed params were not told once: {told}")
+            problems.append(f"the changed params were not reported once: {told}")
         wrong, lost, twice = look(runs[0], folder, names, _logged(runs[0]), "finished")
         ids = [state.ids for name in names if (state := load_state(runs[0].tracker(name)))]
         if len(ids) != len(names):

@@ -64,7 +64,7 @@ def trials() -> list[Trial]:
 
 
 def run(fault: str, moment: str, delivery: str, folder: Path) -> Cell:
-    """Train with a faulty tracker and a good one, mend the fault, sync, and compare."""
+    """Train with a faulty tracker and a good one, remove the fault, sync, and compare."""
     base = scene.baseline()
     mark = folder / "met"
     plan = {

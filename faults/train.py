@@ -53,7 +53,7 @@ def _umask() -> int:
 
 
 class Training:
-    """Is a net, data with noise from every generator, and an optimizer."""
+    """A net, data with noise from every generator, and an optimizer."""
 
     def __init__(self) -> None:
         random.seed(0)
@@ -86,7 +86,7 @@ class Training:
 
 
 class Noise(torch.utils.data.Dataset):
-    """Is data that worker processes read."""
+    """Data that worker processes read."""
 
     def __len__(self) -> int:
         return 8 * STEPS
@@ -103,7 +103,7 @@ def wait_for(path: str | None) -> None:
 
 
 def write(path: Path, content: dict[str, Any]) -> None:
-    """Write JSON so that nobody reads half of it."""
+    """Write JSON atomically."""
     path.with_suffix(".part").write_text(json.dumps(content))
     path.with_suffix(".part").replace(path)
 

@@ -130,7 +130,7 @@ class Ending(transformers.TrainerCallback):
 
 
 class Stopping(transformers.TrainerCallback):
-    """Waits after some steps, until the trial lets it go on."""
+    """A callback that waits after some steps, until the trial lets it continue."""
 
     def __init__(self, stops: list[int], folder: Path) -> None:
         self.stops, self.folder = stops, folder

@@ -16,7 +16,7 @@ STEPS = 40
 
 
 class Training:
-    """Is a net with random numbers of its own, as trainings in threads share the generators of the process."""
+    """A net with random numbers of its own, because trainings in threads share the generators of the process."""
 
     def __init__(self, seed: int) -> None:
         self.random, self.generator = random.Random(seed), torch.Generator().manual_seed(seed)

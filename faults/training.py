@@ -21,7 +21,7 @@ from runcast.journal.state import load_state
 
 FILE, SDKS = ("memory",), ("tensorboard", "mlflow", "wandb")
 
-# Linux 6.15 is the first that says of somebody else's process by which signal it ended.
+# Linux 6.15 is the first to tell which signal ended another process.
 KERNEL = tuple(map(int, os.uname().release.replace("-", ".").split(".")[:2])) if sys.platform == "linux" else (0, 0)
 TOLD_TO_GO = "killed" if KERNEL >= (6, 15) else "crashed"
 
@@ -84,7 +84,7 @@ def trials() -> list[Trial]:
 def make_trial(
     fault: str, moment: str, names: tuple[str, ...], run: Callable[[Trial, Path], Cell], *, fast: bool = False
 ) -> Trial:
-    """Make a trial whose function is told which it is."""
+    """Make a trial whose function receives the trial itself."""
     trial = Trial(
         part="training",
         fault=fault,

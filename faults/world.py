@@ -110,7 +110,7 @@ def down_at_the_start(laboratory: Laboratory) -> Cell:
 
 
 def dies_and_comes_back(laboratory: Laboratory) -> Cell:
-    """The server dies, and comes back while the training still runs; nobody needs to sync."""
+    """The server dies, and comes back during the training; no sync is needed."""
     laboratory.serve()
     laboratory.environment["RUNCAST_FINISH_TIMEOUT_S"] = "90"
     training = laboratory.train(HALF, LATER)
@@ -202,7 +202,7 @@ def deleted_before_a_resume(laboratory: Laboratory) -> Cell:
 
 
 def deleted_after_the_end(laboratory: Laboratory) -> Cell:
-    """Somebody deletes the run on the server when all was delivered, and somebody else wants it back."""
+    """The run is deleted on the server after everything was delivered, and then restored."""
     laboratory.serve()
     laboratory.environment["RUNCAST_FINISH_TIMEOUT_S"] = "60"
     training = laboratory.train()

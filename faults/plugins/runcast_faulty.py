@@ -30,7 +30,7 @@ ROOM_BYTES = 256 * 2**20
 
 
 class Odd(BaseException):
-    """Is an exception that no `except Exception` catches."""
+    """An exception that no `except Exception` catches."""
 
 
 def raises() -> None:
@@ -216,7 +216,7 @@ class FaultyTracker(MemoryTracker):
         super().setup(run)
 
     def log_metrics(self, points: Sequence[Point]) -> None:
-        if FAULT == "forks, both go on":  # once the SDK is done: what it does twice itself, nobody can undo
+        if FAULT == "forks, both go on":  # once the SDK is done: its own duplicates cannot be undone
             super().log_metrics(points)
             meet(MOMENT if MOMENT in ("first log", "mid-run") else "")
             return
