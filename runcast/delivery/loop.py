@@ -16,19 +16,15 @@ from runcast.delivery.latecomers import POLL_S, wait_for_meters, wait_for_ranks
 from runcast.delivery.liveness import last_status
 from runcast.delivery.metering import Metering
 from runcast.delivery.ranks import RankFiles
-from runcast.delivery.recovery import is_another_run, journal_points, lacking_records
-from runcast.delivery.sending.naming import MediaNames, ServiceNames
-from runcast.delivery.sending.point_sender import BATCH_POINTS, PointSender
-from runcast.delivery.sending.record_sender import RecordSender
+from runcast.delivery.recovery import is_another_run
 from runcast.delivery.sending.refusals import Refusals
 from runcast.delivery.tracked import ending_of
-from runcast.integrations.contract import ALL_KINDS, Reading, TrackedRun, Tracker
+from runcast.delivery.transfer import Transfer
+from runcast.integrations.contract import TrackedRun, Tracker
 from runcast.journal.layout import RunDirectory
-from runcast.journal.reader import JournalReader, journal_size
-from runcast.journal.records import AnyRecord, Artifact, Finish, Media, Metrics, Start, points
+from runcast.journal.reader import journal_size
 from runcast.journal.state import EVERYTHING, DeliveryState, is_over, load_state, save_ids, save_state
 from runcast.redaction.tree import redact_text
-from runcast.values.points import Point
 from runcast.values.scalars import Number
 
 SAID = frozenset(("error", "traceback", "url"))  # by an SDK, whose messages may repeat its input
@@ -78,7 +74,6 @@ class Delivery:
         self.needs_restart = self._is_open = False
         self.folder = directory.tracker(name)
         self.state = load_state(self.folder) or DeliveryState()
-        self.reader = self._read_from(self.state.cursor)
         self.metering = Metering(directory, name, self.state)
         self.attempt = Attempts(
             name,
@@ -100,9 +95,7 @@ class Delivery:
         """Deliver until the run has ended (without `follow`, until the journal's end); return the last state."""
         try:
             self._run()
-        except (
-            OSError
-        ) as error:  # of the run's own folder, such as a full disk. The next delivery finds out what has arrived
+        except OSError as error:  # of the run's own folder: a full disk. The next delivery finds out what has arrived
             log.exception("%s: the state in %s cannot be written", self.name, self.folder)
             self.state.phase, self.state.error = "suspended", str(error)
         return self.state
@@ -147,9 +140,6 @@ class Delivery:
         has_all = state.phase == "finished" and journal_size(self.directory.journal) <= state.cursor
         return not self.ask and (is_taken_over or (has_all and is_over(state, self.session)))
 
-    def _read_from(self, offset: int) -> JournalReader:
-        return JournalReader(self.directory.journal, offset, self.session or None)
-
     def _still_trains(self) -> bool:
         return self.alive() and last_status(self.directory) is None
 
@@ -164,7 +154,7 @@ class Delivery:
         self.metering.begin()
         self._save(phase="delivering", url=self.tracked.url, ids=dict(self.tracked.ids), error=None)
         if unclean or is_another_run(self.tracker, known, self.state.ids):
-            self._recover()
+            self.transfer.recover()
         while self._follow():
             if self._finish():
                 return
@@ -179,13 +169,17 @@ class Delivery:
     def _take(self, tracker: Tracker) -> None:
         """Deliver with this Tracker from now on."""
         self.tracker, self.tracked.variables = tracker, tracker.variables
-        self.names = ServiceNames(self.tracker, self.state.renamed)
-        self.media_names = MediaNames(self.names, self.directory.journal)
-        self.sender = PointSender(
-            self.tracker, self.tracked, self.directory.journal, self.names, self.attempt, self.refusals.count
-        )
-        self.records = RecordSender(
-            self.tracker, self.tracked, self.names, self.media_names, self.directory, self.attempt, self.refusals.count
+        self.transfer = Transfer(
+            self.directory,
+            self.name,
+            tracker,
+            self.tracked,
+            self.state,
+            session=self.session,
+            attempts=self.attempt,
+            refusals=self.refusals,
+            metering=self.metering,
+            save=self._save,
         )
 
     def _follow(self) -> bool:
@@ -193,27 +187,26 @@ class Delivery:
         while True:
             if self.ranks is not None:
                 self.ranks.gather()
-            moved = self._deliver_available()
+            moved = self.transfer.deliver_available()
             self._measure(final=False)
             if self.state.ending is None and not self.alive():
-                moved = self._deliver_available() or moved
+                moved = self.transfer.deliver_available() or moved
                 if self.state.ending is None:
-                    self.reader.skip()
+                    self.transfer.reader.skip()
                     self.metering.end(was_seen=self.follow)
-                    self._save(ending="crashed", cursor=self.reader.offset, damaged=self._take_damaged())
+                    self.transfer.note_position(ending="crashed")
             if self.state.ending is not None and (self.state.session >= self.session or not self.alive()):
                 self.attempt.run_is_over()
                 return True
             if not moved:
-                if not self.follow or self.reader.is_superseded:
+                if not self.follow or self.transfer.reader.is_superseded:
                     return False
                 self.wait(POLL_S)
 
     def _finish(self) -> bool:
         """Close the run; return whether it was closed: its session may have been resumed."""
-        self.reader.last_session = session = max(
-            self.state.session, self.session
-        )  # a newer session belongs to the next delivery
+        session = max(self.state.session, self.session)
+        self.transfer.reader.last_session = session  # a newer session belongs to the next delivery
         self.when_over()
         if self.tracker.measures:
             self._measure(final=True)
@@ -222,95 +215,15 @@ class Delivery:
             wait_for_meters(self.directory, session, self.wait)
         if self.ranks is not None:
             wait_for_ranks(self.ranks, self.wait)
-        self._deliver_available()
+        self.transfer.deliver_available()
         if self.state.ending is None:
             return False
         ending = ending_of(self.directory, self.state, session, self.tracked.time)
         self.tracked.time = ending.ended_at
-        self.records.supports("status", ["status"])
+        self.transfer.records.supports("status", ["status"])
         self.attempt("finish", lambda: self.tracker.finish(ending))
         self._save(phase="finished", session=session, clean=True, status=ending.status, error=None, traceback=None)
         return True
-
-    # Records
-
-    def _deliver_available(self) -> bool:
-        """Deliver every complete record in the journal now; return whether there was any."""
-        moved = False
-        while records := self.reader.read():
-            moved = True
-            batch: list[Point] = []
-            end = self.state.cursor
-            for record, offset in records:
-                if self.tracker.measures:
-                    self.metering.see(record)
-                if isinstance(record, Metrics):
-                    if record.by != self.name and self.records.holds(record):
-                        batch += points(record)
-                    self.state.step = max(self.state.step, record.step)
-                else:
-                    self._send(batch, end)
-                    batch, self.tracked.time = [], record.time
-                    self._deliver(record, offset, offset)
-                end = offset
-                if len(batch) >= BATCH_POINTS:
-                    self._send(batch, end)
-                    batch = []
-            self._send(batch, end)
-            self._save(cursor=self.reader.offset, damaged=self._take_damaged())
-        return moved
-
-    def _take_damaged(self) -> int:
-        found, self.reader.damaged = self.reader.damaged, 0
-        return self.state.damaged + found
-
-    def _send(self, batch: list[Point], end: int) -> None:
-        if batch:
-            self._save(sending=end)
-            taken = self.sender.send(batch, end)
-            self._save(cursor=end, points=self.state.points + taken)
-
-    def _deliver(self, record: AnyRecord, offset: int, end: int) -> None:
-        """Deliver a record without points that ends at *offset*; then everything up to *end* is delivered."""
-        if isinstance(record, Start):
-            self.state.session = max(self.state.session, record.session)
-            self.state.ending = self.state.ending_error = None
-        elif isinstance(record, Finish):
-            self.state.ending, self.state.ending_error = record.status, record.error
-        elif self.records.holds(record):
-            if isinstance(record, Media | Artifact):  # which must not simply be sent again
-                self._save(sending=end)
-            self.records.send(record, offset)
-            self._save(cursor=end)
-
-    # After an unclean death
-
-    def _recover(self) -> None:
-        """Deliver again what an earlier process claimed to have delivered and the tracker does not have."""
-        end = max(self.state.cursor, self.state.sending)
-        if end > journal_size(self.directory.journal):  # its extent is unknown: check everything
-            (reader := self._read_from(0)).read_all()
-            end, self.state.damaged = reader.offset, reader.damaged
-        self.refusals.forget("point", "params", "summary", "tags", *ALL_KINDS)  # sent again, and counted again
-        if "metrics" in self.tracker.supports:
-            again = self.sender.send_missing(end)
-            log.warning("an earlier delivery of %s was interrupted; %d points were sent again", self.name, again)
-            known = sum(1 for _ in journal_points(self.directory.journal, end, without=self.name))
-            self.state.points = known - self.sender.refused
-        reading: Reading = self.attempt("read", lambda: self.tracker.read(self.tracked))
-        self.refusals.forget_files(reading)
-        names = self.names, self.media_names
-        for record, offset in lacking_records(self.directory.journal, end, reading, *names, self.tracker.supports):
-            if not isinstance(record, Metrics):
-                self.tracked.time = record.time
-                self._deliver(record, offset, end)
-            elif record.by != self.name:
-                self.records.holds(record)
-        self.reader = self._read_from(end)
-        self._save(cursor=end, sending=end)
-        if self.tracker.measures:
-            self._deliver_available()  # to know how long the training has lasted
-            self._save(points=self.state.points + self.metering.recover(reading))
 
     # Meters
 
@@ -319,7 +232,7 @@ class Delivery:
         if not self.tracker.measures or not self.metering.is_due(final=final):
             return
         measured: dict[str, Number] = {}
-        self.records.send_one("measure", lambda: measured.update(self.tracker.measure(final)), [self.name])
+        self.transfer.records.send_one("measure", lambda: measured.update(self.tracker.measure(final)), [self.name])
         if measured:
             self.metering.write(measured, time.time())
             self._save(points=self.state.points + len(measured))
