@@ -33,9 +33,11 @@ class Warm(NamedTuple):
     beside: "Warm | None" = None
 
 
-# PyTorch with all that a training of ours imports, and the frameworks.
+# PyTorch with all that a training of ours imports, and the frameworks. torch._dynamo imports tabulate, where it is
+# installed, when the interpreter exits: then Python forgets that an interrupt ended the script.
 TORCH = Warm(
     (
+        "tabulate",
         "torch",
         "torch._dynamo",
         "torch.distributed.checkpoint.hf_storage",

@@ -37,11 +37,11 @@ def make_huge(path: Path) -> None:
 
 BECOMES: dict[str, tuple[Callable[[Path], object], str]] = {
     "nothing": (lambda path: None, "No such file or directory"),
-    "a folder": (Path.mkdir, "it is no file"),
-    "a pipe": (make_fifo, "it is no file"),
+    "a folder": (Path.mkdir, "it is no longer a file"),
+    "a pipe": (make_fifo, "it is no longer a file"),
     "a socket": (make_socket, "No such device or address"),
-    "endless": (lambda path: path.symlink_to("/dev/zero"), "it is no file"),
-    "empty": (lambda path: path.symlink_to("/dev/null"), "it is no file"),
+    "endless": (lambda path: path.symlink_to("/dev/zero"), "it is no longer a file"),
+    "empty": (lambda path: path.symlink_to("/dev/null"), "it is no longer a file"),
     "huge": (make_huge, "it has 5,000 MB of at most 1,074. Log it with run.log_artifact"),
 }
 
