@@ -201,9 +201,13 @@ def test_a_smaller_distribution_of_the_same_package_counts(site: Site) -> None:
 
 
 @pytest.mark.parametrize("offline", [None, True])
-def test_mlflow_skinny_alone_keeps_no_local_runs_and_says_so(site: Site, offline: bool | None) -> None:
+def test_mlflow_skinny_alone_keeps_no_local_runs_and_says_so(
+    site: Site, offline: bool | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It has no database: by name that is an error with the command, under "all" it is skipped, doctor is not green."""
     site.install("mlflow-skinny", "3.17.2", "mlflow")
+    for name in ("sqlalchemy", "alembic"):  # another test may have imported them in this process
+        monkeypatch.delitem(sys.modules, name, raising=False)
     environ = SERVER if offline else {}
     problem = "cannot keep runs locally: sqlalchemy and alembic are not installed"
 
