@@ -1,21 +1,18 @@
 """Write runs to Weights & Biases.
 
 Needs: wandb 0.22 or newer, tested with 0.22.0 and 0.31.0; Pillow for images.
-Writes: a run at W&B when credentials are configured, else a folder of W&B's own files for `wandb sync`. The files lie
-    under the run's directory, or where WANDB_DIR, WANDB_DATA_DIR and WANDB_CACHE_DIR say. A run that the script has
-    opened itself is joined with `delivery="thread"`, and left open; rows that the script then logs with a `step` of its
-    own may be dropped by W&B, as ours count, too. With the default delivery there are two runs, and `init` says so.
-    Points are rows with a step metric of their own, `global_step`, and never with W&B's step, because W&B drops a step
-    that goes back. Each row has the time at which it was logged, also when it is sent later. A run that somebody
-    deleted is recreated under another id, with the config `runcast/replaces`. W&B is asked for it when it is resumed,
-    and after it has refused rows, which the SDK sends every 15 s.
+Writes: a run at W&B when credentials are configured, else W&B's own files for `wandb sync`, in the run's folder or
+    where WANDB_DIR, WANDB_DATA_DIR and WANDB_CACHE_DIR say. A run that the script has opened is joined with
+    `delivery="thread"` and left open; W&B may drop rows that the script then logs with its own `step`. By default
+    there are two runs, and `init` says so. Points are rows with a step metric of their own, `global_step`, because
+    W&B drops a step that goes back. Each row has the time at which it was logged. A deleted run is recreated under
+    another id, with the config `runcast/replaces`; W&B is asked for it on resuming and after refused rows (every 15
+    s).
 Drops: captions of texts, tables, histograms, and of files that W&B cannot show (an svg, an avi), which are kept in a
-    page with a link; of more than 512 bins, neighbours are merged. W&B has no word of its own for a run that crashed:
-    it shows "Failed", and the summary `runcast/status` says which. On a full disk the SDK raises nothing. Versions up
-    to 0.29 write the file only every 64 KiB, so more of the run is delivered again after a kill. The start and the time
-    of each row are those of the training; `_runtime` and the duration are not: wandb-core computes them, and they are
-    those of the delivery. Before 0.27 the SDK has no timeout for closing a deleted run: there the delivery process ends
-    after RUNCAST_CALL_TIMEOUT_S, and the next one recreates the run.
+    page with a link; of more than 512 bins, neighbours are merged. W&B shows a crashed run as "Failed"; the summary
+    `runcast/status` says which. On a full disk the SDK raises nothing. Versions up to 0.29 write the file only every
+    64 KiB, so more of the run is delivered again after a kill. `_runtime` and the duration are those of the delivery.
+    Before 0.27 the SDK has no timeout for closing a deleted run: the delivery ends after RUNCAST_CALL_TIMEOUT_S.
 Limits: the constants below, read in wandb 0.31.0 (wandb_settings.py, artifacts/, data_types/) on 2026-11-20.
 """
 
@@ -132,7 +129,7 @@ class WandbTracker(Tracker):
         try:
             run.finish(exit_code=reader.EXIT_CODES[ending.status])
         except OSError:  # it takes too long
-            self._stop_if_refused(run)
+            self._leave_if_gone(run)
             raise
         self._stop_if_refused(run)
         if wandb.run is None:
@@ -170,11 +167,14 @@ class WandbTracker(Tracker):
         self._run.log({**row, reader.STEP: step, **({reader.TIME: moment} if moment else {})})
 
     def _stop_if_refused(self, run: Any) -> None:
-        """Leave a run of which W&B takes nothing more, as the SDK sends nothing more then: is it gone?"""
-        if self._core_log is None or (said := self._core_log.fatal_error()) is None:
-            return
-        if not CoreLog.was_answered(said) or not is_gone(self._tracked.ids["path"], run.settings):
+        if said := self._leave_if_gone(run):
             raise RestartError(f"W&B takes nothing more ({said}): another delivery process continues.")
+
+    def _leave_if_gone(self, run: Any) -> str | None:
+        """Leave a run that was deleted; else return why W&B takes nothing more of it, as the SDK then sends no more."""
+        said = self._core_log.fatal_error() if self._core_log is not None else None
+        if said is None or not CoreLog.was_answered(said) or not is_gone(self._tracked.ids["path"], run.settings):
+            return said
         with contextlib.suppress(OSError, wandb.errors.Error):
             run.finish()  # or it would be waited for at the end
         raise GoneError(f"W&B no longer has the run: {said}")
