@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 # transformers. So torchvision and the packages that need it are in a folder of their own, which only the tests of Ultralytics use.
 VISION := ultralytics ultralytics-thop ultralytics-platform torchvision opencv-python polars polars-runtime-32
 
-.PHONY: help setup demo test check format bench picture docs faults matrix clean
+.PHONY: help setup demo test busy check format bench picture docs faults matrix clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | awk -F: '{printf "  make %-8s%s\n", $$1, $$2}'
@@ -40,6 +40,9 @@ test: $(VENV)/.ready  ## run the tests
 
 matrix: $(VENV)/.ready  ## run all the variants of which `make test` runs a sample
 	@$(BIN)/python -m pytest -n 2 --dist worksteal -m matrix
+
+busy: $(VENV)/.ready  ## run the tests three times beside processes that keep every processor busy (an hour and more)
+	@$(BIN)/python tools/busy.py 3 $(MAKE) test
 
 check: $(VENV)/.ready  ## lint, format, docstrings, types
 	@$(BIN)/python -m ruff check .
