@@ -201,15 +201,23 @@ class Laboratory:
         self.trainings.append(Training(self.environment, self.folder, told, limited=limited))
         return self.trainings[-1]
 
-    def deliveries(self) -> list[psutil.Process]:
-        """List the delivery processes of this trial's run, and what they started."""
+    def couriers(self) -> list[psutil.Process]:
+        """List the couriers of this trial's run."""
         found = []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
-                words = process.cmdline()
-                if "runcast.delivery" in words and any(str(self.folder) in word for word in words):
-                    found += [process, *process.children(recursive=True)]
+                parent = process.parent()
+                if self._is_ours(process) and not (parent is not None and self._is_ours(parent)):
+                    found.append(process)
         return found
+
+    def _is_ours(self, process: psutil.Process) -> bool:
+        words = process.cmdline()
+        return "runcast.delivery.courier" in words and any(str(self.folder) in word for word in words)
+
+    def deliveries(self) -> list[psutil.Process]:
+        """List the delivery processes of this trial's run, which are forks of a courier, and what they started."""
+        return [child for courier in self.couriers() for child in courier.children(recursive=True)]
 
     @staticmethod
     def kill(pid: int) -> None:

@@ -233,7 +233,7 @@ def delivery_killed_again_and_again(kills: int) -> Callable[[Laboratory], Cell]:
         laboratory.environment["RUNCAST_FINISH_TIMEOUT_S"] = "60"
         every = STEPS // (kills + 1)
         training = laboratory.train(*range(every, STEPS, every), init={"delivery": "later"})
-        command = [sys.executable, "-m", "runcast.delivery", str(laboratory.run.path), laboratory.tracker, "--once"]
+        command = [sys.executable, "-m", "runcast", "sync", str(laboratory.run.path)]
         killed, whole_s, work_s = 0, 0.0, 0.0
         while training.reach() is not None:
             attempts, began = laboratory.state().attempts, time.monotonic()
@@ -268,6 +268,39 @@ def delivery_killed_again_and_again(kills: int) -> Callable[[Laboratory], Cell]:
         return laboratory.cell(training, code)
 
     return play
+
+
+def courier_killed_while_it_trains(kills: int) -> Callable[[Laboratory], Cell]:
+    """The courier alone is killed at random moments of a training; its deliveries end with it."""
+
+    def play(laboratory: Laboratory) -> Cell:
+        chance = random.Random(f"{laboratory.tracker}, courier")
+        every = STEPS // (kills + 1)
+        laboratory.environment["RUNCAST_FINISH_TIMEOUT_S"] = "90"
+        training = laboratory.train(*range(every, STEPS, every), steps_per_s=400)
+        killed = left = 0
+        while training.reach() is not None:
+            laboratory.wait_until(laboratory.couriers)
+            threading.Event().wait(chance.uniform(0, 1.0))
+            deliveries = laboratory.deliveries()
+            for courier in laboratory.couriers():
+                courier.kill()
+                killed += 1
+            left += not laboratory.wait_until(lambda gone=deliveries: not any(map(_lives, gone)), 10)
+            training.go()
+        code = training.end(180)
+        laboratory.settle()
+        laboratory.notes.append(f"{killed} couriers were killed")
+        problems = [f"a delivery outlived its courier {left} times"] if left else []
+        return laboratory.cell(training, code, problems=problems, exit_within_s=110)
+
+    return play
+
+
+def _lives(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.Error):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 def _wait_for_work(laboratory: Laboratory, delivery: "subprocess.Popen[bytes]", attempts: int) -> None:

@@ -61,6 +61,9 @@ def _of_the_machine() -> Iterator[tuple[str, str, tuple[str, ...], Callable[[Lab
     yield "the folder becomes read-only", "in the middle", LOCAL, machine.read_only_in_the_middle, ("clearml",)
     yield "the clock jumps back an hour", "in the middle", LOCAL, machine.clock_jumps_back, ()
     yield "the delivery is killed 3 times", "while it trains", LOCAL, machine.delivery_killed_while_it_trains(3), ()
+    courier = machine.courier_killed_while_it_trains
+    yield "the courier is killed 3 times", "while it trains", LOCAL, courier(3), ("tensorboard",)
+    yield "the courier is killed 50 times", "while it trains", ("tensorboard", "wandb", "mlflow"), courier(50), ()
     again = machine.delivery_killed_again_and_again
     yield "the delivery is killed 50 times", "at random moments", LOCAL, again(50), ()
     yield "the delivery is killed 3 times", "at random moments", ("dvclive",), again(3), ("dvclive",)

@@ -4,6 +4,7 @@ Each tracker is read in a process of its own, because reading imports its SDK.
 """
 
 import contextlib
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -13,8 +14,7 @@ import msgspec
 
 from runcast.core.errors import TrackerUnavailableError
 from runcast.delivery.addresses import open_command, place
-from runcast.delivery.courier.once import start_with
-from runcast.delivery.courier.spawning import module_command
+from runcast.delivery.courier.spawning import child_environment, module_command
 from runcast.delivery.ranks import gather_ranks
 from runcast.delivery.recovery import waiting_points
 from runcast.delivery.trust import Decide, Orders, orders_for
@@ -93,7 +93,12 @@ class _Reader:
         self.answer: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by stop
         self.errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by stop
         command = module_command("runcast.history.reading", str(absolute(directory.path)), name)
-        self.process = start_with(orders, command, stdout=self.answer, stderr=self.errors)
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=self.answer, stderr=self.errors, env=child_environment()
+        )
+        assert self.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError), self.process.stdin as orders_go_here:
+            orders_go_here.write(msgspec.json.encode(orders) + b"\n")
 
     def verdict(self) -> Verdict | None:
         """Return the verdict, or None if the process is still reading."""

@@ -83,6 +83,22 @@ def load_state(folder: Path) -> DeliveryState | None:
     return _unknown(folder, "is damaged") if state.cursor < 0 or state == DeliveryState() else state
 
 
+class StateFile:
+    """A tracker's state on disk, read only when it has changed."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._seen, self._state = folder, (0, 0, 0), DeliveryState()
+
+    def load(self) -> DeliveryState:
+        """Return the last state of the delivery."""
+        with contextlib.suppress(OSError):
+            found = (self._folder / "state.json").stat()
+            seen = found.st_mtime_ns, found.st_ino, found.st_size  # timestamps may be milliseconds apart at best
+            if seen != self._seen:
+                self._state, self._seen = load_state(self._folder) or self._state, seen
+        return self._state
+
+
 def save_state(folder: Path, state: DeliveryState) -> None:
     """Write a tracker's state atomically."""
     state.updated = time.time()
@@ -177,6 +193,12 @@ class Carrier(Protocol):
 
         Return whether each has all of it.
         """
+
+    def await_exit_code(self) -> bool:
+        """Have the exit code of this process awaited, which may correct the status; return whether that is possible."""
+
+    def tell_exit_code(self) -> None:
+        """Have the exit code of this process told to who awaits it."""
 
     def abandon(self) -> None:
         """Forget the children in a fork: they belong to the parent."""

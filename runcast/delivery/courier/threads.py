@@ -172,6 +172,13 @@ class ThreadCarrier:
             time.sleep(POLL_S)
         self.check()
 
+    def await_exit_code(self) -> bool:
+        """Return False: threads end before it is known."""
+        return False
+
+    def tell_exit_code(self) -> None:
+        """Do nothing."""
+
     def abandon(self) -> None:
         """Forget the threads, which a fork does not have."""
         self._threads = []
