@@ -10,7 +10,7 @@ from runcast.cli.options import Json, Root, find
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from runcast.history.overview import RunOverview
+    from runcast.history.overview import RunOverview, TrackerOverview
 
 
 def status(
@@ -76,6 +76,13 @@ def _summary(run: "RunOverview") -> str:
     return f"{complete} of {len(trackers)}"
 
 
+def _waiting(tracker: "TrackerOverview") -> str:
+    """Return how many points wait, and since when."""
+    from runcast.cli.output import count
+
+    return f"{count(tracker.waiting)}, {tracker.lag_s:.0f} s" if tracker.waiting else count(0)
+
+
 def _print_run(out: "Console", run: "RunOverview") -> None:
     from rich.text import Text
 
@@ -96,7 +103,7 @@ def _print_run(out: "Console", run: "RunOverview") -> None:
             mode,
             word(tracker.phase),
             count(tracker.delivered),
-            count(tracker.waiting),
+            _waiting(tracker),
             nearby(tracker.where, run.path),
         )
     out.print(listed)

@@ -22,6 +22,7 @@ import msgspec
 
 from runcast.core.errors import JournalError, RuncastError
 from runcast.delivery.attempts import end_if_forked
+from runcast.delivery.courier.sharing import leave_out_unused
 from runcast.delivery.courier.system import set_group_niceness
 from runcast.delivery.courier.watchdog import start_watchdog
 from runcast.delivery.giving_up import refuse, refusing
@@ -94,6 +95,7 @@ def _deliver(job: Job) -> int:
             each_time=inbox.check_courier,
         )
         with refusing(folder, job.session, then=functools.partial(_leave, EXIT_REFUSED)):
+            leave_out_unused(job.name, orders)
             try:
                 tracker = make_tracker(orders.tracker, orders.environment)
             except RuncastError as error:

@@ -9,7 +9,6 @@ from runcast.delivery.courier.once import Outcome, Progress, Result, deliver, fo
 from runcast.delivery.liveness import end_run, ended_at, is_training, last_status
 from runcast.delivery.lock import exclusive, is_held
 from runcast.delivery.ranks import gather_ranks
-from runcast.delivery.recovery import waiting_points
 from runcast.delivery.sending.refusals import refusals
 from runcast.delivery.trust import Decide, orders_for
 from runcast.journal.layout import RunDirectory, RunFile, TrackerChoice
@@ -17,7 +16,7 @@ from runcast.journal.paths import make_private, shown
 from runcast.journal.reader import journal_size
 from runcast.journal.records import Status
 from runcast.journal.seal import is_own, seal_of
-from runcast.journal.state import DeliveryState, load_state
+from runcast.journal.state import DeliveryState, load_state, waiting_for
 
 
 def sync(
@@ -186,7 +185,7 @@ def _save(directory: RunDirectory, file: RunFile, *, own: bool) -> None:
 
 def _unavailable(directory: RunDirectory, name: str, why: str) -> Outcome:
     state = load_state(directory.tracker(name))
-    waiting = waiting_points(directory.journal, state.cursor if state else 0, name)
+    waiting = waiting_for(directory.journal, name, state.cursor if state else 0).points
     return outcome(directory, name, "unavailable", state, waiting=waiting, note=why)
 
 
@@ -242,7 +241,7 @@ def _has_all(directory: RunDirectory, choice: TrackerChoice, state: DeliveryStat
 
 def _already(directory: RunDirectory, file: RunFile, name: str, decide: Decide) -> Outcome:
     state = load_state(directory.tracker(name)) or DeliveryState()
-    waiting = waiting_points(directory.journal, state.cursor, name)
+    waiting = waiting_for(directory.journal, name, state.cursor).points
     command = f"runcast sync {shown(directory.path)} --tracker {name}"
     result: Result = "waiting" if waiting else "complete" if state.phase == "finished" else "open"
     note = f"it has this run already{f'; deliver new records with: {command}' if waiting else ''}"

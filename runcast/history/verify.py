@@ -16,13 +16,12 @@ from runcast.core.errors import TrackerUnavailableError
 from runcast.delivery.addresses import open_command, place
 from runcast.delivery.courier.spawning import child_environment, module_command
 from runcast.delivery.ranks import gather_ranks
-from runcast.delivery.recovery import waiting_points
 from runcast.delivery.trust import Decide, Orders, orders_for
 from runcast.history.comparison import LEFT, Verdict
 from runcast.journal.layout import RunDirectory, RunFile
 from runcast.journal.paths import absolute, shown
 from runcast.journal.seal import is_own
-from runcast.journal.state import DeliveryState, load_state
+from runcast.journal.state import DeliveryState, load_state, waiting_for
 from runcast.values.settings import seconds
 
 READ_S = 300.0
@@ -136,7 +135,7 @@ def _unopened(directory: RunDirectory, file: RunFile, name: str, state: Delivery
             error=f"it has no part in this run. Send the run there with: "
             f"runcast replay {shown(directory.path)} --to {name}",
         )
-    choice, waiting = file.trackers[name], waiting_points(directory.journal, 0, name)
+    choice, waiting = file.trackers[name], waiting_for(directory.journal, name, 0).points
     if choice.left:
         return Verdict(name=name, online=choice.online, note=LEFT)
     if choice.measures and state is None:
@@ -154,4 +153,4 @@ def _describe(verdict: Verdict, directory: RunDirectory, file: RunFile) -> None:
     verdict.online = file.trackers[verdict.name].online
     verdict.where = place(directory, verdict.name, load_state(directory.tracker(verdict.name)))
     verdict.open_command = open_command(directory, verdict.name, verdict.where)
-    verdict.logged = waiting_points(directory.journal, 0, verdict.name)
+    verdict.logged = waiting_for(directory.journal, verdict.name, 0).points

@@ -12,9 +12,11 @@ from runcast.core.errors import OptionError
 from runcast.core.foreign import attempt, described
 from runcast.journal.file import Journal
 from runcast.journal.layout import RunDirectory, RunFile
+from runcast.journal.paths import shown
 from runcast.journal.records import Finish, Status
 from runcast.journal.state import Carrier, Statistics, tracker_statistics
 from runcast.journal.status import status_of
+from runcast.redaction.console import say
 from runcast.redaction.tree import redact_text
 from runcast.run.arrivals import Copies
 from runcast.run.identity import Identity, identity_of
@@ -124,6 +126,7 @@ class Run(Recorder):
             states = {} if carrier is None else carrier.states()
             report_coverage(states)
             report_end(self.dir, self._file.session, self._dropped, journal.lost_records, {} if delivered else states)
+            say(f"run {self.name} is {self.status}; see it with: runcast show {shown(self.dir)}")
         return self._is_delivered
 
     def after_fork(self) -> None:

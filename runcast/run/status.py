@@ -59,12 +59,13 @@ def report_end(
         warn(
             f"{lost} records could not be written to {directory} and are lost, because its disk was full for too long."
         )
-    for name, state in behind.items():
-        if not is_over(state, session):
-            warn(
-                f"{name} does not have everything yet ({state.error or state.phase}). The rest is safe in the "
-                f"journal; deliver it with: runcast sync {shown(directory)}"
-            )
+    late = {name: state for name, state in behind.items() if not is_over(state, session)}
+    if late:
+        reasons = ", ".join(f"{name} ({state.error or state.phase})" for name, state in late.items())
+        warn(
+            f"{reasons} {'does' if len(late) == 1 else 'do'} not have everything yet. The rest is safe in the journal "
+            f"and follows in the background; if it does not, deliver it with: runcast sync {shown(directory)}"
+        )
 
 
 def report_coverage(states: Mapping[str, DeliveryState]) -> None:

@@ -14,6 +14,7 @@ import msgspec
 
 from runcast.delivery.courier.courier import Courier
 from runcast.delivery.courier.messages import Task
+from runcast.delivery.courier.sharing import import_shared
 from runcast.delivery.process import carry_out
 from runcast.journal.layout import RunDirectory
 
@@ -29,8 +30,11 @@ def main(path: str) -> None:
         text += part
     if not text:
         return
-    task, _, told = text.partition(b"\n")
-    courier = Courier(RunDirectory(Path(path)), msgspec.json.decode(task, type=Task), line, told)
+    first, _, told = text.partition(b"\n")
+    task = msgspec.json.decode(first, type=Task)
+    if not task.only_corrects:
+        import_shared(task.orders)
+    courier = Courier(RunDirectory(Path(path)), task, line, told)
     gc.freeze()  # so that a collection in a delivery copies no page that it shares with this process
     job = courier.run()
     del courier

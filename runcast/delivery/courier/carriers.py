@@ -18,7 +18,8 @@ from runcast.integrations.contract import Tracker
 from runcast.journal.layout import RunDirectory, RunFile, TrackerChoice
 from runcast.journal.paths import shown
 from runcast.journal.state import Carrier, DeliveryState, StateFile, is_over, load_state
-from runcast.redaction.console import say, warn
+from runcast.redaction.console import warn
+from runcast.redaction.line import Line
 from runcast.redaction.tree import redact_under
 
 
@@ -121,7 +122,7 @@ def _without_secrets(options: Mapping[str, Any]) -> dict[str, Any]:
 POLL_S = 0.02
 
 
-REPORT_S = 3.0
+REPORT_S = 2.0
 
 
 class ProcessCarrier:
@@ -229,20 +230,28 @@ class ProcessCarrier:
         return all(is_delivered(state, self._session, size_bytes) for state in self.states().values())
 
     def _wait(self, is_done: Callable[[DeliveryState], bool], timeout_s: float, *, is_last: bool = False) -> None:
-        began, report_after_s = time.monotonic(), REPORT_S if is_last else float("inf")
+        began, line = time.monotonic(), Line()
         self._courier.tell(HURRY)
-        while True:
-            self.check()
-            missing = [name for name, state in self.states().items() if not is_done(state)]
-            if not missing and not (is_last and self._courier.is_running() and not self._courier.is_idle):
-                return
-            waited_s = time.monotonic() - began
-            if waited_s > timeout_s:
-                return
-            if waited_s > report_after_s:
-                say(f"waiting up to {timeout_s - waited_s:.0f} s for {', '.join(missing) or 'the SDKs to close'}")
-                report_after_s = float("inf")
-            time.sleep(POLL_S)
+        try:
+            while True:
+                self.check()
+                missing = [name for name, state in self.states().items() if not is_done(state)]
+                if not missing and not (is_last and self._is_busy()):
+                    return
+                waited_s = time.monotonic() - began
+                if waited_s > timeout_s:
+                    return
+                if is_last and waited_s > REPORT_S:
+                    done = f"{len(self._states) - len(missing)} of {len(self._states)} delivered"
+                    rest = ", ".join(missing) or "the SDKs to close"
+                    line.show(f"{done}; waiting up to {timeout_s - waited_s:.0f} s for {rest}")
+                time.sleep(POLL_S)
+        finally:
+            line.clear()
+
+    def _is_busy(self) -> bool:
+        """Return whether the courier has yet to end, or to wait for nothing but the exit code."""
+        return self._courier.is_running() and not (self._is_awaited and self._courier.is_idle)
 
     def await_exit_code(self) -> bool:
         """Have the courier stay until it knows the exit code of this process; return whether it lives."""

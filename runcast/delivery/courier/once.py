@@ -12,12 +12,11 @@ from runcast.delivery.courier.messages import Task
 from runcast.delivery.courier.system import LOWEST, set_group_niceness
 from runcast.delivery.liveness import is_training, is_visible
 from runcast.delivery.lock import EXIT_BUSY, is_held
-from runcast.delivery.recovery import waiting_points
 from runcast.delivery.sending.refusals import described, refusals
 from runcast.delivery.trust import Orders
 from runcast.journal.layout import RunDirectory
 from runcast.journal.reader import journal_size
-from runcast.journal.state import DeliveryState, load_state
+from runcast.journal.state import DeliveryState, load_state, waiting_for
 from runcast.redaction.console import say
 
 POLL_S = 0.1
@@ -75,7 +74,7 @@ def follow(directory: RunDirectory, names: Collection[str], progress: Progress |
                 set_group_niceness(state.pid, LOWEST)
                 outcomes[name] = outcome(directory, name, "open", state, delivered=added)
             elif state.phase == "retrying" and time.monotonic() - moved[name][1] > STUCK_S:
-                waiting = waiting_points(directory.journal, state.cursor, name)
+                waiting = waiting_for(directory.journal, name, state.cursor).points
                 outcomes[name] = outcome(
                     directory, name, "waiting", state, delivered=added, waiting=waiting, note=state.error
                 )
@@ -112,7 +111,7 @@ def deliver(directory: RunDirectory, orders: Mapping[str, Orders], progress: Pro
 
 def _totals(directory: RunDirectory, names: Collection[str]) -> dict[str, int]:
     return {
-        name: state.points + waiting_points(directory.journal, state.cursor, name)
+        name: state.points + waiting_for(directory.journal, name, state.cursor).points
         for name, state in _states(directory, names).items()
     }
 
@@ -138,7 +137,7 @@ def _report_pauses(states: Mapping[str, DeliveryState], reported: set[str]) -> N
 
 def _ended(directory: RunDirectory, name: str, before: DeliveryState, code: int | None, error: str | None) -> Outcome:
     state = load_state(directory.tracker(name)) or DeliveryState()
-    waiting = waiting_points(directory.journal, state.cursor, name)
+    waiting = waiting_for(directory.journal, name, state.cursor).points
     # After damage to its state, it is unknown what the tracker had.
     added = 0 if before.phase == "unknown" else max(0, state.points - before.points)
     if code == EXIT_BUSY:

@@ -28,6 +28,7 @@ from tests.waiting import wait_for
 Begin = Callable[..., runcast.Run]
 
 FLUSH_S = 3.0
+TWO = [MemoryTracker, Optional]
 
 
 @pytest.fixture
@@ -210,9 +211,55 @@ def test_the_end_comes_in_time_when_a_tracker_hangs(start: Begin, caplog: pytest
 
         wait_for(lambda: state_of(run.dir).phase == "finished")
         assert points_of(run.dir) == [("loss", 0.5, 0)]
-        assert any(message.startswith("hanging does not have everything yet") for message in caplog.messages)
+        assert any(message.startswith("hanging (starting) does not have everything yet") for message in caplog.messages)
     finally:
         os.kill(state_of(run.dir, "hanging").pid, signal.SIGKILL)
+
+
+IN_A_TERMINAL = """
+import os, pty, sys
+def read(descriptor):
+    return os.read(descriptor, 1 << 16)
+sys.exit(os.waitstatus_to_exitcode(pty.spawn([sys.executable, "-c", sys.argv[1], *sys.argv[2:]], read)))
+"""
+SLOW_END = """
+import sys, runcast
+from runcast.testing import MemoryTracker
+from tests.delivery.odd_trackers import Hanging
+run = runcast.init(dir=sys.argv[1], id="run", name="slow-end", report_to=[MemoryTracker, Hanging])
+run.log({"loss": 0.5}, step=0)
+run.finish(timeout_s=3.5)
+"""
+
+
+def test_in_a_terminal_the_end_says_on_one_line_what_it_waits_for(tmp_path: Path) -> None:
+    """The line is written over and removed; the last one names the run, and how to see it."""
+    command = [sys.executable, "-c", IN_A_TERMINAL, SLOW_END, str(tmp_path)]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=True, timeout=60)
+    os.kill(state_of(tmp_path / "run", "hanging").pid, signal.SIGKILL)
+
+    lines = done.stdout.decode().split("\r\n")
+    written_over = [line for line in lines if "waiting up to" in line]
+    assert len(written_over) == 1
+    assert "\rruncast: 1 of 2 delivered; waiting up to 1 s for hanging\x1b[K" in written_over[0]
+    assert "\r\x1b[Kruncast: hanging (starting) does not have everything yet." in written_over[0]
+    assert lines[-2] == f"runcast: run slow-end is finished; see it with: runcast show {tmp_path / 'run'}"
+
+
+def test_in_the_background_the_end_returns_at_once(start: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With RUNCAST_FINISH=background everything arrives without being waited for."""
+    monkeypatch.setenv("RUNCAST_FINISH", "background")
+    run = start(TWO)
+    run.log({"loss": 0.5}, step=0)
+
+    began = time.monotonic()
+    run.finish()
+    took_s = time.monotonic() - began
+
+    assert took_s < 1.0
+    for tracker in TWO:
+        wait_for(lambda name=tracker.name: state_of(run.dir, name).phase == "finished")
+        assert points_of(run.dir, tracker) == [("loss", 0.5, 0)]
 
 
 def test_an_option_that_cannot_travel_is_an_error(start: Begin) -> None:
@@ -438,9 +485,6 @@ run.finish()
     subprocess.run([sys.executable, "-c", script, str(tmp_path / "runs")], check=True, timeout=60)
 
     assert sorted(points_of(tmp_path / "runs" / "run")) == [("loss", 0.25, 1), ("loss", 0.5, 0)]
-
-
-TWO = [MemoryTracker, Optional]
 
 
 @pytest.mark.parametrize(("variable", "value"), [("PYTHONOPTIMIZE", "2"), ("PYTHONWARNINGS", "error")])
