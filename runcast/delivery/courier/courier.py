@@ -184,7 +184,7 @@ class Courier:
 
     def _is_done(self) -> bool:
         """Return whether nothing is left to do, and report once that no delivery runs."""
-        if self._task.mode == "once" and not self._is_open:
+        if self._task.mode != "training" and not self._is_open:
             return True  # whoever waited for it has gone
         if not all(child.is_done for child in self._children):
             return False
