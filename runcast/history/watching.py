@@ -51,6 +51,7 @@ class Watcher:
         self._root, self._decide, self._tell = root, decide, tell
         self._every, self._offline, self._trust = every, offline, trust
         self._couriers: dict[Path, CourierProcess] = {}
+        self._told: set[Path] = set()
         self._sizes: dict[Path, tuple[int, float]] = {}  # of each journal, and since when
         self._tried: dict[Path, tuple[int, float]] = {}  # the size at the last attempt, and when another one may follow
 
@@ -109,16 +110,19 @@ class Watcher:
                 self._start(directory, size, now)
 
     def _start(self, directory: RunDirectory, size: int, now: float) -> None:
-        self._tried[directory.path] = size, now + AGAIN_S
+        path = directory.path
+        self._tried[path] = size, now + AGAIN_S
         try:
             settled, orders = orders_now(directory, decide=self._decide, offline=self._offline, trust=self._trust)
         except RuncastError:
             return
         left = [one for one in settled.values() if not one.is_right]
-        if orders or left:
-            self._tell(shown(directory.path), left)
+        if not orders and not left:
+            self._tried[path] = size, float("inf")  # everything is there, until the journal grows
+            return
+        if path not in self._told:
+            self._told.add(path)
+            self._tell(shown(path), left)
         if orders:
-            self._couriers[directory.path] = courier = CourierProcess(
-                directory, Task(orders=orders, mode="watch"), with_us=True
-            )
+            self._couriers[path] = courier = CourierProcess(directory, Task(orders=orders, mode="watch"), with_us=True)
             courier.start()
