@@ -16,12 +16,13 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, NoReturn, TypeAlias
+from typing import NoReturn
 
 import msgspec
 
 from runcast.core.errors import JournalError, RuncastError
 from runcast.delivery.attempts import end_if_forked
+from runcast.delivery.courier.messages import OVER, Mode
 from runcast.delivery.courier.sharing import leave_out_unused
 from runcast.delivery.courier.system import set_group_niceness
 from runcast.delivery.courier.watchdog import start_watchdog
@@ -43,10 +44,6 @@ from runcast.values.settings import seconds
 EXIT_S = 30.0
 LINGER_S = 300.0  # how long to continue without progress after the training process is gone
 TURN_S = 0.2  # how often a delivery checks whether the previous one has ended
-
-NEWS, OVER = b"\n", b"e"  # what the courier writes to a delivery: there are new records; the training is over
-
-Mode: TypeAlias = Literal["training", "once", "watch"]
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):

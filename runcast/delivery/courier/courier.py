@@ -15,12 +15,12 @@ import msgspec
 
 from runcast.core.errors import JournalError
 from runcast.delivery.courier.child import Child
-from runcast.delivery.courier.messages import EXITS, HURRY, REST, STAY, Report, Task
+from runcast.delivery.courier.messages import EXITS, HURRY, NEWS, OVER, REST, STAY, Report, Task
 from runcast.delivery.courier.pacing import Pace
 from runcast.delivery.courier.system import NO_SIGNAL, ended_by, open_process, step_back
 from runcast.delivery.liveness import end_run, last_status
 from runcast.delivery.lock import EXIT_RESTART, EXIT_SUSPENDED
-from runcast.delivery.process import NEWS, OVER, Job
+from runcast.delivery.process import Job
 from runcast.delivery.ranks import has_ranks
 from runcast.journal.layout import RunDirectory
 from runcast.journal.reader import journal_size

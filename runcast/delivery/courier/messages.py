@@ -1,15 +1,19 @@
 """What a courier and the process that started it tell each other, through one socket."""
 
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import msgspec
 
-from runcast.delivery.process import Mode
 from runcast.delivery.trust import Orders
+
+# From the courier to a delivery: there are new records; the training is over.
+NEWS, OVER = b"\n", b"e"
 
 # To the courier, one byte each: deliver what there is, because someone waits for it; nobody waits any more; stay when
 # all is delivered, because the exit code is to follow; the byte after this one is the exit code.
 HURRY, REST, STAY, EXITS = b"h", b"r", b"s", b"x"
+
+Mode: TypeAlias = Literal["training", "once", "watch"]  # see `process.py`
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,7 +5,6 @@ it runs on.
 """
 
 import contextlib
-import ctypes
 import fcntl
 import os
 import select
@@ -89,6 +88,8 @@ def write_exit_code(descriptor: int) -> bool:
     An exit handler of Python cannot see the code of `sys.exit(3)`. Return False where there is no on_exit (musl,
     macOS): there, such a script counts as finished.
     """
+    import ctypes  # needed at the exit only, and start-up counts
+
     libc = ctypes.CDLL(None)
     if not hasattr(libc, "on_exit"):
         return False
