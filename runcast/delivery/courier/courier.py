@@ -72,6 +72,8 @@ class Courier:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C concerns the process that started this one
         if self._task.mode == "training":
+            # Slurm and systemd send SIGTERM to all processes of a job, and the end of the training is to be delivered.
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
             step_back()
         try:
             while True:
@@ -150,7 +152,10 @@ class Courier:
 
     def _call(self) -> None:
         """Wake the deliveries if there is news for them, and give them their share of the processors."""
-        size = journal_size(self._directory.journal)
+        try:
+            size = journal_size(self._directory.journal)
+        except OSError:  # a network share that is away for a moment
+            return
         self._pace.look()
         if (size != self._called_for or has_ranks(self._directory)) and self._pace.is_time():
             for child in self._children:

@@ -398,6 +398,26 @@ def test_the_tracker_learns_how_training_ended(ending: str, code: int, status: s
     assert MemoryTracker.reading_of(tmp_path / "run").status == status
 
 
+def test_a_job_that_is_told_to_end_is_delivered_with_its_end(tmp_path: Path) -> None:
+    """Slurm and systemd send SIGTERM to every process of a job at once: training, courier and delivery."""
+    script = (
+        "import sys, runcast\nfrom runcast.testing import MemoryTracker\n"
+        f"run = runcast.init(dir={str(tmp_path)!r}, id='run', report_to=MemoryTracker)\n"
+        "run.log({'loss': 0.5}, step=0)\nrun.flush(30)\nrun.log({'loss': 0.25}, step=1)\nprint('ready', flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as training:
+        assert training.stdout is not None
+        training.stdout.readline()
+        for process in [*psutil.Process(training.pid).children(recursive=True), training]:
+            process.send_signal(signal.SIGTERM)
+
+    assert training.returncode == -signal.SIGTERM
+    wait_for(lambda: state_of(tmp_path / "run").phase == "finished")
+    assert points_of(tmp_path / "run") == [("loss", 0.5, 0), ("loss", 0.25, 1)]
+    assert MemoryTracker.reading_of(tmp_path / "run").status == TOLD_TO_GO
+
+
 def test_a_run_that_nobody_finished_is_finished_at_the_exit(tmp_path: Path) -> None:
     """Without `with` and without `finish` the exit of the interpreter ends the run, as what it is."""
     script = (
