@@ -1,6 +1,7 @@
 """A courier as the process that starts it sees it: it is given orders, and reports."""
 
 import contextlib
+import os
 import signal
 import socket
 import subprocess
@@ -9,7 +10,7 @@ import msgspec
 
 from runcast.delivery.courier.messages import Report, Task
 from runcast.delivery.courier.spawning import child_environment, module_command
-from runcast.delivery.courier.system import NO_SIGNAL, write_exit_code
+from runcast.delivery.courier.system import NO_SIGNAL, open_self, write_exit_code
 from runcast.journal.layout import RunDirectory
 from runcast.journal.paths import absolute
 
@@ -43,11 +44,15 @@ class CourierProcess:
         self._hang_up()
         self._heard, self.is_idle = b"", False
         ours, theirs = socket.socketpair()
-        with theirs, contextlib.ExitStack() as stack:
+        with theirs, contextlib.ExitStack() as stack, contextlib.ExitStack() as always:
             stack.callback(ours.close)
+            own = open_self() if self._task.training else None
+            if own is not None:
+                always.callback(os.close, own)
             self._process = subprocess.Popen(
                 module_command("runcast.delivery.courier", str(absolute(self._directory.path))),
                 stdin=theirs.fileno(),
+                pass_fds=() if own is None else (own,),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 start_new_session=not self._with_us,
@@ -57,7 +62,8 @@ class CourierProcess:
         self._line = ours
         with contextlib.suppress(OSError):  # it is dead, which `is_running` tells
             ours.settimeout(HAND_OVER_S)
-            ours.sendall(msgspec.json.encode(self._task) + b"\n", NO_SIGNAL)
+            task = msgspec.structs.replace(self._task, descriptor=own)
+            ours.sendall(msgspec.json.encode(task) + b"\n", NO_SIGNAL)
         ours.setblocking(False)
 
     @property

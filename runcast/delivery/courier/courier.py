@@ -17,7 +17,7 @@ from runcast.core.errors import JournalError
 from runcast.delivery.courier.child import Child
 from runcast.delivery.courier.messages import EXITS, HURRY, NEWS, OVER, REST, STAY, Report, Task
 from runcast.delivery.courier.pacing import Pace
-from runcast.delivery.courier.system import NO_SIGNAL, ended_by, open_process, step_back
+from runcast.delivery.courier.system import NO_SIGNAL, ended_by, step_back
 from runcast.delivery.liveness import end_run, last_status
 from runcast.delivery.lock import EXIT_RESTART, EXIT_SUSPENDED
 from runcast.delivery.process import Job
@@ -46,7 +46,6 @@ class Courier:
     def __init__(self, directory: RunDirectory, task: Task, line: socket.socket, told: bytes = b"") -> None:
         self._directory, self._task, self._line = directory, task, line
         self._line.setblocking(False)
-        self._training = open_process(task.training) if task.training else None
         self._is_open = True  # the line
         self._is_over = self._stays = self._exits = self._is_idle = False
         self._pace = Pace()
@@ -102,7 +101,7 @@ class Courier:
             for other in self._children:
                 other.close()
             self._line.close()
-            for descriptor in (self._signals, self._signalled, self._training):
+            for descriptor in (self._signals, self._signalled, self._task.descriptor):
                 if descriptor is not None:
                     os.close(descriptor)
         elif self._is_over:
@@ -119,7 +118,7 @@ class Courier:
         self._read()
         if self._task.training and not self._is_over and os.getppid() != self._task.training:
             self._read()
-            if ended_by(self._training) in TOLD_TO_GO:
+            if ended_by(self._task.descriptor) in TOLD_TO_GO:
                 self._write_end("killed")
             self._is_over = self._pace.is_hurried = True
             for child in self._children:

@@ -19,13 +19,15 @@ Mode: TypeAlias = Literal["training", "once", "watch"]  # see `process.py`
 class Task(msgspec.Struct, frozen=True, kw_only=True):
     """The task of a courier, its first message: the deliveries, by tracker.
 
-    `training` is the process id of the training, 0 if there is none; `session` is its session, 0 for all. With
-    `only_corrects`, nothing is delivered unless the exit code corrects the status.
+    `training` is the process id of the training, 0 if there is none; `descriptor` is an open one of it, which tells how
+    it ended; `session` is its session, 0 for all. With `only_corrects`, nothing is delivered unless the exit code
+    corrects the status.
     """
 
     orders: dict[str, Orders]
     mode: Mode
     training: int = 0
+    descriptor: int | None = None
     session: int = 0
     only_corrects: bool = False
 

@@ -54,10 +54,16 @@ def set_group_niceness(pid: int, niceness: int) -> bool:
     return True
 
 
-def open_process(pid: int) -> int | None:
-    """Open a descriptor of a process that tells how it ends; None where that is not supported, or if it is gone."""
+def open_self() -> int | None:
+    """Open a descriptor of this process that tells its children how it ended; None where that is not supported."""
     with contextlib.suppress(OSError, AttributeError):
-        return os.pidfd_open(pid)
+        own = os.pidfd_open(os.getpid())
+        try:
+            return fcntl.fcntl(
+                own, fcntl.F_DUPFD_CLOEXEC, 3
+            )  # above the standard streams, which a script may have closed
+        finally:
+            os.close(own)
     return None
 
 

@@ -376,6 +376,7 @@ ENDS = {
     "exit 3": ("sys.exit(3)", 3, "failed"),
     "SIGKILL": ("run.flush(30); os.kill(os.getpid(), signal.SIGKILL)", -9, "crashed"),
     "SIGTERM": ("run.flush(30); os.kill(os.getpid(), signal.SIGTERM)", -15, TOLD_TO_GO),
+    "SIGTERM at once": ("os.kill(os.getpid(), signal.SIGTERM)", -15, TOLD_TO_GO),
     "exit 143": ("sys.exit(143)", 143, "killed"),
     "os._exit": ("os._exit(7)", 7, "crashed"),
 }

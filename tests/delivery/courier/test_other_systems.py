@@ -18,10 +18,10 @@ POINTS = [("loss", step / 4, step) for step in range(30)]
 SCRIPT = """
 import os, signal, sys, time
 import runcast
-from runcast.delivery.courier.system import ended_by, open_process, set_group_niceness, waited_s, write_exit_code
+from runcast.delivery.courier.system import open_self, waited_s, write_exit_code
 from runcast.journal.layout import process_began
 from runcast.testing import MemoryTracker
-assert (open_process(os.getpid()), waited_s(), write_exit_code(2), process_began(os.getpid())) == (None, 0.0, False, 0)
+assert (open_self(), waited_s(), write_exit_code(2), process_began(os.getpid())) == (None, 0.0, False, 0)
 run = runcast.init(dir=sys.argv[1], id="run", report_to=MemoryTracker)
 def log(*steps):
     for step in range(*steps):
