@@ -7,6 +7,7 @@ trusts.
 
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import msgspec
@@ -51,9 +52,16 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def orders_for_training(choice: TrackerChoice, options: Mapping[str, Any]) -> Orders:
-    """Return the orders of the script that begins the run: everything in them is the user's own."""
-    path = [str(absolute(each)) if isinstance(each, str) else each for each in sys.path]
+    """Return the orders of the script that begins the run: everything in them is the user's own.
+
+    The script's own folder comes last in the path: it may hold a module of the user's, and a file named like an SDK or
+    like something that an SDK imports.
+    """
     here = str(absolute("."))
+    path = [str(absolute(each)) if isinstance(each, str) else each for each in sys.path]
+    script = getattr(sys.modules.get("__main__"), "__file__", None)
+    if path and path[0] in (here, str(absolute(Path(script).parent)) if isinstance(script, str) else here):
+        path.append(path.pop(0))
     return Orders(tracker=choice.tracker, environment=choice.environment, options=dict(options), path=path, here=here)
 
 

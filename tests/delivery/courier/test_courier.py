@@ -490,6 +490,27 @@ def test_a_folder_named_like_our_dependencies_does_no_harm(tmp_path: Path, monke
     assert points_of(run.dir) == [("loss", 0.5, 0)]
 
 
+@pytest.mark.slow
+def test_a_file_beside_the_script_that_is_named_like_an_sdk_does_no_harm(tmp_path: Path) -> None:
+    """The SDK finds itself and what it needs; a Tracker of the user's, in a file beside the script, is found as well."""
+    for name in ("tensorboard", "absl"):
+        (tmp_path / f"{name}.py").write_text("raise AssertionError('the wrong module')\n")
+    (tmp_path / "mine.py").write_text(
+        "from runcast.testing import MemoryTracker\nclass Mine(MemoryTracker):\n    name = 'mine'\n"
+    )
+    (tmp_path / "train.py").write_text(
+        "import runcast, mine\n"
+        "with runcast.init(id='run', report_to=['tensorboard', mine.Mine]) as run:\n"
+        "    for step in range(3):\n        run.log({'loss': step / 4}, step=step)\n"
+    )
+
+    subprocess.run([sys.executable, "train.py"], check=True, cwd=tmp_path, capture_output=True, timeout=120)
+
+    assert state_of(tmp_path / "runs" / "run", "mine").points == 3
+    reading = read_tensorboard(tmp_path / "runs" / "run")
+    assert reading["points"] == [["loss", step / 4, step] for step in range(3)]
+
+
 def test_a_script_that_closes_every_open_file_loses_nothing(tmp_path: Path) -> None:
     """So daemons do when they begin, and some do it after `init`."""
     script = """
