@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+MAX_NOTES = 10
 STYLES = {
     "finished": "green",
     "complete": "green",
@@ -93,6 +94,16 @@ def notes(out: Console, rows: Iterable[tuple[str, str]]) -> None:
     if grid.row_count:
         out.print()
         out.print(grid)
+
+
+def print_dropped(out: Console, journal: Path) -> None:
+    """Print which values of a run could not be kept, and why."""
+    from runcast.history.dropped import dropped_values
+
+    rows = [(key, f"{count(one.count)} dropped: it {one.reason}") for key, one in dropped_values(journal).items()]
+    notes(out, rows[:MAX_NOTES])
+    if len(rows) > MAX_NOTES:
+        out.print(f"… and {len(rows) - MAX_NOTES:,} more keys with dropped values: runcast show --json")
 
 
 def count(number: int) -> str:

@@ -37,7 +37,7 @@ def show(
 
     Shows its curves, params, summary and artifacts, and its address in each tracker.
     """
-    from runcast.cli.output import console, print_json
+    from runcast.cli.output import console, print_dropped, print_json
     from runcast.history.contents import contents
     from runcast.history.overview import overview
     from runcast.values.scalars import encodable
@@ -66,6 +66,7 @@ def show(
     _print_values(out, "summary", held.summary)
     _print_values(out, "params", held.params)
     _print_files(out, held)
+    print_dropped(out, directory.journal)
     _print_trackers(out, about)
 
 

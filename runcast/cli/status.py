@@ -36,8 +36,9 @@ def status(
     from runcast.history.overview import overview
 
     if run is not None:
-        one = overview(find(run, root))
-        print_json(one) if json else _print_run(console(), one)
+        directory = find(run, root)
+        one = overview(directory)
+        print_json(one) if json else _print_run(console(), one, directory.journal)
         return
     runs, damaged = [], []
     for directory in list_runs(root)[-limit:]:
@@ -76,10 +77,10 @@ def _summary(run: "RunOverview") -> str:
     return f"{complete} of {len(trackers)}"
 
 
-def _print_run(out: "Console", run: "RunOverview") -> None:
+def _print_run(out: "Console", run: "RunOverview", journal: Path) -> None:
     from rich.text import Text
 
-    from runcast.cli.output import ago, commands, count, nearby, notes, table, word
+    from runcast.cli.output import ago, commands, count, nearby, notes, print_dropped, table, word
 
     out.print(Text.assemble((run.name, "bold"), "  ", word(run.status)))
     facts = f"{run.project} · {run.id} · started {ago(run.created)} on {run.host} · {count(run.points)} points"
@@ -105,6 +106,7 @@ def _print_run(out: "Console", run: "RunOverview") -> None:
     covered = [(tracker.name, tracker.coverage) for tracker in run.trackers if tracker.coverage]
     absent = [(name, f"takes no part: it {reason}") for name, reason in run.skipped.items()]
     notes(out, [*covered, *errors, *refused, *absent])
+    print_dropped(out, journal)
     if run.damaged:
         notes(out, [("", f"{count(run.damaged)} of the journal's lines are truncated or damaged, and lost.")])
     commands(out, "Open it with", [(tracker.name, tracker.open_command or tracker.where) for tracker in run.trackers])

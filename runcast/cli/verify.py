@@ -82,7 +82,7 @@ def print_verdicts(out: "Console", directory: "RunDirectory", verdicts: "list[Ve
     """Print the table of verdicts, the problems, and the commands that open the run."""
     from rich.text import Text
 
-    from runcast.cli.output import commands, count, line, mark, nearby, notes, table, word
+    from runcast.cli.output import commands, count, line, mark, nearby, notes, print_dropped, table, word
     from runcast.journal.paths import shown
 
     file = directory.load()
@@ -90,6 +90,7 @@ def print_verdicts(out: "Console", directory: "RunDirectory", verdicts: "list[Ve
     out.print()
     if not verdicts:
         out.print("It was cast to no tracker. Choose one with: runcast replay --to NAME")
+        print_dropped(out, directory.journal)
         return
     listed = table("", "tracker", "points", "besides", "status", "where", right=("points",), shrinks="where")
     for verdict in verdicts:
@@ -103,6 +104,7 @@ def print_verdicts(out: "Console", directory: "RunDirectory", verdicts: "list[Ve
     if damaged := max(verdict.damaged for verdict in verdicts):
         notes(out, [("", f"{count(damaged)} of the journal's lines are truncated or damaged, and lost.")])
     notes(out, known)
+    print_dropped(out, directory.journal)
     commands(out, "Open it with", [(verdict.name, verdict.open_command or verdict.where) for verdict in verdicts])
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 
+from runcast.history.dropped import DroppedValues, dropped_values
 from runcast.journal.layout import RunDirectory
 from runcast.journal.reader import JournalReader
 from runcast.journal.records import Artifact, Finish, Media, Metrics, Params, Start, Summary, Tags, points
@@ -15,7 +16,7 @@ class Contents(msgspec.Struct, kw_only=True):
 
     `curves` maps a metric to its (step, value) pairs in the order of logging; params and summary have the last value.
     `artifacts` are the newest of each name, `media` counts files by key, `error` is the traceback of a failed run,
-    `damaged` counts damaged lines of the journal.
+    `dropped` holds the values that could not be kept, `damaged` counts damaged lines of the journal.
     """
 
     curves: dict[str, list[tuple[int, Number]]] = {}
@@ -25,6 +26,7 @@ class Contents(msgspec.Struct, kw_only=True):
     artifacts: list[Artifact] = []
     media: dict[str, int] = {}
     error: str | None = None
+    dropped: dict[str, DroppedValues] = {}
     damaged: int = 0
 
 
@@ -51,5 +53,6 @@ def contents(directory: RunDirectory) -> Contents:
             held.error = record.error
         elif isinstance(record, Start):
             held.error = None
+    held.dropped = dropped_values(directory.journal)
     held.artifacts, held.damaged = list(artifacts.values()), reader.damaged
     return held

@@ -10,13 +10,17 @@ from runcast.core.foreign import attempt, described
 from runcast.journal.paths import make_private
 from runcast.journal.records import Media
 from runcast.redaction.tree import redact_text
-from runcast.values.media.kinds import AnyMedia, to_media
+from runcast.values.media.kinds import AnyMedia
+from runcast.values.media.recognition import to_media
 from runcast.values.numbers import NotANumber, a
 
 
 def media_in(value: Any) -> list[AnyMedia | None]:
     """List the media objects in a value, or in a list or tuple; anything else beside them becomes None."""
-    parts = value if issubclass(type(value), list | tuple) else (value,)
+    is_list = issubclass(type(value), list | tuple)
+    if is_list and all(issubclass(type(part), str) for part in value):
+        return []  # a vocabulary, say: a file for each would be too much
+    parts = value if is_list else (value,)
     found = [attempt(partial(to_media, part), lambda _: None) for part in parts]
     return [] if all(media is None for media in found) else found
 
@@ -39,7 +43,7 @@ def save_media(directory: Path, key: str, media: AnyMedia | None, step: int, now
 
     def refuse(error: BaseException) -> Path:
         why = str(error) if isinstance(error, OSError | RuncastError) else described(error)
-        raise NotANumber(f"is {a(type(media))} that could not be saved ({why})") from None
+        raise NotANumber(f"is {a(type(media))} that could not be saved: {why}") from None
 
     path = attempt(save, refuse)
     return Media(

@@ -22,6 +22,7 @@ from runcast.journal.state import Carrier, load_state
 from runcast.journal.status import status_of
 from runcast.redaction.console import keep_standard_descriptors, say, warn
 from runcast.redaction.tree import redact
+from runcast.run.current import Current
 from runcast.run.opening import _check_resume, _in_folder, _new_file, _open
 from runcast.run.options import Options, RunOptions, settle
 from runcast.run.ranks import may_be_first, next_job_folder, rank, world_size
@@ -120,7 +121,7 @@ def init(
         _attach_config(run)
     _greet(run, file, options, joining.remarks)
     _look_after(run)
-    return run
+    return Current.add(run)
 
 
 def init_for_trainer(**arguments: Any) -> Run:
@@ -179,7 +180,7 @@ def _open_beside(options: Options, config: Any, job: str | None, number: int) ->
     """Make the run of another rank or of a child process: it writes nothing, or only its metrics."""
     file = _new_file(options, config)
     if job is None:
-        return Run(file, RunDirectory(options.dir / file.id), None, None)
+        return Current.add(Run(file, RunDirectory(options.dir / file.id), None, None))
     from runcast.run.rank_run import RankRun, id_of_rank, is_id_of_rank
 
     if options.id is None or is_id_of_rank(options.id):  # a resumed run: only rank 0 knows which one
@@ -191,7 +192,7 @@ def _open_beside(options: Options, config: Any, job: str | None, number: int) ->
     except OSError as error:
         return _unrecorded(options, config, error)
     _look_after(run, watch=False)
-    return run
+    return Current.add(run)
 
 
 def _unrecorded(options: Options, config: Any, error: OSError) -> Run:
@@ -200,7 +201,7 @@ def _unrecorded(options: Options, config: Any, error: OSError) -> Run:
     warn(f"there is no temporary folder either ({error}): nothing of this run is kept. Training continues.")
     run = Run(file, RunDirectory(options.dir / file.id), None, None)
     run.unrecorded = error
-    return run
+    return Current.add(run)
 
 
 def _is_imported_by_a_child() -> bool:

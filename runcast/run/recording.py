@@ -17,11 +17,12 @@ from runcast.journal.records import Dropped, Metrics, Params, Record, Status, Su
 from runcast.journal.snapshots import keep_artifact
 from runcast.journal.state import Carrier
 from runcast.redaction.console import warn
-from runcast.redaction.tree import SafeKeys, redact, redact_text
+from runcast.redaction.tree import SafeKeys, redact_text
 from runcast.run.arrivals import Copies
 from runcast.run.earlier import EarlierParams
 from runcast.values.numbers import DeviceValue, NotANumber, a, is_mapping, leaves, start_copy, to_number
-from runcast.values.params import flatten, plain
+from runcast.values.params import flatten
+from runcast.values.recorded import Recorded
 from runcast.values.scalars import NonFinite, Number, encodable
 from runcast.values.steps import FIRST, LAST, to_step
 
@@ -36,6 +37,8 @@ class Recorder:
         self, file: RunFile, directory: RunDirectory, journal: Journal | None, carrier: Carrier | None, *, strict: bool
     ) -> None:
         self.id = file.id
+        self.config = file.config = Recorded(file.config, partial(self._guarded, "params", self._log_params))
+        self.summary = Recorded(None, partial(self._guarded, "summary", self._log_summary))
         self.step, self.dir = 0, directory.path
         self.status: Status | None = None
         self._file, self._journal, self._carrier = file, journal, carrier
@@ -44,8 +47,9 @@ class Recorder:
         self._counts_steps = True
         self._next_step = self._logged = self._artifacts = 0
         self._dropped: dict[str, int] = {}
-        self._reported: set[str] = set()
+        self._reported: dict[str, str] = {}
         self._keys = SafeKeys()
+        self._texts: dict[str, str] = {}  # the last bare one of each key: it is kept again when it changes
         self._copies = Copies()
         self._earlier = EarlierParams(directory.journal)
         self._lock = threading.Lock()
@@ -53,14 +57,16 @@ class Recorder:
         self._check_at = self._check_from + CHECK_S
         self._pid = os.getpid()
 
-    def log(self, values: Mapping[str, Any], step: int | None = None) -> None:
+    def log(self, values: Mapping[str, Any], step: int | None = None, commit: bool | None = None) -> None:
         """Append metrics (and media) at a step; when it returns, they survive the death of this process.
 
         Args:
-            values: Maps a key to a Python or NumPy number, a 0-d or 1-element tensor of any device and dtype, or a
-                media object (`runcast.Image` …) or a list of them. Nested mappings are joined with '/'. A value that is
-                none of these is counted and reported once per key.
+            values: Maps a key to a Python or NumPy number, a 0-d or 1-element tensor of any device and dtype, a media
+                object (`runcast.Image` …) or something that one can be made of (a text, a picture, a data frame, a
+                figure: see "Values" in the docs), or a list of media. Nested mappings are joined with '/'. A value that
+                is none of these is counted and reported once per key.
             step: The optimizer step. Without one: the step of the last call that gave one, else 0, 1, 2 … by calls.
+            commit: False: without a step, the next call belongs to the same one.
         """
         journal = self._journal
         if (journal is None or self._copies.waiting or self._failure) and (journal := self._log_unusual()) is None:
@@ -69,7 +75,7 @@ class Recorder:
             self.step = step
             self._counts_steps = False
         else:
-            step = self._settle_step(step)
+            step = self._settle_step(step, commit)
         now = time.time()
         line = b""
         try:
@@ -92,10 +98,10 @@ class Recorder:
 
         Nested keys are joined with '/', secrets are redacted, and the last value of a key wins.
         """
-        self._guarded("params", self._log_params, params)
+        self._guarded("params", self.config.update, params)
 
-    def _log_params(self, params: Any) -> None:
-        values = flatten(redact(plain(params)))
+    def _log_params(self, params: dict[str, Any]) -> None:
+        values = flatten(params)
         if values:
             if self._file.session > 1:
                 self._earlier.report_changed(values)
@@ -103,11 +109,11 @@ class Recorder:
 
     def log_summary(self, values: Mapping[str, Any]) -> None:
         """Append final values without a step: numbers, texts, bools."""
-        self._guarded("summary", self._log_summary, values)
+        self._guarded("summary", self.summary.update, values)
 
-    def _log_summary(self, values: Any) -> None:
+    def _log_summary(self, values: dict[str, Any]) -> None:
         kept: dict[str, Number | str | bool] = {}
-        for key, value in flatten(redact(plain(values))).items():
+        for key, value in flatten(values).items():
             if value is None:
                 self._drop(key, "is None. Leave it out")
             else:
@@ -159,10 +165,10 @@ class Recorder:
 
     # How it gets there
 
-    def _settle_step(self, step: Any) -> int:
+    def _settle_step(self, step: Any, commit: Any) -> int:
         if step is None:
             if self._counts_steps:
-                self.step, self._next_step = self._next_step, self._next_step + 1
+                self.step, self._next_step = self._next_step, self._next_step + (commit is not False)
             return self.step
         number, complaint = to_step(step)
         if complaint:
@@ -206,6 +212,10 @@ class Recorder:
     def _log_media(self, key: str, value: Any, step: int, now: float) -> bool:
         from runcast.journal.media import media_in, save_media  # rarely needed, and start-up counts
 
+        if type(value) is str:
+            if self._texts.get(key) == value:
+                return True
+            self._texts[key] = value
         parts = media_in(value)
         for media in parts:
             try:
@@ -258,7 +268,14 @@ class Recorder:
         key, reason = self._keys.checked(key), redact_text(reason)
         self._dropped[key] = self._dropped.get(key, 0) + 1
         if key not in self._reported:
-            self._reported.add(key)
-            warn(f"1 value was dropped: {key!r} {reason}. Further ones are only counted.")
+            self._reported[key] = reason
+            warn(f"1 value was dropped: {key!r} {reason.rstrip('.')}. Further ones are only counted.")
             if self._journal is not None:
                 self._append(Dropped(time=time.time(), key=key, reason=reason))
+
+    def _count_dropped(self) -> int:
+        """Record how many more values of each key were dropped than reported; return how many in all."""
+        for key, count in self._dropped.items():
+            if count > 1:
+                self._append(Dropped(time=time.time(), key=key, reason=self._reported[key], count=count - 1))
+        return sum(self._dropped.values())

@@ -41,7 +41,7 @@ class Run(Recorder):
         strict: bool = False,
     ) -> None:
         super().__init__(file, directory, journal, carrier, strict=strict)
-        self.name, self.project, self.config = file.name, file.project, file.config
+        self.name, self.project = file.name, file.project
         self.unrecorded: OSError | None = None  # why nothing of it is kept, if there is no place to write to
         # Tells the status if the interpreter exits before `finish`; for trainers without an event for it.
         self.ending: Callable[[], tuple[Status, str | None]] | None = None
@@ -51,7 +51,7 @@ class Run(Recorder):
     def identity(self) -> Identity | None:
         """Return the run's id, name and folder, and its ids and address in each tracker, as far as known.
 
-        Return Return None in the ranks of a job that write nothing.
+        Return None in the ranks of a job that write nothing.
         """
         if self._journal is None and self.status is None:
             return None
@@ -114,7 +114,8 @@ class Run(Recorder):
                 attempt(lambda: self._collect_copies(deadline), self._report_failure)
             finally:  # even if that is interrupted, the run ends with this status
                 text = attempt(lambda: redact_text(str(error or "")), described)
-                self._append(Finish(time=time.time(), status=status, error=text or None))
+                dropped = self._count_dropped()
+                self._append(Finish(time=time.time(), status=status, error=text or None, dropped=dropped))
                 self._journal = None
             if carrier is not None:
                 end, left_s = journal.size(), max(0.0, deadline - time.monotonic())

@@ -54,7 +54,9 @@ def report_end(
     """Report what a run that has just ended has lost, and what the trackers still lack."""
     if dropped:
         count = sum(dropped.values())
-        say(f"{count:,} {'value was' if count == 1 else 'values were'} dropped: {', '.join(sorted(dropped)[:5])}")
+        keys = f"{', '.join(sorted(dropped)[:5])}{', …' if len(dropped) > 5 else ''}"
+        was = "value was" if count == 1 else "values were"
+        say(f"{count:,} {was} dropped: {keys}. The reasons: runcast show {shown(directory)}")
     if lost:
         warn(
             f"{lost} records could not be written to {directory} and are lost, because its disk was full for too long."
