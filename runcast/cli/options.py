@@ -14,7 +14,7 @@ RunWord: TypeAlias = Annotated[
     str | None,
     typer.Argument(
         metavar="RUN",
-        help="A run's id, the beginning of its id, its name or its folder. Default: the newest run.",
+        help="A run's id or name, or the beginning of either, or its folder. Default: the newest run.",
         show_default=False,
     ),
 ]

@@ -3,8 +3,10 @@
 Everything fits 80 columns.
 """
 
+import os
+import sys
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,10 @@ from rich.table import Table
 from rich.text import Text
 
 MAX_NOTES = 10
+DAMAGED = "{lines} of the journal truncated or damaged, and lost."
+ROOMY = 100  # columns from which on a whole id fits into a list
+WATCH_S = 2.0
+WIDE = 10_000  # columns of a file or a pipe, where nothing is cut
 STYLES = {
     "finished": "green",
     "complete": "green",
@@ -33,8 +39,32 @@ STYLES = {
 
 
 def console() -> Console:
-    """Return the console on standard output; colours only where there is a terminal."""
-    return Console(highlight=False, emoji=False, markup=False)
+    """Return the console on standard output: colours and a width only where there is a terminal."""
+    is_wide = not sys.stdout.isatty() and "COLUMNS" not in os.environ
+    return Console(highlight=False, emoji=False, markup=False, width=WIDE if is_wide else None)
+
+
+def follow(draw: Callable[[Console], bool]) -> None:
+    """Draw something again and again, until it changes no more or the user interrupts.
+
+    Args:
+        draw: Prints it, and returns whether it may still change.
+    """
+    from rich.live import Live
+
+    out = console()
+    if not out.is_terminal:
+        while draw(out):
+            time.sleep(WATCH_S)
+        return
+    with Live(console=out, auto_refresh=False) as live:
+        changes = True
+        while changes:
+            with out.capture() as drawn:
+                changes = draw(out)
+            live.update(Text.from_ansi(drawn.get().rstrip("\n")), refresh=True)
+            if changes:
+                time.sleep(WATCH_S)
 
 
 def print_json(value: Any) -> None:
@@ -118,6 +148,11 @@ def ago(moment: float) -> str:
         if seconds >= length:
             return f"{seconds // length:.0f} {unit} ago"
     return "just now"
+
+
+def duration(seconds: float) -> str:
+    """Format a duration as h:mm, a short one in seconds."""
+    return f"{seconds:.0f} s" if seconds < 60 else f"{seconds // 3600:.0f}:{seconds % 3600 // 60:02.0f}"
 
 
 def number(value: float) -> str:

@@ -73,11 +73,12 @@ def show(
 def _print_head(out: "Console", about: "RunOverview", held: "Contents") -> None:
     from rich.text import Text
 
-    from runcast.cli.output import ago, count, notes, word
+    from runcast.cli.output import ago, notes, word
+    from runcast.redaction.console import counted
 
     out.print(Text.assemble((about.name, "bold"), "  ", word(about.status)))
     out.print(
-        f"{about.project} · {about.id} · started {ago(about.created)} · {count(about.points)} points", style="dim"
+        f"{about.project} · {about.id} · started {ago(about.created)} · {counted(about.points, 'point')}", style="dim"
     )
     if held.tags:
         out.print(f"tags: {', '.join(held.tags)}", style="dim")

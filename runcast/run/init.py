@@ -119,7 +119,7 @@ def init(
     if config is not None:
         run.log_params(config)
         _attach_config(run)
-    _greet(run, file, options, joining.remarks)
+    _greet(run, file, options, [*joining.remarks, *selection.remarks()])
     _look_after(run)
     return Current.add(run)
 
@@ -238,18 +238,16 @@ def _attach_config(run: Run) -> None:
 
 
 def _greet(run: Run, file: RunFile, options: Options, remarks: Iterable[str]) -> None:
-    where = (
-        ", ".join(f"{n} {'online' if c.online else 'local'}" for n, c in file.trackers.items() if not c.left)
-        or "no tracker"
-    )
-    later = " (later, with runcast sync)" if options.delivery == "later" and file.trackers else ""
+    reported = {n: "online" if c.online else "local" for n, c in file.trackers.items() if not c.left}
+    where = ", ".join(f"{name} {mode}" for name, mode in reported.items()) or "no tracker"
+    if reported and file.skipped:
+        where = f"{len(reported)} of {len(reported) + len(file.skipped)} trackers (see: runcast doctor): {where}"
+    later = " (later, with runcast sync)" if options.delivery == "later" and reported else ""
     say(f"run {run.name} in {shown(run.dir)} → {where}{later}")
     for remark in remarks:
         say(f"  {remark}")
-    if where != "no tracker" and not is_known_elsewhere():
+    if reported and not is_known_elsewhere():
         say("  your home cannot be written, so on other machines, runcast sync and verify need --trust for this run")
-    for name, reason in file.skipped.items():
-        say(f"  without {name}: it {reason}" if not reason.startswith("switched") else f"  without {name}: {reason}")
 
 
 def _look_after(run: Run, *, watch: bool = True) -> None:
