@@ -8,9 +8,13 @@ from typing import Annotated
 
 import typer
 
+from runcast.cli.compare import compare
 from runcast.cli.demo import demo
 from runcast.cli.doctor import doctor
 from runcast.cli.errors import UsageError, stop, stop_for_usage
+from runcast.cli.folder import du, list_, rm
+from runcast.cli.get import get
+from runcast.cli.opening import open_
 from runcast.cli.options import EXIT_OK, EXIT_WRONG
 from runcast.cli.show import show
 from runcast.cli.status import status
@@ -66,8 +70,9 @@ def make_app() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_options)
-    for command in (doctor, demo, status, show, sync, replay, verify):
-        app.command(epilog=EPILOG)(command)
+    commands = (doctor, demo, status, list_, show, compare, get, open_, sync, replay, verify, du, rm)
+    for command in commands:
+        app.command(command.__name__.rstrip("_"), epilog=EPILOG)(command)
     return app
 
 

@@ -20,7 +20,7 @@ MAX_NOTES = 10
 DAMAGED = "{lines} of the journal truncated or damaged, and lost."
 ROOMY = 100  # columns from which on a whole id fits into a list
 WATCH_S = 2.0
-WIDE = 10_000  # columns of a file or a pipe, where nothing is cut
+WIDE = 5_000  # columns of a file or a pipe, where nothing is cut
 STYLES = {
     "finished": "green",
     "complete": "green",

@@ -53,7 +53,8 @@ class Integration(msgspec.Struct, frozen=True, kw_only=True):
     `offline` map an environment variable to the values (lower case) with which users already switch the tracker
     off, or to its local mode; `switches` maps an option of the tracker to the variable of these that it replaces.
     `open_command` may use {url}, {local}, {directory}, {folder} (where the tracker keeps its files: what it
-    remembers, else `folder` in its own) and what else it remembers; `writes` says where local runs lie, with {runs}
+    remembers, else `folder` in its own) and what else it remembers; `page_command` starts the SDK's own page, on {port}
+    if it has one, and may also use {runs}, the folder of all runs. `writes` says where local runs lie, with {runs}
     and {name}. `needs` lists the distributions (as "distribution" or "distribution:module") without which the SDK
     cannot be imported, where its version requires them; `local_needs` those without which it keeps no runs locally.
     `parts` are files of the package that a build for another platform lacks. `options` are the names that `setup`
@@ -69,6 +70,7 @@ class Integration(msgspec.Struct, frozen=True, kw_only=True):
     tested: str
     title: str
     open_command: str
+    page_command: str = ""
     folder: str = ""
     aliases: tuple[str, ...] = ()
     alternatives: tuple[str, ...] = ()
@@ -106,6 +108,7 @@ _ROWS = (
         minimum="0.22",
         tested="0.31.0",
         open_command="wandb sync {folder}/offline-run-*-{id}",
+        page_command="wandb leet run {url}",
         folder="wandb",
         credentials=(Variables(("WANDB_API_KEY",)), Netrc("api.wandb.ai", "WANDB_BASE_URL")),
         off={"WANDB_MODE": ("disabled",), "WANDB_DISABLED": TRUE},
@@ -142,6 +145,7 @@ _ROWS = (
         minimum="2.14",
         tested="3.17.2",
         open_command="mlflow ui --backend-store-uri {url}",
+        page_command="mlflow ui --backend-store-uri {url} --port {port}",
         writes="{runs}/mlflow.db",
         credentials=(Address("MLFLOW_TRACKING_URI", r"https?://|databricks|azureml://", "tracking_uri"),),
         off={"DISABLE_MLFLOW_INTEGRATION": TRUE},
@@ -277,6 +281,7 @@ _ROWS = (
         minimum="2.15",
         tested="2.21.0",
         open_command="tensorboard --logdir {url}",
+        page_command="tensorboard --logdir {runs} --port {port}",
         options=("log_dir", "max_queue", "flush_secs", "filename_suffix", "comment", "purge_step"),
     ),
 )
