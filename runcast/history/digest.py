@@ -1,12 +1,10 @@
 """The digest of a run: the last and the best value of each metric, kept beside the journal.
 
 The journal only grows, so a digest is continued from where it ended, and a run of millions of points is read once.
-`last_values` needs no digest: it reads the end of the journal.
 """
 
 import contextlib
-import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +14,11 @@ from runcast.core.errors import JournalError
 from runcast.journal.layout import RunDirectory
 from runcast.journal.paths import write_atomically
 from runcast.journal.reader import JournalReader
-from runcast.journal.records import Metrics, Params, Summary, Tags, decode, points
+from runcast.journal.records import Metrics, Params, Summary, Tags, points
 from runcast.values.scalars import NON_FINITE, NonFinite, encodable
 
 NAME, VERSION = "digest.json", 1
-TAIL_BYTES = 64 * 1024
+KEPT_FROM_BYTES = 64 * 1024  # of a journal: less is read again as quickly
 HEAD_BYTES = 256
 
 
@@ -86,22 +84,10 @@ def digest(directory: RunDirectory) -> Digest:
                 held.summary.update(record.values)
             elif isinstance(record, Tags):
                 held.tags += [tag for tag in record.tags if tag not in held.tags]
-    if held.offset - before > TAIL_BYTES:
+    if held.offset - before > KEPT_FROM_BYTES:
         with contextlib.suppress(OSError):  # a folder of somebody else
             write_atomically(directory.path / NAME, msgspec.json.encode(held))
     return held
-
-
-def last_values(directory: RunDirectory) -> dict[str, float]:
-    """Return the last value of each metric that is in the end of the journal, without reading the rest."""
-    found: dict[str, float] = {}
-    for line in _last_lines(directory.journal):
-        with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            record = decode(line)
-            if isinstance(record, Metrics):
-                for key, value, _, _ in reversed(points(record)):
-                    found.setdefault(key, value)
-    return found
 
 
 def metric_named(word: str, known: Collection[str]) -> str:
@@ -120,12 +106,6 @@ def metric_named(word: str, known: Collection[str]) -> str:
         if matches:
             raise JournalError(f"{len(matches)} metrics match {word!r}. It could be {', '.join(sorted(matches))}")
     raise JournalError(f"There is no metric {word!r}. There is {', '.join(sorted(known)) or 'none'}")
-
-
-def _last_lines(journal: Path) -> Iterator[bytes]:
-    with contextlib.suppress(OSError), open(journal, "rb") as file:
-        file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL_BYTES))
-        yield from reversed(file.read().split(b"\n"))
 
 
 def _head(journal: Path) -> str:

@@ -14,10 +14,11 @@ import msgspec
 
 from runcast.core.errors import JournalError, OptionError
 from runcast.delivery.liveness import RunStatus, ended_at, run_status
-from runcast.history.digest import digest, last_values, metric_named
+from runcast.history.digest import digest, metric_named
 from runcast.history.finding import list_runs
 from runcast.journal.layout import RunDirectory, RunFile
 from runcast.journal.paths import shown
+from runcast.journal.tail import last_values
 from runcast.values.params import flatten, same_param
 from runcast.values.scalars import ParamValue, encodable
 
@@ -142,7 +143,7 @@ def _row(directory: RunDirectory, file: RunFile) -> ListedRun:
         created=file.created,
         duration_s=duration_of(directory, file),
         tags=file.tags,
-        metrics={key: encodable(value) for key, value in last_values(directory).items()},
+        metrics={key: encodable(value) for key, value in last_values(directory.journal).items()},
     )
 
 

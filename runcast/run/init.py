@@ -84,6 +84,7 @@ def init(
     _check_system()
     keep_standard_descriptors()
     options = settle(arguments)
+    Current.end_earlier_cells()
     from runcast.autodetect import join_open_runs, select
     from runcast.autodetect.tracker_options import check_setup
     from runcast.delivery.courier.carriers import open_carrier

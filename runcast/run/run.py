@@ -148,6 +148,12 @@ class Run(Recorder):
         """Pickle as a run that accepts everything and writes nothing."""
         return _silent, (self._file, str(self.dir))
 
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows."""
+        from runcast.run.notebook import as_html
+
+        return as_html(self, self.status or "running")
+
     def __repr__(self) -> str:
         return f"<Run {self.name!r} {self.id} in {self.dir}: {self.status or 'running'}>"
 
