@@ -8,7 +8,8 @@ import datetime as dt
 import html
 import json
 import mimetypes
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -117,8 +118,9 @@ def _grid(runs: list[Run], keys: list[str]) -> str:
 
 def _curve(runs: list[Run], key: str) -> str:
     lines = []
+    axis = axis_of(key, runs[0][2].load().axes)
     for number, (about, held, _) in enumerate(runs):
-        curve = thinned(sorted(held.curves.get(key, ())), MAX_POINTS)
+        curve = thinned(sorted(on_axis(held.curves.get(key, []), held.curves.get(axis or "", []))), MAX_POINTS)
         lines.append(
             {
                 "x": [step for step, _ in curve],
@@ -130,13 +132,13 @@ def _curve(runs: list[Run], key: str) -> str:
         )
     layout = {
         "autosize": True,
-        "margin": {"l": 48, "r": 8, "t": 8, "b": 32},
+        "margin": {"l": 48, "r": 8, "t": 8, "b": 40},
         "showlegend": len(runs) > 1,
         "legend": {"orientation": "h", "y": -0.2},
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
         "font": {"color": "#808894"},
-        "xaxis": {"gridcolor": "rgba(128,136,148,.25)", "zeroline": False},
+        "xaxis": {"title": {"text": axis or "step"}, "gridcolor": "rgba(128,136,148,.25)", "zeroline": False},
         "yaxis": {"gridcolor": "rgba(128,136,148,.25)", "zeroline": False},
         "hovermode": "x unified",
     }
@@ -145,6 +147,17 @@ def _curve(runs: list[Run], key: str) -> str:
         f'<div class="card"><h3>{html.escape(key)}</h3><div class="curve"></div>'
         f'<script type="application/json">{data}</script></div>'
     )
+
+
+def axis_of(key: str, axes: Mapping[str, str]) -> str | None:
+    """Return the metric that is the x-axis of another, or None for the step."""
+    return next((axis for pattern, axis in axes.items() if fnmatchcase(key, pattern) and key != axis), None)
+
+
+def on_axis(curve: list[Any], axis: list[Any]) -> list[Any]:
+    """Return a curve over the values that another metric has at the same steps; over the steps if it has none."""
+    at = dict(axis)
+    return [(at[step], value) for step, value in curve if step in at] or curve
 
 
 def thinned(curve: list[Any], most: int) -> list[Any]:

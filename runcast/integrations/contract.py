@@ -71,6 +71,7 @@ class TrackedRun(msgspec.Struct, kw_only=True):
     notes: str | None = None
     pid: int = 0
     trains: bool = True
+    axes: Mapping[str, str] = {}
     options: Mapping[str, Any] = {}
     given: frozenset[str] = frozenset()
     time: float = 0.0

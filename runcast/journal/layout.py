@@ -55,7 +55,7 @@ class RunFile(msgspec.Struct, kw_only=True):
 
     `pid_began` distinguishes the training process from a later one with the same id, even if the clock has been
     changed. `jobs` maps each folder beside the run's in which other ranks leave their records to the earliest moment at
-    which one of them can have begun.
+    which one of them can have begun. `axes` maps patterns of metrics to the metric that is their x-axis.
     """
 
     version: int = VERSION
@@ -67,6 +67,7 @@ class RunFile(msgspec.Struct, kw_only=True):
     tags: list[str] = []
     notes: str | None = None
     given: list[str] = []
+    axes: dict[str, str] = {}
     session: int = 1
     started: float = 0.0
     host: str = ""

@@ -48,11 +48,12 @@ def init(
     delivery: str | None = None,
     setup: Mapping[str, Mapping[str, Any]] | None = None,
     per_rank: bool | None = None,
+    axes: Mapping[str, str] | None = None,
 ) -> Run:
     """Start a run and cast it to every selected tracker; `log` may be called at once.
 
-    Every argument but `config` and `setup` has an environment variable, RUNCAST_ and its name (RUNCAST_RUN_ID for
-    `id`); an argument beats it.
+    Every argument but `config`, `setup` and `axes` has an environment variable, RUNCAST_ and its name (RUNCAST_RUN_ID
+    for `id`); an argument beats it.
 
     Args:
         project: Groups runs in the trackers. Default: the name of the working directory.
@@ -74,6 +75,8 @@ def init(
         setup: Options for each tracker's SDK, as passed to it by hand: {"wandb": {"entity": "team"}}.
         per_rank: Whether to keep the metrics of every rank of a job: rank 0's under their own names, rank 3's under
             "rank3/…". Default: False: the other ranks log nothing.
+        axes: The x-axes of metrics that have another than the step: {"val/*": "epoch"}, where "epoch" is a metric that
+            is logged in the same call. Native where a service has x-axes; elsewhere it is a metric beside them.
 
     Raises:
         OptionError: An argument or variable is wrong.

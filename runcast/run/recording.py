@@ -44,7 +44,7 @@ class Recorder:
         self._file, self._journal, self._carrier = file, journal, carrier
         self._strict = strict
         self._failure: RuncastError | None = None
-        self._counts_steps = True
+        self._counts_steps, self._has_reported_between = True, False
         self._next_step = self._logged = self._artifacts = 0
         self._dropped: dict[str, int] = {}
         self._reported: dict[str, str] = {}
@@ -75,7 +75,7 @@ class Recorder:
             self.step = step
             self._counts_steps = False
         else:
-            step = self._settle_step(step, commit)
+            step, values = self._settle_step(step, commit, values)
         now = time.time()
         line = b""
         try:
@@ -165,17 +165,30 @@ class Recorder:
 
     # How it gets there
 
-    def _settle_step(self, step: Any, commit: Any) -> int:
-        if step is None:
-            if self._counts_steps:
-                self.step, self._next_step = self._next_step, self._next_step + (commit is not False)
-            return self.step
-        number, complaint = to_step(step)
-        if complaint:
-            self._drop("step", complaint)
-        if number is not None:
-            self.step, self._counts_steps = number, False
-        return self.step
+    def _settle_step(self, step: Any, commit: Any, values: Any) -> tuple[int, Any]:
+        """Return the step to log at, and the values; a step between two, such as 1.7, is kept as a value."""
+        if step is not None:
+            number, complaint, between = to_step(step)
+            if complaint:
+                self._drop("step", complaint)
+            if number is not None:
+                self.step, self._counts_steps = number, False
+            if between is None:
+                return self.step, values
+            self._report_between(between)
+            values = {"step": between, **values} if is_mapping(values) else values
+        if self._counts_steps:
+            self.step, self._next_step = self._next_step, self._next_step + (commit is not False)
+        return self.step, values
+
+    def _report_between(self, step: float) -> None:
+        if not self._has_reported_between:
+            self._has_reported_between = True
+            where = "calls are counted as steps" if self._counts_steps else f"the last step, {self.step}, is used"
+            warn(
+                f"step={step!r} is not a whole number: {where}, and it is kept as the metric 'step'. To plot over it, "
+                "name it as an x-axis: runcast.init(axes={'*': 'step'})"
+            )
 
     def _guarded(self, what: str, call: Callable[..., object], *arguments: Any) -> None:
         """Call something that runs a user's code; an exception is counted and reported, and training continues."""

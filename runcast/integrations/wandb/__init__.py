@@ -21,7 +21,6 @@ import json
 import re
 import time
 from collections.abc import Mapping, Sequence
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +31,7 @@ from runcast.integrations.contract import ArtifactFile, Ending, MediaFile, Readi
 from runcast.integrations.wandb import reader
 from runcast.integrations.wandb.core_log import CoreLog, is_gone
 from runcast.integrations.wandb.media import as_wandb
+from runcast.integrations.wandb.rows import Axes
 from runcast.integrations.wandb.sdk import FLUSH_S, VARIABLES, await_upload, open_run, own_folders, settings_of
 from runcast.values.names import NameRule, PathRule
 from runcast.values.points import Point
@@ -54,6 +54,7 @@ class WandbTracker(Tracker):
     variables = VARIABLES
 
     _tracked: TrackedRun
+    _axes: Axes
     _run: Any = None
     _is_joined = _is_unsettled = False
     _core_log: CoreLog | None = None
@@ -66,7 +67,7 @@ class WandbTracker(Tracker):
             run.join()
         with own_folders(run):
             self._run = self._run or open_run(run, self.tag_names)
-            self._run.define_metric("*", step_metric=reader.STEP)
+            self._axes = Axes(self._run, run.axes)
             if run.replaces and not self._is_joined:
                 self._run.config.update({reader.REPLACES: run.replaces}, allow_val_change=True)
         self._is_unsettled = not (self._is_joined or self._run.offline)
@@ -80,13 +81,7 @@ class WandbTracker(Tracker):
         self._run.config.update(dict(params), allow_val_change=True)
 
     def log_metrics(self, points: Sequence[Point]) -> None:
-        for (step, moment), group in groupby(points, key=lambda point: (point.step, point.time)):
-            row: dict[str, Any] = {}
-            for point in group:
-                if point.key in row:
-                    self._log(row, step, moment)
-                    row = {}
-                row[point.key] = point.value
+        for row, step, moment in self._axes.rows(points):
             self._log(row, step, moment)
 
     def log_summary(self, values: Mapping[str, Number | str | bool]) -> None:
