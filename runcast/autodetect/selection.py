@@ -31,6 +31,13 @@ class Selection(msgspec.Struct):
     objects: dict[str, Tracker] = {}
     missed: list[str] = []
 
+    def given(self) -> dict[str, TrackerChoice]:
+        """Return the parts that the Tracker objects take; no other process can make them."""
+        return {
+            name: TrackerChoice(tracker="", online=False, reason="given by the script", measures=tracker.measures)
+            for name, tracker in self.objects.items()
+        }
+
     def remarks(self) -> list[str]:
         """Return a sentence on each tracker that was asked for and is skipped."""
         return [f"without {name}: {why_not(self.skipped[name])}" for name in self.missed]

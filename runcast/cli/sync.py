@@ -186,7 +186,8 @@ def _print_outcomes(out: "Console", directory: "RunDirectory", outcomes: "list[O
     line(out, Text.assemble((file.name, "bold"), f"  {shown(directory.path)}  ", word(status)))
     out.print()
     if not outcomes:
-        out.print("It was cast to no tracker. Choose one with: runcast replay --to NAME")
+        served = "The script itself has delivered everything. " if file.trackers else "It was cast to no tracker. "
+        out.print(f"{served}Choose one with: runcast replay --to NAME")
         return
     listed = table("tracker", "result", "sent now", "in total", "waiting", right=("sent now", "in total", "waiting"))
     for outcome in outcomes:

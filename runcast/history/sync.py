@@ -17,7 +17,7 @@ from runcast.journal.paths import make_private, shown
 from runcast.journal.reader import journal_size
 from runcast.journal.records import Status
 from runcast.journal.seal import is_own, seal_of
-from runcast.journal.state import DeliveryState, load_state
+from runcast.journal.state import DeliveryState, is_over, load_state
 
 
 def sync(
@@ -56,7 +56,7 @@ def sync(
     """
     file = directory.load()
     gather_ranks(directory, file)
-    chosen = [name for name, c in file.trackers.items() if not c.left] if names is None else list(names)
+    chosen = _taking_part(directory, file) if names is None else list(names)
     for name in chosen:
         if name not in file.trackers:
             command = f"runcast replay {shown(directory.path)} --to {name}"
@@ -93,6 +93,14 @@ def sync(
         found = deliver_now([name for name in left if name not in busy]) | follow(directory, busy, progress)
         outcomes |= {name: one for name, one in found.items() if not (wait and one.result == "busy")}
     return [outcomes[name] for name in chosen]
+
+
+def _taking_part(directory: RunDirectory, file: RunFile) -> list[str]:
+    """List the trackers of the run's last session, without those that the script itself has served completely."""
+    found = [name for name, choice in file.trackers.items() if not choice.left]
+    states = {name: load_state(directory.tracker(name)) for name in found if not file.trackers[name].tracker}
+    served = {name for name, state in states.items() if state is not None and is_over(state, file.session)}
+    return [name for name in found if name not in served]
 
 
 def replay(

@@ -10,18 +10,18 @@ from runcast.core.foreign import attempt, described
 from runcast.journal.paths import make_private
 from runcast.journal.records import Media
 from runcast.redaction.tree import redact_text
-from runcast.values.media.kinds import AnyMedia
+from runcast.values.media.kinds import AnyMedia, Text
 from runcast.values.media.recognition import to_media
 from runcast.values.numbers import NotANumber, a
 
 
 def media_in(value: Any) -> list[AnyMedia | None]:
     """List the media objects in a value, or in a list or tuple; anything else beside them becomes None."""
-    is_list = issubclass(type(value), list | tuple)
-    if is_list and all(issubclass(type(part), str) for part in value):
-        return []  # a vocabulary, say: a file for each would be too much
-    parts = value if is_list else (value,)
+    parts = value if issubclass(type(value), list | tuple) else (value,)
     found = [attempt(partial(to_media, part), lambda _: None) for part in parts]
+    bare = [part for part, media in zip(parts, found, strict=True) if isinstance(media, Text) and media is not part]
+    if parts is value and len(bare) == sum(media is not None for media in found):
+        return []  # a vocabulary, say: a file for each word would be too much
     return [] if all(media is None for media in found) else found
 
 

@@ -111,7 +111,7 @@ def init(
     selection.chosen = joining.chosen
     chosen = {n: _with_options(choice, joining.setup.get(n, {})) for n, choice in selection.chosen.items()}
     try:
-        directory, file, journal = _open(options, config, job, chosen, selection.skipped)
+        directory, file, journal = _open(options, config, job, {**chosen, **selection.given()}, selection.skipped)
     except OSError as error:
         return _unrecorded(options, config, error)
     carrier: Carrier | None = None

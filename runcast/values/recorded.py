@@ -34,16 +34,15 @@ class Recorded(dict[str, Any]):
             inner = isinstance(value, dict)
             super().__setitem__(key, Recorded(value, self._record, (*self._path, key)) if inner else value)
 
-    def update(self, values: Any = (), /, *, allow_val_change: bool | None = None, **more: Any) -> None:
+    def update(self, values: Any = None, /, *, allow_val_change: bool | None = None, **more: Any) -> None:
         """Set and record several values.
 
         Args:
-            values: Anything with names and values, or pairs of them.
+            values: Anything with names and values, as for `Run.log_params`.
             allow_val_change: Accepted for scripts that were written for W&B; a value may always change.
             more: Further values.
         """
-        is_pairs = type(values) in (list, tuple) and all(type(one) in (list, tuple) and len(one) == 2 for one in values)
-        changed: Any = {**plain(dict(values) if is_pairs else values), **plain(more)}
+        changed: Any = {**plain(values), **plain(more)}
         for name in reversed(self._path):
             changed = {name: changed}
         changed = redact(changed)

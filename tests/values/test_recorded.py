@@ -28,7 +28,7 @@ def test_what_a_script_sets_is_recorded(config: Recorded, changes: list[dict[str
     config.lr = 3
     config["seed"] = 1
     config.update({"a": 1}, b=2)
-    config.update([("c", 3)])
+    config.update(c=3)
     config.update(argparse.Namespace(d=4))
     config.update({"lr": 4}, allow_val_change=True)
     config |= {"e": 5}

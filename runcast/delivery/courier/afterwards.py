@@ -55,7 +55,8 @@ def main(path: str, session: int) -> None:
     error = f"SystemExit: {code[0]}"
     if end_run(directory, status_of_code(code[0]), error, session=session, instead_of="finished"):
         file = directory.load()
-        names = [name for name, c in file.trackers.items() if load_state(directory.tracker(name)) and not c.measures]
+        others = {name: c for name, c in file.trackers.items() if c.tracker and not c.measures}
+        names = [name for name in others if load_state(directory.tracker(name))]
         wait_for_others(directory, names, WAIT_S, None)
         own = is_own(file)
         deliver(directory, {name: orders_for(directory, file, name, own=own) for name in names}, None)
