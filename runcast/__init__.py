@@ -52,7 +52,7 @@ _PUBLIC = {
     ),
 }
 _ROOMS = ("adapters", "callbacks", "testing", "trainer")
-# Properties of the current run: `config` and `summary` here, `run` below.
+# Properties of the current run: see `_Package`.
 _CURRENT = {"config": "values.recorded.Recorded", "run": "run.run.Run | None", "summary": "values.recorded.Recorded"}
 _HOMES = {name: module for module, names in _PUBLIC.items() for name in names.split()}
 
@@ -66,8 +66,8 @@ def __getattr__(name: str) -> Any:
         return getattr(importlib.import_module(f"runcast.{_HOMES[name]}"), name)
     if name in _ROOMS:
         return importlib.import_module(f"runcast.{name}")
-    if name in _CURRENT:
-        return getattr(importlib.import_module("runcast.run.current"), name)()
+    if name in _CURRENT:  # its property has raised an AttributeError, which brings us here
+        importlib.import_module("runcast.run.current").current_run(name)
     raise AttributeError(f"module 'runcast' has no attribute {name!r}")
 
 
@@ -76,7 +76,7 @@ def __dir__() -> list[str]:
 
 
 class _Package(type(sys)):  # type: ignore[misc]
-    """The package, whose attribute `run` is the current run or None, although a room has that name."""
+    """The package, whose `run` is the current run or None, although a room has that name."""
 
     @property
     def run(self) -> Any:
@@ -86,6 +86,26 @@ class _Package(type(sys)):  # type: ignore[misc]
     @run.setter
     def run(self, room: Any) -> None:
         """Ignore the room that the import system binds here; `from runcast.run… import` does not need it."""
+
+    @property
+    def config(self) -> Any:
+        from runcast.run.current import current_run
+
+        return current_run("config").config
+
+    @config.setter
+    def config(self, values: Any) -> None:
+        self.config.update(values)
+
+    @property
+    def summary(self) -> Any:
+        from runcast.run.current import current_run
+
+        return current_run("summary").summary
+
+    @summary.setter
+    def summary(self, values: Any) -> None:
+        self.summary.update(values)
 
 
 sys.modules[__name__].__class__ = _Package

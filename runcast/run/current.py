@@ -5,11 +5,10 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
 
-from runcast.core.errors import RuncastError
+from runcast.core.errors import NoRunError
 from runcast.journal.records import Status
 from runcast.redaction.console import say
 from runcast.run.run import Run
-from runcast.values.recorded import Recorded
 
 
 def cell() -> int | None:
@@ -52,11 +51,11 @@ def current_run(wanted: str) -> Run:
     """Return the current run for a call of `runcast.<wanted>`.
 
     Raises:
-        RuncastError: There is none.
+        NoRunError: There is none.
     """
     run = Current.find()
     if run is None:
-        raise RuncastError(
+        raise NoRunError(
             f"runcast.{wanted} is for the current run, and there is none: this process has begun none, or has finished "
             "it. Call runcast.init(project=…) first."
         )
@@ -67,7 +66,7 @@ def log(values: Mapping[str, Any], step: int | None = None, commit: bool | None 
     """Append metrics and media to the current run, as `Run.log` does.
 
     Raises:
-        RuncastError: There is no current run.
+        NoRunError: There is no current run.
     """
     current_run("log(…)").log(values, step, commit)
 
@@ -76,21 +75,3 @@ def finish(status: Status = "finished", timeout_s: float | None = None, error: s
     """Finish the current run, as `Run.finish` does; without one, do nothing and return True."""
     run = Current.find()
     return True if run is None else run.finish(status, timeout_s, error)
-
-
-def config() -> Recorded:
-    """Return the config of the current run.
-
-    Raises:
-        RuncastError: There is no current run.
-    """
-    return current_run("config").config
-
-
-def summary() -> Recorded:
-    """Return the summary of the current run.
-
-    Raises:
-        RuncastError: There is no current run.
-    """
-    return current_run("summary").summary

@@ -8,6 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import get_args
 
+import msgspec
+
 from runcast.core.errors import OptionError
 from runcast.core.foreign import attempt, described
 from runcast.journal.file import Journal
@@ -41,6 +43,7 @@ class Run(Recorder):
         strict: bool = False,
     ) -> None:
         super().__init__(file, directory, journal, carrier, strict=strict)
+        self._saved_config = msgspec.json.encode(self.config)
         self.name, self.project = file.name, file.project
         self.unrecorded: OSError | None = None  # why nothing of it is kept, if there is no place to write to
         # Tells the status if the interpreter exits before `finish`; for trainers without an event for it.
@@ -112,6 +115,7 @@ class Run(Recorder):
         try:
             try:
                 attempt(lambda: self._collect_copies(deadline), self._report_failure)
+                attempt(self._save_config, self._report_failure)
             finally:  # even if that is interrupted, the run ends with this status
                 text = attempt(lambda: redact_text(str(error or "")), described)
                 dropped = self._count_dropped()
@@ -126,6 +130,17 @@ class Run(Recorder):
             report_coverage(states)
             report_end(self.dir, self._file.session, self._dropped, journal.lost_records, {} if delivered else states)
         return self._is_delivered
+
+    def _save_config(self) -> None:
+        """Keep what the script has set in `config` in run.json, for the next session."""
+        if msgspec.json.encode(self.config) == self._saved_config or not (self.dir / "run.json").exists():
+            return
+        directory = RunDirectory(self.dir)
+        with directory.settled():
+            file = directory.load()
+            if file.session == self._file.session:
+                file.config = self.config
+                directory.save(file)
 
     def after_fork(self) -> None:
         """Disarm the run in a forked child: it may log, but never finishes the run or touches the deliveries."""

@@ -30,6 +30,7 @@ def test_the_functions_mean_the_current_run(start: Start) -> None:
     assert runcast.run is run
     runcast.config.lr = 3
     runcast.config["seed"] = 1
+    runcast.config = {"depth": 2}  # as scripts for W&B do now and then
     runcast.log({"loss": 0.25}, step=4)
     runcast.summary["best"] = 0.125
     assert runcast.finish()
@@ -37,7 +38,10 @@ def test_the_functions_mean_the_current_run(start: Start) -> None:
     assert run.status == "finished"
     assert runcast.run is None
     assert logged(run) == [("loss", 0.25, 4)]
-    assert [record.values for record in records(run, Params)] == [{"lr": 0.5}, {"lr": 3}, {"seed": 1}]
+    assert [record.values for record in records(run, Params)] == [
+        *({"lr": 0.5}, {"lr": 3}, {"seed": 1}),
+        {"depth": 2},
+    ]
     assert [record.values for record in records(run, Summary)] == [{"best": 0.125}]
 
 
@@ -53,6 +57,7 @@ def test_the_current_run_is_the_newest_that_is_open(start: Start) -> None:
 @pytest.mark.parametrize("name", ["config", "summary"])
 def test_without_a_run_an_error_says_what_to_call(name: str, start: Start) -> None:
     """Also after the run was finished."""
+    assert not hasattr(runcast, name)
     with pytest.raises(runcast.RuncastError, match=rf"runcast\.{name} is for the current run.*Call runcast\.init"):
         getattr(runcast, name)
     start().finish()
@@ -107,3 +112,16 @@ def test_a_text_is_kept_when_it_changes(start: Start) -> None:
         (4, "warm-up"),
     ]
     assert run.statistics().dropped == {}
+
+
+def test_a_resumed_run_has_the_config_that_was_set(start: Start) -> None:
+    """What the script has changed in it is kept for the next session."""
+    run = start(id="run-1", config={"lr": 0.5})
+    run.config.lr = 3
+    run.config["net"] = {"depth": 2}
+    run.finish()
+
+    again = start(id="run-1", resume="allow")
+
+    assert again.config == {"lr": 3, "net": {"depth": 2}}
+    assert again.config.net.depth == 2
