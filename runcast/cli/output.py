@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 MAX_NOTES = 10
+CAST_NOWHERE = "It was cast to no tracker. Choose one with: runcast replay --to NAME"
 DAMAGED = "{lines} of the journal truncated or damaged, and lost."
 ROOMY = 100  # columns from which on a whole id fits into a list
 WATCH_S = 2.0
@@ -57,14 +58,16 @@ def follow(draw: Callable[[Console], bool]) -> None:
         while draw(out):
             time.sleep(WATCH_S)
         return
-    with Live(console=out, auto_refresh=False) as live:
+    with Live(console=out, auto_refresh=False, transient=True) as live:
         changes = True
         while changes:
             with out.capture() as drawn:
                 changes = draw(out)
-            live.update(Text.from_ansi(drawn.get().rstrip("\n")), refresh=True)
+            text = Text.from_ansi(drawn.get().rstrip("\n"))
+            live.update(text, refresh=True)
             if changes:
                 time.sleep(WATCH_S)
+    out.print(text)  # the last one stays, whole, also where it is taller than the terminal
 
 
 def print_json(value: Any) -> None:
@@ -129,8 +132,11 @@ def notes(out: Console, rows: Iterable[tuple[str, str]]) -> None:
 def print_dropped(out: Console, journal: Path) -> None:
     """Print which values of a run could not be kept, and why."""
     from runcast.history.dropped import dropped_values
+    from runcast.redaction.console import counted
 
-    rows = [(key, f"{count(one.count)} dropped: it {one.reason}") for key, one in dropped_values(journal).items()]
+    rows = [
+        (key, f"{counted(one.count, 'value')} dropped: it {one.reason}") for key, one in dropped_values(journal).items()
+    ]
     notes(out, rows[:MAX_NOTES])
     if len(rows) > MAX_NOTES:
         out.print(f"… and {len(rows) - MAX_NOTES:,} more keys with dropped values: runcast show --json")

@@ -109,7 +109,18 @@ def _print_run(out: "Console", run: "RunOverview", journal: Path) -> None:
     from rich.text import Text
 
     from runcast.autodetect.selection import why_not
-    from runcast.cli.output import DAMAGED, ago, commands, count, nearby, notes, print_dropped, table, word
+    from runcast.cli.output import (
+        CAST_NOWHERE,
+        DAMAGED,
+        ago,
+        commands,
+        count,
+        nearby,
+        notes,
+        print_dropped,
+        table,
+        word,
+    )
     from runcast.delivery.sending.refusals import refused_values
     from runcast.redaction.console import counted
 
@@ -131,7 +142,7 @@ def _print_run(out: "Console", run: "RunOverview", journal: Path) -> None:
             count(tracker.waiting),
             nearby(tracker.where, run.path),
         )
-    out.print(listed)
+    out.print(listed if run.trackers else CAST_NOWHERE)
     errors = [(tracker.name, tracker.error) for tracker in run.trackers if tracker.error]
     refused = [(t.name, refused_values(reason, n)) for t in run.trackers for reason, n in t.refused.items()]
     covered = [(tracker.name, tracker.coverage) for tracker in run.trackers if tracker.coverage]

@@ -82,7 +82,19 @@ def print_verdicts(out: "Console", directory: "RunDirectory", verdicts: "list[Ve
     """Print the table of verdicts, the problems, and the commands that open the run."""
     from rich.text import Text
 
-    from runcast.cli.output import DAMAGED, commands, count, line, mark, nearby, notes, print_dropped, table, word
+    from runcast.cli.output import (
+        CAST_NOWHERE,
+        DAMAGED,
+        commands,
+        count,
+        line,
+        mark,
+        nearby,
+        notes,
+        print_dropped,
+        table,
+        word,
+    )
     from runcast.journal.paths import shown
     from runcast.redaction.console import counted
 
@@ -90,7 +102,7 @@ def print_verdicts(out: "Console", directory: "RunDirectory", verdicts: "list[Ve
     line(out, Text.assemble((file.name, "bold"), f"  {shown(directory.path)}"))
     out.print()
     if not verdicts:
-        out.print("It was cast to no tracker. Choose one with: runcast replay --to NAME")
+        out.print(CAST_NOWHERE)
         print_dropped(out, directory.journal)
         return
     listed = table("", "tracker", "points", "other records", "status", "where", right=("points",), shrinks="where")

@@ -151,4 +151,4 @@ def test_dropped_values_are_shown_where_people_look(command: str, cli) -> None: 
 
     answer = cli(command, run.id)
 
-    assert "sizes  2 dropped: it is a list. Log its mean" in answer.out
+    assert "sizes  2 values dropped: it is a list. Log its mean" in answer.out
