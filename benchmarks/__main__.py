@@ -13,7 +13,7 @@ from rich.console import Console
 from benchmarks import report
 from benchmarks.harness import warm_up
 
-QUESTIONS = ("log", "start", "step", "trainers", "frameworks", "delivery", "memory")
+QUESTIONS = ("log", "start", "step", "lag", "deliveries", "trainers", "frameworks", "delivery", "memory")
 BUSY = 0.5
 WIDTH = 150  # a table that is folded to 80 columns cannot be read
 

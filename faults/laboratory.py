@@ -39,11 +39,15 @@ HALF, LATER = STEPS // 2, STEPS * 3 // 4
 class Training:
     """A training in a process of its own (`world_training.py`), which stops at given points."""
 
-    def __init__(self, environment: dict[str, str], cwd: Path, options: dict[str, Any], *, limited: bool) -> None:
+    def __init__(
+        self, environment: dict[str, str], cwd: Path, options: dict[str, Any], *, limited: bool, apart: bool = False
+    ) -> None:
+        # A network namespace of its own has no network.
+        prefix = ["unshare", "--net"] if apart else []
         self.errors = cwd / f"stderr-{time.monotonic_ns()}"
         with self.errors.open("wb") as errors:
             self.process = subprocess.Popen(
-                [sys.executable, str(TRAINING), json.dumps(options)],
+                [*prefix, sys.executable, str(TRAINING), json.dumps(options)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
@@ -193,23 +197,33 @@ class Laboratory:
             self.server.start()
         self.proxy.open()
 
-    def train(self, *stops: int, limited: bool = False, report_to: Any = None, **options: Any) -> Training:
-        """Start a training that stops before these steps."""
+    def train(
+        self, *stops: int, limited: bool = False, apart: bool = False, report_to: Any = None, **options: Any
+    ) -> Training:
+        """Start a training that stops before these steps; *apart*, it has no network."""
         init = {"report_to": [self.tracker] if report_to is None else report_to, "dir": str(self.root), "id": "run"}
         init |= options.pop("init", {})
         told = {"init": init, "steps": STEPS, "stops": stops, **options}
-        self.trainings.append(Training(self.environment, self.folder, told, limited=limited))
+        self.trainings.append(Training(self.environment, self.folder, told, limited=limited, apart=apart))
         return self.trainings[-1]
 
-    def deliveries(self) -> list[psutil.Process]:
-        """List the delivery processes of this trial's run, and what they started."""
+    def couriers(self) -> list[psutil.Process]:
+        """List the couriers of this trial's run."""
         found = []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
-                words = process.cmdline()
-                if "runcast.delivery" in words and any(str(self.folder) in word for word in words):
-                    found += [process, *process.children(recursive=True)]
+                parent = process.parent()
+                if self._is_ours(process) and not (parent is not None and self._is_ours(parent)):
+                    found.append(process)
         return found
+
+    def _is_ours(self, process: psutil.Process) -> bool:
+        words = process.cmdline()
+        return "runcast.delivery.courier" in words and any(str(self.folder) in word for word in words)
+
+    def deliveries(self) -> list[psutil.Process]:
+        """List the delivery processes of this trial's run, which are forks of a courier, and what they started."""
+        return [child for courier in self.couriers() for child in courier.children(recursive=True)]
 
     @staticmethod
     def kill(pid: int) -> None:

@@ -17,6 +17,7 @@ import psutil
 
 from faults.cell import Cell
 from faults.laboratory import HALF, LATER, STEPS, Laboratory, Training, journal_points, suspend
+from runcast.journal.reader import journal_size
 
 MIB = 2**20
 GROWING = {  # the files that a tracker only appends to, which is what a kill can cut
@@ -233,7 +234,7 @@ def delivery_killed_again_and_again(kills: int) -> Callable[[Laboratory], Cell]:
         laboratory.environment["RUNCAST_FINISH_TIMEOUT_S"] = "60"
         every = STEPS // (kills + 1)
         training = laboratory.train(*range(every, STEPS, every), init={"delivery": "later"})
-        command = [sys.executable, "-m", "runcast.delivery", str(laboratory.run.path), laboratory.tracker, "--once"]
+        command = [sys.executable, "-m", "runcast", "sync", str(laboratory.run.path)]
         killed, whole_s, work_s = 0, 0.0, 0.0
         while training.reach() is not None:
             attempts, began = laboratory.state().attempts, time.monotonic()
@@ -268,6 +269,78 @@ def delivery_killed_again_and_again(kills: int) -> Callable[[Laboratory], Cell]:
         return laboratory.cell(training, code)
 
     return play
+
+
+def courier_killed_while_it_trains(kills: int) -> Callable[[Laboratory], Cell]:
+    """The courier alone is killed at random moments of a training; its deliveries end with it."""
+
+    def play(laboratory: Laboratory) -> Cell:
+        chance = random.Random(f"{laboratory.tracker}, courier")
+        every = STEPS // (kills + 1)
+        laboratory.environment["RUNCAST_FINISH_TIMEOUT_S"] = "90"
+        training = laboratory.train(*range(every, STEPS, every), steps_per_s=400)
+        killed = left = 0
+        while training.reach() is not None:
+            laboratory.wait_until(laboratory.couriers)
+            threading.Event().wait(chance.uniform(0, 1.0))
+            deliveries = laboratory.deliveries()
+            for courier in laboratory.couriers():
+                courier.kill()
+                killed += 1
+            left += not laboratory.wait_until(lambda gone=deliveries: not any(map(_lives, gone)), 10)
+            training.go()
+        code = training.end(180)
+        laboratory.settle()
+        laboratory.notes.append(f"{killed} couriers were killed")
+        problems = [f"a delivery outlived its courier {left} times"] if left else []
+        return laboratory.cell(training, code, problems=problems, exit_within_s=110)
+
+    return play
+
+
+def watcher_killed(kills: int) -> Callable[[Laboratory], Cell]:
+    """A training without network leaves its deliveries to `sync --watch` outside, which is killed at random moments."""
+
+    def play(laboratory: Laboratory) -> Cell:
+        chance = random.Random(f"{laboratory.tracker}, watcher")
+        every = STEPS // (kills + 1)
+        command = [sys.executable, "-m", "runcast", "sync", "--watch", "--dir", str(laboratory.root)]
+        laboratory.root.mkdir(parents=True, exist_ok=True)
+        training = laboratory.train(*range(every, STEPS, every), apart=True, init={"delivery": "later"})
+        killed, lags = 0, []
+        while (stop := training.reach()) is not None:
+            attempts, began = laboratory.state().attempts, time.monotonic()
+            watcher = subprocess.Popen(
+                command, env=laboratory.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            )
+            if killed:
+                if chance.random() < 0.75:  # most of its time it imports the SDK: kill it rather while it delivers
+                    laboratory.wait_until(lambda before=attempts: laboratory.state().attempts > before)
+                threading.Event().wait(chance.uniform(0, 0.5))
+            else:
+                size = journal_size(laboratory.run.journal)
+                laboratory.wait_until(lambda size=size: laboratory.state().cursor >= size)
+                lags.append(time.monotonic() - began)
+            laboratory.kill(watcher.pid) if chance.random() < 0.5 else watcher.kill()
+            watcher.wait()
+            killed += 1
+            laboratory.wait_for_deliveries()
+            assert stop
+            training.go()
+        code = training.end()
+        laboratory.settle()
+        laboratory.notes.append(
+            f"{killed} watchers were killed; the first points were there {lags[0]:.1f} s after its start"
+        )
+        return laboratory.cell(training, code)
+
+    return play
+
+
+def _lives(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.Error):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 def _wait_for_work(laboratory: Laboratory, delivery: "subprocess.Popen[bytes]", attempts: int) -> None:

@@ -14,6 +14,8 @@ from pathlib import Path
 import psutil
 
 import runcast
+from runcast.journal.layout import RunDirectory
+from runcast.journal.state import load_state
 
 METRICS = 10
 SLICES = 20
@@ -44,13 +46,13 @@ def main() -> None:
                 "p99_us": costs[int(len(costs) * 0.99)] / 1000,
                 "rss_mib": process.memory_info().rss / 2**20,
                 "deliveries_mib": {
-                    name: child.memory_info().rss / 2**20 for name, child in deliveries(process).items()
+                    name: child.memory_info().rss / 2**20 for name, child in deliveries(run.dir).items()
                 },
             }
         )
     logging_s = time.monotonic() - began
     run.finish(timeout_s=finish_s)
-    left = deliveries(process)
+    left = deliveries(run.dir)
     told = {
         "points": step * METRICS,
         "logging_s": logging_s,
@@ -63,14 +65,14 @@ def main() -> None:
     print(json.dumps(told))
 
 
-def deliveries(process: psutil.Process) -> dict[str, psutil.Process]:
+def deliveries(folder: Path) -> dict[str, psutil.Process]:
     """Map the trackers to their delivery processes that live."""
     found = {}
-    for child in process.children():
+    for tracker in RunDirectory(folder).load().trackers:
+        state = load_state(RunDirectory(folder).tracker(tracker))
         with contextlib.suppress(psutil.Error):
-            words = child.cmdline()
-            if "--training" in words:
-                found[words[words.index("--training") - 1]] = child
+            if state is not None and state.pid:
+                found[tracker] = psutil.Process(state.pid)
     return found
 
 

@@ -45,6 +45,7 @@ def trials() -> list[Trial]:
         add("the run is deleted there", "before it is resumed", tracker, _online(tracker, deleted_before_a_resume))
         add("the run is deleted there", "after the end", tracker, _online(tracker, deleted_after_the_end))
         add("the delivery is killed 3 times", "while it trains", tracker, _online(tracker, killed_while_it_trains))
+        add("the watcher is killed 10 times", "while it trains elsewhere", tracker, _online(tracker, watcher_killed))
         add("10,000 calls of log in 10 s", "in the middle", tracker, _online(tracker, many_calls))
     for fault, moment, trackers, play, fast in _of_the_machine():
         for tracker in trackers:
@@ -61,6 +62,11 @@ def _of_the_machine() -> Iterator[tuple[str, str, tuple[str, ...], Callable[[Lab
     yield "the folder becomes read-only", "in the middle", LOCAL, machine.read_only_in_the_middle, ("clearml",)
     yield "the clock jumps back an hour", "in the middle", LOCAL, machine.clock_jumps_back, ()
     yield "the delivery is killed 3 times", "while it trains", LOCAL, machine.delivery_killed_while_it_trains(3), ()
+    courier = machine.courier_killed_while_it_trains
+    yield "the courier is killed 3 times", "while it trains", LOCAL, courier(3), ("tensorboard",)
+    yield "the courier is killed 50 times", "while it trains", ("tensorboard", "wandb", "mlflow"), courier(50), ()
+    watcher = machine.watcher_killed
+    yield "the watcher is killed 50 times", "while it trains elsewhere", ("tensorboard", "dvclive"), watcher(50), ()
     again = machine.delivery_killed_again_and_again
     yield "the delivery is killed 50 times", "at random moments", LOCAL, again(50), ()
     yield "the delivery is killed 3 times", "at random moments", ("dvclive",), again(3), ("dvclive",)
@@ -218,6 +224,12 @@ def killed_while_it_trains(laboratory: Laboratory) -> Cell:
     """The delivery is killed at random moments, with requests under way."""
     laboratory.serve()
     return machine.delivery_killed_while_it_trains(3)(laboratory)
+
+
+def watcher_killed(laboratory: Laboratory) -> Cell:
+    """The watcher is killed at random moments, with requests under way; the training has no network."""
+    laboratory.serve()
+    return machine.watcher_killed(10)(laboratory)
 
 
 def many_calls(laboratory: Laboratory) -> Cell:

@@ -7,8 +7,6 @@ import typer
 
 from runcast.cli.options import EXIT_WRONG, Json, Root
 
-PATIENCE_S = 300.0
-
 
 def demo(
     report_to: Annotated[
@@ -35,7 +33,6 @@ def demo(
     from runcast.cli.bars import Bars
     from runcast.cli.output import commands, console, print_json
     from runcast.cli.verify import as_json, print_verdicts, read_with_bar
-    from runcast.delivery.courier.once import wait_for_others
     from runcast.history.sync import sync
     from runcast.journal.layout import RunDirectory
     from runcast.trainer.demo import train_demo
@@ -43,8 +40,7 @@ def demo(
     run = train_demo(report_to=report_to, dir=root, epochs=epochs, progress=not json)
     directory = RunDirectory(run.dir)
     with Bars(quiet=json) as bars:  # on a busy machine some deliveries are still running
-        wait_for_others(directory, directory.load().trackers, PATIENCE_S, bars.show)
-        sync(directory, decide=decide, progress=bars.show)
+        sync(directory, decide=decide, progress=bars.show, wait=True)
     verdicts = read_with_bar(directory, quiet=json)
     if json:
         print_json(as_json(verdicts))

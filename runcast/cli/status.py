@@ -11,7 +11,7 @@ from runcast.cli.options import Json, Root, find
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from runcast.history.overview import RunOverview
+    from runcast.history.overview import RunOverview, TrackerOverview
 
 
 def status(
@@ -105,6 +105,13 @@ def _summary(run: "RunOverview") -> str:
     return f"{complete} of {len(trackers)}"
 
 
+def _waiting(tracker: "TrackerOverview") -> str:
+    """Return how many points wait, and since when."""
+    from runcast.cli.output import count
+
+    return f"{count(tracker.waiting)}, {tracker.lag_s:.0f} s" if tracker.waiting else count(0)
+
+
 def _print_run(out: "Console", run: "RunOverview", journal: Path) -> None:
     from rich.text import Text
 
@@ -139,7 +146,7 @@ def _print_run(out: "Console", run: "RunOverview", journal: Path) -> None:
             mode,
             word(tracker.phase),
             count(tracker.delivered),
-            count(tracker.waiting),
+            _waiting(tracker),
             nearby(tracker.where, run.path),
         )
     out.print(listed if run.trackers else CAST_NOWHERE)

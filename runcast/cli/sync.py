@@ -21,6 +21,8 @@ from runcast.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from rich.console import Console
 
     from runcast.delivery.courier.once import Outcome
@@ -53,6 +55,14 @@ def sync(
             help="Hurry a running delivery of another process and wait for it, or skip its tracker.",
         ),
     ] = True,
+    watch: Annotated[
+        bool,
+        typer.Option(
+            "--watch",
+            help="Stay, and deliver the runs in the folder while they are written, here or on other machines; with "
+            "--all, also those that have ended. RUN may be the folder.",
+        ),
+    ] = False,
     close: Annotated[
         str | None,
         typer.Option(
@@ -76,6 +86,9 @@ def sync(
     from runcast.history.finding import list_runs
     from runcast.history.sync import close as close_run, sync as deliver
 
+    if watch:
+        _watch(run or [], root, every=every, offline=offline, trust=trust)
+        return
     if every and (run or close):
         raise typer.BadParameter("it selects every run: omit RUN and --close", param_hint="--all")
     if close is not None and close not in STATUSES:
@@ -114,6 +127,24 @@ def sync(
         print_json(found)
     if failed or not all(outcome.is_right for outcomes in found.values() for outcome in outcomes):
         raise typer.Exit(EXIT_WRONG)
+
+
+def _watch(words: list[str], root: Path, *, every: bool, offline: bool | None, trust: bool) -> None:
+    from runcast.autodetect import decide
+    from runcast.history.watching import Watcher
+    from runcast.journal.paths import shown
+    from runcast.redaction.console import say, warn
+
+    def tell(run: str, left: "Collection[Outcome]") -> None:
+        say(f"delivering {run}")
+        for outcome in left:
+            warn(f"{run} is not delivered to {outcome.name}: {outcome.note}")
+
+    if len(words) > 1:
+        raise typer.BadParameter("name one folder of runs", param_hint="RUN")
+    folder = Path(words[0]) if words else root
+    say(f"watching {shown(folder)}; end with Ctrl-C")
+    Watcher(folder, decide=decide, tell=tell, every=every, offline=offline, trust=trust).watch()
 
 
 def _find_all(words: list[str], root: Path) -> "list[RunDirectory]":
@@ -156,7 +187,7 @@ def replay(
     from runcast.autodetect.selection import canonical_name
     from runcast.cli.bars import Bars
     from runcast.cli.output import console, print_json
-    from runcast.history.sync import replay as deliver
+    from runcast.history.replaying import replay as deliver
 
     name, directory = canonical_name(to), find(run, root)
     with Bars(quiet=json) as bars:

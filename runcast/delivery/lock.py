@@ -6,7 +6,9 @@ from pathlib import Path
 
 from runcast.journal import locks
 
-EXIT_BUSY, EXIT_RESTART = 4, 7  # exit codes of a delivery process that finds the lock taken, or needs a fresh process
+# The exit codes of a delivery process. 0: complete. Another delivery holds the tracker; the tracker has refused the
+# run; records still wait; a fresh process should continue.
+EXIT_BUSY, EXIT_REFUSED, EXIT_SUSPENDED, EXIT_RESTART = 4, 5, 6, 7
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from runcast.core.errors import FinalError, GoneError, RestartError, TrackerUnavailableError
 from runcast.delivery.attempts import Attempts, GaveUp
-from runcast.delivery.latecomers import POLL_S, wait_for_meters, wait_for_ranks
+from runcast.delivery.latecomers import wait_for_meters, wait_for_ranks
 from runcast.delivery.liveness import last_status
 from runcast.delivery.metering import Metering
 from runcast.delivery.ranks import RankFiles
@@ -28,6 +28,7 @@ from runcast.redaction.tree import redact_text
 from runcast.values.scalars import Number
 
 SAID = frozenset(("error", "traceback", "url"))  # by an SDK, whose messages may repeat its input
+SHORT_S, LONG_S = 1.0, 30.0  # between two looks at the journal, if nobody wakes the delivery
 LIVES = 3  # how often a run that keeps being deleted is recreated
 
 log = logging.getLogger("runcast.delivery")
@@ -42,7 +43,7 @@ class Delivery:
         tracker: A fresh Tracker.
         tracked: The description of the run for the tracker.
         alive: Tells whether the training process still writes to the journal.
-        wait: Sleeps up to a number of seconds; returns early when there is news.
+        wait: Sleeps up to a number of seconds; returns early when there are new records.
         follow: Whether to wait for more records while the training lives.
         patience_s: How long to keep trying once the run is over.
         when_over: Called once when the run has ended, before the tracker is closed.
@@ -201,7 +202,8 @@ class Delivery:
             if not moved:
                 if not self.follow or self.transfer.reader.is_superseded:
                     return False
-                self.wait(POLL_S)
+                # The courier wakes a delivery for new records, but sees neither a meter nor another rank's.
+                self.wait(SHORT_S if self.tracker.measures or self.ranks is not None else LONG_S)
 
     def _finish(self) -> bool:
         """Close the run; return whether it was closed: its session may have been resumed."""

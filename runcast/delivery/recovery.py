@@ -115,15 +115,3 @@ def lacking_records(
                 has = False
             if not has:
                 yield record, offset
-
-
-def waiting_points(journal: Path, cursor: int, name: str) -> int:
-    """Count the points after *cursor* that the tracker *name* has yet to receive."""
-    try:
-        return sum(
-            len(record.values)
-            for record in JournalReader(journal, cursor)
-            if isinstance(record, Metrics) and record.by != name
-        )
-    except FileNotFoundError:
-        return 0

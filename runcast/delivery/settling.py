@@ -13,17 +13,17 @@ from runcast.delivery.trust import Orders
 from runcast.redaction.console import Redacting
 
 
-def settle_in(directory: Path) -> Orders:
-    """Read the orders of this process, change to its working directory, and make an SDK's files private.
+def settle_in(directory: Path, orders: Orders) -> None:
+    """Change to the orders' working directory and import path, and make an SDK's files private.
 
     Args:
         directory: The run's folder, the working directory if the script's own is gone.
+        orders: What the process has to do.
     """
     os.umask(0o077)  # files of an SDK are readable by the run's owner only
     sys.stderr = Redacting(sys.stderr)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C concerns the process that started this one
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s")
-    orders = _read_orders()
     for folder in (orders.here or ".", directory):  # SDKs call getcwd
         with contextlib.suppress(OSError):
             os.chdir(folder)
@@ -33,11 +33,10 @@ def settle_in(directory: Path) -> Orders:
         sys.path[:] = orders.path
     if orders.from_here:
         sys.path.append(os.getcwd())
-    return orders
 
 
-def _read_orders() -> Orders:
-    """Read the orders from standard input: no file in the run's folder decides what is imported here."""
+def read_orders() -> Orders:
+    """Read the orders of this process from standard input: no file in the run's folder decides what it imports."""
     line = b""
     while not line.endswith(b"\n"):
         part = os.read(0, 65536)

@@ -6,17 +6,17 @@ from runcast.delivery.addresses import open_command, place
 from runcast.delivery.liveness import RunStatus, last_end, run_status
 from runcast.delivery.metering import coverage_now
 from runcast.delivery.ranks import gather_ranks
-from runcast.delivery.recovery import waiting_points
 from runcast.journal.layout import RunDirectory, RunFile
 from runcast.journal.paths import shown
-from runcast.journal.state import DeliveryState, Phase, load_state
+from runcast.journal.state import DeliveryState, Phase, Waiting, load_state, waiting_for
 
 
 class TrackerOverview(msgspec.Struct, frozen=True, kw_only=True):
     """The progress of one tracker; `phase` is None before its first delivery.
 
-    `waiting` points are in the journal; `refused` ones are counted by reason. A tracker that has `left` has no part in
-    the last session, and nothing waits for it. `coverage` says how much of the training a meter has measured.
+    `waiting` points are in the journal, the oldest of them for `lag_s` seconds; `refused` ones are counted by reason. A
+    tracker that has `left` has no part in the last session, and nothing waits for it. `coverage` says how much of the
+    training a meter has measured.
     """
 
     name: str
@@ -27,6 +27,7 @@ class TrackerOverview(msgspec.Struct, frozen=True, kw_only=True):
     phase: Phase | None
     delivered: int
     waiting: int
+    lag_s: float
     refused: dict[str, int]
     damaged: int
     where: str | None
@@ -78,7 +79,7 @@ def overview(directory: RunDirectory) -> RunOverview:
         host=file.host,
         created=file.created,
         session=file.session,
-        points=max(counted) if counted else waiting_points(directory.journal, 0, ""),
+        points=max(counted) if counted else waiting_for(directory.journal, "", 0).points,
         dropped=end.dropped if (end := last_end(directory)) is not None else 0,
         damaged=max((tracker.damaged for tracker in trackers), default=0),
         trackers=trackers,
@@ -89,6 +90,7 @@ def overview(directory: RunDirectory) -> RunOverview:
 def _tracker(directory: RunDirectory, file: RunFile, name: str, *, is_running: bool) -> TrackerOverview:
     choice, state = file.trackers[name], load_state(directory.tracker(name))
     known = state or DeliveryState()
+    left = Waiting() if choice.measures or choice.left else waiting_for(directory.journal, name, known.cursor)
     where = place(directory, name, state)
     return TrackerOverview(
         name=name,
@@ -98,7 +100,8 @@ def _tracker(directory: RunDirectory, file: RunFile, name: str, *, is_running: b
         left=choice.left,
         phase=state.phase if state else None,
         delivered=known.points,
-        waiting=0 if choice.measures or choice.left else waiting_points(directory.journal, known.cursor, name),
+        waiting=left.points,
+        lag_s=left.lag_s,
         refused=known.refused,
         damaged=known.damaged,
         where=where,

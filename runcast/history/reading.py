@@ -11,7 +11,7 @@ import msgspec
 
 from runcast.core.errors import RuncastError
 from runcast.delivery.attempts import explained
-from runcast.delivery.settling import settle_in
+from runcast.delivery.settling import read_orders, settle_in
 from runcast.delivery.tracked import tracked_run
 from runcast.history.comparison import Verdict, compare
 from runcast.integrations.loading import make_tracker
@@ -23,7 +23,8 @@ def main(path: str, name: str) -> None:
     output = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # SDKs print to standard output, which is reserved for the verdict
     directory = RunDirectory(Path(path))
-    orders = settle_in(directory.path)
+    orders = read_orders()
+    settle_in(directory.path, orders)
     file = directory.load()
     tracked = tracked_run(directory, file, name, file.trackers[name], orders.options)
     try:

@@ -10,11 +10,10 @@ from runcast.core.errors import JournalError
 from runcast.delivery.addresses import place
 from runcast.delivery.liveness import run_status
 from runcast.delivery.lock import is_held
-from runcast.delivery.recovery import waiting_points
 from runcast.history.finding import list_runs
 from runcast.journal.layout import RunDirectory
 from runcast.journal.paths import shown
-from runcast.journal.state import load_state
+from runcast.journal.state import load_state, waiting_for
 
 
 class RunSize(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,7 +85,7 @@ def remains(directory: RunDirectory) -> Remains:
         if where is not None and ("://" in path or not Path(path).resolve().is_relative_to(directory.path.resolve())):
             elsewhere[name] = where
         if not (choice.measures or choice.left):
-            undelivered[name] = waiting_points(directory.journal, state.cursor if state else 0, name)
+            undelivered[name] = waiting_for(directory.journal, name, state.cursor if state else 0).points
     return Remains(
         id=file.id,
         name=file.name,

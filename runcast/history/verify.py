@@ -4,6 +4,7 @@ Each tracker is read in a process of its own, because reading imports its SDK.
 """
 
 import contextlib
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -13,16 +14,14 @@ import msgspec
 
 from runcast.core.errors import TrackerUnavailableError
 from runcast.delivery.addresses import open_command, place
-from runcast.delivery.courier.once import start_with
-from runcast.delivery.courier.spawning import module_command
+from runcast.delivery.courier.spawning import child_environment, module_command
 from runcast.delivery.ranks import gather_ranks
-from runcast.delivery.recovery import waiting_points
 from runcast.delivery.trust import OF_SCRIPT, Decide, Orders, orders_for
 from runcast.history.comparison import LEFT, Verdict
 from runcast.journal.layout import RunDirectory, RunFile
 from runcast.journal.paths import absolute, shown
 from runcast.journal.seal import is_own
-from runcast.journal.state import DeliveryState, load_state
+from runcast.journal.state import DeliveryState, load_state, waiting_for
 from runcast.values.settings import seconds
 
 READ_S = 300.0
@@ -98,7 +97,12 @@ class _Reader:
         self.answer: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by stop
         self.errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by stop
         command = module_command("runcast.history.reading", str(absolute(directory.path)), name)
-        self.process = start_with(orders, command, stdout=self.answer, stderr=self.errors)
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=self.answer, stderr=self.errors, env=child_environment()
+        )
+        assert self.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError), self.process.stdin as orders_go_here:
+            orders_go_here.write(msgspec.json.encode(orders) + b"\n")
 
     def verdict(self) -> Verdict | None:
         """Return the verdict, or None if the process is still reading."""
@@ -136,7 +140,7 @@ def _unopened(directory: RunDirectory, file: RunFile, name: str, state: Delivery
             error=f"it has no part in this run. Send the run there with: "
             f"runcast replay {shown(directory.path)} --to {name}",
         )
-    choice, waiting = file.trackers[name], waiting_points(directory.journal, 0, name)
+    choice, waiting = file.trackers[name], waiting_for(directory.journal, name, 0).points
     if choice.left:
         return Verdict(name=name, online=choice.online, note=LEFT)
     if choice.measures and state is None:
@@ -154,4 +158,4 @@ def _describe(verdict: Verdict, directory: RunDirectory, file: RunFile) -> None:
     verdict.online = file.trackers[verdict.name].online
     verdict.where = place(directory, verdict.name, load_state(directory.tracker(verdict.name)))
     verdict.open_command = open_command(directory, verdict.name, verdict.where)
-    verdict.logged = waiting_points(directory.journal, 0, verdict.name)
+    verdict.logged = waiting_for(directory.journal, verdict.name, 0).points

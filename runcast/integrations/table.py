@@ -57,9 +57,10 @@ class Integration(msgspec.Struct, frozen=True, kw_only=True):
     if it has one, and may also use {runs}, the folder of all runs. `writes` says where local runs lie, with {runs}
     and {name}. `needs` lists the distributions (as "distribution" or "distribution:module") without which the SDK
     cannot be imported, where its version requires them; `local_needs` those without which it keeps no runs locally.
-    `parts` are files of the package that a build for another platform lacks. `options` are the names that `setup`
-    may use: words, and "module:Name" of a function or class of the SDK whose arguments are such names; none listed:
-    any.
+    `imports` are large modules that the SDK imports where they are installed, and that others import too; `unused`
+    those that it imports only if they are installed, and of which a delivery has no use. `parts` are files of the
+    package that a build for another platform lacks. `options` are the names that `setup` may use: words, and
+    "module:Name" of a function or class of the SDK whose arguments are such names; none listed: any.
     """
 
     name: str
@@ -76,6 +77,8 @@ class Integration(msgspec.Struct, frozen=True, kw_only=True):
     alternatives: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
     local_needs: tuple[str, ...] = ()
+    imports: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
     parts: tuple[str, ...] = ()
     credentials: tuple[Credentials, ...] = ()
     off: Mapping[str, tuple[str, ...]] = {}
@@ -105,6 +108,7 @@ _ROWS = (
             *("platformdirs", "protobuf:google.protobuf", "pydantic", "typing-extensions", "xxhash"),
         ),
         parts=("bin/wandb-core",),
+        imports=("numpy", "pydantic", "google.protobuf", "yaml"),
         minimum="0.22",
         tested="0.31.0",
         open_command="wandb sync {folder}/offline-run-*-{id}",
@@ -142,6 +146,8 @@ _ROWS = (
             *("pydantic", "pyyaml:yaml", "requests", "sqlparse", "typing-extensions"),
         ),
         local_needs=("sqlalchemy", "alembic"),
+        imports=("numpy", "pydantic", "google.protobuf", "requests", "yaml"),
+        unused=("pandas", "pyarrow", "scipy"),
         minimum="2.14",
         tested="3.17.2",
         open_command="mlflow ui --backend-store-uri {url}",
@@ -173,6 +179,8 @@ _ROWS = (
             *("everett", "jsonschema", "psutil", "python-box:box", "requests", "requests-toolbelt", "semantic-version"),
             *("sentry-sdk", "urllib3", "wrapt"),
         ),
+        imports=("numpy", "requests", "yaml"),
+        unused=("matplotlib",),
         minimum="3.43.2",
         tested="3.58.8",
         open_command="(cd {folder} && comet upload $(ls -tr {key}*.zip))",
@@ -213,6 +221,8 @@ _ROWS = (
             *("attrs:attr", "furl", "jsonschema", "numpy", "pathlib2", "pillow:PIL", "psutil", "pyjwt:jwt"),
             *("pyparsing", "python-dateutil:dateutil", "pyyaml:yaml", "referencing", "requests", "six", "urllib3"),
         ),
+        imports=("numpy", "requests", "yaml"),
+        unused=("hydra", "jsonargparse", "matplotlib", "omegaconf", "pandas", "pyarrow"),
         minimum="1.14",
         tested="2.1.12",
         open_command="clearml-task --import-offline-session {url}",
@@ -233,6 +243,8 @@ _ROWS = (
         distribution="dvclive",
         package="dvclive",
         needs=("dvc", "dvc-render", "dvc-studio-client", "funcy", "psutil", "ruamel-yaml:ruamel.yaml"),
+        imports=("numpy", "requests"),
+        unused=("pandas",),
         minimum="3.41",
         tested="3.49.1",
         open_command="cat {url}/metrics.json",
@@ -255,6 +267,8 @@ _ROWS = (
         distribution="codecarbon",
         package="codecarbon",
         needs=("pandas", "psutil", "rapidfuzz"),
+        imports=("numpy", "requests"),
+        unused=("pyarrow", "scipy"),
         minimum="3.0",
         tested="3.3.2",
         open_command="cat {url}",
@@ -278,6 +292,7 @@ _ROWS = (
         distribution="tensorboard",
         package="tensorboard",
         needs=("absl-py:absl", "numpy", "protobuf:google.protobuf"),
+        imports=("numpy", "google.protobuf"),
         minimum="2.15",
         tested="2.21.0",
         open_command="tensorboard --logdir {url}",

@@ -83,6 +83,22 @@ def load_state(folder: Path) -> DeliveryState | None:
     return _unknown(folder, "is damaged") if state.cursor < 0 or state == DeliveryState() else state
 
 
+class StateFile:
+    """A tracker's state on disk, read only when it has changed."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._seen, self._state = folder, (0, 0, 0), DeliveryState()
+
+    def load(self) -> DeliveryState:
+        """Return the last state of the delivery."""
+        with contextlib.suppress(OSError):
+            found = (self._folder / "state.json").stat()
+            seen = found.st_mtime_ns, found.st_ino, found.st_size  # timestamps may be milliseconds apart at best
+            if seen != self._seen:
+                self._state, self._seen = load_state(self._folder) or self._state, seen
+        return self._state
+
+
 def save_state(folder: Path, state: DeliveryState) -> None:
     """Write a tracker's state atomically."""
     state.updated = time.time()
@@ -118,27 +134,46 @@ def is_over(state: DeliveryState, session: int) -> bool:
     return state.session > session or (state.session == session and state.phase in ("finished", "refused"))
 
 
+class Waiting(msgspec.Struct, frozen=True):
+    """What a journal holds for a tracker that has yet to receive it: the points, and the age of the oldest one."""
+
+    points: int = 0
+    lag_s: float = 0.0
+
+
+def waiting_for(journal: Path, name: str, cursor: int) -> Waiting:
+    """Return what waits for the tracker *name* after *cursor*; if the journal is gone, nothing does."""
+    points, oldest = 0, time.time()
+    with contextlib.suppress(FileNotFoundError):
+        for record in JournalReader(journal, cursor):
+            if isinstance(record, Metrics) and record.by != name:
+                points, oldest = points + len(record.values), min(oldest, record.time)
+    return Waiting(points, time.time() - oldest if points else 0.0)
+
+
 class TrackerStatistics(msgspec.Struct, frozen=True, kw_only=True):
-    """The points of one tracker; `waiting` ones are in the journal, `refused` ones are counted by reason."""
+    """The points of one tracker; `waiting` ones are in the journal, the oldest of them for `lag_s` seconds.
+
+    `refused` ones are counted by reason.
+    """
 
     phase: Phase
     delivered: int
     waiting: int
+    lag_s: float
     refused: dict[str, int]
     url: str | None
     error: str | None
 
 
 def tracker_statistics(name: str, state: DeliveryState, journal: Path) -> TrackerStatistics:
-    """Return the numbers of one delivery; if the journal is gone, nothing waits."""
-    waiting = 0
-    with contextlib.suppress(OSError):
-        records = JournalReader(journal, state.cursor)
-        waiting = sum(len(each.values) for each in records if isinstance(each, Metrics) and each.by != name)
+    """Return the numbers of one delivery."""
+    left = waiting_for(journal, name, state.cursor)
     return TrackerStatistics(
         phase=state.phase,
         delivered=state.points,
-        waiting=waiting,
+        waiting=left.points,
+        lag_s=left.lag_s,
         refused=state.refused,
         url=state.url,
         error=state.error,
@@ -177,6 +212,12 @@ class Carrier(Protocol):
 
         Return whether each has all of it.
         """
+
+    def await_exit_code(self) -> bool:
+        """Have the exit code of this process awaited, which may correct the status; return whether that is possible."""
+
+    def tell_exit_code(self) -> None:
+        """Have the exit code of this process told to who awaits it."""
 
     def abandon(self) -> None:
         """Forget the children in a fork: they belong to the parent."""

@@ -14,8 +14,13 @@ LOOKALIKES = dict(zip("→…–·✓✗│█▇▆▅▄▃▂▁\u2800", ">~-
 
 def say(message: str) -> None:
     """Print a message to the user."""
-    if os.environ.get("RUNCAST_QUIET", "").lower() not in ("1", "on", "yes", "true"):
+    if not is_quiet():
         _print(message)
+
+
+def is_quiet() -> bool:
+    """Return whether the user wants to see warnings only."""
+    return os.environ.get("RUNCAST_QUIET", "").lower() in ("1", "on", "yes", "true")
 
 
 def warn(message: str) -> None:

@@ -268,11 +268,17 @@ def _look_after(run: Run, *, watch: bool = True) -> None:
             lambda: run.ending() if error is None and run.ending is not None else status_of(error),
             lambda failure: ("failed", described(failure)),
         )
+        # `sys.exit(3)` cannot be seen from here: the exit code, which the C library knows, may correct the status.
+        is_preliminary = watch and status == "finished" and not interactive and os.getpid() == pid
+        carrier = run._carrier if is_preliminary else None
+        is_awaited = carrier is not None and carrier.await_exit_code()
         run.finish(status, error=text)
-        if watch and status == "finished" and not interactive and os.getpid() == pid:
-            from runcast.delivery.courier.afterwards import watch_exit
+        if carrier is not None and is_awaited:
+            carrier.tell_exit_code()
+        elif is_preliminary:
+            from runcast.delivery.courier.carriers import tell_exit_code
 
-            watch_exit(run.dir, run._file.session)
+            attempt(lambda: tell_exit_code(RunDirectory(run.dir), run._file.session), run._report_failure)
 
     def after_fork() -> None:
         if (still := reference()) is not None:

@@ -24,6 +24,7 @@ TRUE = ("1", "on", "yes", "true")
 FALSE = ("0", "off", "no", "false", "")
 NOTHING = ("", "none", "no", "off", "false")  # a choice of trackers
 RESUMES = ("never", "allow", "must")
+FINISHES = WAIT, BACKGROUND = "wait", "background"
 FINISH_VARIABLE, FINISH_S = "RUNCAST_FINISH_TIMEOUT_S", 60.0
 DELIVERIES = ("process", "thread", "later")
 
@@ -87,6 +88,7 @@ def settle(arguments: Mapping[str, Any], environ: Mapping[str, str] = os.environ
         if value is not None:
             chosen[name] = value
     seconds(FINISH_VARIABLE, 0.0, environ)  # a wrong one is reported now, not when the run ends
+    _one_of("RUNCAST_FINISH", environ.get("RUNCAST_FINISH", WAIT), FINISHES)
     given = frozenset(chosen)
     tags = chosen.get("tags", ())
     run_id = chosen.get("id")
@@ -144,6 +146,8 @@ _VARIABLES = {
 
 def finish_timeout_s(given: Any) -> float:
     """Return how long `finish` waits; a wrong value is reported, not raised, because the run is ending."""
+    if given is None and os.environ.get("RUNCAST_FINISH", WAIT).lower() == BACKGROUND:
+        return 0.0
     try:
         return seconds(FINISH_VARIABLE, FINISH_S) if given is None else as_seconds("timeout_s", given)
     except OptionError as error:

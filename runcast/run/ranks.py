@@ -1,7 +1,6 @@
 """The rank of this process and the identity of its job, read on demand, never at import."""
 
 import functools
-import hashlib
 import itertools
 import os
 import sys
@@ -68,6 +67,8 @@ def next_job_folder() -> str:
     """
     named = [f"{name}={os.environ.get(name, '')}" for name in JOB_VARIABLES]
     text = "\n".join([*named, str(world_size()), str(next(_RUNS))])
+    import hashlib  # rarely needed, and start-up counts
+
     return f".job-{hashlib.sha256(text.encode('utf-8', 'surrogateescape')).hexdigest()[:16]}"
 
 

@@ -14,7 +14,6 @@ from runcast.journal.file import Journal
 from runcast.journal.layout import RunDirectory, RunFile
 from runcast.journal.paths import shown
 from runcast.journal.records import Dropped, Metrics, Params, Record, Status, Summary, Tags, encode, encode_line
-from runcast.journal.snapshots import keep_artifact
 from runcast.journal.state import Carrier
 from runcast.redaction.console import warn
 from runcast.redaction.tree import SafeKeys, redact_text
@@ -142,6 +141,8 @@ class Recorder:
         if self._journal is None:
             self._log_unusual()
             return
+        from runcast.journal.snapshots import keep_artifact  # rarely needed, and start-up counts
+
         with self._lock:
             self._artifacts += 1
             number = self._artifacts

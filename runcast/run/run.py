@@ -22,7 +22,7 @@ from runcast.run.arrivals import Copies
 from runcast.run.identity import Identity, identity_of
 from runcast.run.options import finish_timeout_s
 from runcast.run.recording import Recorder
-from runcast.run.status import report_coverage, report_end
+from runcast.run.status import report_coverage, report_end, report_status
 
 
 class Run(Recorder):
@@ -128,7 +128,8 @@ class Run(Recorder):
             self._is_delivered = journal.close() and delivered
             states = {} if carrier is None else carrier.states()
             report_coverage(states)
-            report_end(self.dir, self._file.session, self._dropped, journal.lost_records, {} if delivered else states)
+            report_end(self.dir, self._file.session, journal.lost_records, {} if delivered else states)
+            report_status(f"run {self.name} is {self.status}", self.dir, self._dropped)
         return self._is_delivered
 
     def _save_config(self) -> None:

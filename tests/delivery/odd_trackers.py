@@ -76,7 +76,7 @@ class Optional(MemoryTracker):
             "pid": os.getpid(),
             "session": os.getsid(0),
             "nice": os.nice(0),
-            "training": run.pid,
+            "parent": os.getppid(),
             "cwd": os.getcwd(),
         }
         self._append(["params", {**run.options, **facts, "resumed": run.resumed}])

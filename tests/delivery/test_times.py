@@ -16,7 +16,8 @@ import pytest
 import runcast
 from runcast.autodetect import decide
 from runcast.core.errors import OptionError
-from runcast.history.sync import close, replay, sync
+from runcast.history.replaying import replay
+from runcast.history.sync import close, sync
 from runcast.history.verify import verify
 from runcast.integrations.contract import Ending, Tracker
 from runcast.journal.layout import RunDirectory

@@ -15,7 +15,8 @@ import pytest
 import runcast
 from runcast.autodetect import decide
 from runcast.core.errors import JournalError
-from runcast.history.sync import replay, sync
+from runcast.history.replaying import replay
+from runcast.history.sync import sync
 from runcast.history.verify import verify
 from runcast.journal.layout import RunDirectory
 from runcast.journal.records import Artifact, Media, Metrics, encode_line

@@ -17,7 +17,8 @@ from runcast.core.errors import OptionError, TrackerUnavailableError
 from runcast.delivery.courier.once import Outcome
 from runcast.delivery.liveness import is_training
 from runcast.history.overview import overview
-from runcast.history.sync import close, replay, sync
+from runcast.history.replaying import replay
+from runcast.history.sync import close, sync
 from runcast.history.verify import verify
 from runcast.journal.layout import RunDirectory, TrackerChoice
 from runcast.journal.state import load_state

@@ -1,12 +1,14 @@
 """What a delivery says of itself can be read by another process at any time."""
 
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from runcast.delivery.sending.refusals import is_delivered
-from runcast.journal.state import DeliveryState, is_over, load_state, save_ids, save_state
+from runcast.journal.records import Metrics, encode
+from runcast.journal.state import DeliveryState, Waiting, is_over, load_state, save_ids, save_state, waiting_for
 
 
 def test_a_state_is_read_as_it_was_written(tmp_path: Path) -> None:
@@ -20,6 +22,27 @@ def test_a_state_is_read_as_it_was_written(tmp_path: Path) -> None:
     save_state(tmp_path, state)
 
     assert load_state(tmp_path) == state
+
+
+def test_what_waits_for_a_tracker_is_counted_with_its_age(tmp_path: Path) -> None:
+    """Behind the cursor there are two records of three points, the older one 40 s old; its own measurement does not wait."""
+    now = time.time()
+    records = [
+        Metrics(time=now - 90, step=0, values={"loss": 1.0}),
+        Metrics(time=now - 60, step=0, values={"energy": 1.0}, by="meter"),
+        Metrics(time=now - 40, step=1, values={"loss": 1.0, "acc": 1.0}),
+        Metrics(time=now - 10, step=2, values={"loss": 1.0}),
+    ]
+    lines = [encode(record) + b"\n" for record in records]
+    journal = tmp_path / "journal.jsonl"
+    journal.write_bytes(b"".join(lines))
+
+    found = waiting_for(journal, "meter", len(lines[0]))
+    nothing = waiting_for(journal, "meter", len(b"".join(lines)))
+
+    assert found.points == 3
+    assert found.lag_s == pytest.approx(40, abs=5)
+    assert nothing == waiting_for(tmp_path / "gone", "meter", 0) == Waiting(0, 0.0)
 
 
 def test_a_tracker_that_never_ran_has_no_state(tmp_path: Path) -> None:

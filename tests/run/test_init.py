@@ -359,7 +359,7 @@ def test_a_child_that_imports_the_script_again_starts_no_run(tmp_path: Path, met
     )
 
     assert done.stdout == "[1, 4, 9]\n"
-    assert done.stderr.count("runcast: run ") == 1
+    assert done.stderr.count(" → ") == 1
     (run,) = (tmp_path / "runs").iterdir()
     assert len([line for line in (run / "journal.jsonl").read_text().splitlines() if '"metrics"' in line]) == 1
 

@@ -1,6 +1,6 @@
-"""Opening the deliveries of a run, each in a child process or a thread."""
+"""Opening the deliveries of a run, with a courier or in threads."""
 
-import contextlib
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -9,20 +9,17 @@ from typing import Any
 import msgspec
 
 from runcast.core.errors import OptionError, RuncastError, TrackerUnavailableError
-from runcast.delivery.courier.children import ChildProcess
-from runcast.delivery.courier.launcher import can_launch
-from runcast.delivery.courier.spawning import (
-    Launch,
-    child_environment,
-    training_itself,
-)
-from runcast.delivery.sending.refusals import is_delivered, report
-from runcast.delivery.trust import LABELS, Orders, orders_for_training
+from runcast.delivery.attempts import backoff_s
+from runcast.delivery.courier.client import CourierProcess
+from runcast.delivery.courier.messages import EXITS, HURRY, REST, STAY, Report, Task
+from runcast.delivery.sending.refusals import is_delivered, report as report_refusals
+from runcast.delivery.trust import LABELS, Orders, orders_for, orders_for_training
 from runcast.integrations.contract import Tracker
 from runcast.journal.layout import RunDirectory, RunFile, TrackerChoice
 from runcast.journal.paths import shown
-from runcast.journal.state import Carrier, DeliveryState
-from runcast.redaction.console import say, warn
+from runcast.journal.state import Carrier, DeliveryState, StateFile, is_over, load_state
+from runcast.redaction.console import warn
+from runcast.redaction.line import Line
 from runcast.redaction.tree import redact_under
 
 
@@ -53,6 +50,16 @@ class CarrierGroup:
         deadline = time.monotonic() + timeout_s
         done = [wait(carrier, max(0.0, deadline - time.monotonic())) for carrier in self._carriers]
         return all(done)
+
+    def await_exit_code(self) -> bool:
+        """Have the exit code awaited by those that can."""
+        awaited = [carrier.await_exit_code() for carrier in self._carriers]
+        return any(awaited)
+
+    def tell_exit_code(self) -> None:
+        """Have the exit code told to those that can await it."""
+        for carrier in self._carriers:
+            carrier.tell_exit_code()
 
     def abandon(self) -> None:
         """Forget all."""
@@ -95,6 +102,19 @@ def open_carrier(
     return carriers[0] if len(carriers) == 1 else CarrierGroup(carriers)
 
 
+def tell_exit_code(directory: RunDirectory, session: int) -> None:
+    """Start a courier for nothing but the exit code of this process: the run has none, or it is gone."""
+    file = directory.load()
+    others = {name: choice for name, choice in file.trackers.items() if choice.tracker and not choice.measures}
+    delivered = [name for name in others if load_state(directory.tracker(name))]
+    orders = {name: orders_for(directory, file, name, own=True) for name in delivered}
+    task = Task(orders=orders, mode="training", training=os.getpid(), session=session, only_corrects=True)
+    courier = CourierProcess(directory, task)
+    courier.start()
+    courier.tell(STAY)
+    courier.tell_exit_code(EXITS)
+
+
 def _without_secrets(options: Mapping[str, Any]) -> dict[str, Any]:
     """Redact the options that a tracker displays; it needs the others to log in."""
     return {key: redact_under(key, value) if key in LABELS else value for key, value in options.items()}
@@ -103,122 +123,147 @@ def _without_secrets(options: Mapping[str, Any]) -> dict[str, Any]:
 POLL_S = 0.02
 
 
-REPORT_S = 3.0
+REPORT_S = 2.0
 
 
 class ProcessCarrier:
-    """The delivery processes of one session of a run."""
+    """The courier of one session of a run, and the states of its deliveries."""
 
     def __init__(self, directory: RunDirectory, orders: Mapping[str, Orders], session: int) -> None:
+        self._directory, self._session = directory, session
         self._lock = threading.Lock()
-        environment = child_environment()
-        self._launch: Launch | None = None
+        self._is_death_known = False
+        self._is_awaited = False  # the exit code of this process
         self._waits = 0  # the number of threads that wait for the deliveries now
-        self._children = [ChildProcess(directory, name, own, environment, session) for name, own in orders.items()]
-        if len(self._children) > 1 and can_launch():
-            self._start_together(environment)
-        else:
-            for child in self._children:
-                child.start()
-        for child in self._children:
-            child.go()
+        self._states = {name: StateFile(directory.tracker(name)) for name in orders}
+        self._failed: set[str] = set()
+        self._refusals: dict[str, set[str]] = {name: set() for name in orders}
+        self._starts, self._start_at, self._progress = 0, 0.0, 0
+        task = Task(orders=dict(orders), mode="training", training=os.getpid(), session=session)
+        self._courier = CourierProcess(directory, task)
+        self._start()
 
-    def _start_together(self, environment: Mapping[str, str]) -> None:
-        """Start all in one session; the next `check` starts alone any process for which this fails."""
-        with contextlib.ExitStack() as stack:
-            training = stack.enter_context(training_itself())
-            plans = {}
-            for child in self._children:
-                try:
-                    plans[child] = stack.enter_context(child.plan(training))
-                except OSError as error:
-                    child.failed(error)
-            try:
-                self._launch = Launch(list(plans.values()), environment, training)
-            except OSError as error:
-                for child in plans:
-                    child.failed(error)
-                return
-            for child, process in zip(plans, self._launch.processes, strict=True):
-                child.began(process)
-        self._launch.go()
+    def _start(self) -> None:
+        progress = sum(state.cursor for state in self.states().values())
+        self._starts = self._starts + 1 if progress == self._progress else 1
+        self._progress = progress
+        self._start_at = time.monotonic() + backoff_s(self._starts)
+        try:
+            self._courier.start()
+        except OSError as error:
+            self._warn_of_start("the deliveries", str(error))
+        if self._waits:
+            self._courier.tell(HURRY)
+
+    def _warn_of_start(self, what: str, error: str) -> None:
+        warn(
+            f"{what} could not be started ({error}). The records wait in the journal: runcast sync "
+            f"{shown(self._directory.path)}"
+        )
 
     def check(self) -> RuncastError | None:
-        """Restart dead processes, report each final failure once, and return the newest one."""
+        """Start another courier for a dead one, report each final failure once, and return the newest one."""
         failure = None
         if self._lock.acquire(blocking=False):
             try:
-                for child in self._children:
-                    child.check()
-                    if not self._waits:
-                        child.step_back()
-                    failure = self._tell(child) or failure
+                for report in self._courier.reports():
+                    self._pass_on(report)
+                if not self._courier.is_running() and not self._are_over() and time.monotonic() >= self._start_at:
+                    self._warn_of_death()
+                    self._start()
+                for name in self._states:
+                    failure = self._tell(name) or failure
             finally:
                 self._lock.release()
         return failure
 
-    def _tell(self, child: ChildProcess) -> RuncastError | None:
-        state = child.state()
+    def _warn_of_death(self) -> None:
+        if self._courier.pid and not self._is_death_known:
+            self._is_death_known = True
+            warn("the process that keeps the deliveries died and is started again. Nothing is lost.")
+
+    def _pass_on(self, report: Report) -> None:
+        if report.event == "unstartable":
+            self._warn_of_start(f"the delivery to {report.name}", report.error)
+        elif report.event == "died":
+            log = self._directory.tracker(report.name) / "delivery.log"
+            warn(f"the delivery to {report.name} died (exit status {report.code}) and is started again; see {log}")
+
+    def _tell(self, name: str) -> RuncastError | None:
+        state = self._states[name].load()
         if state.refused:
-            report(child.name, state, child.directory, child.reported_refusals)
-        if state.phase != "refused" or not child.is_over() or child.reported:
+            report_refusals(name, state, self._directory, self._refusals[name])
+        if state.phase != "refused" or not is_over(state, self._session) or name in self._failed:
             return None
-        child.reported = True
+        self._failed.add(name)
         warn(
-            f"{child.name} has failed: {state.error}. Training continues and nothing is lost. Fix the cause, "
-            f"then run: runcast sync {shown(child.directory.path)}"
+            f"{name} has failed: {state.error}. Training continues and nothing is lost. Fix the cause, "
+            f"then run: runcast sync {shown(self._directory.path)}"
         )
-        return TrackerUnavailableError(f"{child.name}: {state.error}\n{state.traceback or ''}")
+        return TrackerUnavailableError(f"{name}: {state.error}\n{state.traceback or ''}")
+
+    def _are_over(self) -> bool:
+        return all(is_over(state, self._session) for state in self.states().values())
 
     def states(self) -> Mapping[str, DeliveryState]:
         """Return the last state of each delivery."""
-        return {child.name: child.state() for child in self._children}
+        return {name: file.load() for name, file in self._states.items()}
 
     def flush(self, size_bytes: int, timeout_s: float) -> bool:
         """Wait until every tracker that was not refused has the journal's first *size_bytes*."""
         self._waits += 1
         try:
-            self._wait(lambda child: child.is_over() or child.has(size_bytes), timeout_s)
+            self._wait(lambda state: is_over(state, self._session) or state.cursor >= size_bytes, timeout_s)
         finally:
             self._waits -= 1
-            self.check()
-        return all(child.has(size_bytes) for child in self._children)
+            if not self._waits:
+                self._courier.tell(REST)
+        return all(state.cursor >= size_bytes for state in self.states().values())
 
     def finish(self, size_bytes: int, timeout_s: float) -> bool:
         """Wait until every process has closed its run; after the timeout, leave the rest running."""
         self._waits += 1
         try:
-            self._wait(ChildProcess.has_ended, timeout_s, is_last=True)
+            self._wait(lambda state: is_over(state, self._session), timeout_s, is_last=True)
         finally:
-            for child in self._children:
-                child.release()
-            self._forget_launch()
-        return all(is_delivered(child.state(), child.session, size_bytes) for child in self._children)
+            if not self._is_awaited:
+                self._courier.release()
+        return all(is_delivered(state, self._session, size_bytes) for state in self.states().values())
 
-    def _wait(self, is_done: Callable[[ChildProcess], bool], timeout_s: float, *, is_last: bool = False) -> None:
-        began, report_after_s = time.monotonic(), REPORT_S if is_last else float("inf")
-        for child in self._children:
-            child.wake()
-        while missing := [child for child in self._children if not is_done(child)]:
-            for child in missing:
-                child.hurry()
-            waited_s = time.monotonic() - began
-            if waited_s > timeout_s:
-                return
-            if waited_s > report_after_s:
-                say(f"waiting up to {timeout_s - waited_s:.0f} s for {', '.join(child.name for child in missing)}")
-                report_after_s = float("inf")
-            self.check()
-            time.sleep(POLL_S)
-        self.check()
+    def _wait(self, is_done: Callable[[DeliveryState], bool], timeout_s: float, *, is_last: bool = False) -> None:
+        began, line = time.monotonic(), Line()
+        self._courier.tell(HURRY)
+        try:
+            while True:
+                self.check()
+                missing = [name for name, state in self.states().items() if not is_done(state)]
+                if not missing and not (is_last and self._is_busy()):
+                    return
+                waited_s = time.monotonic() - began
+                if waited_s > timeout_s:
+                    return
+                if is_last and waited_s > REPORT_S:
+                    done = f"{len(self._states) - len(missing)} of {len(self._states)} delivered"
+                    rest = ", ".join(missing) or "the SDKs to close"
+                    line.show(f"{done}; waiting up to {timeout_s - waited_s:.0f} s for {rest}")
+                time.sleep(POLL_S)
+        finally:
+            line.clear()
+
+    def _is_busy(self) -> bool:
+        """Return whether the courier has yet to end, or to wait for nothing but the exit code."""
+        return self._courier.is_running() and not (self._is_awaited and self._courier.is_idle)
+
+    def await_exit_code(self) -> bool:
+        """Have the courier stay until it knows the exit code of this process; return whether it lives."""
+        self._courier.tell(STAY)
+        self._is_awaited = self._courier.is_running()
+        return self._is_awaited
+
+    def tell_exit_code(self) -> None:
+        """Have the exit code of this process told to the courier."""
+        self._courier.tell_exit_code(EXITS)
 
     def abandon(self) -> None:
-        """Forget the processes: this is a fork."""
-        for child in self._children:
-            child.abandon()
-        self._forget_launch()
-
-    def _forget_launch(self) -> None:
-        if self._launch is not None:
-            self._launch.forget()
-            self._launch = None
+        """Forget the courier: this is a fork."""
+        self._courier.abandon()

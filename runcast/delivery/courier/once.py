@@ -1,32 +1,26 @@
-"""One delivery process per tracker for the records in the journal now, watched until each has ended."""
+"""A courier for the records in the journal now, watched until each delivery has ended."""
 
-import contextlib
-import os
-import subprocess
 import time
 from collections.abc import Callable, Collection, Mapping
-from typing import IO, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import msgspec
 
 from runcast.delivery.addresses import open_command, place
-from runcast.delivery.courier.priority import LOWEST, set_group_niceness
-from runcast.delivery.courier.spawning import child_environment, delivery_command
+from runcast.delivery.courier.client import CourierProcess
+from runcast.delivery.courier.messages import Task
+from runcast.delivery.courier.system import LOWEST, set_group_niceness
 from runcast.delivery.liveness import is_training, is_visible
-from runcast.delivery.lock import EXIT_BUSY, EXIT_RESTART, is_held
-from runcast.delivery.recovery import waiting_points
+from runcast.delivery.lock import EXIT_BUSY, is_held
 from runcast.delivery.sending.refusals import described, refusals
 from runcast.delivery.trust import Orders
 from runcast.journal.layout import RunDirectory
-from runcast.journal.paths import make_private
 from runcast.journal.reader import journal_size
-from runcast.journal.state import DeliveryState, load_state
+from runcast.journal.state import DeliveryState, load_state, waiting_for
 from runcast.redaction.console import say
 
 POLL_S = 0.1
-END_S = 3.0
 REPORT_S = 2.0  # a longer pause is reported
-RESTARTS = 3  # how often a fresh process takes over when an SDK needs one
 STUCK_S = 30.0  # how long to watch a failing delivery that makes no progress
 
 Result: TypeAlias = Literal["complete", "open", "waiting", "refused", "busy", "unavailable", "absent"]
@@ -58,17 +52,6 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         return self.result in ("complete", "open", "absent")
 
 
-def wait_for_others(
-    directory: RunDirectory, names: Collection[str], timeout_s: float, progress: Progress | None
-) -> None:
-    """Wait while other processes deliver to any of these trackers, which may outlast the training."""
-    totals = _totals(directory, names)
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline and any(is_held(directory.tracker(name)) for name in names):
-        _tell(_states(directory, names), totals, progress)
-        time.sleep(POLL_S)
-
-
 def follow(directory: RunDirectory, names: Collection[str], progress: Progress | None) -> dict[str, Outcome]:
     """Hurry the running deliveries of other processes, and watch each until it has the present records.
 
@@ -91,7 +74,7 @@ def follow(directory: RunDirectory, names: Collection[str], progress: Progress |
                 set_group_niceness(state.pid, LOWEST)
                 outcomes[name] = outcome(directory, name, "open", state, delivered=added)
             elif state.phase == "retrying" and time.monotonic() - moved[name][1] > STUCK_S:
-                waiting = waiting_points(directory.journal, state.cursor, name)
+                waiting = waiting_for(directory.journal, name, state.cursor).points
                 outcomes[name] = outcome(
                     directory, name, "waiting", state, delivered=added, waiting=waiting, note=state.error
                 )
@@ -102,80 +85,39 @@ def follow(directory: RunDirectory, names: Collection[str], progress: Progress |
 
 
 def deliver(directory: RunDirectory, orders: Mapping[str, Orders], progress: Progress | None) -> dict[str, Outcome]:
-    """Run one delivery process per tracker, all at once, until each has ended."""
-    names = list(orders)
-    before = _states(directory, names)
-    totals = _totals(directory, names)
-    processes: dict[str, subprocess.Popen[bytes]] = {}
+    """Have a courier deliver to each of these trackers, all at once, until all have ended."""
+    if not orders:
+        return {}
+    before, totals = _states(directory, orders), _totals(directory, orders)
+    codes: dict[str, int] = {}
+    errors: dict[str, str] = {}
     reported: set[str] = set()
-    restarts = dict.fromkeys(names, RESTARTS)
+    courier = CourierProcess(directory, Task(orders=dict(orders), mode="once"), with_us=True)
     try:
-        for name in names:
-            processes[name] = _start(directory, name, orders[name])
-        while _live(directory, processes, orders, restarts):
-            states = _states(directory, names)
+        courier.start()
+        is_running = True
+        while is_running and not courier.is_idle:
+            is_running = courier.is_running()  # before its last reports are read
+            for report in courier.reports():
+                codes[report.name], errors[report.name] = report.code, report.error
+            states = _states(directory, orders)
             _tell(states, totals, progress)
             _report_pauses(states, reported)
             time.sleep(POLL_S)
-        _tell(_states(directory, names), totals, progress)
     finally:
-        for process in processes.values():
-            _end(process)
-    return {name: _ended(directory, name, before[name], process.returncode) for name, process in processes.items()}
-
-
-def _live(
-    directory: RunDirectory,
-    processes: dict[str, "subprocess.Popen[bytes]"],
-    orders: Mapping[str, Orders],
-    restarts: dict[str, int],
-) -> bool:
-    """Return whether any process is running; replace one that asks for a fresh process."""
-    for name, process in list(processes.items()):
-        if process.poll() == EXIT_RESTART and restarts[name]:
-            restarts[name] -= 1
-            processes[name] = _start(directory, name, orders[name])
-    return any(process.poll() is None for process in processes.values())
+        courier.end()
+    return {name: _ended(directory, name, before[name], codes.get(name), errors.get(name)) for name in orders}
 
 
 def _totals(directory: RunDirectory, names: Collection[str]) -> dict[str, int]:
     return {
-        name: state.points + waiting_points(directory.journal, state.cursor, name)
+        name: state.points + waiting_for(directory.journal, name, state.cursor).points
         for name, state in _states(directory, names).items()
     }
 
 
 def _states(directory: RunDirectory, names: Collection[str]) -> dict[str, DeliveryState]:
     return {name: load_state(directory.tracker(name)) or DeliveryState() for name in names}
-
-
-def _start(directory: RunDirectory, name: str, orders: Orders) -> "subprocess.Popen[bytes]":
-    folder = directory.tracker(name)
-    make_private(folder)
-    with open(os.open(folder / "delivery.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as log:
-        return start_with(orders, delivery_command(directory, name, "--once"), stdout=log, stderr=log)
-
-
-def start_with(
-    orders: Orders, command: list[str], *, stdout: IO[bytes], stderr: IO[bytes]
-) -> "subprocess.Popen[bytes]":
-    """Start a delivery process, and give it its orders."""
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=stdout, stderr=stderr, env=child_environment())
-    assert process.stdin is not None
-    with contextlib.suppress(BrokenPipeError), process.stdin as orders_go_here:
-        orders_go_here.write(msgspec.json.encode(orders) + b"\n")
-    return process
-
-
-def _end(process: "subprocess.Popen[bytes]") -> None:
-    """End a process, if it is still running; the next delivery finds out what it has sent."""
-    with contextlib.suppress(ProcessLookupError):
-        process.terminate()
-    try:
-        process.wait(END_S)
-    except subprocess.TimeoutExpired:  # ClearML ignores the signal
-        process.kill()
-        process.wait()
 
 
 def _tell(states: Mapping[str, DeliveryState], totals: dict[str, int], progress: Progress | None) -> None:
@@ -193,9 +135,9 @@ def _report_pauses(states: Mapping[str, DeliveryState], reported: set[str]) -> N
             say(f"{name} has asked for a pause: the next attempt is in {left:.0f} s")
 
 
-def _ended(directory: RunDirectory, name: str, before: DeliveryState, code: int) -> Outcome:
+def _ended(directory: RunDirectory, name: str, before: DeliveryState, code: int | None, error: str | None) -> Outcome:
     state = load_state(directory.tracker(name)) or DeliveryState()
-    waiting = waiting_points(directory.journal, state.cursor, name)
+    waiting = waiting_for(directory.journal, name, state.cursor).points
     # After damage to its state, it is unknown what the tracker had.
     added = 0 if before.phase == "unknown" else max(0, state.points - before.points)
     if code == EXIT_BUSY:
@@ -211,7 +153,8 @@ def _ended(directory: RunDirectory, name: str, before: DeliveryState, code: int)
     if state.phase == "finished":
         note = "a newer session of the run has begun meanwhile"
         return outcome(directory, name, "waiting", state, delivered=added, waiting=waiting, note=note)
-    note = state.error or f"its process ended with exit status {code}; see {log}"
+    ended = "was killed" if code is None else f"ended with exit status {code}"
+    note = error or state.error or f"its process {ended}; see {log}"
     return outcome(directory, name, "waiting", state, delivered=added, waiting=waiting, note=note)
 
 

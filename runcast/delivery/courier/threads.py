@@ -24,6 +24,7 @@ from runcast.redaction.console import warn
 
 RESTARTS = 3  # how often a Tracker is replaced by a fresh one; a fresh process is not available here
 TURN_S, POLL_S = 0.05, 0.01
+LOOK_S = 0.25  # between two looks at the journal
 
 
 class TrackerThread(threading.Thread):
@@ -93,7 +94,7 @@ class TrackerThread(threading.Thread):
         )
 
     def _wait(self, timeout_s: float) -> None:
-        self.news.wait(timeout_s)
+        self.news.wait(min(timeout_s, LOOK_S))
         self.news.clear()
 
     def _wait_for_turn(self) -> bool:
@@ -171,6 +172,13 @@ class ThreadCarrier:
                 break
             time.sleep(POLL_S)
         self.check()
+
+    def await_exit_code(self) -> bool:
+        """Return False: threads end before it is known."""
+        return False
+
+    def tell_exit_code(self) -> None:
+        """Do nothing."""
 
     def abandon(self) -> None:
         """Forget the threads, which a fork does not have."""

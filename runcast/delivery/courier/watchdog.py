@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from runcast.delivery.courier.system import waited_s
 from runcast.journal.state import DeliveryState, load_state, save_state
 from runcast.values.settings import seconds
 
@@ -48,11 +49,11 @@ def _watch(
     while spent_s <= limit_s:
         # A call that hangs while holding the interpreter lock stops this thread too, but not the timer.
         faulthandler.dump_traceback_later(limit_s + GRACE_S, exit=True, file=2)
-        before = time.monotonic() - _waited_s()
+        before = time.monotonic() - waited_s()
         time.sleep(tick_s)
         each_time()
         now = busy_since()
-        spent_s += min(time.monotonic() - _waited_s() - before, 2 * tick_s)
+        spent_s += min(time.monotonic() - waited_s() - before, 2 * tick_s)
         if now is None or now != call:
             call, spent_s = now, 0.0
     state = load_state(folder) or DeliveryState()
@@ -60,12 +61,3 @@ def _watch(
     with contextlib.suppress(OSError):
         save_state(folder, state)
     os._exit(exit_code)
-
-
-def _waited_s() -> float:
-    """Return how long the main thread has waited for a processor so far, in seconds; 0 where that is unknown."""
-    try:
-        with open("/proc/self/schedstat", encoding="ascii") as file:
-            return int(file.read().split()[1]) / 1e9
-    except (OSError, ValueError, IndexError):
-        return 0.0

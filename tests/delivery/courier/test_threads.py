@@ -143,7 +143,7 @@ def test_what_is_left_is_said_with_the_command(tmp_path: Path, caplog: pytest.Lo
             thread.join(10)
 
     assert f"deliver it with: runcast sync {run.dir}" in caplog.messages[-1]
-    assert caplog.messages[-1].startswith("stuck does not have everything yet")
+    assert caplog.messages[-1].startswith("stuck (starting) does not have everything yet")
 
 
 def test_logging_goes_on_while_a_tracker_is_slow(start: Begin) -> None:

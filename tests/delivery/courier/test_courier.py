@@ -17,8 +17,6 @@ import pytest
 
 import runcast
 from runcast.core.errors import OptionError
-from runcast.delivery.courier import launcher, spawning
-from runcast.delivery.courier.launcher import can_launch
 from runcast.delivery.liveness import last_status
 from runcast.journal.layout import RunDirectory
 from runcast.journal.records import Metrics, encode
@@ -30,6 +28,7 @@ from tests.waiting import wait_for
 Begin = Callable[..., runcast.Run]
 
 FLUSH_S = 3.0
+TWO = [MemoryTracker, Optional]
 
 
 @pytest.fixture
@@ -125,14 +124,14 @@ def test_a_killed_delivery_is_started_again_and_doubles_nothing(start: Begin) ->
 
 
 def test_a_tracker_has_a_process_of_its_own(start: Begin) -> None:
-    """It has its own session, the lowest priority, the options of the user and the training's working directory."""
+    """It is a child of the courier, in whose session it has a low priority and the training's working directory."""
     with start(Optional, setup={"optional": {"entity": "team", "token": "hunter2hunter2"}}) as run:
-        pass
+        courier = run._carrier._courier.pid  # type: ignore[union-attr]
 
     params = Optional.reading_of(run.dir).params or {}
-    assert params["pid"] not in (None, os.getpid())
-    assert params["session"] == params["pid"]
-    assert (params["nice"], params["training"], params["cwd"]) == (19, os.getpid(), os.getcwd())
+    assert params["pid"] not in (None, os.getpid(), courier)
+    assert params["session"] == params["parent"] == courier
+    assert (params["nice"], params["cwd"]) == (10, os.getcwd())
     assert (params["entity"], params["token"], params["resumed"]) == ("team", "hunter2hunter2", False)
     assert "hunter2hunter2" not in (run.dir / "run.json").read_text()
 
@@ -212,9 +211,55 @@ def test_the_end_comes_in_time_when_a_tracker_hangs(start: Begin, caplog: pytest
 
         wait_for(lambda: state_of(run.dir).phase == "finished")
         assert points_of(run.dir) == [("loss", 0.5, 0)]
-        assert any(message.startswith("hanging does not have everything yet") for message in caplog.messages)
+        assert any(message.startswith("hanging (starting) does not have everything yet") for message in caplog.messages)
     finally:
         os.kill(state_of(run.dir, "hanging").pid, signal.SIGKILL)
+
+
+IN_A_TERMINAL = """
+import os, pty, sys
+def read(descriptor):
+    return os.read(descriptor, 1 << 16)
+sys.exit(os.waitstatus_to_exitcode(pty.spawn([sys.executable, "-c", sys.argv[1], *sys.argv[2:]], read)))
+"""
+SLOW_END = """
+import sys, runcast
+from runcast.testing import MemoryTracker
+from tests.delivery.odd_trackers import Hanging
+run = runcast.init(dir=sys.argv[1], id="run", name="slow-end", report_to=[MemoryTracker, Hanging])
+run.log({"loss": 0.5}, step=0)
+run.finish(timeout_s=3.5)
+"""
+
+
+def test_in_a_terminal_the_end_says_on_one_line_what_it_waits_for(tmp_path: Path) -> None:
+    """The line is written over and removed; the last one names the run, and how to see it."""
+    command = [sys.executable, "-c", IN_A_TERMINAL, SLOW_END, str(tmp_path)]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=True, timeout=60)
+    os.kill(state_of(tmp_path / "run", "hanging").pid, signal.SIGKILL)
+
+    lines = done.stdout.decode().split("\r\n")
+    written_over = [line for line in lines if "waiting up to" in line]
+    assert len(written_over) == 1
+    assert "\rruncast: 1 of 2 delivered; waiting up to 1 s for hanging\x1b[K" in written_over[0]
+    assert "\r\x1b[Kruncast: hanging (starting) does not have everything yet." in written_over[0]
+    assert lines[-2] == f"runcast: run slow-end is finished; see it with: runcast show {tmp_path / 'run'}"
+
+
+def test_in_the_background_the_end_returns_at_once(start: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With RUNCAST_FINISH=background everything arrives without being waited for."""
+    monkeypatch.setenv("RUNCAST_FINISH", "background")
+    run = start(TWO)
+    run.log({"loss": 0.5}, step=0)
+
+    began = time.monotonic()
+    run.finish()
+    took_s = time.monotonic() - began
+
+    assert took_s < 1.0
+    for tracker in TWO:
+        wait_for(lambda name=tracker.name: state_of(run.dir, name).phase == "finished")
+        assert points_of(run.dir, tracker) == [("loss", 0.5, 0)]
 
 
 def test_an_option_that_cannot_travel_is_an_error(start: Begin) -> None:
@@ -295,6 +340,7 @@ def test_a_folder_that_cannot_be_made_costs_the_training_nothing(
 
     with start(report_to="tensorboard") as run:
         run.log({"loss": 0.5}, step=0)
+        wait_for(lambda: run._carrier.check() or "could not be started" in caplog.text)  # type: ignore[union-attr]
         run.finish(timeout_s=0.1)
 
     assert "the delivery to tensorboard could not be started" in caplog.text
@@ -350,6 +396,26 @@ def test_the_tracker_learns_how_training_ended(ending: str, code: int, status: s
     wait_for(lambda: state_of(tmp_path / "run").phase == "finished")
     assert points_of(tmp_path / "run") == [("loss", step / 4, step) for step in range(50)]
     assert MemoryTracker.reading_of(tmp_path / "run").status == status
+
+
+def test_a_job_that_is_told_to_end_is_delivered_with_its_end(tmp_path: Path) -> None:
+    """Slurm and systemd send SIGTERM to every process of a job at once: training, courier and delivery."""
+    script = (
+        "import sys, runcast\nfrom runcast.testing import MemoryTracker\n"
+        f"run = runcast.init(dir={str(tmp_path)!r}, id='run', report_to=MemoryTracker)\n"
+        "run.log({'loss': 0.5}, step=0)\nrun.flush(30)\nrun.log({'loss': 0.25}, step=1)\nprint('ready', flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as training:
+        assert training.stdout is not None
+        training.stdout.readline()
+        for process in [*psutil.Process(training.pid).children(recursive=True), training]:
+            process.send_signal(signal.SIGTERM)
+
+    assert training.returncode == -signal.SIGTERM
+    wait_for(lambda: state_of(tmp_path / "run").phase == "finished")
+    assert points_of(tmp_path / "run") == [("loss", 0.5, 0), ("loss", 0.25, 1)]
+    assert MemoryTracker.reading_of(tmp_path / "run").status == TOLD_TO_GO
 
 
 def test_a_run_that_nobody_finished_is_finished_at_the_exit(tmp_path: Path) -> None:
@@ -441,9 +507,6 @@ run.finish()
     assert sorted(points_of(tmp_path / "runs" / "run")) == [("loss", 0.25, 1), ("loss", 0.5, 0)]
 
 
-TWO = [MemoryTracker, Optional]
-
-
 @pytest.mark.parametrize(("variable", "value"), [("PYTHONOPTIMIZE", "2"), ("PYTHONWARNINGS", "error")])
 def test_how_the_script_wants_its_code_treated_is_not_for_the_sdks(
     variable: str, value: str, start: Begin, monkeypatch: pytest.MonkeyPatch
@@ -458,20 +521,16 @@ def test_how_the_script_wants_its_code_treated_is_not_for_the_sdks(
     assert points_of(run.dir, Deprecated) == [("loss", 0.5, 0)]
 
 
-@pytest.mark.skipif(not can_launch(), reason="sessions are scheduling groups on Linux only")
 def test_the_deliveries_of_a_run_share_one_session(start: Begin) -> None:
-    """Together they take one small share of the processors from the training; each is a child of the training."""
+    """Together they take one small share of the processors from the training; each is a child of the courier."""
     before = set(psutil.Process().children())
     with start(TWO) as run:
         wait_for(lambda: all(state_of(run.dir, name).pid for name in ("memory", "optional")))
         pids = [state_of(run.dir, name).pid for name in ("memory", "optional")]
-        groups = {Path(f"/proc/{pid}/autogroup").read_text() for pid in pids}
-        assert {psutil.Process(pid).ppid() for pid in pids} == {os.getpid()}
-        assert len(groups) == 1
-        assert groups != {Path("/proc/self/autogroup").read_text()}
-        assert len({os.getsid(pid) for pid in pids} - {os.getsid(0)}) == 1
-        assert len({os.getpgid(pid) for pid in pids}) == 2
-        wait_for(lambda: all(Path(f"/proc/{pid}/autogroup").read_text().endswith(" nice 19\n") for pid in pids))
+        (courier,) = {psutil.Process(pid).ppid() for pid in pids}
+        assert psutil.Process(courier).ppid() == os.getpid()
+        assert {os.getsid(pid) for pid in (courier, *pids)} == {courier}
+        assert len({os.getpgid(pid) for pid in (courier, *pids)}) == 3
         run.log({"loss": 0.5}, step=0)
 
     for tracker in TWO:
@@ -497,47 +556,6 @@ def test_one_of_several_that_dies_is_started_again(start: Begin, caplog: pytest.
     assert "the delivery to memory died (exit status -9) and is started again" in caplog.text
 
 
-@pytest.mark.parametrize("broken", ["import os; os.write(0, b'-1\\n-1\\n')", "", "raise SystemExit(1)"])
-def test_where_deliveries_cannot_be_started_together_each_is_started_alone(
-    start: Begin, tmp_path: Path, broken: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """A system that forbids it costs a moment, and no word."""
-    script = tmp_path / "launcher.py"
-    script.write_text(broken)
-    monkeypatch.setattr(launcher, "__file__", str(script))
-    with start(TWO) as run:
-        run.log({"loss": 0.5}, step=0)
-
-    for tracker in TWO:
-        assert points_of(run.dir, tracker) == [("loss", 0.5, 0)]
-    assert "died" not in caplog.text
-
-
-@pytest.mark.skipif(not can_launch(), reason="sessions are scheduling groups on Linux only")
-def test_a_script_without_standard_streams_starts_deliveries(tmp_path: Path) -> None:
-    """A daemon has closed them, so that whatever is opened gets their numbers."""
-    script = """
-import os, socket, sys, time
-from pathlib import Path
-from runcast.delivery.courier.spawning import Launch, Plan
-for descriptor in (0, 1, 2):
-    os.close(descriptor)
-log = Path(sys.argv[1])
-ours, theirs = socket.socketpair()
-assert theirs.fileno() < 3
-launch = Launch([Plan([sys.executable, "-c", "print(input())"], log, theirs)], os.environ, ())
-launch.go()
-ours.sendall(b"\\nhello\\n")
-while launch.processes[0].poll() is None:
-    time.sleep(0.01)
-launch.forget()
-"""
-    done = subprocess.run([sys.executable, "-c", script, str(tmp_path / "log")], check=False, timeout=60)
-
-    assert done.returncode == 0
-    assert (tmp_path / "log").read_text() == "hello\n"
-
-
 @pytest.mark.parametrize("trackers", ["MemoryTracker", "[MemoryTracker, Optional]"])
 def test_a_training_that_is_killed_at_once_is_closed_by_all_deliveries(tmp_path: Path, trackers: str) -> None:
     """They come up when it is gone already, and deliver what it logged."""
@@ -558,57 +576,39 @@ os.kill(os.getpid(), signal.SIGKILL)
         assert tracker.reading_of(tmp_path / "run").status == "crashed"
 
 
-def test_without_a_shell_deliveries_wait_for_sync(
+def test_where_no_courier_can_be_started_deliveries_wait_for_sync(
     start: Begin, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What cannot be started is told, and hurts nothing."""
-    monkeypatch.setattr(spawning, "WAITING", ("/no/such/shell",))
+    """A system that forbids it is reported, and training continues."""
+    monkeypatch.setattr(sys, "executable", "/no/such/python")
     with start(TWO) as run:
         run.log({"loss": 0.5}, step=0)
         run.finish(timeout_s=0.1)
 
-    assert "the delivery to memory could not be started" in caplog.text
+    assert "the deliveries could not be started" in caplog.text
 
 
 @pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="sessions are scheduling groups on Linux only")
-@pytest.mark.parametrize("trackers", [[Hanging], [Hanging, MemoryTracker]])
-def test_a_delivery_steps_back_while_training_lasts_and_no_longer(start: Begin, trackers: list[Any]) -> None:
-    """On a busy machine the training comes first; once it waits for the trackers, they get their share."""
+@pytest.mark.parametrize("trackers", [[MemoryTracker], TWO])
+def test_deliveries_step_back_unless_someone_waits_for_them(start: Begin, trackers: list[Any]) -> None:
+    """While `flush` waits, in whichever thread, they get their share; afterwards the training comes first; then `finish`."""
     run = start(trackers)
-    wait_for(lambda: state_of(run.dir, "hanging").pid)
-    process = psutil.Process(state_of(run.dir, "hanging").pid)
-    group = Path(f"/proc/{process.pid}/autogroup")
+    run.log({"loss": 0.5})
+    assert run.flush(30)
+    pid = state_of(run.dir).pid
+    group = Path(f"/proc/{pid}/autogroup")
+    wait_for(lambda: group.read_text().endswith(" nice 19\n"))
+    os.kill(pid, signal.SIGSTOP)
     try:
-        wait_for(lambda: group.read_text().endswith(" nice 19\n"))
-        run.flush(timeout_s=0.1)
-        wait_for(lambda: run._carrier.check() or group.read_text().endswith(" nice 19\n"))  # type: ignore[union-attr]
-        run.finish(timeout_s=0.1)
-
-        assert group.read_text().endswith(" nice 0\n")
-    finally:
-        process.kill()
-
-
-@pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="sessions are scheduling groups on Linux only")
-def test_flush_gives_what_it_waits_for_its_share_of_the_processors(start: Begin) -> None:
-    """While `flush` waits, in whichever thread, and whatever else is logged; afterwards the training comes first."""
-    run = start([Hanging])
-    wait_for(lambda: state_of(run.dir, "hanging").pid)
-    process = psutil.Process(state_of(run.dir, "hanging").pid)
-    group = Path(f"/proc/{process.pid}/autogroup")
-    flushing = threading.Thread(target=run.flush, args=(FLUSH_S,))
-
-    def is_ahead_while_logging() -> bool:
-        run.log({"loss": 0.5})
-        run._carrier.check()  # type: ignore[union-attr]
-        return group.read_text().endswith(" nice 0\n")
-
-    try:
-        wait_for(lambda: group.read_text().endswith(" nice 19\n"))
+        run.log({"loss": 0.25})
+        flushing = threading.Thread(target=run.flush, args=(FLUSH_S,))
         flushing.start()
-        wait_for(is_ahead_while_logging)
+        wait_for(lambda: group.read_text().endswith(" nice 0\n"))
         flushing.join()
-        wait_for(lambda: not is_ahead_while_logging())
+        wait_for(lambda: not group.read_text().endswith(" nice 0\n"))
         run.finish(timeout_s=0.1)
+
+        wait_for(lambda: group.read_text().endswith(" nice 0\n"))
     finally:
-        process.kill()
+        os.kill(pid, signal.SIGCONT)
+    wait_for(lambda: state_of(run.dir).phase == "finished")
