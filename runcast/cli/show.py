@@ -35,7 +35,7 @@ def show(
         ),
     ] = None,
     every: Annotated[
-        bool, typer.Option("--all", "-a", help="Also params that have their default, and the curves of meters.")
+        bool, typer.Option("--all", "-a", help="Also params that have their default, and curves of hardware and speed.")
     ] = False,
     html: Annotated[
         Path | None, typer.Option("--html", metavar="FILE", help="Write one page with everything.", show_default=False)
@@ -155,7 +155,7 @@ def _print_curves(out: "Console", held: "Contents", *, every: bool) -> None:
     out.print()
     out.print(_table_of_curves(out, held, shown))
     if len(shown) < len(held.curves):
-        out.print(f"and {len(meters)} of meters: runcast show --all", style="dim")
+        out.print(f"and {len(meters)} of energy, hardware or speed: runcast show --all", style="dim")
 
 
 def _table_of_curves(out: "Console", held: "Contents", keys: list[str]) -> Any:

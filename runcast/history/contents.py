@@ -12,6 +12,7 @@ from runcast.journal.records import Artifact, Finish, Media, Metrics, Params, St
 from runcast.values.points import Point
 from runcast.values.scalars import Number
 
+SPEEDS = ("_per_second", "/runtime", "_runtime")
 METERS = ("codecarbon/", "system/", "gpu/", "cpu/")
 
 
@@ -69,8 +70,8 @@ def contents(directory: RunDirectory) -> Contents:
 
 
 def is_metered(key: str, held: Contents) -> bool:
-    """Return whether a metric was measured beside the training: energy, processors, memory."""
-    return key in held.metered or key.startswith(METERS)
+    """Return whether a metric was measured beside the training: energy, processors, memory, speed."""
+    return key in held.metered or key.startswith(METERS) or key.endswith(SPEEDS)
 
 
 def points_of(directory: RunDirectory, word: str, since: int | None = None) -> tuple[str, list[Point]]:

@@ -108,7 +108,11 @@ def _curves(runs: list[Run]) -> str:
     several = {key for key in keys if any(len(held.curves.get(key, ())) > 1 for _, held, _ in runs)}
     own = [key for key in keys if key in several and not is_metered(key, runs[0][1])]
     others = [key for key in keys if key in several and key not in own]
-    meters = f"<details><summary>Meters ({len(others)})</summary>{_grid(runs, others)}</details>" if others else ""
+    meters = (
+        f"<details><summary>Energy, hardware, speed ({len(others)})</summary>{_grid(runs, others)}</details>"
+        if others
+        else ""
+    )
     return f"<h2>Curves</h2>{_grid(runs, own)}{meters}" if several else ""
 
 

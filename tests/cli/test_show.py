@@ -71,7 +71,7 @@ def test_meters_are_folded(cli) -> None:  # type: ignore[no-untyped-def]
     run.finish()
 
     assert "system/gpu" not in cli("show").out
-    assert "and 1 of meters: runcast show --all" in cli("show").out
+    assert "and 1 of energy, hardware or speed: runcast show --all" in cli("show").out
     assert "system/gpu" in cli("show", "--all").out
 
 
