@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from runcast.cli.options import Json, Root, find
+from runcast.cli.options import Json, Root, complete_run, find
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,7 +18,10 @@ LONGEST_VALUE = 40
 
 
 def compare(
-    run: Annotated[list[str], typer.Argument(metavar="RUN…", help="Two or more runs, as in every command.")],
+    run: Annotated[
+        list[str],
+        typer.Argument(metavar="RUN…", help="Two or more runs, as in every command.", autocompletion=complete_run),
+    ],
     root: Root = Path("runs"),
     metric: Annotated[
         list[str] | None,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from runcast.cli.errors import complain
-from runcast.cli.options import EXIT_WRONG, Json, Root, find
+from runcast.cli.options import EXIT_WRONG, Json, Root, complete_run, find
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -131,7 +131,10 @@ def du(root: Root = Path("runs"), json: Json = False) -> None:
 
 
 def rm(
-    run: Annotated[list[str], typer.Argument(metavar="RUN…", help="The runs to remove, as in every command.")],
+    run: Annotated[
+        list[str],
+        typer.Argument(metavar="RUN…", help="The runs to remove, as in every command.", autocompletion=complete_run),
+    ],
     root: Root = Path("runs"),
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     json: Json = False,

@@ -5,11 +5,16 @@ from typing import Annotated
 
 import typer
 
-from runcast.cli.options import Json, Root, find
+from runcast.cli.options import Json, Root, complete_run, find
 
 
 def get(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="The run, as in every command; 'last' is the newest.")],
+    run: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN", help="The run, as in every command; 'last' is the newest.", autocompletion=complete_run
+        ),
+    ],
     metric: Annotated[
         str, typer.Argument(metavar="METRIC", help="The metric: its name, or the beginning or the last part of it.")
     ],

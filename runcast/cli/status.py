@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from runcast.cli.errors import complain
-from runcast.cli.options import Json, Root, find
+from runcast.cli.options import Json, Root, complete_run, find
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,6 +21,7 @@ def status(
             metavar="RUN",
             help="A run's id or name, or the beginning of either, or its folder. Default: list all runs.",
             show_default=False,
+            autocompletion=complete_run,
         ),
     ] = None,
     root: Root = Path("runs"),

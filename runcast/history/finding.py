@@ -21,6 +21,11 @@ def list_runs(root: Path) -> list[RunDirectory]:
     return [run for _, _, run in sorted(found, key=lambda one: one[:2])]
 
 
+def run_names(root: Path) -> list[str]:
+    """List the names of the runs under *root*, each once, the newest first."""
+    return list(dict.fromkeys(filter(None, map(_name, reversed(list_runs(root))))))
+
+
 def find_run(word: str | None, root: Path) -> RunDirectory:
     """Find the run that a user means.
 
