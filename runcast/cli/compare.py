@@ -10,7 +10,7 @@ from runcast.cli.options import Json, Root, complete_run, find
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from runcast.history.comparing import RunComparison
+    from runcast.history.views.side_by_side import RunComparison
 
 COLORS = ("cyan", "magenta", "yellow", "green", "blue", "red")
 PLOT_LINES = 12
@@ -39,13 +39,13 @@ def compare(
     Shows the params that differ, the last and the best value of each metric, status, duration and command.
     """
     from runcast.cli.output import console, print_json
-    from runcast.history.comparing import compare_runs
+    from runcast.history.views.side_by_side import compare_runs
 
     directories = list({one.path.resolve(): one for one in (find(word, root) for word in run)}.values())
     if len(directories) < 2:
         raise typer.BadParameter("name two or more different runs", param_hint="RUN…")
     if html is not None:
-        from runcast.history.page import write_page
+        from runcast.history.views.page import write_page
 
         write_page(html, directories)
         typer.echo(f"Written: {html}", err=json)
@@ -63,7 +63,7 @@ def _print_plots(out: "Console", directories: list[Any], names: list[str], metri
 
     from runcast.cli.curves import overlay
     from runcast.cli.output import number
-    from runcast.history.comparing import curves_of
+    from runcast.history.views.side_by_side import curves_of
 
     for word in metrics:
         key, curves = curves_of(directories, word)

@@ -12,8 +12,8 @@ from runcast.cli.options import EXIT_WRONG, Json, Root, complete_run, find
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from runcast.history.listing import ListedRun
     from runcast.history.removal import Remains
+    from runcast.history.views.listing import ListedRun
 
 MAX_METRICS = 2  # columns of a list
 
@@ -53,7 +53,7 @@ def list_(
     from runcast.cli.bars import Bars
     from runcast.cli.output import console, print_json
     from runcast.history.finding import list_runs, nothing_in
-    from runcast.history.listing import Choice, listed_runs
+    from runcast.history.views.listing import Choice, listed_runs
 
     choice = Choice(name=name, project=project, status=status, tag=tag, conditions=tuple(where or ()))
     with Bars(quiet=json or not (best or where)) as bars:
@@ -95,7 +95,7 @@ def _print_list(out: "Console", rows: "list[ListedRun]", *, best: str | None, so
 
 def _columns(rows: "list[ListedRun]", sort: str | None) -> list[str]:
     """Choose the metrics to show: the one sorted by, else the most frequent ones that look like results."""
-    from runcast.history.digest import metric_named
+    from runcast.history.views.digest import metric_named
 
     known = {key: sum(key in row.metrics for row in rows) for row in rows for key in row.metrics}
     if sort is not None and sort not in ("name", "duration"):

@@ -30,7 +30,7 @@ def get(
     In the order of logging, with the time of each in seconds since the epoch.
     """
     from runcast.cli.output import print_json
-    from runcast.history.contents import points_of
+    from runcast.history.views.contents import points_of
     from runcast.values.scalars import encodable
 
     if csv and json:

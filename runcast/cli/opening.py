@@ -8,7 +8,7 @@ import typer
 from runcast.cli.options import EXIT_USAGE, Json, Root, find
 
 if TYPE_CHECKING:
-    from runcast.history.pages import Page
+    from runcast.history.serving import Page
 
 
 def open_(
@@ -34,7 +34,7 @@ def open_(
     from runcast.cli.options import canonical
     from runcast.cli.output import print_json
     from runcast.history.finding import list_runs
-    from runcast.history.pages import find_page, serve
+    from runcast.history.serving import find_page, serve
 
     names = canonical([tracker]) if tracker else None
     directories = [find(run, root)] if run else list_runs(root)[::-1] or [find(None, root)]

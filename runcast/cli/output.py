@@ -131,7 +131,7 @@ def notes(out: Console, rows: Iterable[tuple[str, str]]) -> None:
 
 def print_dropped(out: Console, journal: Path) -> None:
     """Print which values of a run could not be kept, and why."""
-    from runcast.history.dropped import dropped_values
+    from runcast.history.views.dropped import dropped_values
     from runcast.redaction.console import counted
 
     rows = [

@@ -11,8 +11,8 @@ from runcast.cli.options import Json, Root, RunWord, find
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from runcast.history.contents import Contents
     from runcast.history.overview import RunOverview
+    from runcast.history.views.contents import Contents
     from runcast.journal.layout import RunDirectory
 
 PLOT_LINES = 8
@@ -50,13 +50,13 @@ def show(
     Shows its curves, params, summary and artifacts, and its address in each tracker.
     """
     from runcast.cli.output import console, follow as draw_again, print_json
-    from runcast.history.contents import contents
     from runcast.history.overview import overview
+    from runcast.history.views.contents import contents
     from runcast.values.scalars import encodable
 
     directory = find(run, root)
     if html is not None:
-        from runcast.history.page import write_page
+        from runcast.history.views.page import write_page
 
         write_page(html, [directory])
         typer.echo(f"Written: {html}", err=json)
@@ -76,7 +76,7 @@ def show(
 def _chosen(held: "Contents", metric: list[str] | None) -> dict[str, Any]:
     """Return the curves that the user means: all, or those of names with wildcards, or of beginnings of names."""
     from runcast.core.errors import JournalError
-    from runcast.history.digest import metric_named
+    from runcast.history.views.digest import metric_named
 
     if metric is None:
         return dict(held.curves)
@@ -95,9 +95,9 @@ def _chosen(held: "Contents", metric: list[str] | None) -> dict[str, Any]:
 def _print_all(out: "Console", directory: "RunDirectory", metric: list[str] | None, *, every: bool) -> bool:
     """Print a run; return whether it is still training."""
     from runcast.cli.output import print_dropped
-    from runcast.history.contents import contents
-    from runcast.history.defaults import telling
     from runcast.history.overview import overview
+    from runcast.history.views.contents import contents
+    from runcast.history.views.defaults import telling
 
     about, held = overview(directory), contents(directory)
     chosen = _chosen(held, metric)
@@ -119,7 +119,7 @@ def _print_head(out: "Console", about: "RunOverview", held: "Contents", director
     from rich.text import Text
 
     from runcast.cli.output import ago, duration, notes, word
-    from runcast.history.listing import duration_of
+    from runcast.history.views.listing import duration_of
     from runcast.redaction.console import counted
 
     took = f"{'for' if about.status == 'running' else 'took'} {duration(duration_of(directory, directory.load()))}"
@@ -145,7 +145,7 @@ def _print_plots(out: "Console", curves: dict[str, Any]) -> None:
 
 
 def _print_curves(out: "Console", held: "Contents", *, every: bool) -> None:
-    from runcast.history.contents import is_metered
+    from runcast.history.views.contents import is_metered
 
     meters = [key for key in sorted(held.curves) if is_metered(key, held)]
     own = [key for key in sorted(held.curves) if key not in meters]

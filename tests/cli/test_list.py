@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import runcast
-from runcast.history.digest import digest
+from runcast.history.views.digest import digest
 from runcast.journal.layout import RunDirectory
 
 

@@ -10,7 +10,7 @@ from plotly.offline import get_plotlyjs
 
 import runcast
 from runcast.cli.show import cut_names
-from runcast.history.page import SCRIPT
+from runcast.history.views.page import SCRIPT
 
 
 def test_a_run_shows_what_it_holds(cli, finished_run: runcast.Run) -> None:  # type: ignore[no-untyped-def]

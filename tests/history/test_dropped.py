@@ -3,9 +3,9 @@
 from collections.abc import Callable
 
 import runcast
-from runcast.history.contents import contents
-from runcast.history.dropped import DroppedValues, dropped_values
 from runcast.history.overview import overview
+from runcast.history.views.contents import contents
+from runcast.history.views.dropped import DroppedValues, dropped_values
 from runcast.journal.layout import RunDirectory
 
 Start = Callable[..., runcast.Run]

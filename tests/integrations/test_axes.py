@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import runcast
-from runcast.history.page import axis_of, on_axis
+from runcast.history.views.page import axis_of, on_axis
 
 
 def test_wandb_shows_a_metric_over_its_axis(tmp_path: Path) -> None:

@@ -4,8 +4,8 @@ from typing import Any
 
 import msgspec
 
-from runcast.history.digest import metric_named
-from runcast.history.dropped import DroppedValues, dropped_values
+from runcast.history.views.digest import metric_named
+from runcast.history.views.dropped import DroppedValues, dropped_values
 from runcast.journal.layout import RunDirectory
 from runcast.journal.reader import JournalReader
 from runcast.journal.records import Artifact, Finish, Media, Metrics, Params, Start, Summary, Tags, points

@@ -5,9 +5,9 @@ from typing import Any
 import msgspec
 
 from runcast.delivery.liveness import RunStatus, run_status
-from runcast.history.contents import contents
-from runcast.history.digest import Digest, digest, metric_named
-from runcast.history.listing import duration_of
+from runcast.history.views.contents import contents
+from runcast.history.views.digest import Digest, digest, metric_named
+from runcast.history.views.listing import duration_of
 from runcast.journal.layout import RunDirectory
 from runcast.journal.paths import shown
 from runcast.values.params import same_param

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from runcast.core.errors import RuncastError
-from runcast.history.contents import Contents, contents, is_metered
 from runcast.history.overview import RunOverview, overview
+from runcast.history.views.contents import Contents, contents, is_metered
 from runcast.integrations.payloads import MediaFile
 from runcast.journal.layout import RunDirectory
 from runcast.journal.paths import inside

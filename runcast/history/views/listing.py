@@ -14,8 +14,8 @@ import msgspec
 
 from runcast.core.errors import JournalError, OptionError
 from runcast.delivery.liveness import RunStatus, ended_at, run_status
-from runcast.history.digest import digest, metric_named
 from runcast.history.finding import list_runs
+from runcast.history.views.digest import digest, metric_named
 from runcast.journal.layout import RunDirectory, RunFile
 from runcast.journal.paths import shown
 from runcast.journal.tail import last_values
