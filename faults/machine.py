@@ -278,10 +278,11 @@ def courier_killed_while_it_trains(kills: int) -> Callable[[Laboratory], Cell]:
         chance = random.Random(f"{laboratory.tracker}, courier")
         every = STEPS // (kills + 1)
         laboratory.environment["RUNCAST_FINISH_TIMEOUT_S"] = "90"
-        training = laboratory.train(*range(every, STEPS, every), steps_per_s=400)
+        # A dead courier is noticed once a second, when something is logged.
+        training = laboratory.train(*range(every, STEPS, every), steps_per_s=every / 1.3)
         killed = left = 0
         while training.reach() is not None:
-            laboratory.wait_until(laboratory.couriers)
+            laboratory.wait_until(laboratory.couriers, 10)
             threading.Event().wait(chance.uniform(0, 1.0))
             deliveries = laboratory.deliveries()
             for courier in laboratory.couriers():

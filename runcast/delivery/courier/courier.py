@@ -29,7 +29,7 @@ from runcast.journal.status import status_of_code
 
 TOLD_TO_GO = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGXCPU)
 RESTARTS = 3  # how often a delivery is started again once the run is over
-TICK_S = 1.0
+TICK_S, IDLE_S = 1.0, 10.0  # between two looks; while no delivery runs
 END_S, PAUSE_S = 3.0, 0.05  # for deliveries that are told to end; ClearML ignores the signal
 
 
@@ -110,9 +110,10 @@ class Courier:
         return is_forked
 
     def _listen(self) -> None:
-        """Sleep until something happens, for a second at most, and find out what it was."""
+        """Sleep until something happens, for a moment at most, and find out what it was."""
         sources: list[socket.socket | int] = [self._signals, *([self._line] if self._is_open else [])]
-        select.select(sources, [], [], min([TICK_S, *(child.starts_in_s() for child in self._children)]))
+        longest_s = IDLE_S if self._is_idle else TICK_S
+        select.select(sources, [], [], min([longest_s, *(child.starts_in_s() for child in self._children)]))
         with contextlib.suppress(BlockingIOError):
             os.read(self._signals, 4096)
         self._read()

@@ -32,8 +32,9 @@ class Pace:
 
     def look(self) -> None:
         """See whether a processor has been free since the last look."""
-        idle_s, now = _idle_s(), time.monotonic()
+        now = time.monotonic()
         if now - self._seen_at >= FREE_S / 2:
+            idle_s = _idle_s()
             self.is_free = (idle_s - self._idle_s) / (now - self._seen_at) >= IDLE_CORES
             self._idle_s, self._seen_at = idle_s, now
 

@@ -29,9 +29,10 @@ import wandb
 from runcast.core.errors import FinalError, GoneError, RestartError, RetryableError, TrackerError
 from runcast.integrations.contract import ArtifactFile, Ending, MediaFile, Reading, TrackedRun, Tracker
 from runcast.integrations.wandb import reader
+from runcast.integrations.wandb.axes import Axes
 from runcast.integrations.wandb.core_log import CoreLog, is_gone
 from runcast.integrations.wandb.media import as_wandb
-from runcast.integrations.wandb.rows import Axes
+from runcast.integrations.wandb.rows import rows_of, with_step, without_waiting
 from runcast.integrations.wandb.sdk import FLUSH_S, VARIABLES, await_upload, open_run, own_folders, settings_of
 from runcast.values.names import NameRule, PathRule
 from runcast.values.points import Point
@@ -81,8 +82,12 @@ class WandbTracker(Tracker):
         self._run.config.update(dict(params), allow_val_change=True)
 
     def log_metrics(self, points: Sequence[Point]) -> None:
-        for row, step, moment in self._axes.rows(points):
-            self._log(row, step, moment)
+        self._axes.define(points)
+        *rows, last = rows_of(points)
+        with contextlib.nullcontext() if self._is_joined else without_waiting(self._run):
+            for row in rows:
+                self._run.log(row)
+        self._run.log(last)
 
     def log_summary(self, values: Mapping[str, Number | str | bool]) -> None:
         self._summary = {**self._summary, **values}
@@ -94,7 +99,7 @@ class WandbTracker(Tracker):
 
     def log_media(self, media: MediaFile) -> None:
         with own_folders(self._tracked):
-            self._log({media.key: as_wandb(media)}, media.step, media.time)
+            self._run.log(with_step({media.key: as_wandb(media)}, media.step, media.time))
 
     def log_artifact(self, artifact: ArtifactFile) -> None:
         with own_folders(self._tracked):
@@ -157,9 +162,6 @@ class WandbTracker(Tracker):
         if self._run is not None or run.is_joined:
             time.sleep(2 * FLUSH_S)  # what was logged just now is still on its way to the file
         return reader.read_run(run)
-
-    def _log(self, row: Mapping[str, Any], step: int, moment: float) -> None:
-        self._run.log({**row, reader.STEP: step, **({reader.TIME: moment} if moment else {})})
 
     def _stop_if_refused(self, run: Any) -> None:
         if said := self._leave_if_gone(run):
