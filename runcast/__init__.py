@@ -9,6 +9,7 @@ Public names are found when they are first used: importing runcast imports neith
 is made from the table below by `make format`; type checkers and editors read it.
 """
 
+import sys
 from typing import Any
 
 __version__ = "0.1.0"
@@ -17,6 +18,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "run.init": "init",
     "run.run": "Run",
+    "run.current": "finish log",
     "journal.state": "Statistics",
     "values.media.kinds": "Audio Figure Histogram Image Table Text Video",
     "trainer.trainer": "Trainer",
@@ -50,6 +52,8 @@ _PUBLIC = {
     ),
 }
 _ROOMS = ("adapters", "callbacks", "testing", "trainer")
+# Properties of the current run: see `_Package`.
+_CURRENT = {"config": "values.recorded.Recorded", "run": "run.run.Run | None", "summary": "values.recorded.Recorded"}
 _HOMES = {name: module for module, names in _PUBLIC.items() for name in names.split()}
 
 __all__ = ["__version__", *_HOMES]  # noqa: PLE0604 - one table, not two
@@ -62,8 +66,46 @@ def __getattr__(name: str) -> Any:
         return getattr(importlib.import_module(f"runcast.{_HOMES[name]}"), name)
     if name in _ROOMS:
         return importlib.import_module(f"runcast.{name}")
+    if name in _CURRENT:  # its property has raised an AttributeError, which brings us here
+        importlib.import_module("runcast.run.current").current_run(name)
     raise AttributeError(f"module 'runcast' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted([*__all__, *_CURRENT])
+
+
+class _Package(type(sys)):  # type: ignore[misc]
+    """The package, whose `run` is the current run or None, although a room has that name."""
+
+    @property
+    def run(self) -> Any:
+        current = sys.modules.get("runcast.run.current")  # without it, no run was begun
+        return None if current is None else current.Current.find()
+
+    @run.setter
+    def run(self, room: Any) -> None:
+        """Ignore the room that the import system binds here; `from runcast.run… import` does not need it."""
+
+    @property
+    def config(self) -> Any:
+        from runcast.run.current import current_run
+
+        return current_run("config").config
+
+    @config.setter
+    def config(self, values: Any) -> None:
+        self.config.update(values)
+
+    @property
+    def summary(self) -> Any:
+        from runcast.run.current import current_run
+
+        return current_run("summary").summary
+
+    @summary.setter
+    def summary(self, values: Any) -> None:
+        self.summary.update(values)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -15,8 +15,20 @@ def stub() -> str:
         for module, names in sorted(runcast._PUBLIC.items())
         for name in sorted(names.split())
     ]
+    current = [f"{name}: {kind.rpartition('.')[2]}" for name, kind in runcast._CURRENT.items()]
+    kinds = {kind.removesuffix(" | None").rpartition(".") for kind in runcast._CURRENT.values()}
+    others = [f"from runcast.{module} import {name}" for module, _, name in sorted(kinds) if name not in runcast._HOMES]
     return "\n".join(
-        ["# Made by `make format` from the table in __init__.py.", *rooms, *names, "", "__version__: str", ""]
+        [
+            "# Made by `make format` from the table in __init__.py.",
+            *rooms,
+            *names,
+            *others,
+            "",
+            "__version__: str",
+            *current,
+            "",
+        ]
     )
 
 

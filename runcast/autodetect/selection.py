@@ -22,21 +22,40 @@ ReportTo: TypeAlias = (
 class Selection(msgspec.Struct):
     """The trackers chosen for a run, and those skipped.
 
-    Holds the chosen trackers, the skipped ones with a reason, and Tracker objects to run in a thread.
+    Holds the chosen trackers, the skipped ones with a reason, Tracker objects to run in a thread, and the names of
+    those skipped although they were asked for.
     """
 
     chosen: dict[str, TrackerChoice] = {}
     skipped: dict[str, str] = {}
     objects: dict[str, Tracker] = {}
+    missed: list[str] = []
+
+    def given(self) -> dict[str, TrackerChoice]:
+        """Return the parts that the Tracker objects take; no other process can make them."""
+        return {
+            name: TrackerChoice(tracker="", online=False, reason="given by the script", measures=tracker.measures)
+            for name, tracker in self.objects.items()
+        }
+
+    def remarks(self) -> list[str]:
+        """Return a sentence on each tracker that was asked for and is skipped."""
+        return [f"without {name}: {why_not(self.skipped[name])}" for name in self.missed]
 
     def skip_objects(self) -> None:
         """Skip the Tracker objects, which cannot outlive this process, and keep the reason."""
         for name in self.objects:
+            self.missed.append(name)
             self.skipped[name] = (
                 "was given as an object, and delivery='later' needs a class that another process can import. "
                 "Pass its class."
             )
         self.objects = {}
+
+
+def why_not(reason: str) -> str:
+    """Return the reason for which a tracker is skipped as a sentence about it."""
+    return reason if reason.startswith("switched") else f"it {reason}"
 
 
 def survey(
@@ -93,12 +112,14 @@ def select(
 
 
 def canonical_name(word: str) -> str:
-    """Return the table's name for a tracker as a user wrote it.
+    """Return the table's name for a tracker as a user wrote it on the command line: the beginning is enough.
 
     Raises:
         UnknownTrackerError: There is no such tracker.
     """
-    return _canonical(word.strip().lower(), _rows(scan()))
+    rows, word = _rows(scan()), word.strip().lower()
+    begun = [name for name in rows if word and name.startswith(word)]
+    return begun[0] if len(begun) == 1 and word not in ALIASES else _canonical(word, rows)
 
 
 def decide(name: str, offline: bool | None = None, environ: Mapping[str, str] = os.environ) -> TrackerChoice:
@@ -133,6 +154,8 @@ def _decide(selection: Selection, seen: Survey, *, by_name: bool, asked_with: ob
     name = seen.row.name
     if seen.off:
         selection.skipped[name] = seen.reason
+        if by_name:
+            selection.missed.append(name)
     elif not seen.problem:
         selection.chosen[name] = _choice(seen)
     elif by_name:

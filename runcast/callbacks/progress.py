@@ -21,13 +21,15 @@ from runcast.core.events import TrainerCallback, TrainerControl, TrainerState
 
 REFRESH_S = 0.25  # drawing takes about 2 ms: under 1 % of the time
 LINE_S = 10.0
+SHARE = 0.02  # of the time passed, between two lines: some hundreds in a day
 
 
 class ProgressCallback(TrainerCallback):
     """Progress bars for the training, the epoch and each evaluation, with rate, loss and time left.
 
-    In a terminal, and in a notebook that has ipywidgets. Anywhere else (a log file) it prints a line every 10 s and for
-    each evaluation. Only the first process of a job shows anything. It starts no thread.
+    In a terminal, and in a notebook that has ipywidgets. Anywhere else (a log file) it prints a line for each
+    evaluation, and otherwise one every 10 s at first, later one for each 2 % of the time passed. Only the first process
+    of a job shows anything. It starts no thread.
 
     Args:
         console: Where to draw; by default standard error.
@@ -59,7 +61,7 @@ class ProgressCallback(TrainerCallback):
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Move the bar, or print a line, if it is time to."""
         now = time.monotonic()
-        if now - self._shown < self._every_s:
+        if now - self._shown < self._pause_s(now):
             return
         self._shown = now
         self._show(state, now)
@@ -74,7 +76,7 @@ class ProgressCallback(TrainerCallback):
         if self._draws and self._eval is None:
             self._eval = self._open().add_task("eval", total=_length(eval_dataloader), text="")
         now = time.monotonic()
-        if now - self._shown < self._every_s:
+        if now - self._shown < self._pause_s(now):
             return
         self._shown = now
         if self._bars is not None and self._eval is not None:
@@ -114,6 +116,10 @@ class ProgressCallback(TrainerCallback):
     def teardown(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Leave the terminal as it was."""
         self._close()
+
+    def _pause_s(self, now: float) -> float:
+        """Return how long after the last drawing or line the next one may come."""
+        return self._every_s if self._draws else max(self._every_s, SHARE * (now - self._began))
 
     @property
     def _draws(self) -> bool:

@@ -1,4 +1,4 @@
-"""The command line: doctor, demo, status, show, sync, replay, verify.
+"""The command line: one module for each command, or for a few that belong together.
 
 Its modules only parse and print. Imports are inside the commands, which keeps `runcast --help` quick. Start reading at
 `app.py`.

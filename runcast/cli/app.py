@@ -1,5 +1,6 @@
 """The application: the order of the commands, the options of `runcast` itself, and the form of errors."""
 
+import codecs
 import io
 import sys
 from collections.abc import Sequence
@@ -7,9 +8,14 @@ from typing import Annotated
 
 import typer
 
+from runcast.cli.compare import compare
 from runcast.cli.demo import demo
 from runcast.cli.doctor import doctor
-from runcast.cli.options import EXIT_USAGE
+from runcast.cli.errors import UsageError, stop, stop_for_usage
+from runcast.cli.folder import du, list_, rm
+from runcast.cli.get import get
+from runcast.cli.opening import open_
+from runcast.cli.options import EXIT_OK, EXIT_WRONG
 from runcast.cli.show import show
 from runcast.cli.status import status
 from runcast.cli.sync import replay, sync
@@ -28,23 +34,29 @@ Exit status of every command:
 def run(arguments: Sequence[str] | None = None) -> None:
     """Run the command given by the arguments; by default, those of the process.
 
-    A user error is printed as one message, without a traceback.
+    A user error is printed as an error and a hint, without a traceback.
     """
     from runcast.core.errors import RuncastError
-    from runcast.redaction.console import keep_standard_descriptors
+    from runcast.redaction.console import in_ascii, keep_standard_descriptors
 
     keep_standard_descriptors()
+    codecs.register_error("runcast", in_ascii)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # works in a terminal that supports only ASCII
+            stream.reconfigure(errors="runcast")  # works in a terminal that supports only ASCII
+    json = "--json" in (sys.argv[1:] if arguments is None else arguments)
     try:
-        make_app()(args=arguments, prog_name="runcast")
+        status = make_app()(args=arguments, prog_name="runcast", standalone_mode=False)
+    except UsageError as error:
+        stop_for_usage(error, json=json)
+    except typer.Abort:
+        sys.exit(EXIT_WRONG)
     except RuncastError as error:
-        typer.echo(f"runcast: {error}", err=True)
-        sys.exit(EXIT_USAGE)
+        stop(str(error), json=json)
     except OSError as error:  # an unreadable folder, a name that is too long
-        typer.echo(f"runcast: {error.filename or 'it'} cannot be used ({error.strerror or error}).", err=True)
-        sys.exit(EXIT_USAGE)
+        stop(f"{error.filename or 'it'} cannot be used ({error.strerror or error}).", json=json)
+    else:
+        sys.exit(status if isinstance(status, int) else EXIT_OK)
 
 
 def make_app() -> typer.Typer:
@@ -53,14 +65,14 @@ def make_app() -> typer.Typer:
         help="One run, cast to every tracker: show runs, deliver waiting records, check that they arrived.",
         epilog=EPILOG,
         no_args_is_help=True,
-        add_completion=False,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_options)
-    for command in (doctor, demo, status, show, sync, replay, verify):
-        app.command(epilog=EPILOG)(command)
+    commands = (doctor, demo, status, list_, show, compare, get, open_, sync, replay, verify, du, rm)
+    for command in commands:
+        app.command(command.__name__.rstrip("_"), epilog=EPILOG)(command)
     return app
 
 

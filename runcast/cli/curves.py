@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 BLOCKS = "▁▂▃▄▅▆▇█"
+FLAT = "─"  # of a constant: its height would mean nothing
+MARGIN = 10
 # The bit of each dot in a Braille character, by row and column; U+2800 is the empty one.
 DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
 
@@ -15,38 +17,55 @@ Curve = Sequence[tuple[int, float]]
 
 
 def sparkline(curve: Curve, width: int) -> str:
-    """Draw a curve as one line of at most *width* blocks."""
-    values = _columns(curve, min(width, len({step for step, value in curve if math.isfinite(value)})))
-    if not values:
+    """Draw a curve as one line of at most *width* blocks; a constant is a flat line in the middle."""
+    finite = [(step, value) for step, value in curve if math.isfinite(value)]
+    if not finite:
         return ""
+    steps = {step for step, _ in finite}
+    values = list(_columns(finite, min(width, len(steps)), min(steps), max(steps)).values())
     low, high = min(values), max(values)
-    scale = (len(BLOCKS) - 1) / (high - low) if high > low else 0.0
+    if high == low:
+        return FLAT * len(values)
+    scale = (len(BLOCKS) - 1) / (high - low)
     return "".join(BLOCKS[round((value - low) * scale)] for value in values)
 
 
 def plot(curve: Curve, width: int, height: int) -> list[str]:
     """Draw a curve as lines of Braille dots, with values on the left and steps below."""
-    steps = [step for step, value in curve if math.isfinite(value)]
-    if not steps:
+    return ["".join(text for text, _ in line) for line in overlay([curve], width, height)]
+
+
+def overlay(curves: Sequence[Curve], width: int, height: int) -> list[list[tuple[str, int | None]]]:
+    """Draw curves over each other, on common axes.
+
+    Returns:
+        Lines of pieces: a text, and the number of the curve that it belongs to, or None for the axes.
+    """
+    finite = [[(step, value) for step, value in curve if math.isfinite(value)] for curve in curves]
+    every = [point for curve in finite for point in curve]
+    if not every:
         return []
-    margin = 10
-    columns, rows = 2 * (width - margin - 2), 4 * height
-    values = _columns(curve, columns)
-    low, high = min(values), max(values)
-    heights = [round((high - value) / (high - low) * (rows - 1)) if high > low else rows // 2 for value in values]
+    columns, rows = 2 * (width - MARGIN - 2), 4 * height
+    first, last = min(step for step, _ in every), max(step for step, _ in every)
+    drawn = [_columns(curve, columns, first, last) if curve else {} for curve in finite]
+    low, high = min(min(one.values()) for one in drawn if one), max(max(one.values()) for one in drawn if one)
     bits = [[0] * (columns // 2) for _ in range(height)]
-    before = heights[0]
-    for column, row in enumerate(heights):
-        for dot in _between(before, row):
-            bits[dot // 4][column // 2] |= DOTS[dot % 4][column % 2]
-        before = row
+    owner = [[0] * (columns // 2) for _ in range(height)]
+    for number, one in enumerate(drawn):
+        before: int | None = None
+        for column, value in sorted(one.items()):
+            row = round((high - value) / (high - low) * (rows - 1)) if high > low else rows // 2
+            for dot in _between(row if before is None else before, row):
+                bits[dot // 4][column // 2] |= DOTS[dot % 4][column % 2]
+                owner[dot // 4][column // 2] = number
+            before = row
     labels = {0: f"{high:.4g}", height - 1: f"{low:.4g}"}
-    lines = [
-        f"{labels.get(index, ''):>{margin}} │" + "".join(chr(0x2800 + cell) for cell in line)
-        for index, line in enumerate(bits)
-    ]
-    first, last = f"{min(steps):,}", f"{max(steps):,}"
-    return [*lines, " " * (margin + 2) + first + last.rjust(columns // 2 - len(first))]
+    lines: list[list[tuple[str, int | None]]] = []
+    for index, line in enumerate(bits):
+        pieces = [(chr(0x2800 + cell), owner[index][at]) for at, cell in enumerate(line)]
+        lines.append([(f"{labels.get(index, ''):>{MARGIN}} │", None), *pieces])
+    left, right = f"{first:,}", f"{last:,}"
+    return [*lines, [(" " * (MARGIN + 2) + left + right.rjust(columns // 2 - len(left)), None)]]
 
 
 def _between(before: int, row: int) -> Iterable[int]:
@@ -56,18 +75,15 @@ def _between(before: int, row: int) -> Iterable[int]:
     return range(before + 1, row + 1) if row > before else range(row, before)
 
 
-def _columns(curve: Curve, width: int) -> list[float]:
-    """Sort points into columns by step: their mean in each, and a straight line across empty columns."""
-    points = [(step, value) for step, value in curve if math.isfinite(value)]
-    if not points:
-        return []
-    first = min(step for step, _ in points)
-    span = max(step for step, _ in points) - first
+def _columns(curve: Curve, width: int, first: int, last: int) -> dict[int, float]:
+    """Sort finite points into columns by step: their mean in each, and a straight line across empty columns."""
+    span = last - first
     sums: dict[int, list[float]] = {}
-    for step, value in points:
+    for step, value in curve:
         sums.setdefault(round((step - first) * (width - 1) / span) if span else 0, []).append(value)
     means = [(column, sum(values) / len(values)) for column, values in sorted(sums.items())]
-    drawn = [means[0][1]]
+    drawn = {means[0][0]: means[0][1]}
     for (left, low), (right, high) in pairwise(means):
-        drawn += [low + (high - low) * (column - left) / (right - left) for column in range(left + 1, right + 1)]
+        for column in range(left + 1, right + 1):
+            drawn[column] = low + (high - low) * (column - left) / (right - left)
     return drawn

@@ -10,12 +10,28 @@ if TYPE_CHECKING:
 
 EXIT_OK, EXIT_WRONG, EXIT_USAGE = 0, 1, 2
 
+
+def complete_run(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Return the names of runs for the shell to complete, the newest first."""
+    from runcast.history.finding import run_names
+
+    return [name for name in run_names(Path(ctx.params.get("root") or "runs")) if name.startswith(incomplete)]
+
+
+def complete_tracker(incomplete: str) -> list[str]:
+    """Return the names of trackers for the shell to complete."""
+    from runcast.integrations.table import TABLE
+
+    return [name for name in TABLE if name.startswith(incomplete)]
+
+
 RunWord: TypeAlias = Annotated[
     str | None,
     typer.Argument(
         metavar="RUN",
-        help="A run's id, the beginning of its id, its name or its folder. Default: the newest run.",
+        help="A run's id or name, or the beginning of either, or its folder. Default: the newest run.",
         show_default=False,
+        autocompletion=complete_run,
     ),
 ]
 Root: TypeAlias = Annotated[Path, typer.Option("--dir", envvar="RUNCAST_DIR", help="The folder that holds the runs.")]
@@ -28,6 +44,7 @@ Trackers: TypeAlias = Annotated[
         metavar="NAME",
         help="Only this tracker; can be repeated. Default: all.",
         show_default=False,
+        autocompletion=complete_tracker,
     ),
 ]
 Offline: TypeAlias = Annotated[

@@ -3,8 +3,10 @@
 Everything fits 80 columns.
 """
 
+import os
+import sys
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+MAX_NOTES = 10
+CAST_NOWHERE = "It was cast to no tracker. Choose one with: runcast replay --to NAME"
+DAMAGED = "{lines} of the journal truncated or damaged, and lost."
+ROOMY = 100  # columns from which on a whole id fits into a list
+WATCH_S = 2.0
+WIDE = 5_000  # columns of a file or a pipe, where nothing is cut
 STYLES = {
     "finished": "green",
     "complete": "green",
@@ -32,8 +40,34 @@ STYLES = {
 
 
 def console() -> Console:
-    """Return the console on standard output; colours only where there is a terminal."""
-    return Console(highlight=False, emoji=False, markup=False)
+    """Return the console on standard output: colours and a width only where there is a terminal."""
+    is_wide = not sys.stdout.isatty() and "COLUMNS" not in os.environ
+    return Console(highlight=False, emoji=False, markup=False, width=WIDE if is_wide else None)
+
+
+def follow(draw: Callable[[Console], bool]) -> None:
+    """Draw something again and again, until it changes no more or the user interrupts.
+
+    Args:
+        draw: Prints it, and returns whether it may still change.
+    """
+    from rich.live import Live
+
+    out = console()
+    if not out.is_terminal:
+        while draw(out):
+            time.sleep(WATCH_S)
+        return
+    with Live(console=out, auto_refresh=False, transient=True) as live:
+        changes = True
+        while changes:
+            with out.capture() as drawn:
+                changes = draw(out)
+            text = Text.from_ansi(drawn.get().rstrip("\n"))
+            live.update(text, refresh=True)
+            if changes:
+                time.sleep(WATCH_S)
+    out.print(text)  # the last one stays, whole, also where it is taller than the terminal
 
 
 def print_json(value: Any) -> None:
@@ -95,6 +129,19 @@ def notes(out: Console, rows: Iterable[tuple[str, str]]) -> None:
         out.print(grid)
 
 
+def print_dropped(out: Console, journal: Path) -> None:
+    """Print which values of a run could not be kept, and why."""
+    from runcast.history.views.dropped import dropped_values
+    from runcast.redaction.console import counted
+
+    rows = [
+        (key, f"{counted(one.count, 'value')} dropped: it {one.reason}") for key, one in dropped_values(journal).items()
+    ]
+    notes(out, rows[:MAX_NOTES])
+    if len(rows) > MAX_NOTES:
+        out.print(f"… and {len(rows) - MAX_NOTES:,} more keys with dropped values: runcast show --json")
+
+
 def count(number: int) -> str:
     """Format 12345 as 12,345."""
     return f"{number:,}"
@@ -107,6 +154,11 @@ def ago(moment: float) -> str:
         if seconds >= length:
             return f"{seconds // length:.0f} {unit} ago"
     return "just now"
+
+
+def duration(seconds: float) -> str:
+    """Format a duration as h:mm, a short one in seconds."""
+    return f"{seconds:.0f} s" if seconds < 60 else f"{seconds // 3600:.0f}:{seconds % 3600 // 60:02.0f}"
 
 
 def number(value: float) -> str:

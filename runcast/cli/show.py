@@ -11,11 +11,14 @@ from runcast.cli.options import Json, Root, RunWord, find
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from runcast.history.contents import Contents
     from runcast.history.overview import RunOverview
+    from runcast.history.views.contents import Contents
+    from runcast.journal.layout import RunDirectory
 
 PLOT_LINES = 8
 LONGEST_VALUE = 200
+SHORTEST_NAME = 12
+SPARK_MIN, SPARK_WIDE = 8, 60
 
 
 def show(
@@ -31,52 +34,99 @@ def show(
             show_default=False,
         ),
     ] = None,
+    every: Annotated[
+        bool, typer.Option("--all", "-a", help="Also params that have their default, and curves of hardware and speed.")
+    ] = False,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write one page with everything.", show_default=False)
+    ] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Show a run in progress again every 2 s, until it has ended.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Show one run in the terminal.
 
     Shows its curves, params, summary and artifacts, and its address in each tracker.
     """
-    from runcast.cli.output import console, print_json
-    from runcast.history.contents import contents
+    from runcast.cli.output import console, follow as draw_again, print_json
     from runcast.history.overview import overview
+    from runcast.history.views.contents import contents
     from runcast.values.scalars import encodable
 
     directory = find(run, root)
-    about, held = overview(directory), contents(directory)
-    chosen = {
-        key: curve
-        for key, curve in held.curves.items()
-        if metric is None or any(fnmatch(key, pattern) for pattern in metric)
-    }
-    if metric and not chosen:
-        raise typer.BadParameter(
-            f"the run has no such metric. It has: {', '.join(sorted(held.curves)) or 'none'}", param_hint="--metric"
-        )
-    if json:
-        held.curves = {key: [(step, encodable(value)) for step, value in curve] for key, curve in chosen.items()}  # type: ignore[misc]
-        print_json({"run": about, "contents": held})
+    if html is not None:
+        from runcast.history.views.page import write_page
+
+        write_page(html, [directory])
+        typer.echo(f"Written: {html}", err=json)
         return
-    out = console()
-    _print_head(out, about, held)
+    if follow and not json:
+        draw_again(lambda out: _print_all(out, directory, metric, every=every))
+        return
+    if not json:
+        _print_all(console(), directory, metric, every=every)
+        return
+    held = contents(directory)
+    chosen = _chosen(held, metric)
+    held.curves = {key: [(step, encodable(value)) for step, value in curve] for key, curve in chosen.items()}  # type: ignore[misc]
+    print_json({"run": overview(directory), "contents": held})
+
+
+def _chosen(held: "Contents", metric: list[str] | None) -> dict[str, Any]:
+    """Return the curves that the user means: all, or those of names with wildcards, or of beginnings of names."""
+    from runcast.core.errors import JournalError
+    from runcast.history.views.digest import metric_named
+
+    if metric is None:
+        return dict(held.curves)
+    chosen = {key: curve for key, curve in held.curves.items() if any(fnmatch(key, pattern) for pattern in metric)}
+    if not chosen:
+        try:
+            chosen = {(key := metric_named(word, held.curves)): held.curves[key] for word in metric}
+        except JournalError:
+            raise typer.BadParameter(
+                f"the run has no such metric. It has: {', '.join(sorted(held.curves)) or 'none'}",
+                param_hint="--metric",
+            ) from None
+    return chosen
+
+
+def _print_all(out: "Console", directory: "RunDirectory", metric: list[str] | None, *, every: bool) -> bool:
+    """Print a run; return whether it is still training."""
+    from runcast.cli.output import print_dropped
+    from runcast.history.overview import overview
+    from runcast.history.views.contents import contents
+    from runcast.history.views.defaults import telling
+
+    about, held = overview(directory), contents(directory)
+    chosen = _chosen(held, metric)
+    _print_head(out, about, held, directory)
     if metric:
         _print_plots(out, chosen)
-        return
-    _print_curves(out, held)
-    _print_values(out, "summary", held.summary)
-    _print_values(out, "params", held.params)
-    _print_files(out, held)
-    _print_trackers(out, about)
+    else:
+        _print_curves(out, held, every=every)
+        _print_values(out, "summary", held.summary)
+        shown = held.params if every else telling(held.params)
+        _print_values(out, "params", shown, hidden=len(held.params) - len(shown))
+        _print_files(out, held)
+        print_dropped(out, directory.journal)
+        _print_trackers(out, about)
+    return about.status == "running"
 
 
-def _print_head(out: "Console", about: "RunOverview", held: "Contents") -> None:
+def _print_head(out: "Console", about: "RunOverview", held: "Contents", directory: "RunDirectory") -> None:
     from rich.text import Text
 
-    from runcast.cli.output import ago, count, notes, word
+    from runcast.cli.output import ago, duration, notes, word
+    from runcast.history.views.listing import duration_of
+    from runcast.redaction.console import counted
 
+    took = f"{'for' if about.status == 'running' else 'took'} {duration(duration_of(directory, directory.load()))}"
     out.print(Text.assemble((about.name, "bold"), "  ", word(about.status)))
     out.print(
-        f"{about.project} · {about.id} · started {ago(about.created)} · {count(about.points)} points", style="dim"
+        f"{about.project} · {about.id} · started {ago(about.created)} · {took} · {counted(about.points, 'point')}",
+        style="dim",
     )
     if held.tags:
         out.print(f"tags: {', '.join(held.tags)}", style="dim")
@@ -94,41 +144,63 @@ def _print_plots(out: "Console", curves: dict[str, Any]) -> None:
             out.print(line, style="cyan")
 
 
-def _print_curves(out: "Console", held: "Contents") -> None:
+def _print_curves(out: "Console", held: "Contents", *, every: bool) -> None:
+    from runcast.history.views.contents import is_metered
+
+    meters = [key for key in sorted(held.curves) if is_metered(key, held)]
+    own = [key for key in sorted(held.curves) if key not in meters]
+    shown = own + meters if every or not own else own
+    if not shown:
+        return
+    out.print()
+    out.print(_table_of_curves(out, held, shown))
+    if len(shown) < len(held.curves):
+        out.print(f"and {len(meters)} of energy, hardware or speed: runcast show --all", style="dim")
+
+
+def _table_of_curves(out: "Console", held: "Contents", keys: list[str]) -> Any:
     from rich.text import Text
 
     from runcast.cli.curves import sparkline
-    from runcast.cli.output import count, number, table
+    from runcast.cli.output import WIDE, count, number, table
 
-    if not held.curves:
-        return
-    listed = table(
-        "metric", "", "last", "min", "max", "points", right=("last", "min", "max", "points"), shrinks="metric"
-    )
-    room = max(16, out.width - 58)
-    for key, curve in sorted(held.curves.items()):
-        values = [value for _, value in curve]
+    rows = []
+    for key in keys:
+        values = [value for _, value in held.curves[key]]
         finite = [value for value in values if value - value == 0] or values
-        drawn = Text(sparkline(curve, 16) if len(values) > 1 else "", style="cyan")
         bounds = [number(min(finite)), number(max(finite))] if len(values) > 1 else ["", ""]
-        listed.add_row(_cut(key, room), drawn, number(values[-1]), *bounds, count(len(values)))
-    out.print()
-    out.print(listed)
+        rows.append([number(values[-1]), *bounds, count(len(values))])
+    headers = ("last", "min", "max", "points")
+    taken = sum(max(len(header), *(len(row[at]) for row in rows)) + 2 for at, header in enumerate(headers))
+    is_wide = out.width >= WIDE
+    names = keys if is_wide else cut_names(keys, out.width - taken - SPARK_MIN - 4)
+    spark = SPARK_WIDE if is_wide else max(SPARK_MIN, out.width - taken - max(map(len, names)) - 4)
+    listed = table("metric", "", *headers, right=headers)
+    for name, key, row in zip(names, keys, rows, strict=True):
+        curve = held.curves[key]
+        listed.add_row(name, Text(sparkline(curve, spark) if len(curve) > 1 else "", style="cyan"), *row)
+    return listed
 
 
-def _print_values(out: "Console", title: str, values: dict[str, Any]) -> None:
+def _print_values(out: "Console", title: str, values: dict[str, Any], hidden: int = 0) -> None:
     from rich.table import Table
 
-    if not values:
-        return
-    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    grid.add_column(title, no_wrap=True, overflow="ellipsis", max_width=36)
-    grid.add_column("", overflow="fold")
-    for key, value in sorted(values.items()):
-        text = f"{value:.6g}" if isinstance(value, float) else str(value)
-        grid.add_row(key, _cut(text, LONGEST_VALUE))
-    out.print()
-    out.print(grid)
+    from runcast.cli.output import WIDE
+
+    if values:
+        grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+        grid.add_column(title, no_wrap=True, overflow="ellipsis")
+        grid.add_column("", overflow="fold")
+        keys = sorted(values)
+        names = keys if out.width >= WIDE else cut_names(keys, max(36, out.width // 2))
+        for name, key in zip(names, keys, strict=True):
+            value = values[key]
+            text = f"{value:.6g}" if isinstance(value, float) else str(value)
+            grid.add_row(name, text if out.width >= WIDE else _cut(text, LONGEST_VALUE))
+        out.print()
+        out.print(grid)
+    if hidden:
+        out.print(f"and {hidden} {title} that have their default: runcast show --all", style="dim")
 
 
 def _print_files(out: "Console", held: "Contents") -> None:
@@ -153,6 +225,16 @@ def _print_trackers(out: "Console", about: "RunOverview") -> None:
     commands(
         out, "Where it went", [(tracker.name, tracker.open_command or tracker.where) for tracker in about.trackers]
     )
+
+
+def cut_names(names: list[str], longest: int) -> list[str]:
+    """Shorten long names in the middle, as far as they stay different from each other."""
+    most = max(map(len, names), default=0)
+    for length in range(max(longest, SHORTEST_NAME), most):
+        cut = [_cut(name, length) for name in names]
+        if len(set(cut)) == len(set(names)):
+            return cut
+    return names
 
 
 def _cut(text: str, longest: int) -> str:

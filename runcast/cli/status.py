@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from runcast.cli.options import Json, Root, find
+from runcast.cli.errors import complain
+from runcast.cli.options import Json, Root, complete_run, find
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,51 +19,80 @@ def status(
         str | None,
         typer.Argument(
             metavar="RUN",
-            help="A run's id, the beginning of its id, its name or its folder. Default: list all runs.",
+            help="A run's id or name, or the beginning of either, or its folder. Default: list all runs.",
             show_default=False,
+            autocompletion=complete_run,
         ),
     ] = None,
     root: Root = Path("runs"),
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="List at most this many runs, the newest.")] = 20,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Print it again every 2 s, until nothing changes any more.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """List the runs, or describe one.
 
     Shows what each tracker has received, what is waiting, and what went wrong.
     """
-    from runcast.cli.output import console, print_json
+    from runcast.cli.output import console, follow, print_json
+
+    if json:
+        runs, damaged = _overviews(run, root, limit)
+        print_json(runs if run is None else runs[0])
+    elif watch:
+        follow(lambda out: _print_all(out, run, root, limit)[0])
+        return
+    else:
+        _, damaged = _print_all(console(), run, root, limit)
+    for message in damaged:
+        complain(message)
+
+
+def _overviews(run: str | None, root: Path, limit: int) -> "tuple[list[RunOverview], list[str]]":
+    """Return the runs, and messages about those that cannot be read."""
     from runcast.core.errors import JournalError
     from runcast.history.finding import list_runs
     from runcast.history.overview import overview
 
     if run is not None:
-        one = overview(find(run, root))
-        print_json(one) if json else _print_run(console(), one)
-        return
+        return [overview(find(run, root))], []
     runs, damaged = [], []
     for directory in list_runs(root)[-limit:]:
         try:
             runs.append(overview(directory))
         except JournalError as error:
             damaged.append(str(error))
-    if json:
-        print_json(runs)
+    return runs, damaged
+
+
+def _print_all(out: "Console", run: str | None, root: Path, limit: int) -> tuple[bool, list[str]]:
+    """Print the runs; return whether one of them still changes, and messages about those that cannot be read."""
+    runs, damaged = _overviews(run, root, limit)
+    if run is None:
+        _print_runs(out, runs, root)
     else:
-        _print_runs(console(), runs, root)
-    for message in damaged:
-        typer.echo(f"runcast: {message}", err=True)
+        _print_run(out, runs[0], find(run, root).journal)
+    phases = {tracker.phase for one in runs for tracker in one.trackers if not tracker.left}
+    changes = any(one.status == "running" for one in runs) or bool(phases & {"starting", "delivering", "retrying"})
+    return changes, damaged
 
 
 def _print_runs(out: "Console", runs: "list[RunOverview]", root: Path) -> None:
-    from runcast.cli.output import ago, count, table, word
+    from runcast.cli.output import ROOMY, ago, count, notes, table, word
+    from runcast.history.finding import nothing_in, short_id
 
     if not runs:
-        out.print(f"There are no runs in {root}. Create one with: runcast demo")
+        out.print(nothing_in(root))
         return
     listed = table("run", "name", "status", "started", "points", "trackers", right=("points",), shrinks="name")
     for run in runs:
-        listed.add_row(run.id, run.name, word(run.status), ago(run.created), count(run.points), _summary(run))
+        run_id = run.id if out.width >= ROOMY else short_id(run.id)
+        listed.add_row(run_id, run.name, word(run.status), ago(run.created), count(run.points), _summary(run))
     out.print(listed)
+    if lossy := [run for run in runs if run.dropped]:
+        named = ", ".join(f"{run.name} ({count(run.dropped)})" for run in lossy)
+        notes(out, [("", f"Values were dropped in {named}. The reasons: runcast show RUN")])
 
 
 def _summary(run: "RunOverview") -> str:
@@ -83,13 +113,27 @@ def _waiting(tracker: "TrackerOverview") -> str:
     return f"{count(tracker.waiting)}, {tracker.lag_s:.0f} s" if tracker.waiting else count(0)
 
 
-def _print_run(out: "Console", run: "RunOverview") -> None:
+def _print_run(out: "Console", run: "RunOverview", journal: Path) -> None:
     from rich.text import Text
 
-    from runcast.cli.output import ago, commands, count, nearby, notes, table, word
+    from runcast.autodetect.selection import why_not
+    from runcast.cli.output import (
+        CAST_NOWHERE,
+        DAMAGED,
+        ago,
+        commands,
+        count,
+        nearby,
+        notes,
+        print_dropped,
+        table,
+        word,
+    )
+    from runcast.delivery.sending.refusals import refused_values
+    from runcast.redaction.console import counted
 
     out.print(Text.assemble((run.name, "bold"), "  ", word(run.status)))
-    facts = f"{run.project} · {run.id} · started {ago(run.created)} on {run.host} · {count(run.points)} points"
+    facts = f"{run.project} · {run.id} · started {ago(run.created)} on {run.host} · {counted(run.points, 'point')}"
     out.print(facts, style="dim")
     out.print()
     listed = table(
@@ -106,14 +150,25 @@ def _print_run(out: "Console", run: "RunOverview") -> None:
             _waiting(tracker),
             nearby(tracker.where, run.path),
         )
-    out.print(listed)
+    out.print(listed if run.trackers else CAST_NOWHERE)
     errors = [(tracker.name, tracker.error) for tracker in run.trackers if tracker.error]
-    refused = [(t.name, f"{count(n)} refused: {reason}") for t in run.trackers for reason, n in t.refused.items()]
+    refused = [(t.name, refused_values(reason, n)) for t in run.trackers for reason, n in t.refused.items()]
     covered = [(tracker.name, tracker.coverage) for tracker in run.trackers if tracker.coverage]
-    absent = [(name, f"takes no part: it {reason}") for name, reason in run.skipped.items()]
-    notes(out, [*covered, *errors, *refused, *absent])
+    absent = {name: reason for name, reason in run.skipped.items() if not reason.startswith("is not installed")}
+    others = [name for name in run.skipped if name not in absent]
+    notes(
+        out,
+        [
+            *covered,
+            *errors,
+            *refused,
+            *((name, f"takes no part: {why_not(reason)}") for name, reason in absent.items()),
+            *([("", f"not installed: {', '.join(others)}")] if others else []),
+        ],
+    )
+    print_dropped(out, journal)
     if run.damaged:
-        notes(out, [("", f"{count(run.damaged)} of the journal's lines are truncated or damaged, and lost.")])
+        notes(out, [("", DAMAGED.format(lines=counted(run.damaged, "line")))])
     commands(out, "Open it with", [(tracker.name, tracker.open_command or tracker.where) for tracker in run.trackers])
     if any(tracker.waiting for tracker in run.trackers) and run.status != "running":
         commands(out, "Deliver the rest with", [("", f"runcast sync {run.path}")])

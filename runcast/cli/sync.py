@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from runcast.cli.errors import complain
 from runcast.cli.options import (
     EXIT_WRONG,
     Classes,
@@ -116,7 +117,7 @@ def sync(
         except (JournalError, OSError) as error:
             if len(directories) == 1:
                 raise
-            typer.echo(f"runcast: {error}", err=True)
+            complain(str(error))
             failed = True
             continue
         found[directory.path.name] = outcomes
@@ -163,7 +164,7 @@ def _find_all(words: list[str], root: Path) -> "list[RunDirectory]":
     if not found:
         raise JournalError(f"None of these is a run: {', '.join(words)}. Name folders of runs.")
     if skipped:
-        typer.echo(f"runcast: skipped, not a run: {', '.join(skipped)}", err=True)
+        typer.echo(f"note: skipped, not a run: {', '.join(skipped)}", err=True)
     return list(found.values())
 
 
@@ -216,11 +217,10 @@ def _print_outcomes(out: "Console", directory: "RunDirectory", outcomes: "list[O
     line(out, Text.assemble((file.name, "bold"), f"  {shown(directory.path)}  ", word(status)))
     out.print()
     if not outcomes:
-        out.print("It was cast to no tracker. Choose one with: runcast replay --to NAME")
+        served = "The script itself has delivered everything. " if file.trackers else "It was cast to no tracker. "
+        out.print(f"{served}Choose one with: runcast replay --to NAME")
         return
-    listed = table(
-        "tracker", "result", "delivered", "there now", "waiting", right=("delivered", "there now", "waiting")
-    )
+    listed = table("tracker", "result", "sent now", "in total", "waiting", right=("sent now", "in total", "waiting"))
     for outcome in outcomes:
         listed.add_row(
             outcome.name, word(outcome.result), count(outcome.delivered), count(outcome.points), count(outcome.waiting)

@@ -82,31 +82,46 @@ def print_verdicts(out: "Console", directory: "RunDirectory", verdicts: "list[Ve
     """Print the table of verdicts, the problems, and the commands that open the run."""
     from rich.text import Text
 
-    from runcast.cli.output import commands, count, line, mark, nearby, notes, table, word
+    from runcast.cli.output import (
+        CAST_NOWHERE,
+        DAMAGED,
+        commands,
+        count,
+        line,
+        mark,
+        nearby,
+        notes,
+        print_dropped,
+        table,
+        word,
+    )
     from runcast.journal.paths import shown
+    from runcast.redaction.console import counted
 
     file = directory.load()
     line(out, Text.assemble((file.name, "bold"), f"  {shown(directory.path)}"))
     out.print()
     if not verdicts:
-        out.print("It was cast to no tracker. Choose one with: runcast replay --to NAME")
+        out.print(CAST_NOWHERE)
+        print_dropped(out, directory.journal)
         return
-    listed = table("", "tracker", "points", "besides", "status", "where", right=("points",), shrinks="where")
+    listed = table("", "tracker", "points", "other records", "status", "where", right=("points",), shrinks="where")
     for verdict in verdicts:
         points = f"{count(verdict.found)} of {count(verdict.logged)}"
         where = nearby(verdict.where, shown(directory.path))
-        listed.add_row(mark(verdict.is_right), verdict.name, points, _besides(verdict), word(verdict.status), where)
+        listed.add_row(mark(verdict.is_right), verdict.name, points, _others(verdict), word(verdict.status), where)
     out.print(listed)
     problems = [(verdict.name, problem) for verdict in verdicts for problem in verdict.problems()]
     known = [(verdict.name, note) for verdict in verdicts for note in _remarks(verdict)]
     notes(out, problems)
     if damaged := max(verdict.damaged for verdict in verdicts):
-        notes(out, [("", f"{count(damaged)} of the journal's lines are truncated or damaged, and lost.")])
+        notes(out, [("", DAMAGED.format(lines=counted(damaged, "line")))])
     notes(out, known)
+    print_dropped(out, directory.journal)
     commands(out, "Open it with", [(verdict.name, verdict.open_command or verdict.where) for verdict in verdicts])
 
 
-def _besides(verdict: "Verdict") -> str:
+def _others(verdict: "Verdict") -> str:
     """Return how many params, summary values, tags, artifacts and media are right."""
     found = sum(tally.found for tally in verdict.others.values())
     logged = sum(tally.logged for tally in verdict.others.values())
@@ -114,13 +129,14 @@ def _besides(verdict: "Verdict") -> str:
 
 
 def _remarks(verdict: "Verdict") -> list[str]:
-    from runcast.cli.output import count
-    from runcast.delivery.sending.refusals import is_unsupported
+    from runcast.delivery.sending.refusals import is_unsupported, refused_values
+    from runcast.redaction.console import counted
 
     remarks = [verdict.note] if verdict.note else []
-    remarks += [f"{count(number)} {reason}" for reason, number in verdict.refused_for.items() if is_unsupported(reason)]
+    unsupported = {reason: n for reason, n in verdict.refused_for.items() if is_unsupported(reason)}
+    remarks += [refused_values(reason, number) for reason, number in unsupported.items()]
     if verdict.precision == "float32" and verdict.logged:
         remarks.append("keeps 32-bit floats; values were compared at that precision")
     if verdict.renamed:
-        remarks.append(f"holds {verdict.renamed} names in a different spelling")
+        remarks.append(f"holds {counted(verdict.renamed, 'name')} in a different spelling")
     return remarks

@@ -4,6 +4,7 @@ RuncastError
 ├── OptionError            a wrong argument or environment variable (also a ValueError)
 │   └── UnknownTrackerError    an unknown tracker name in report_to
 ├── TrackerUnavailableError    requested by name, but not installed, too old, broken or not configured
+├── NoRunError             runcast.log, config or summary without a current run (also an AttributeError)
 ├── CallbackError          a user's callback raised in a hook; the cause is its exception
 ├── CheckpointError        a checkpoint that is damaged, missing, or of another model
 ├── RankError              another process of the job failed, so this one cannot continue
@@ -33,6 +34,10 @@ class UnknownTrackerError(OptionError):
 
 class TrackerUnavailableError(RuncastError):
     """A tracker requested by name that cannot be used; the message gives the reason and the command that fixes it."""
+
+
+class NoRunError(RuncastError, AttributeError):
+    """A use of the current run where there is none; the message says which call begins one."""
 
 
 class CallbackError(RuncastError):

@@ -26,12 +26,27 @@ def open_command(directory: RunDirectory, name: str, where: str | None) -> str |
     row = TABLE.get(name)
     if where is None or row is None or is_service(name, where) or (row.measures and Path(where).is_dir()):
         return None
+    return _filled(row.open_command, directory, name, where)
+
+
+def page_command(directory: RunDirectory, name: str, where: str | None, port: int) -> str | None:
+    """Return the command that starts the tracker's own page on local runs, or None if it has none."""
+    row = TABLE.get(name)
+    if where is None or row is None or not row.page_command or is_service(name, where):
+        return None
+    runs = directory.path.parent  # unless the user's options keep the files elsewhere
+    is_there = not Path(where).exists() or Path(where).resolve().is_relative_to(runs.resolve())
+    return _filled(row.page_command, directory, name, where, runs=shown(runs) if is_there else where, port=str(port))
+
+
+def _filled(command: str, directory: RunDirectory, name: str, where: str, **more: str) -> str | None:
+    """Fill in a command of the table."""
     state, local = load_state(directory.tracker(name)), shown(directory.tracker(name))
     ids = state.ids if state is not None else {}
-    places = {**ids, "url": where, "local": local, "directory": shown(directory.path)}
-    places["folder"] = ids.get("folder") or os.path.join(local, row.folder).rstrip(os.sep)
+    places = {**ids, "url": where, "local": local, "directory": shown(directory.path), **more}
+    places["folder"] = ids.get("folder") or os.path.join(local, TABLE[name].folder).rstrip(os.sep)
     try:
-        return row.open_command.format(**{key: shlex.quote(value) for key, value in places.items()})
+        return command.format(**{key: shlex.quote(value) for key, value in places.items()})
     except KeyError:  # its state was lost
         return None
 

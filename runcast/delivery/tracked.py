@@ -32,6 +32,7 @@ def tracked_run(
         tags=tuple(file.tags),
         notes=file.notes,
         pid=file.pid,
+        axes=file.axes,
         time=file.started if state is not None and state.attempts and file.started else file.created,
         options=options or {},
         given=TOLD.intersection(file.given),

@@ -51,6 +51,12 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
     here: str = ""
 
 
+OF_SCRIPT = (
+    "{name} was given by the script, and no other process can make it. Put its class into a module, and name that: "
+    "{command} --class {name}=module:Class"
+)
+
+
 def orders_for_training(choice: TrackerChoice, options: Mapping[str, Any]) -> Orders:
     """Return the orders of the script that begins the run: everything in them is the user's own.
 
@@ -107,6 +113,8 @@ def orders_for(
         found = None
     if found is not None:
         return Orders(tracker=found.tracker, environment=found.environment, options=options)
+    if not choice.tracker:
+        raise TrackerUnavailableError(OF_SCRIPT.format(name=name, command=f"runcast sync {shown(directory.path)}"))
     if own:
         return Orders(tracker=choice.tracker, environment=choice.environment, options=options, from_here=True)
     raise TrackerUnavailableError(

@@ -21,6 +21,7 @@ from runcast.journal.layout import RunDirectory, RunFile
 from runcast.journal.reader import JournalReader
 from runcast.journal.records import AnyRecord, Artifact, Media, Metrics, Params, Summary, Tags
 from runcast.journal.state import EVERYTHING, DeliveryState, load_state
+from runcast.redaction.console import counted
 from runcast.values.params import same_param
 from runcast.values.scalars import NON_FINITE, Number, ParamValue
 
@@ -94,13 +95,15 @@ class Verdict(msgspec.Struct, kw_only=True):
         found = [f"it refused {refusal}" for refusal in self.refusals]
         if self.missing:
             found.append(
-                f"{self.missing:,} points are missing: {', '.join(self.examples)}. Send them again with: "
-                f"runcast sync --mend"
+                f"{counted(self.missing, 'point is', 'points are')} missing: {', '.join(self.examples)}. "
+                f"Send them again with: runcast sync --mend"
             )
         if self.extra:
-            found.append(f"{self.extra:,} extra points ({self.twice:,} came twice): {', '.join(self.examples)}")
+            found.append(
+                f"{counted(self.extra, 'extra point')} ({self.twice:,} came twice): {', '.join(self.examples)}"
+            )
         if self.late:
-            found.append(f"{self.late:,} points have another time than in the training")
+            found.append(f"{counted(self.late, 'point has', 'points have')} another time than in the training")
         found += self.times
         found += [
             f"{kind}: {tally.found:,} of {tally.logged:,} are right, not {', '.join(tally.wrong)}"
@@ -109,7 +112,8 @@ class Verdict(msgspec.Struct, kw_only=True):
         ]
         if self.waiting or self.waiting_records:
             found.append(
-                f"{self.waiting:,} points and {self.waiting_records:,} other records wait to be delivered: runcast sync"
+                f"{counted(self.waiting, 'point')} and {counted(self.waiting_records, 'other record')} "
+                f"wait to be delivered: runcast sync"
             )
         elif self.status is not None and self.status_logged not in (self.status, "unknown"):
             found.append(f"its status is {self.status}, but the run is {self.status_logged}: runcast sync")
@@ -162,7 +166,7 @@ def compare(directory: RunDirectory, file: RunFile, name: str, tracker: Tracker,
     verdict.refused = min(counts.lacking, _refused(state, "point"))
     verdict.missing = counts.lacking - verdict.refused
     if tracked.is_joined and counts.extra:
-        verdict.note = f"{counts.extra:,} more points are in this joined run that are not from runcast"
+        verdict.note = f"{counted(counts.extra, 'point')} in this joined run not from runcast"
     else:
         verdict.extra, verdict.twice, verdict.late = counts.extra, counts.twice, counts.late
     if not tracked.is_joined:  # otherwise its times are its owner's

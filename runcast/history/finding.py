@@ -1,10 +1,13 @@
-"""Finding a run by its path, id, beginning of an id, or name, or as the newest."""
+"""Finding a run by its path, id or name, by the beginning of either, or as the newest."""
 
 import contextlib
+from collections.abc import Iterable
 from pathlib import Path
 
 from runcast.core.errors import JournalError
 from runcast.journal.layout import RunDirectory
+
+NAMED = 5  # runs in a message
 
 
 def list_runs(root: Path) -> list[RunDirectory]:
@@ -18,32 +21,80 @@ def list_runs(root: Path) -> list[RunDirectory]:
     return [run for _, _, run in sorted(found, key=lambda one: one[:2])]
 
 
+def run_names(root: Path) -> list[str]:
+    """List the names of the runs under *root*, each once, the newest first."""
+    return list(dict.fromkeys(filter(None, map(_name, reversed(list_runs(root))))))
+
+
 def find_run(word: str | None, root: Path) -> RunDirectory:
-    """Find the run that a user means: a path, an id, the beginning of an id, a name, or the newest (None, "last").
+    """Find the run that a user means.
+
+    Args:
+        word: A path; an id or a name, or the beginning of either; the part of an id behind its last dash, as lists show
+            it; or None, "last" or "latest" for the newest run.
+        root: The folder that holds the runs.
 
     Raises:
-        JournalError: None or several match.
+        JournalError: None or several match; the message names some that could be meant.
     """
+    if word not in (None, "", "last", "latest") and (Path(str(word)) / "run.json").is_file():
+        return RunDirectory(Path(str(word)))
     runs = list_runs(root)
+    if not runs:
+        raise JournalError(nothing_in(root))
     if word in (None, "", "last", "latest"):
-        if not runs:
-            raise JournalError(f"There are no runs in {root}. Name a folder with --dir, or make one: runcast demo")
         return runs[-1]
-    assert word is not None
-    if (Path(word) / "run.json").is_file():
-        return RunDirectory(Path(word))
-    matches = [run for run in runs if run.path.name == word] or [run for run in runs if run.path.name.startswith(word)]
-    matches = matches or [run for run in runs if _name(run) == word]
-    if len(matches) != 1:
-        known = ", ".join(run.path.name for run in (matches or runs)[-5:]) or "none"
-        raise JournalError(
-            f"{len(matches)} runs in {root} match {word!r}. {'It could be' if matches else 'The newest are'}: {known}"
+    names = {run: _name(run) for run in runs}
+    for matches in _readings(str(word), names):
+        if len(matches) == 1:
+            return matches[0]
+        if matches:
+            raise JournalError(
+                f"{len(matches)} runs in {root} match {word!r}. It could be {_listed(matches[-NAMED:], names)}"
+            )
+    raise JournalError(f"No run in {root} matches {word!r}. {_guess(str(word), names)}")
+
+
+def nothing_in(root: Path) -> str:
+    """Return a message for a folder without runs."""
+    if not root.is_dir():
+        return (
+            f"There is no folder {root} in {Path.cwd()}. Name the folder of your runs with --dir or RUNCAST_DIR, or "
+            "make a run with: runcast demo"
         )
-    return matches[0]
+    return f"There are no runs in {root}. Name another folder with --dir or RUNCAST_DIR, or make a run: runcast demo"
 
 
-def _name(run: RunDirectory) -> str | None:
+def short_id(run_id: str) -> str:
+    """Return the part of an id that distinguishes runs in a list: behind the last dash, or the whole."""
+    tail = run_id.rpartition("-")[2]
+    return tail if len(tail) >= 6 else run_id
+
+
+def _readings(word: str, names: dict[RunDirectory, str]) -> Iterable[list[RunDirectory]]:
+    """Yield the runs that a word can mean, the most literal reading first."""
+    yield [run for run in names if run.path.name == word]
+    yield [run for run, name in names.items() if name == word]
+    yield [run for run, name in names.items() if run.path.name.startswith(word) or name.startswith(word)]
+    yield [run for run in names if short_id(run.path.name).startswith(word)]
+
+
+def _guess(word: str, names: dict[RunDirectory, str]) -> str:
+    import difflib  # only on the way to an error
+
+    known = {name: run for run, name in names.items()} | {run.path.name: run for run in names}
+    close = dict.fromkeys(known[one] for one in difflib.get_close_matches(word, known, n=3, cutoff=0.6))
+    if close:
+        return f"Did you mean {_listed(close, names)}?"
+    return f"The newest {'is' if len(names) == 1 else 'are'} {_listed(list(names)[-NAMED:], names)}"
+
+
+def _listed(runs: Iterable[RunDirectory], names: dict[RunDirectory, str]) -> str:
+    return ", ".join(f"{names[run]} ({run.path.name})" for run in runs)
+
+
+def _name(run: RunDirectory) -> str:
     try:
         return run.load().name
     except JournalError:
-        return None
+        return ""

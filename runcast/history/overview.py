@@ -3,7 +3,7 @@
 import msgspec
 
 from runcast.delivery.addresses import open_command, place
-from runcast.delivery.liveness import RunStatus, run_status
+from runcast.delivery.liveness import RunStatus, last_end, run_status
 from runcast.delivery.metering import coverage_now
 from runcast.delivery.ranks import gather_ranks
 from runcast.journal.layout import RunDirectory, RunFile
@@ -39,8 +39,9 @@ class TrackerOverview(msgspec.Struct, frozen=True, kw_only=True):
 class RunOverview(msgspec.Struct, frozen=True, kw_only=True):
     """The status of a run.
 
-    `points` counts the points in the journal, `damaged` its truncated or damaged lines, which are lost. `skipped` maps
-    a tracker to the reason why it takes no part.
+    `points` counts the points in the journal, `damaged` its truncated or damaged lines, which are lost, and `dropped`
+    the values that the last session could not keep (known when it has ended). `skipped` maps a tracker to the reason
+    why it takes no part.
     """
 
     id: str
@@ -53,6 +54,7 @@ class RunOverview(msgspec.Struct, frozen=True, kw_only=True):
     session: int
     points: int
     damaged: int
+    dropped: int
     trackers: list[TrackerOverview]
     skipped: dict[str, str]
 
@@ -78,6 +80,7 @@ def overview(directory: RunDirectory) -> RunOverview:
         created=file.created,
         session=file.session,
         points=max(counted) if counted else waiting_for(directory.journal, "", 0).points,
+        dropped=end.dropped if (end := last_end(directory)) is not None else 0,
         damaged=max((tracker.damaged for tracker in trackers), default=0),
         trackers=trackers,
         skipped=file.skipped,

@@ -12,9 +12,10 @@ from runcast.delivery.lock import is_held
 from runcast.delivery.ranks import gather_ranks
 from runcast.delivery.trust import Decide, Orders
 from runcast.history.preparing import prepare
-from runcast.journal.layout import RunDirectory
+from runcast.journal.layout import RunDirectory, RunFile
 from runcast.journal.paths import shown
 from runcast.journal.records import Status
+from runcast.journal.state import is_over, load_state
 
 
 def sync(
@@ -53,7 +54,7 @@ def sync(
     """
     file = directory.load()
     gather_ranks(directory, file)
-    chosen = [name for name, c in file.trackers.items() if not c.left] if names is None else list(names)
+    chosen = _taking_part(directory, file) if names is None else list(names)
     for name in chosen:
         if name not in file.trackers:
             command = f"runcast replay {shown(directory.path)} --to {name}"
@@ -78,6 +79,14 @@ def sync(
     return [outcomes[name] for name in chosen]
 
 
+def _taking_part(directory: RunDirectory, file: RunFile) -> list[str]:
+    """List the trackers of the run's last session, without those that the script itself has served completely."""
+    found = [name for name, choice in file.trackers.items() if not choice.left]
+    states = {name: load_state(directory.tracker(name)) for name in found if not file.trackers[name].tracker}
+    served = {name for name, state in states.items() if state is not None and is_over(state, file.session)}
+    return [name for name in found if name not in served]
+
+
 def orders_now(
     directory: RunDirectory, *, decide: Decide, offline: bool | None = None, trust: bool = False
 ) -> tuple[dict[str, Outcome], dict[str, Orders]]:
@@ -90,7 +99,7 @@ def orders_now(
     """
     file = directory.load()
     gather_ranks(directory, file)
-    names = [name for name, choice in file.trackers.items() if not choice.left and not choice.measures]
+    names = [name for name in _taking_part(directory, file) if not file.trackers[name].measures]
     return prepare(directory, file, names, decide=decide, offline=offline, mend=False, trust=trust, classes=None)
 
 

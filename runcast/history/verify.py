@@ -16,7 +16,7 @@ from runcast.core.errors import TrackerUnavailableError
 from runcast.delivery.addresses import open_command, place
 from runcast.delivery.courier.spawning import child_environment, module_command
 from runcast.delivery.ranks import gather_ranks
-from runcast.delivery.trust import Decide, Orders, orders_for
+from runcast.delivery.trust import OF_SCRIPT, Decide, Orders, orders_for
 from runcast.history.comparison import LEFT, Verdict
 from runcast.journal.layout import RunDirectory, RunFile
 from runcast.journal.paths import absolute, shown
@@ -54,7 +54,12 @@ def verify(
     readers: dict[str, _Reader] = {}
     for name in file.trackers if names is None else names:
         state = load_state(directory.tracker(name))
-        if state is None or not (state.url or state.cursor or state.phase == "unknown"):
+        if name in file.trackers and not file.trackers[name].tracker and name not in (classes or {}):
+            command = f"runcast verify {shown(directory.path)}"
+            verdicts[name] = Verdict(
+                name=name, where=place(directory, name, state), note=OF_SCRIPT.format(name=name, command=command)
+            )
+        elif state is None or not (state.url or state.cursor or state.phase == "unknown"):
             verdicts[name] = _unopened(directory, file, name, state)
         else:
             try:

@@ -53,7 +53,8 @@ class TrackedRun(msgspec.Struct, kw_only=True):
     options})`. `given` names the arguments of `init` that the user passed, `variables` is that of the Tracker. `pid` is
     the training process; it is over if not `trains`, and a meter has nothing to measure then. `created` is when the run
     began, and `time` that of the record that is being delivered, at first of the session: a service that stores times
-    gets these, not those of the delivery. `ids` survives restarts: `remember` writes it before it returns. `resumed` is
+    gets these, not those of the delivery. `axes` maps patterns of metrics to the metric that is their x-axis, for a
+    service that has such axes. `ids` survives restarts: `remember` writes it before it returns. `resumed` is
     true when this tracker has opened this run before. `url` is set by `setup`: where a person sees the run (a web
     address or a local path).
     """
@@ -71,6 +72,7 @@ class TrackedRun(msgspec.Struct, kw_only=True):
     notes: str | None = None
     pid: int = 0
     trains: bool = True
+    axes: Mapping[str, str] = {}
     options: Mapping[str, Any] = {}
     given: frozenset[str] = frozenset()
     time: float = 0.0

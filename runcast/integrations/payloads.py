@@ -15,9 +15,9 @@ from runcast.values.scalars import Number
 
 
 class MediaFile(msgspec.Struct, frozen=True):
-    """One image, sound, text, table or histogram in a file.
+    """One image, sound, video, text, table, histogram or page (HTML) in a file.
 
-    The content of the last three is given by `text`, `table` and `histogram`; the others are files of their kinds.
+    The content of a text, a table or a histogram is given by the methods; the others are files of their kinds.
     """
 
     key: str

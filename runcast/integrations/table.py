@@ -53,7 +53,8 @@ class Integration(msgspec.Struct, frozen=True, kw_only=True):
     `offline` map an environment variable to the values (lower case) with which users already switch the tracker
     off, or to its local mode; `switches` maps an option of the tracker to the variable of these that it replaces.
     `open_command` may use {url}, {local}, {directory}, {folder} (where the tracker keeps its files: what it
-    remembers, else `folder` in its own) and what else it remembers; `writes` says where local runs lie, with {runs}
+    remembers, else `folder` in its own) and what else it remembers; `page_command` starts the SDK's own page, on {port}
+    if it has one, and may also use {runs}, the folder of all runs. `writes` says where local runs lie, with {runs}
     and {name}. `needs` lists the distributions (as "distribution" or "distribution:module") without which the SDK
     cannot be imported, where its version requires them; `local_needs` those without which it keeps no runs locally.
     `imports` are large modules that the SDK imports where they are installed, and that others import too; `unused`
@@ -70,6 +71,7 @@ class Integration(msgspec.Struct, frozen=True, kw_only=True):
     tested: str
     title: str
     open_command: str
+    page_command: str = ""
     folder: str = ""
     aliases: tuple[str, ...] = ()
     alternatives: tuple[str, ...] = ()
@@ -110,6 +112,7 @@ _ROWS = (
         minimum="0.22",
         tested="0.31.0",
         open_command="wandb sync {folder}/offline-run-*-{id}",
+        page_command="wandb leet run {url}",
         folder="wandb",
         credentials=(Variables(("WANDB_API_KEY",)), Netrc("api.wandb.ai", "WANDB_BASE_URL")),
         off={"WANDB_MODE": ("disabled",), "WANDB_DISABLED": TRUE},
@@ -119,14 +122,7 @@ _ROWS = (
         offline_environment={"WANDB_MODE": "offline"},
         log_in="wandb login",
         options=(
-            "entity",
-            "job_type",
-            "mode",
-            "dir",
-            "id",
-            "resume",
-            "settings",
-            "config",
+            *("entity", "job_type", "mode", "dir", "id", "resume", "settings", "config"),
             "wandb.sdk.wandb_init:init",
         ),
     ),
@@ -148,6 +144,7 @@ _ROWS = (
         minimum="2.14",
         tested="3.17.2",
         open_command="mlflow ui --backend-store-uri {url}",
+        page_command="mlflow ui --backend-store-uri {url} --port {port}",
         writes="{runs}/mlflow.db",
         credentials=(Address("MLFLOW_TRACKING_URI", r"https?://|databricks|azureml://", "tracking_uri"),),
         off={"DISABLE_MLFLOW_INTEGRATION": TRUE},
@@ -292,6 +289,7 @@ _ROWS = (
         minimum="2.15",
         tested="2.21.0",
         open_command="tensorboard --logdir {url}",
+        page_command="tensorboard --logdir {runs} --port {port}",
         options=("log_dir", "max_queue", "flush_secs", "filename_suffix", "comment", "purge_step"),
     ),
 )

@@ -26,7 +26,8 @@ from runcast.values.scalars import without_surrogates
 class TrackerChoice(msgspec.Struct, frozen=True, kw_only=True):
     """The part that a tracker takes in a run.
 
-    `tracker` is "module:Class"; `options` are the user's, redacted. A tracker that has `left` took part in earlier
+    `tracker` is "module:Class", or empty for a Tracker object, or a class in the script itself, which no other process
+    can import; `options` are the user's, redacted. A tracker that has `left` took part in earlier
     sessions and was not selected for the last one; it keeps what it has.
     """
 
@@ -55,7 +56,7 @@ class RunFile(msgspec.Struct, kw_only=True):
 
     `pid_began` distinguishes the training process from a later one with the same id, even if the clock has been
     changed. `jobs` maps each folder beside the run's in which other ranks leave their records to the earliest moment at
-    which one of them can have begun.
+    which one of them can have begun. `axes` maps patterns of metrics to the metric that is their x-axis.
     """
 
     version: int = VERSION
@@ -67,6 +68,7 @@ class RunFile(msgspec.Struct, kw_only=True):
     tags: list[str] = []
     notes: str | None = None
     given: list[str] = []
+    axes: dict[str, str] = {}
     session: int = 1
     started: float = 0.0
     host: str = ""

@@ -10,7 +10,8 @@ from runcast.core.foreign import attempt, described
 from runcast.journal.paths import make_private
 from runcast.journal.records import Media
 from runcast.redaction.tree import redact_text
-from runcast.values.media.kinds import AnyMedia, to_media
+from runcast.values.media.kinds import AnyMedia, Text
+from runcast.values.media.recognition import to_media
 from runcast.values.numbers import NotANumber, a
 
 
@@ -18,6 +19,9 @@ def media_in(value: Any) -> list[AnyMedia | None]:
     """List the media objects in a value, or in a list or tuple; anything else beside them becomes None."""
     parts = value if issubclass(type(value), list | tuple) else (value,)
     found = [attempt(partial(to_media, part), lambda _: None) for part in parts]
+    bare = [part for part, media in zip(parts, found, strict=True) if isinstance(media, Text) and media is not part]
+    if parts is value and len(bare) == sum(media is not None for media in found):
+        return []  # a vocabulary, say: a file for each word would be too much
     return [] if all(media is None for media in found) else found
 
 
@@ -39,7 +43,7 @@ def save_media(directory: Path, key: str, media: AnyMedia | None, step: int, now
 
     def refuse(error: BaseException) -> Path:
         why = str(error) if isinstance(error, OSError | RuncastError) else described(error)
-        raise NotANumber(f"is {a(type(media))} that could not be saved ({why})") from None
+        raise NotANumber(f"is {a(type(media))} that could not be saved: {why}") from None
 
     path = attempt(save, refuse)
     return Media(

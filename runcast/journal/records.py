@@ -88,17 +88,22 @@ class Artifact(Record, frozen=True, tag="artifact"):
 
 
 class Dropped(Record, frozen=True, tag="dropped"):
-    """Values of a key that could not be kept: one record per key, with the first reason."""
+    """Values of a key that could not be kept: a record for the first, and at the end one that counts the others."""
 
     key: str
     reason: str
+    count: int = 1
 
 
 class Finish(Record, frozen=True, tag="finish"):
-    """The end of a session, with its status; `error` is the traceback as text, when there was one."""
+    """The end of a session, with its status; `error` is the traceback as text, when there was one.
+
+    `dropped` counts the session's values that could not be kept.
+    """
 
     status: Status
     error: str | None = None
+    dropped: int = 0
 
 
 AnyRecord: TypeAlias = Start | Metrics | RankMetrics | Params | Summary | Tags | Media | Artifact | Dropped | Finish

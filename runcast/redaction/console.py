@@ -8,6 +8,9 @@ from typing import Any, TextIO
 from runcast.core.foreign import attempt
 from runcast.redaction.tree import redact_text
 
+MAX_CHARS, TAIL_CHARS = 1200, 300  # of a message; its end has the command that helps
+LOOKALIKES = dict(zip("→…–·✓✗│█▇▆▅▄▃▂▁\u2800", ">~--+x|#@%*+=-_ ", strict=True))
+
 
 def say(message: str) -> None:
     """Print a message to the user."""
@@ -24,7 +27,9 @@ def warn(message: str) -> None:
     """Print a warning (what happened, why it matters, what to do), and send it to `logging` as well."""
     logging = sys.modules.get("logging")  # a script that has not imported it has no handlers
     if logging is not None and (log := logging.getLogger("runcast")).hasHandlers():
-        attempt(lambda: log.warning(redact_text(message)), lambda _: None)  # the script's own handlers may raise
+        attempt(
+            lambda: log.warning(_shortened(redact_text(message))), lambda _: None
+        )  # the script's own handlers may raise
     else:
         _print(message)
 
@@ -41,16 +46,49 @@ def keep_standard_descriptors() -> None:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest free descriptor
 
 
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """Return a number with its noun: "1 point", "12,000 points"."""
+    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
+
+
+def in_ascii(error: UnicodeError) -> tuple[str, int]:
+    """Replace each character that a terminal cannot show by one that looks alike; escape the others.
+
+    An error handler for `codecs.register_error`. The width of the text stays the same, so tables stay aligned.
+    """
+    assert isinstance(error, UnicodeEncodeError)
+    part = error.object[error.start : error.end]
+    alike = (
+        LOOKALIKES.get(one)
+        or ("*" if "\u2801" <= one <= "\u28ff" else one.encode("ascii", "backslashreplace").decode())
+        for one in part
+    )
+    return "".join(alike), error.end
+
+
 def _print(message: str) -> None:
     if sys.stderr is None:  # `2>&-`; print would take standard output
         return
-    text = f"runcast: {redact_text(message)}"
+    text = f"runcast: {_shortened(redact_text(message))}"
     encoding = attempt(lambda: str(sys.stderr.encoding or "utf-8"), lambda _: "utf-8")
-    # The stream may be closed, missing or of the script's own class; characters that it cannot encode are escaped.
-    attempt(
-        lambda: print(text.encode(encoding, "backslashreplace").decode(encoding), file=sys.stderr, flush=True),
-        lambda _: None,
-    )
+    # The stream may be closed, missing or of the script's own class.
+    attempt(lambda: print(_shown(text, encoding), file=sys.stderr, flush=True), lambda _: None)
+
+
+def _shown(text: str, encoding: str) -> str:
+    """Return a text as a stream of this encoding can show it."""
+    try:
+        return text.encode(encoding).decode(encoding)
+    except UnicodeEncodeError:
+        alike = "".join(LOOKALIKES.get(one, one) for one in text)
+        return alike.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def _shortened(message: str) -> str:
+    """Cut the middle of a message that an SDK or a server has made too long to be read."""
+    if len(message) <= MAX_CHARS:
+        return message
+    return f"{message[: MAX_CHARS - TAIL_CHARS]} … {message[-TAIL_CHARS:]}"
 
 
 class Redacting:

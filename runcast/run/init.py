@@ -22,6 +22,7 @@ from runcast.journal.state import Carrier, load_state
 from runcast.journal.status import status_of
 from runcast.redaction.console import keep_standard_descriptors, say, warn
 from runcast.redaction.tree import redact
+from runcast.run.current import Current
 from runcast.run.opening import _check_resume, _in_folder, _new_file, _open
 from runcast.run.options import Options, RunOptions, settle
 from runcast.run.ranks import may_be_first, next_job_folder, rank, world_size
@@ -47,11 +48,12 @@ def init(
     delivery: str | None = None,
     setup: Mapping[str, Mapping[str, Any]] | None = None,
     per_rank: bool | None = None,
+    axes: Mapping[str, str] | None = None,
 ) -> Run:
     """Start a run and cast it to every selected tracker; `log` may be called at once.
 
-    Every argument but `config` and `setup` has an environment variable, RUNCAST_ and its name (RUNCAST_RUN_ID for
-    `id`); an argument beats it.
+    Every argument but `config`, `setup` and `axes` has an environment variable, RUNCAST_ and its name (RUNCAST_RUN_ID
+    for `id`); an argument beats it.
 
     Args:
         project: Groups runs in the trackers. Default: the name of the working directory.
@@ -73,6 +75,8 @@ def init(
         setup: Options for each tracker's SDK, as passed to it by hand: {"wandb": {"entity": "team"}}.
         per_rank: Whether to keep the metrics of every rank of a job: rank 0's under their own names, rank 3's under
             "rank3/…". Default: False: the other ranks log nothing.
+        axes: The x-axes of metrics that have another than the step: {"val/*": "epoch"}, where "epoch" is a metric that
+            is logged in the same call. Native where a service has x-axes; elsewhere it is a metric beside them.
 
     Raises:
         OptionError: An argument or variable is wrong.
@@ -83,6 +87,7 @@ def init(
     _check_system()
     keep_standard_descriptors()
     options = settle(arguments)
+    Current.end_earlier_cells()
     from runcast.autodetect import join_open_runs, select
     from runcast.autodetect.tracker_options import check_setup
     from runcast.delivery.courier.carriers import open_carrier
@@ -106,7 +111,7 @@ def init(
     selection.chosen = joining.chosen
     chosen = {n: _with_options(choice, joining.setup.get(n, {})) for n, choice in selection.chosen.items()}
     try:
-        directory, file, journal = _open(options, config, job, chosen, selection.skipped)
+        directory, file, journal = _open(options, config, job, {**chosen, **selection.given()}, selection.skipped)
     except OSError as error:
         return _unrecorded(options, config, error)
     carrier: Carrier | None = None
@@ -118,9 +123,9 @@ def init(
     if config is not None:
         run.log_params(config)
         _attach_config(run)
-    _greet(run, file, options, joining.remarks)
+    _greet(run, file, options, [*joining.remarks, *selection.remarks()])
     _look_after(run)
-    return run
+    return Current.add(run)
 
 
 def init_for_trainer(**arguments: Any) -> Run:
@@ -179,7 +184,7 @@ def _open_beside(options: Options, config: Any, job: str | None, number: int) ->
     """Make the run of another rank or of a child process: it writes nothing, or only its metrics."""
     file = _new_file(options, config)
     if job is None:
-        return Run(file, RunDirectory(options.dir / file.id), None, None)
+        return Current.add(Run(file, RunDirectory(options.dir / file.id), None, None))
     from runcast.run.rank_run import RankRun, id_of_rank, is_id_of_rank
 
     if options.id is None or is_id_of_rank(options.id):  # a resumed run: only rank 0 knows which one
@@ -191,7 +196,7 @@ def _open_beside(options: Options, config: Any, job: str | None, number: int) ->
     except OSError as error:
         return _unrecorded(options, config, error)
     _look_after(run, watch=False)
-    return run
+    return Current.add(run)
 
 
 def _unrecorded(options: Options, config: Any, error: OSError) -> Run:
@@ -200,7 +205,7 @@ def _unrecorded(options: Options, config: Any, error: OSError) -> Run:
     warn(f"there is no temporary folder either ({error}): nothing of this run is kept. Training continues.")
     run = Run(file, RunDirectory(options.dir / file.id), None, None)
     run.unrecorded = error
-    return run
+    return Current.add(run)
 
 
 def _is_imported_by_a_child() -> bool:
@@ -237,18 +242,16 @@ def _attach_config(run: Run) -> None:
 
 
 def _greet(run: Run, file: RunFile, options: Options, remarks: Iterable[str]) -> None:
-    where = (
-        ", ".join(f"{n} {'online' if c.online else 'local'}" for n, c in file.trackers.items() if not c.left)
-        or "no tracker"
-    )
-    later = " (later, with runcast sync)" if options.delivery == "later" and file.trackers else ""
+    reported = {n: "online" if c.online else "local" for n, c in file.trackers.items() if not c.left}
+    where = ", ".join(f"{name} {mode}" for name, mode in reported.items()) or "no tracker"
+    if reported and file.skipped:
+        where = f"{len(reported)} of {len(reported) + len(file.skipped)} trackers (see: runcast doctor): {where}"
+    later = " (later, with runcast sync)" if options.delivery == "later" and reported else ""
     say(f"run {run.name} in {shown(run.dir)} → {where}{later}")
     for remark in remarks:
         say(f"  {remark}")
-    if where != "no tracker" and not is_known_elsewhere():
+    if reported and not is_known_elsewhere():
         say("  your home cannot be written, so on other machines, runcast sync and verify need --trust for this run")
-    for name, reason in file.skipped.items():
-        say(f"  without {name}: it {reason}" if not reason.startswith("switched") else f"  without {name}: {reason}")
 
 
 def _look_after(run: Run, *, watch: bool = True) -> None:

@@ -103,6 +103,7 @@ def _continue(old: RunFile, new: RunFile) -> RunFile:
         (new.project if "project" in new.given else old.project),
     )
     new.config = new.config or old.config
+    new.axes = new.axes or old.axes
     new.given = sorted({*old.given, *new.given})
     if is_own(old):  # a run from elsewhere must not choose what is imported or moved here
         new.jobs = old.jobs
@@ -122,6 +123,7 @@ def _new_file(options: Options, config: Any) -> RunFile:
         tags=[redact_text(tag) for tag in options.tags],
         notes=redact_text(options.notes) if options.notes else None,
         given=sorted(options.given),
+        axes={without_surrogates(pattern): without_surrogates(axis) for pattern, axis in options.axes.items()},
         host=host_name(),
         pid=os.getpid(),
         pid_began=process_began(os.getpid()),

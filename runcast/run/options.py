@@ -45,6 +45,7 @@ class MoreRunOptions(TypedDict, total=False):
     delivery: str | None
     setup: Mapping[str, Mapping[str, Any]] | None
     per_rank: bool | None
+    axes: Mapping[str, str] | None
 
 
 class RunOptions(MoreRunOptions, total=False):
@@ -69,6 +70,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     per_rank: bool
     delivery: str
     setup: Mapping[str, Mapping[str, Any]]
+    axes: Mapping[str, str]
     given: frozenset[str]
 
 
@@ -98,6 +100,9 @@ def settle(arguments: Mapping[str, Any], environ: Mapping[str, str] = os.environ
     setup = {} if arguments.get("setup") is None else arguments["setup"]
     if not isinstance(setup, Mapping) or not all(isinstance(value, Mapping) for value in setup.values()):
         raise OptionError('setup must map a tracker to its options, such as setup={"wandb": {"entity": "team"}}.')
+    axes = {} if arguments.get("axes") is None else arguments["axes"]
+    if not isinstance(axes, Mapping) or not all(isinstance(word, str) for pair in axes.items() for word in pair):
+        raise OptionError('axes must map metrics to the metric that is their x-axis, as in axes={"val/*": "epoch"}.')
     return Options(
         project=without_surrogates(str(chosen.get("project") or absolute(".").name or "runcast")),
         name=_text(chosen.get("name")),
@@ -118,6 +123,7 @@ def settle(arguments: Mapping[str, Any], environ: Mapping[str, str] = os.environ
         per_rank=bool(_flag("per_rank", chosen.get("per_rank"))),
         delivery=_one_of("delivery", chosen.get("delivery", "process"), DELIVERIES),
         setup=setup,
+        axes=axes,
         given=given,
     )
 

@@ -8,7 +8,6 @@ import contextlib
 import os
 import re
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +25,10 @@ class RankRun(Run):
     def __init__(self, file: RunFile, folder: Path, rank: int) -> None:
         super().__init__(file, RunDirectory(folder), _open(file, folder, rank), None)
 
-    def log_params(self, params: Mapping[str, Any] | Any) -> None:
+    def _log_params(self, params: dict[str, Any]) -> None:
         """Do nothing: rank 0 logs them."""
 
-    def log_summary(self, values: Mapping[str, Any]) -> None:
+    def _log_summary(self, values: dict[str, Any]) -> None:
         """Do nothing: rank 0 logs it."""
 
     def add_tags(self, *tags: str) -> None:

@@ -16,11 +16,12 @@ from runcast.journal.paths import shown
 from runcast.journal.records import Dropped, Metrics, Params, Record, Status, Summary, Tags, encode, encode_line
 from runcast.journal.state import Carrier
 from runcast.redaction.console import warn
-from runcast.redaction.tree import SafeKeys, redact, redact_text
+from runcast.redaction.tree import SafeKeys, redact_text
 from runcast.run.arrivals import Copies
 from runcast.run.earlier import EarlierParams
 from runcast.values.numbers import DeviceValue, NotANumber, a, is_mapping, leaves, start_copy, to_number
-from runcast.values.params import flatten, plain
+from runcast.values.params import flatten
+from runcast.values.recorded import Recorded
 from runcast.values.scalars import NonFinite, Number, encodable
 from runcast.values.steps import FIRST, LAST, to_step
 
@@ -35,16 +36,19 @@ class Recorder:
         self, file: RunFile, directory: RunDirectory, journal: Journal | None, carrier: Carrier | None, *, strict: bool
     ) -> None:
         self.id = file.id
+        self.config = file.config = Recorded(file.config, partial(self._guarded, "params", self._log_params))
+        self.summary = Recorded(None, partial(self._guarded, "summary", self._log_summary))
         self.step, self.dir = 0, directory.path
         self.status: Status | None = None
         self._file, self._journal, self._carrier = file, journal, carrier
         self._strict = strict
         self._failure: RuncastError | None = None
-        self._counts_steps = True
+        self._counts_steps, self._has_reported_between = True, False
         self._next_step = self._logged = self._artifacts = 0
         self._dropped: dict[str, int] = {}
-        self._reported: set[str] = set()
+        self._reported: dict[str, str] = {}
         self._keys = SafeKeys()
+        self._texts: dict[str, str] = {}  # the last bare one of each key: it is kept again when it changes
         self._copies = Copies()
         self._earlier = EarlierParams(directory.journal)
         self._lock = threading.Lock()
@@ -52,14 +56,16 @@ class Recorder:
         self._check_at = self._check_from + CHECK_S
         self._pid = os.getpid()
 
-    def log(self, values: Mapping[str, Any], step: int | None = None) -> None:
+    def log(self, values: Mapping[str, Any], step: int | None = None, commit: bool | None = None) -> None:
         """Append metrics (and media) at a step; when it returns, they survive the death of this process.
 
         Args:
-            values: Maps a key to a Python or NumPy number, a 0-d or 1-element tensor of any device and dtype, or a
-                media object (`runcast.Image` …) or a list of them. Nested mappings are joined with '/'. A value that is
-                none of these is counted and reported once per key.
+            values: Maps a key to a Python or NumPy number, a 0-d or 1-element tensor of any device and dtype, a media
+                object (`runcast.Image` …) or something that one can be made of (a text, a picture, a data frame, a
+                figure: see "Values" in the docs), or a list of media. Nested mappings are joined with '/'. A value that
+                is none of these is counted and reported once per key.
             step: The optimizer step. Without one: the step of the last call that gave one, else 0, 1, 2 … by calls.
+            commit: False: without a step, the next call belongs to the same one.
         """
         journal = self._journal
         if (journal is None or self._copies.waiting or self._failure) and (journal := self._log_unusual()) is None:
@@ -68,7 +74,7 @@ class Recorder:
             self.step = step
             self._counts_steps = False
         else:
-            step = self._settle_step(step)
+            step, values = self._settle_step(step, commit, values)
         now = time.time()
         line = b""
         try:
@@ -91,10 +97,10 @@ class Recorder:
 
         Nested keys are joined with '/', secrets are redacted, and the last value of a key wins.
         """
-        self._guarded("params", self._log_params, params)
+        self._guarded("params", self.config.update, params)
 
-    def _log_params(self, params: Any) -> None:
-        values = flatten(redact(plain(params)))
+    def _log_params(self, params: dict[str, Any]) -> None:
+        values = flatten(params)
         if values:
             if self._file.session > 1:
                 self._earlier.report_changed(values)
@@ -102,11 +108,11 @@ class Recorder:
 
     def log_summary(self, values: Mapping[str, Any]) -> None:
         """Append final values without a step: numbers, texts, bools."""
-        self._guarded("summary", self._log_summary, values)
+        self._guarded("summary", self.summary.update, values)
 
-    def _log_summary(self, values: Any) -> None:
+    def _log_summary(self, values: dict[str, Any]) -> None:
         kept: dict[str, Number | str | bool] = {}
-        for key, value in flatten(redact(plain(values))).items():
+        for key, value in flatten(values).items():
             if value is None:
                 self._drop(key, "is None. Leave it out")
             else:
@@ -160,17 +166,30 @@ class Recorder:
 
     # How it gets there
 
-    def _settle_step(self, step: Any) -> int:
-        if step is None:
-            if self._counts_steps:
-                self.step, self._next_step = self._next_step, self._next_step + 1
-            return self.step
-        number, complaint = to_step(step)
-        if complaint:
-            self._drop("step", complaint)
-        if number is not None:
-            self.step, self._counts_steps = number, False
-        return self.step
+    def _settle_step(self, step: Any, commit: Any, values: Any) -> tuple[int, Any]:
+        """Return the step to log at, and the values; a step between two, such as 1.7, is kept as a value."""
+        if step is not None:
+            number, complaint, between = to_step(step)
+            if complaint:
+                self._drop("step", complaint)
+            if number is not None:
+                self.step, self._counts_steps = number, False
+            if between is None:
+                return self.step, values
+            self._report_between(between)
+            values = {"step": between, **values} if is_mapping(values) else values
+        if self._counts_steps:
+            self.step, self._next_step = self._next_step, self._next_step + (commit is not False)
+        return self.step, values
+
+    def _report_between(self, step: float) -> None:
+        if not self._has_reported_between:
+            self._has_reported_between = True
+            where = "calls are counted as steps" if self._counts_steps else f"the last step, {self.step}, is used"
+            warn(
+                f"step={step!r} is not a whole number: {where}, and it is kept as the metric 'step'. To plot over it, "
+                "name it as an x-axis: runcast.init(axes={'*': 'step'})"
+            )
 
     def _guarded(self, what: str, call: Callable[..., object], *arguments: Any) -> None:
         """Call something that runs a user's code; an exception is counted and reported, and training continues."""
@@ -207,6 +226,10 @@ class Recorder:
     def _log_media(self, key: str, value: Any, step: int, now: float) -> bool:
         from runcast.journal.media import media_in, save_media  # rarely needed, and start-up counts
 
+        if type(value) is str:
+            if self._texts.get(key) == value:
+                return True
+            self._texts[key] = value
         parts = media_in(value)
         for media in parts:
             try:
@@ -259,7 +282,14 @@ class Recorder:
         key, reason = self._keys.checked(key), redact_text(reason)
         self._dropped[key] = self._dropped.get(key, 0) + 1
         if key not in self._reported:
-            self._reported.add(key)
-            warn(f"1 value was dropped: {key!r} {reason}. Further ones are only counted.")
+            self._reported[key] = reason
+            warn(f"1 value was dropped: {key!r} {reason.rstrip('.')}. Further ones are only counted.")
             if self._journal is not None:
                 self._append(Dropped(time=time.time(), key=key, reason=reason))
+
+    def _count_dropped(self) -> int:
+        """Record how many more values of each key were dropped than reported; return how many in all."""
+        for key, count in self._dropped.items():
+            if count > 1:
+                self._append(Dropped(time=time.time(), key=key, reason=self._reported[key], count=count - 1))
+        return sum(self._dropped.values())

@@ -8,21 +8,21 @@ from pathlib import Path
 from types import TracebackType
 from typing import get_args
 
+import msgspec
+
 from runcast.core.errors import OptionError
 from runcast.core.foreign import attempt, described
 from runcast.journal.file import Journal
 from runcast.journal.layout import RunDirectory, RunFile
-from runcast.journal.paths import shown
 from runcast.journal.records import Finish, Status
 from runcast.journal.state import Carrier, Statistics, tracker_statistics
 from runcast.journal.status import status_of
-from runcast.redaction.console import say
 from runcast.redaction.tree import redact_text
 from runcast.run.arrivals import Copies
 from runcast.run.identity import Identity, identity_of
 from runcast.run.options import finish_timeout_s
 from runcast.run.recording import Recorder
-from runcast.run.status import report_coverage, report_end
+from runcast.run.status import report_coverage, report_end, report_status
 
 
 class Run(Recorder):
@@ -43,7 +43,8 @@ class Run(Recorder):
         strict: bool = False,
     ) -> None:
         super().__init__(file, directory, journal, carrier, strict=strict)
-        self.name, self.project, self.config = file.name, file.project, file.config
+        self._saved_config = msgspec.json.encode(self.config)
+        self.name, self.project = file.name, file.project
         self.unrecorded: OSError | None = None  # why nothing of it is kept, if there is no place to write to
         # Tells the status if the interpreter exits before `finish`; for trainers without an event for it.
         self.ending: Callable[[], tuple[Status, str | None]] | None = None
@@ -53,7 +54,7 @@ class Run(Recorder):
     def identity(self) -> Identity | None:
         """Return the run's id, name and folder, and its ids and address in each tracker, as far as known.
 
-        Return Return None in the ranks of a job that write nothing.
+        Return None in the ranks of a job that write nothing.
         """
         if self._journal is None and self.status is None:
             return None
@@ -114,9 +115,11 @@ class Run(Recorder):
         try:
             try:
                 attempt(lambda: self._collect_copies(deadline), self._report_failure)
+                attempt(self._save_config, self._report_failure)
             finally:  # even if that is interrupted, the run ends with this status
                 text = attempt(lambda: redact_text(str(error or "")), described)
-                self._append(Finish(time=time.time(), status=status, error=text or None))
+                dropped = self._count_dropped()
+                self._append(Finish(time=time.time(), status=status, error=text or None, dropped=dropped))
                 self._journal = None
             if carrier is not None:
                 end, left_s = journal.size(), max(0.0, deadline - time.monotonic())
@@ -125,9 +128,20 @@ class Run(Recorder):
             self._is_delivered = journal.close() and delivered
             states = {} if carrier is None else carrier.states()
             report_coverage(states)
-            report_end(self.dir, self._file.session, self._dropped, journal.lost_records, {} if delivered else states)
-            say(f"run {self.name} is {self.status}; see it with: runcast show {shown(self.dir)}")
+            report_end(self.dir, self._file.session, journal.lost_records, {} if delivered else states)
+            report_status(f"run {self.name} is {self.status}", self.dir, self._dropped)
         return self._is_delivered
+
+    def _save_config(self) -> None:
+        """Keep what the script has set in `config` in run.json, for the next session."""
+        if msgspec.json.encode(self.config) == self._saved_config or not (self.dir / "run.json").exists():
+            return
+        directory = RunDirectory(self.dir)
+        with directory.settled():
+            file = directory.load()
+            if file.session == self._file.session:
+                file.config = self.config
+                directory.save(file)
 
     def after_fork(self) -> None:
         """Disarm the run in a forked child: it may log, but never finishes the run or touches the deliveries."""
@@ -149,6 +163,12 @@ class Run(Recorder):
     def __reduce__(self) -> tuple[Callable[..., "Run"], tuple[RunFile, str]]:
         """Pickle as a run that accepts everything and writes nothing."""
         return _silent, (self._file, str(self.dir))
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows."""
+        from runcast.run.notebook import as_html
+
+        return as_html(self, self.status or "running")
 
     def __repr__(self) -> str:
         return f"<Run {self.name!r} {self.id} in {self.dir}: {self.status or 'running'}>"

@@ -10,7 +10,7 @@ from runcast.journal.paths import shown
 from runcast.journal.records import Status
 from runcast.journal.state import DeliveryState, is_over
 from runcast.journal.status import status_of
-from runcast.redaction.console import say, warn
+from runcast.redaction.console import counted, say, warn
 
 
 class Watch:
@@ -48,13 +48,16 @@ def _last_error() -> BaseException | None:
     return getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
 
 
-def report_end(
-    directory: Path, session: int, dropped: Mapping[str, int], lost: int, behind: Mapping[str, DeliveryState]
-) -> None:
-    """Report what a run that has just ended has lost, and what the trackers still lack."""
+def report_status(is_over: str, directory: Path, dropped: Mapping[str, int]) -> None:
+    """Print the last line of a run: how it ended, how many values it could not keep, and where to see more."""
     if dropped:
-        count = sum(dropped.values())
-        say(f"{count:,} {'value was' if count == 1 else 'values were'} dropped: {', '.join(sorted(dropped)[:5])}")
+        keys = f"{', '.join(sorted(dropped)[:5])}{', …' if len(dropped) > 5 else ''}"
+        is_over += f"; {counted(sum(dropped.values()), 'value was', 'values were')} dropped ({keys})"
+    say(f"{is_over}; see it with: runcast show {shown(directory)}")
+
+
+def report_end(directory: Path, session: int, lost: int, behind: Mapping[str, DeliveryState]) -> None:
+    """Report what a run that has just ended has lost, and what the trackers still lack."""
     if lost:
         warn(
             f"{lost} records could not be written to {directory} and are lost, because its disk was full for too long."

@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 
 from runcast.delivery.sending.refusals import refusals
-from runcast.journal.records import Metrics, Params, Tags
+from runcast.journal.records import Media, Metrics, Params, Tags
 from runcast.testing import inputs
 from runcast.testing.stage import Logged, Stage, expect
 from runcast.values.media.kinds import Audio, Histogram, Image, Table, Text
@@ -203,7 +203,7 @@ LONG_KEYS = ("k" * 260, "größe/" * 40 + "損失" * 80)  # more than a file nam
 
 
 def media(stage: Stage) -> None:
-    """Images, sounds, texts, tables and histograms are kept under their key and step, whatever the key's length."""
+    """Images, sounds, texts, tables, histograms and pages are kept under their key and step, however long the key."""
     with stage.start() as run:
         for step in (0, 5):
             run.log(
@@ -219,12 +219,17 @@ def media(stage: Stage) -> None:
                 },
                 step=step,
             )
+            page = _write(run.dir / "media" / f"{step}-page.html", b"<!doctype html><title>a figure</title><p>x</p>")
+            stage.append(Media(time=time.time(), key="page", step=step, kind="html", path=f"media/{page.name}"))
             for key in LONG_KEYS:
                 run.log({key: Text("long"), f"{key}i": Image([[[255, 0, 0]]]), f"{key}t": Table([[1]], ["a"])}, step)
     state = stage.deliver()
     expect(not refusals(state), f"media were refused: {state.refused}")
     long = (f"{key}{kind}" for key in LONG_KEYS for kind in ("", "i", "t"))
-    keys, rename = ("samples/image", "two words", "sound", "table", "histogram", *long), _rule_of_media(stage).encode
+    keys, rename = (
+        ("samples/image", "two words", "sound", "table", "histogram", "page", *long),
+        _rule_of_media(stage).encode,
+    )
     expected = {(rename(key), step) for key in keys for step in (0, 5)}
     stage.expect_names_found("media", expected, stage.read().media)
     if "metrics" in stage.tracker.supports:

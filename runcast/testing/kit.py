@@ -1,9 +1,15 @@
 """The table of checks, and `check_tracker`, which runs them."""
 
+import contextlib
+import dataclasses
+import io
+import itertools
+import logging
 import os
 import time
 import traceback
-from collections.abc import Callable, Collection, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -64,7 +70,8 @@ GUARANTEES: Mapping[str, str] = MappingProxyType(
 class Check:
     """The outcome of one check.
 
-    `guarantee` is the promise, `detail` says why it failed or was skipped, or is a remark.
+    `guarantee` is the promise, `detail` says why it failed or was skipped, or is a remark. `log` is what the delivery
+    has logged meanwhile, with the tracebacks of the tracker's exceptions.
     """
 
     name: str
@@ -72,6 +79,19 @@ class Check:
     outcome: Literal["passed", "failed", "skipped"]
     detail: str
     seconds: float
+    log: str = ""
+
+    def __str__(self) -> str:
+        """Describe it in one line."""
+        what = (self.detail or self.guarantee).strip().partition("\n")[0]
+        return f"{self.outcome:7} {self.seconds:6.2f} s  {self.name}: {what}"
+
+
+def tally(checks: Sequence[Check]) -> str:
+    """Return the number of checks by outcome, in one line."""
+    counts = Counter(check.outcome for check in checks)
+    parts = [f"{counts[outcome]} {outcome}" for outcome in ("passed", "failed", "skipped") if counts[outcome]]
+    return f"{len(checks)} checks in {sum(check.seconds for check in checks):.0f} s: {', '.join(parts)}"
 
 
 class BrokenContractError(AssertionError):
@@ -93,6 +113,7 @@ def check_tracker(
     only: Collection[str] | None = None,
     options: Mapping[str, Any] | None = None,
     foreign: ForeignRun | None = None,
+    report: Callable[[Check], object] | None = None,
 ) -> list[Check]:
     """Check that a tracker keeps the contract, in its local mode.
 
@@ -102,12 +123,13 @@ def check_tracker(
     Args:
         make: The class, or a function that makes a tracker; at the top level of a module, so that a child process can
         import it.
-        folder: An empty folder for the runs.
+        folder: A folder for the runs; if it is not empty, they go into a new one in it, so that checks can be repeated.
         only: The names of the checks to run; default: all of `GUARANTEES`.
         options: The user's options, as in `init(setup={name: options})`.
         foreign: Called with *folder*, returns a context manager that opens a run with the service's own API, where the
             tracker's `setup` finds it, and yields a function that returns whether that run is still open. Without it,
             one check is skipped.
+        report: Called with each check when it is done, such as `print`.
 
     Raises:
         BrokenContractError: A check failed; the message lists the broken promises.
@@ -117,14 +139,47 @@ def check_tracker(
     if unknown:
         raise OptionError(f"There is no check {unknown[0]!r}. Valid names are: {', '.join(_CHECKS)}.")
     names = [name for name in _CHECKS if only is None or name in only]
-    subject = Subject(make, Path(folder).resolve(), options or {}, foreign, dict(os.environ))
-    checks = [_play(name, subject) for name in names]
+    environment = {**os.environ, "RUNCAST_QUIET": "1"}
+    subject = Subject(make, _unused(Path(folder).resolve()), options or {}, foreign, environment)
+    checks = []
+    for name in names:
+        checks.append(_play(name, subject))
+        if report is not None:
+            report(checks[-1])
     if any(check.outcome == "failed" for check in checks):
         raise BrokenContractError(getattr(make, "__name__", repr(make)), checks)
     return checks
 
 
+def _unused(folder: Path) -> Path:
+    """Return the folder if it is empty or missing, or else a new one in it."""
+    if not folder.exists() or not any(folder.iterdir()):
+        return folder
+    return next(path for number in itertools.count(2) if not (path := folder / f"again-{number}").exists())
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[io.StringIO]:
+    """Keep what a run says and what its delivery logs out of the terminal."""
+    text, logger, quiet = io.StringIO(), logging.getLogger("runcast"), os.environ.get("RUNCAST_QUIET")
+    handler, propagates = logging.StreamHandler(text), logger.propagate
+    logger.addHandler(handler)
+    logger.propagate, os.environ["RUNCAST_QUIET"] = False, "1"
+    try:
+        yield text
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = propagates
+        os.environ.pop("RUNCAST_QUIET") if quiet is None else os.environ.update(RUNCAST_QUIET=quiet)
+
+
 def _play(name: str, subject: Subject) -> Check:
+    with _silence() as log:
+        check = _outcome(name, subject)
+    return dataclasses.replace(check, log=log.getvalue())
+
+
+def _outcome(name: str, subject: Subject) -> Check:
     check, kind = _CHECKS[name]
     began, outcome, detail = time.monotonic(), "passed", ""
     try:

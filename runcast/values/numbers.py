@@ -63,6 +63,10 @@ def _cure_of(value: Any) -> str:
         return f"is {a(type(value))}. Decode it and wrap it in runcast.Text to keep it"
     if isinstance(value, dict):
         return f"is {a(type(value))} below {MAX_DEPTH} others. Log it with fewer levels"
+    if isinstance(value, list | tuple) and any(isinstance(part, list | tuple | dict) for part in value):
+        return f"is {a(type(value))} of rows. Wrap it in runcast.Table(rows, columns=[…]) to keep it"
+    if isinstance(value, list | tuple) and any(isinstance(part, str) for part in value):
+        return f"is {a(type(value))} of texts. Join them into one, or wrap them in runcast.Table to keep them"
     return f"is {a(type(value))}. Log its mean, or wrap it in runcast.Histogram to keep it"
 
 
@@ -72,7 +76,7 @@ def _convert(value: Any, kind: type) -> Number:
             value = _local(value)
         if getattr(value, "is_sparse", False) or "sparse" in str(getattr(value, "layout", "")):
             raise NotANumber("is a sparse tensor. Log its value: tensor.to_dense().item()")
-        if _device(value) == "meta":
+        if device_of(value) == "meta":
             raise NotANumber("is a meta tensor, which has no value")
         count = _elements(value)
         if count != 1:
@@ -96,7 +100,10 @@ def _convert(value: Any, kind: type) -> Number:
 def _cure_of_array(value: Any, count: int) -> str:
     if not count:
         return ", which has no value"
-    picture = ". A picture goes into runcast.Image" if len(getattr(value, "shape", ())) in (2, 3) else ""
+    dimensions = len(getattr(value, "shape", ()))
+    picture = ". A picture goes into runcast.Image" if dimensions in (2, 3) else ""
+    if dimensions == 4:
+        picture = ". A few pictures of a batch go into a list: [runcast.Image(x) for x in batch[:8]]"
     return f". Log one with .item(), or its mean, or wrap it in runcast.Histogram to keep it{picture}"
 
 
@@ -119,7 +126,8 @@ def _elements(value: Any) -> int:
     return int(count() if callable(count) else count)
 
 
-def _device(value: Any) -> str:
+def device_of(value: Any) -> str:
+    """Return the kind of device that holds a value, such as "cpu", "cuda" or "meta"."""
     device = getattr(value, "device", "cpu")
     return str(getattr(device, "type", device)).split(":")[0]
 
@@ -152,7 +160,7 @@ def start_copy(value: Any) -> DeviceValue | None:
 
 def is_on_device(value: Any) -> bool:
     """Return whether reading a value would wait for a device whose streams have events (cuda, xpu)."""
-    return hasattr(value, "item") and _device(value) in ("cuda", "xpu") and hasattr(value, "detach")
+    return hasattr(value, "item") and device_of(value) in ("cuda", "xpu") and hasattr(value, "detach")
 
 
 def _start_copy(value: Any) -> DeviceValue | None:

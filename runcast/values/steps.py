@@ -9,14 +9,15 @@ FIRST, LAST = -(2**63), 2**63 - 1  # what services keep a step in
 
 
 class GivenStep(NamedTuple):
-    """A step as a number, or None, with a message about it, if any."""
+    """A step as a number, or None, with a message about it, if any; or a number between two steps, such as 1.7."""
 
     number: int | None
     complaint: str = ""
+    between: float | None = None
 
 
 def to_step(given: Any) -> GivenStep:
-    """Read a step; a fraction is truncated, and a step on a device is not waited for."""
+    """Read a step; a step on a device is not waited for."""
     complaint = f"is {a(type(given))} and not a whole number of 64 bits, so the last step was used"
     if attempt(lambda: is_on_device(given), lambda _: False):
         return GivenStep(None, f"{complaint}: reading it would wait for its device. Pass int(step)")
@@ -27,6 +28,4 @@ def to_step(given: Any) -> GivenStep:
         return GivenStep(None, complaint)
     if not FIRST <= number <= LAST:
         return GivenStep(None, complaint)
-    return GivenStep(
-        number, "" if number == value else f"is {value!r} and not a whole number, so step {number} was used"
-    )
+    return GivenStep(number) if number == value else GivenStep(None, between=float(value))

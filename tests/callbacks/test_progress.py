@@ -48,6 +48,14 @@ def test_a_log_file_gets_a_line_now_and_then(stage, clock):
     ]
 
 
+def test_a_long_training_does_not_fill_its_log(stage, clock):
+    """Ten hours are some hundred lines, not 3,600."""
+    out = io.StringIO()
+    train(stage(ProgressCallback(Console(file=out, width=200))), clock, steps=36_000)
+
+    assert 100 < len(out.getvalue().splitlines()) < 300
+
+
 def test_a_terminal_gets_a_bar_with_rate_and_loss(stage, clock):
     """And one for the evaluation, which goes away."""
     out = io.StringIO()

@@ -17,7 +17,7 @@ def test_a_sparkline_is_no_longer_than_its_width() -> None:
 
 def test_a_constant_is_a_flat_line() -> None:
     """One value all the time is no division by zero."""
-    assert sparkline([(0, 3.0), (1, 3.0), (2, 3.0)], 16) == "▁▁▁"
+    assert sparkline([(0, 3.0), (1, 3.0), (2, 3.0)], 16) == "───"
 
 
 def test_what_is_not_finite_is_left_out() -> None:

@@ -77,7 +77,7 @@ def test_all_runs_are_synced(cli, later_run: runcast.Run) -> None:  # type: igno
         (("sync", "--close", "done"), "finished, failed, killed, crashed"),
         (("sync", "--close", "failed"), "has already ended"),
         (("sync", "--all", "--close", "failed"), "omit RUN and --close"),
-        (("sync", "nothing"), "0 runs"),
+        (("sync", "nothing"), "No run in runs matches"),
         (("replay",), "--to"),
         (("replay", "--to", "codecarbon"), "measures a running training"),
         (("verify", "--tracker", "wanb"), "Did you mean 'wandb'?"),

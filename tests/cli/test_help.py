@@ -18,7 +18,10 @@ SHARED = re.search(r"^## In every command\n(.*?)^## ", PAGE.read_text(encoding="
 
 def test_there_are_these_commands() -> None:
     """The commands are those of the design, in the order in which one meets them."""
-    assert list(COMMANDS) == ["doctor", "demo", "status", "show", "sync", "replay", "verify"]
+    assert list(COMMANDS) == [
+        *("doctor", "demo", "status", "list", "show", "compare", "get", "open"),
+        *("sync", "replay", "verify", "du", "rm"),
+    ]
 
 
 @pytest.mark.parametrize("name", COMMANDS)

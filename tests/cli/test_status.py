@@ -139,3 +139,16 @@ def test_status_fits_eighty_columns(cli, finished_run: runcast.Run, arguments: t
 
     assert finished_run.name in answer.out
     assert max(map(len, answer.out.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("command", ["show", "status", "verify"])
+def test_dropped_values_are_shown_where_people_look(command: str, cli) -> None:  # type: ignore[no-untyped-def]
+    """With their number and what to log instead."""
+    run = runcast.init("dropped", report_to="none")
+    run.log({"sizes": [1, 2]}, step=0)
+    run.log({"sizes": [1, 2]}, step=1)
+    run.finish()
+
+    answer = cli(command, run.id)
+
+    assert "sizes  2 values dropped: it is a list. Log its mean" in answer.out

@@ -139,7 +139,7 @@ def test_a_start_an_end_and_points_at_other_times_are_found(make_old: MakeOld) -
     (verdict,) = verify(directory)
 
     assert verdict.problems() == [
-        "1 points have another time than in the training",
+        "1 point has another time than in the training",
         "its start is +73.0 s off that of the training",
         "its end is +2.0 s off that of the training",
     ]

@@ -24,18 +24,19 @@ FRAMEWORKS = {
 PREPARE = "import runcast\nruncast.init(id='my-run', report_to='none').finish()\n"
 
 
-def snippets(page: Path) -> list[str]:
-    """List the Python blocks of a page."""
-    return re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+def snippets(page: Path) -> list[tuple[str, str]]:
+    """List the Python blocks of a page, each with the name of the file that it is shown as, if any."""
+    block = r"""^```python(?: title="(.*?)")?\n(.*?)^```"""
+    return re.findall(block, page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_snippet_runs(page: Path, tmp_path: Path) -> None:
     """The Python blocks of a page run one after the other, in a folder that holds one run."""
-    program = tmp_path / "snippet.py"
     modules = FRAMEWORKS.get(page.stem, warm.TORCH)
-    environment = {**os.environ, "RUNCAST_REPORT_TO": "none", "PYTHONPATH": str(ROOT)}
-    for code in [PREPARE, *snippets(page)]:
+    environment = {**os.environ, "RUNCAST_REPORT_TO": "none", "PYTHONPATH": os.pathsep.join((str(ROOT), str(tmp_path)))}
+    for name, code in [("", PREPARE), *snippets(page)]:
+        program = tmp_path / (name or "snippet.py")
         program.write_text(code, encoding="utf-8")
 
         done = warm.run(modules, [program], folder=tmp_path, environment=environment, timeout_s=120)

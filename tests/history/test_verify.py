@@ -142,7 +142,7 @@ def test_what_was_refused_was_counted(make_run: MakeRun, add_plain: AddPlain, se
         "artifacts: not supported by this tracker": 1,
         "summary: not supported by this tracker": 1,
     }
-    assert verdict.problems() == ["it refused 1 points ('loss'): negative numbers are not kept."]
+    assert verdict.problems() == ["it refused 1 point ('loss'): negative numbers are not kept."]
 
 
 def test_a_tracker_that_cannot_be_read_says_why(

@@ -386,7 +386,7 @@ def test_a_param_that_an_older_server_refuses_costs_no_other_and_is_reported(
     run_id = json.loads((tmp_path / "run/trackers/mlflow/state.json").read_text())["ids"]["run_id"]
     with contextlib.closing(sqlite3.connect(mlflow_server.folder / "server.db")) as database:
         stored = dict(database.execute("select key, value from params where run_uuid = ?", (run_id,)))
-    refusal = "refused 1 params ('prompt'): INVALID_PARAMETER_VALUE: Param value had length above the 500 limit."
+    refusal = "refused 1 param ('prompt'): INVALID_PARAMETER_VALUE: Param value had length above the 500 limit."
     assert stored == {"lr": "0.5", "layers": "3", "name": "x", "last": "1"}
     assert trained.returncode == 0
     assert trained.stderr.count(refusal) == 1, trained.stderr

@@ -70,12 +70,12 @@ RECORDS: list[tuple[AnyRecord, dict[str, Any]]] = [
         },
     ),
     (
-        Dropped(time=1.5, key="x", reason="is a str. Wrap it in runcast.Text to keep it"),
-        {"type": "dropped", "time": 1.5, "key": "x", "reason": "is a str. Wrap it in runcast.Text to keep it"},
+        Dropped(time=1.5, key="x", reason="is None"),
+        {"type": "dropped", "time": 1.5, "key": "x", "reason": "is None", "count": 1},
     ),
     (
         Finish(time=1.5, status="failed", error="Traceback\n  …"),
-        {"type": "finish", "time": 1.5, "status": "failed", "error": "Traceback\n  …"},
+        {"type": "finish", "time": 1.5, "status": "failed", "error": "Traceback\n  …", "dropped": 0},
     ),
 ]
 BY_TYPE = pytest.mark.parametrize(("record", "content"), RECORDS, ids=[content["type"] for _, content in RECORDS])

@@ -305,22 +305,35 @@ def test_a_step_on_a_device_is_not_waited_for(start: Start) -> None:
     assert "Pass int(step)" in records(run, Dropped)[0].reason
 
 
-@pytest.mark.parametrize(
-    ("step", "used", "told"),
-    [
-        *((1.5, 1, True), (-0.5, 0, True), (np.float32(2.5), 2, True), (torch.tensor(3.25), 3, True)),
-        *((2.0, 2, False), (np.float32(3), 3, False), (torch.tensor(5.0), 5, False), (True, 1, False)),
-    ],
-    ids=repr,
-)
-def test_a_step_between_two_is_told(step: Any, used: int, told: bool, start: Start) -> None:
-    """A step of 1.5 is cut to 1, and that is counted and said; 2.0 is 2."""
+@pytest.mark.parametrize("step", [2.0, np.float32(2), torch.tensor(2.0)], ids=repr)
+def test_a_whole_step_may_be_a_float(step: Any, start: Start) -> None:
+    """2.0 is 2."""
     run = start()
 
     run.log({"loss": 0.5}, step=step)
 
-    assert logged(run) == [("loss", 0.5, used)]
-    assert run.statistics().dropped == ({"step": 1} if told else {})
+    assert logged(run) == [("loss", 0.5, 2)]
+
+
+@pytest.mark.parametrize("step", [1.5, np.float32(1.5), torch.tensor(1.5)], ids=repr)
+def test_a_step_between_two_is_kept_as_a_metric(step: Any, start: Start, caplog: pytest.LogCaptureFixture) -> None:
+    """A fraction is not cut: calls are counted, or the last step is used, and the fraction is logged beside; said once."""
+    run = start()
+
+    run.log({"loss": 0.5}, step=step)
+    run.log({"loss": 0.25}, step=1.75)  # type: ignore[arg-type]
+    run.log({"loss": 0.125}, step=7)
+    run.log({"loss": 0.0625}, step=7.5)  # type: ignore[arg-type]
+
+    assert logged(run) == [
+        *(("step", 1.5, 0), ("loss", 0.5, 0), ("step", 1.75, 1), ("loss", 0.25, 1)),
+        *(("loss", 0.125, 7), ("step", 7.5, 7), ("loss", 0.0625, 7)),
+    ]
+    assert run.statistics().dropped == {}
+    assert len(caplog.messages) == 1
+    assert caplog.messages[0].startswith(
+        "step=1.5 is not a whole number: calls are counted as steps, and it is kept as the metric 'step'"
+    )
 
 
 def test_a_dtensor_of_which_each_rank_has_a_part_is_refused() -> None:

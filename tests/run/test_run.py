@@ -121,7 +121,7 @@ def test_without_steps_calls_are_counted(start: Start) -> None:
 
     run.log({"loss": 0.5})
     run.log({"note": runcast.Text("media only")})
-    run.log({"wrong": "text"})
+    run.log({"wrong": [1, 2]})
     run.log({"loss": 0.25})
 
     assert logged(run) == [("loss", 0.5, 0), ("loss", 0.25, 3)]
@@ -267,7 +267,7 @@ def test_a_list_of_media_of_one_key_is_several_media(start: Start) -> None:
     picture = np.zeros((2, 3), "uint8")
 
     run.log({"samples": [runcast.Image(picture), runcast.Image(picture + 9)], "loss": 0.5}, step=4)
-    run.log({"samples": (runcast.Text("a"), "a caption"), "one": [runcast.Text("b")]}, step=5)
+    run.log({"samples": (runcast.Text("a"), 5), "one": [runcast.Text("b")]}, step=5)
 
     assert [(record.key, record.kind, record.step) for record in records(run, Media)] == [
         *[("samples", "image", 4)] * 2,
@@ -289,17 +289,18 @@ def test_what_is_no_number_is_counted_and_told_once(start: Start, caplog: pytest
     run = start()
 
     for step in range(3):
-        run.log({"loss": 0.5, "word": "text", "nothing": None, "list": [1]}, step=step)
+        run.log({"loss": 0.5, "word": b"text", "nothing": None, "list": [1]}, step=step)
 
     assert run.statistics().dropped == {"word": 3, "nothing": 3, "list": 3}
     assert [(record.key, record.reason) for record in records(run, Dropped)] == [
-        ("word", "is a str. Wrap it in runcast.Text to keep it"),
+        ("word", "is a bytes. Decode it and wrap it in runcast.Text to keep it"),
         ("nothing", "is None. Leave it out, or log float('nan')"),
         ("list", "is a list. Log its mean, or wrap it in runcast.Histogram to keep it"),
     ]
     assert len(caplog.messages) == 3
     assert caplog.messages[0] == (
-        "1 value was dropped: 'word' is a str. Wrap it in runcast.Text to keep it. Further ones are only counted."
+        "1 value was dropped: 'word' is a bytes. Decode it and wrap it in runcast.Text to keep it. "
+        "Further ones are only counted."
     )
     assert len(logged(run)) == 3
 
@@ -599,6 +600,7 @@ def test_a_pickled_run_takes_everything_and_writes_nothing(start: Start) -> None
     size = (run.dir / "journal.jsonl").stat().st_size
 
     copy = pickle.loads(pickle.dumps(run))
+    assert (copy.id, copy.name, copy.config, copy.dir) == (run.id, run.name, run.config, run.dir)
     copy.log({"loss": 0.5}, step=0)
     copy.log({"loss": "text"})
     copy.log_params({"a": 1})
@@ -608,7 +610,6 @@ def test_a_pickled_run_takes_everything_and_writes_nothing(start: Start) -> None
     assert copy.flush(0.1)
     copy.finish()
 
-    assert (copy.id, copy.name, copy.config, copy.dir) == (run.id, run.name, run.config, run.dir)
     assert (run.dir / "journal.jsonl").stat().st_size == size
 
 

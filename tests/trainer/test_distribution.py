@@ -6,9 +6,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from runcast.history.contents import contents
 from runcast.history.finding import list_runs
 from runcast.history.overview import overview
+from runcast.history.views.contents import contents
 from tests.ranks import run_ranks
 
 SCRIPT = """

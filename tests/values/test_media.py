@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import subprocess
 import sys
 import wave
@@ -13,7 +14,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 from runcast.core.errors import OptionError
-from runcast.values.media.kinds import Audio, Figure, Histogram, Image, Table, Text, Video, to_media
+from runcast.values.media.kinds import Audio, Figure, Histogram, Image, Table, Text, Video
+from runcast.values.media.recognition import to_media
 
 PIL_Image = pytest.importorskip("PIL.Image")
 RED, GREEN, BLUE, WHITE = [255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255]
@@ -120,16 +122,16 @@ def test_an_image_file_is_copied(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("shape", [(), (3,), (2, 2, 2), (2, 3, 4, 3), (0, 2), (2, 0, 3), (5, 2, 7)])
-def test_an_image_of_a_wrong_shape_is_refused_where_it_is_made(shape: tuple[int, ...]) -> None:
-    """The error comes from the line that makes the image, and says which shapes there are."""
+def test_an_image_of_a_wrong_shape_is_refused_when_it_is_saved(shape: tuple[int, ...], tmp_path: Path) -> None:
+    """Making it raises nothing, because that happens in a training loop; saving it says which shapes there are."""
     with pytest.raises(OptionError, match=r"Use \[H, W\], \[H, W, C\] or \[C, H, W\]"):
-        Image(np.zeros(shape))
+        Image(np.zeros(shape)).save(tmp_path, "x")
 
 
-def test_a_batch_of_images_is_refused_with_advice() -> None:
-    """Who logs a batch is told to log its images one by one."""
-    with pytest.raises(OptionError, match="one by one"):
-        Image(np.zeros((8, 3, 32, 32)))
+def test_a_batch_of_images_is_refused_with_advice(tmp_path: Path) -> None:
+    """Who logs a batch is told to log a few of its images."""
+    with pytest.raises(OptionError, match=r"\[runcast.Image\(x\) for x in batch\[:8\]\]"):
+        Image(np.zeros((8, 3, 32, 32))).save(tmp_path, "x")
 
 
 @pytest.mark.parametrize(
@@ -182,10 +184,10 @@ def test_a_figure_is_drawn_and_stays_open(tmp_path: Path) -> None:
     assert Figure(figure).kind == "image"
 
 
-def test_what_is_no_figure_is_refused() -> None:
+def test_what_is_no_figure_is_refused(tmp_path: Path) -> None:
     """An array is not a figure; the error names what takes arrays."""
     with pytest.raises(OptionError, match="For pixels use Image"):
-        Figure(PICTURE)
+        Figure(PICTURE).save(tmp_path, "x")
 
 
 def test_a_figure_that_cannot_be_drawn_is_our_error(tmp_path: Path) -> None:
@@ -233,17 +235,17 @@ def test_a_sound_file_is_copied_and_needs_no_rate(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("shape", [(), (0,), (5, 3), (1, 2, 3)])
-def test_a_sound_of_a_wrong_shape_is_refused(shape: tuple[int, ...]) -> None:
+def test_a_sound_of_a_wrong_shape_is_refused(shape: tuple[int, ...], tmp_path: Path) -> None:
     """The error says which shapes there are."""
     with pytest.raises(OptionError, match=r"Use \[N\], \[N, C\] or \[C, N\]"):
-        Audio(np.zeros(shape), 8_000)
+        Audio(np.zeros(shape), 8_000).save(tmp_path, "x")
 
 
 @pytest.mark.parametrize("rate", [None, 0, -1, "8000"])
-def test_a_sound_without_a_rate_is_refused(rate: Any) -> None:
+def test_a_sound_without_a_rate_is_refused(rate: Any, tmp_path: Path) -> None:
     """Samples alone are no sound."""
     with pytest.raises(OptionError, match="sample_rate"):
-        Audio(np.zeros(5), rate)
+        Audio(np.zeros(5), rate).save(tmp_path, "x")
 
 
 def test_a_sound_of_wrong_values_is_refused(tmp_path: Path) -> None:
@@ -256,12 +258,12 @@ def test_a_sound_of_wrong_values_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", [Image, Audio, Video])
-def test_a_missing_file_is_refused_where_it_is_named(kind: Any, tmp_path: Path) -> None:
-    """A wrong path, also that of a folder, is an error at the user's own line."""
+def test_a_missing_file_is_refused_when_it_is_saved(kind: Any, tmp_path: Path) -> None:
+    """A wrong path, also that of a folder, is named."""
     with pytest.raises(OptionError, match="There is no file"):
-        kind(tmp_path / "nothing.mp4")
+        kind(tmp_path / "nothing.mp4").save(tmp_path, "x")
     with pytest.raises(OptionError, match="There is no file"):
-        kind(tmp_path)
+        kind(tmp_path).save(tmp_path, "x")
 
 
 def test_a_video_is_copied(tmp_path: Path) -> None:
@@ -275,10 +277,29 @@ def test_a_video_is_copied(tmp_path: Path) -> None:
     assert path.read_bytes() == b"bytes"
 
 
-def test_frames_are_no_video() -> None:
-    """An array is refused: a video is encoded by whoever knows how."""
-    with pytest.raises(OptionError, match="the path of a file, not ndarray"):
-        Video(np.zeros((2, 2, 2, 3)))  # type: ignore[arg-type]
+@pytest.mark.parametrize("shape", [(3, 4, 6), (3, 4, 6, 3), (3, 3, 4, 6)])
+def test_frames_become_a_video(shape: tuple[int, ...], tmp_path: Path) -> None:
+    """Frames, with channels on either side or without, are a GIF of that size and rate."""
+    frames = np.arange(math.prod(shape)).reshape(shape).astype(np.uint8)
+
+    path = Video(frames, fps=5).save(tmp_path, "x")
+
+    with PIL_Image.open(path) as film:
+        assert (film.format, film.size, film.n_frames, film.info["duration"]) == ("GIF", (6, 4), 3, 200)
+
+
+@pytest.mark.parametrize(
+    ("video", "message"),
+    [
+        (Video(5), "the path of a file or an array of frames, not int"),
+        (Video(np.zeros((4, 4))), "A video cannot have the shape"),
+        (Video(np.zeros((2, 4, 4)), fps=0), "fps=0 must be frames per second"),
+    ],
+)
+def test_what_is_no_video_is_refused(video: Video, message: str, tmp_path: Path) -> None:
+    """Making it raises nothing; saving it says what a video is."""
+    with pytest.raises(OptionError, match=message):
+        video.save(tmp_path, "x")
 
 
 def test_a_text_is_kept_to_the_letter(tmp_path: Path) -> None:
@@ -289,10 +310,10 @@ def test_a_text_is_kept_to_the_letter(tmp_path: Path) -> None:
     assert path.read_bytes() == "é\r\nλ\\ud800".encode()
 
 
-def test_what_is_no_text_is_refused() -> None:
+def test_what_is_no_text_is_refused(tmp_path: Path) -> None:
     """A number is logged as a number."""
     with pytest.raises(OptionError, match="takes a str, not int"):
-        Text(5)  # type: ignore[arg-type]
+        Text(5).save(tmp_path, "x")  # type: ignore[arg-type]
 
 
 # Tables
@@ -386,17 +407,37 @@ def test_an_empty_table_is_its_header(tmp_path: Path) -> None:
     ("rows", "columns", "message"),
     [
         ([[1, 2]], None, "have no names"),
-        ([[1, 2], [3]], ["a", "b"], "Row 1 of the table has 1 cells for 2 columns: a, b"),
+        ([[1, 2], [3]], ["a", "b"], "Row 1 of the table has 1 cell for 2 columns: a, b"),
         ({"a": [1], "b": [1, 2]}, None, r"differ in length \(a: 1, b: 2\)"),
         ({"a": [1]}, ["z"], "KeyError: 'z'"),
         (5, ["a"], "The table cannot be read"),
         ([1, 2], ["a"], "The table cannot be read"),
     ],
 )
-def test_a_table_that_does_not_fit_is_refused_where_it_is_made(rows: Any, columns: Any, message: str) -> None:
+def test_a_table_that_does_not_fit_is_refused_when_it_is_saved(
+    rows: Any, columns: Any, message: str, tmp_path: Path
+) -> None:
     """The error says which row or column does not fit."""
     with pytest.raises(OptionError, match=message):
-        Table(rows, columns)
+        Table(rows, columns).save(tmp_path, "x")
+
+
+def test_a_table_can_be_made_as_in_wandb(tmp_path: Path) -> None:
+    """Its rows may be called data or dataframe, and be added one by one; one of a wrong length is refused."""
+    pandas = pytest.importorskip("pandas")
+    table = Table(columns=["a", "b"])
+    table.add_data(1, "x")
+    table.add_data(2, "y")
+    wrong = Table(columns=["a", "b"])
+    wrong.add_data(1)
+
+    assert read(table.save(tmp_path, "1")) == [["a", "b"], ["1", "x"], ["2", "y"]]
+    assert read(Table(columns=["a"], data=[[1]]).save(tmp_path, "2")) == [["a"], ["1"]]
+    assert read(Table(dataframe=pandas.DataFrame({"a": [1]})).save(tmp_path, "3")) == [["a"], ["1"]]
+    with pytest.raises(OptionError, match="Row 0 of the table has 1 cell for 2 columns"):
+        wrong.save(tmp_path, "4")
+    with pytest.raises(OptionError, match="once"):
+        Table([[1]], ["a"], data=[[1]]).save(tmp_path, "5")
 
 
 def test_a_table_is_a_copy(tmp_path: Path) -> None:
@@ -514,26 +555,16 @@ def test_each_knows_its_kind_and_caption_and_cannot_be_changed(media: Any, kind:
         media.caption = "d"
 
 
-def test_a_caption_is_a_text() -> None:
-    """A number or a tensor as caption is refused where it is written."""
+def test_a_caption_is_a_text(tmp_path: Path) -> None:
+    """A number or a tensor as caption is refused."""
     with pytest.raises(OptionError, match="caption=3 must be a text"):
-        Image(PICTURE, caption=3)  # type: ignore[arg-type]
-
-
-def test_a_bare_pil_image_or_figure_is_media() -> None:
-    """They need no wrapping; anything else is none of ours."""
-    figure_module = pytest.importorskip("matplotlib.figure")
-
-    assert isinstance(to_media(PIL_Image.fromarray(PICTURE)), Image)
-    assert isinstance(to_media(figure_module.Figure()), Figure)
-    for value in (1, "text", PICTURE, None, [PICTURE], object()):
-        assert to_media(value) is None
+        Image(PICTURE, caption=3).save(tmp_path, "x")  # type: ignore[arg-type]
 
 
 def test_nothing_is_imported_for_media() -> None:
     """Until an array is saved, neither NumPy nor an imaging library is loaded; a text or a table never needs them."""
     script = (
-        "import sys, pathlib, tempfile; from runcast.values.media.kinds import *; folder = pathlib.Path(tempfile.mkdtemp()); "
+        "import sys, pathlib, tempfile; from runcast.values.media.kinds import *; from runcast.values.media.recognition import to_media; folder = pathlib.Path(tempfile.mkdtemp()); "
         "Text('a').save(folder, 'a'); Table([[1]], ['a']).save(folder, 'b'); to_media(1); "
         "Histogram(counts=[1], edges=[0, 1]).save(folder, 'c'); "
         "print(sorted({'numpy', 'torch', 'PIL', 'matplotlib', 'pandas'} & set(sys.modules)))"

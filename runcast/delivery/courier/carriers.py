@@ -105,7 +105,8 @@ def open_carrier(
 def tell_exit_code(directory: RunDirectory, session: int) -> None:
     """Start a courier for nothing but the exit code of this process: the run has none, or it is gone."""
     file = directory.load()
-    delivered = [n for n, c in file.trackers.items() if load_state(directory.tracker(n)) and not c.measures]
+    others = {name: choice for name, choice in file.trackers.items() if choice.tracker and not choice.measures}
+    delivered = [name for name in others if load_state(directory.tracker(name))]
     orders = {name: orders_for(directory, file, name, own=True) for name in delivered}
     task = Task(orders=orders, mode="training", training=os.getpid(), session=session, only_corrects=True)
     courier = CourierProcess(directory, task)

@@ -8,13 +8,23 @@ from runcast.integrations.contract import Reading
 from runcast.journal.layout import RunDirectory
 from runcast.journal.paths import shown
 from runcast.journal.state import DeliveryState, is_over
-from runcast.redaction.console import warn
+from runcast.redaction.console import counted, warn
 from runcast.redaction.tree import redact_text
 
 NAMES = 5
 REASONS = 50  # for one tracker; a service may give each value a reason of its own
 REASON_CHARS = 300
 UNSUPPORTED = "not supported by this tracker"
+NOUNS = {
+    "point": ("point", "points"),
+    "points": ("point", "points"),
+    "artifact": ("artifact", "artifacts"),
+    "artifacts": ("artifact", "artifacts"),
+    "params": ("param", "params"),
+    "tags": ("tag", "tags"),
+    "summary": ("summary value", "summary values"),
+    "media": ("media file", "media files"),
+}
 FIXES = {
     "params": "Shorten it, or log it with run.log_artifact.",
     "summary": "Shorten it, or log it with run.log_artifact.",
@@ -92,8 +102,15 @@ def described(state: DeliveryState, reason: str) -> str:
     kind, _, why = reason.partition(": ")
     names, count = state.refused_names.get(reason, []), state.refused[reason]
     some = ", ".join(map(repr, names)) + (" …" if count > len(names) else "")
-    what = {"point": "points", "artifact": "artifacts"}.get(kind, kind)
-    return f"{count:,} {what} ({some}): {why.rstrip('.')}. {FIXES.get(kind, '')}".rstrip()
+    return (
+        f"{counted(count, *NOUNS.get(kind, (kind, kind)))} ({some}): {why.rstrip('.')}. {FIXES.get(kind, '')}".rstrip()
+    )
+
+
+def refused_values(reason: str, count: int) -> str:
+    """Return how many values of which kind were refused, and why: "1 artifact: not supported by this tracker"."""
+    kind, _, why = reason.partition(": ")
+    return f"{counted(count, *NOUNS.get(kind, (kind, kind)))}: {'' if is_unsupported(reason) else 'refused, '}{why}"
 
 
 def report(tracker: str, state: DeliveryState, directory: RunDirectory, reported: set[str]) -> None:

@@ -24,8 +24,8 @@ def log_as_its_kind(experiment: Any, media: MediaFile) -> Any:
         return experiment.log_video(path, name=media.key, **common)
     if media.kind == "text":
         return experiment.log_text(media.text(), **common)
-    if media.kind == "table":
-        return experiment.log_asset(path, file_name=f"{media.key}.csv", **common)
+    if media.kind in ("table", "html"):
+        return experiment.log_asset(path, file_name=f"{media.key}{media.path.suffix}", **common)
     counts, edges = media.histogram()
     middles = [(low + high) / 2 for low, high in pairwise(edges)]
     histogram = Histogram()

@@ -63,7 +63,7 @@ def as_text(value: Any) -> str:
 
 def media_summary(media: MediaFile) -> Summary:
     """Make what shows a media file; raises OSError or ValueError for a file that is not what it says."""
-    if media.kind == "video":
+    if media.kind in ("video", "html"):
         return text_pb(media.key, str(media.path))
     if (size := media.path.stat().st_size) > MAX_MEDIA_BYTES:
         raise ValueError(f"it has {size / 1e6:,.0f} MB of at most {MAX_MEDIA_BYTES / 1e6:,.0f}")

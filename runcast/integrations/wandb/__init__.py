@@ -29,6 +29,7 @@ import wandb
 from runcast.core.errors import FinalError, GoneError, RestartError, RetryableError, TrackerError
 from runcast.integrations.contract import ArtifactFile, Ending, MediaFile, Reading, TrackedRun, Tracker
 from runcast.integrations.wandb import reader
+from runcast.integrations.wandb.axes import Axes
 from runcast.integrations.wandb.core_log import CoreLog, is_gone
 from runcast.integrations.wandb.media import as_wandb
 from runcast.integrations.wandb.rows import rows_of, with_step, without_waiting
@@ -54,6 +55,7 @@ class WandbTracker(Tracker):
     variables = VARIABLES
 
     _tracked: TrackedRun
+    _axes: Axes
     _run: Any = None
     _is_joined = _is_unsettled = False
     _core_log: CoreLog | None = None
@@ -66,7 +68,7 @@ class WandbTracker(Tracker):
             run.join()
         with own_folders(run):
             self._run = self._run or open_run(run, self.tag_names)
-            self._run.define_metric("*", step_metric=reader.STEP)
+            self._axes = Axes(self._run, run.axes)
             if run.replaces and not self._is_joined:
                 self._run.config.update({reader.REPLACES: run.replaces}, allow_val_change=True)
         self._is_unsettled = not (self._is_joined or self._run.offline)
@@ -80,6 +82,7 @@ class WandbTracker(Tracker):
         self._run.config.update(dict(params), allow_val_change=True)
 
     def log_metrics(self, points: Sequence[Point]) -> None:
+        self._axes.define(points)
         *rows, last = rows_of(points)
         with contextlib.nullcontext() if self._is_joined else without_waiting(self._run):
             for row in rows:

@@ -54,6 +54,8 @@ def _as_its_kind(media: MediaFile) -> Any:
         return wandb.Video(path, caption=media.caption, format=media.path.suffix[1:])
     if media.kind == "text":
         return wandb.Html(f"<pre>{html.escape(media.text())}</pre>", inject=False)
+    if media.kind == "html":
+        return wandb.Html(path, inject=False)
     if media.kind == "histogram":
         return wandb.Histogram(np_histogram=merged(*media.histogram()))
     columns, rows = media.table()

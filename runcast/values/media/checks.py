@@ -16,6 +16,16 @@ def is_instance(value: Any, module: str, name: str) -> bool:
     return isinstance(kind, type) and isinstance(value, kind)
 
 
+def is_pil_image(value: Any) -> bool:
+    """Return whether a value is a picture of Pillow."""
+    return is_instance(value, "PIL.Image", "Image")
+
+
+def is_plotly_figure(value: Any) -> bool:
+    """Return whether a value is a figure of Plotly."""
+    return is_instance(value, "plotly.basedatatypes", "BaseFigure")
+
+
 def is_path(data: Any) -> bool:
     """Return whether a value names a file."""
     return isinstance(data, str | os.PathLike)

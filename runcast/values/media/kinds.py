@@ -1,7 +1,7 @@
 """The media that can be logged: images, figures, sounds, videos, texts, tables and histograms.
 
-Each object has a `kind` and a `caption`, and can `save` itself as one ordinary file. A wrong shape is an error in the
-constructor; the content is read when the object is saved, which `Run.log` does at once.
+Each object has a `kind` and a `caption`, and can `save` itself as one ordinary file, which `Run.log` does at once. What
+cannot be saved never raises in a training loop: `problem` says why, and `Run.log` reports and counts it.
 """
 
 import os
@@ -9,30 +9,32 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
 
-import msgspec
 from msgspec.structs import force_setattr
 
 from runcast.core.errors import OptionError
+from runcast.core.foreign import attempt
 from runcast.redaction.tree import redact_text
 from runcast.values.copying import copy_small
 from runcast.values.media import MediaKind
-from runcast.values.media.checks import check_caption, check_file, foreign, is_instance, is_path
+from runcast.values.media.checks import check_caption, check_file, foreign, is_path, is_pil_image, is_plotly_figure
+from runcast.values.media.medium import Medium
 from runcast.values.media.rendering import (
     channel_axis,
-    csv_text,
+    gif,
     histogram_from,
     histogram_of,
     png,
-    rows_and_columns,
     sound_axis,
     wav,
 )
+from runcast.values.media.tables import check_width, csv_text, rows_and_columns
 from runcast.values.numbers import NotANumber, to_number
 
+FPS = 4.0  # of a video that says nothing, as in W&B
 MAX_BYTES = 2**30  # of a file: a TensorBoard record holds 2 GiB, and each tracker makes a copy
 
 
-class Image(msgspec.Struct, frozen=True, eq=False):
+class Image(Medium, frozen=True, eq=False):
     """A picture, saved as PNG (an existing file is copied unchanged).
 
     Args:
@@ -41,29 +43,25 @@ class Image(msgspec.Struct, frozen=True, eq=False):
             and last in an array. Floats are in 0..1 (slightly outside is clipped), integers in 0..255; bools are black
             and white; NaN is black.
         caption: A line of text below it.
-
-    Raises:
-        OptionError: The shape is invalid, or the file is missing; `save` raises it for invalid values.
     """
 
     kind: ClassVar[MediaKind] = "image"
     data: Any
     caption: str | None = None
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         check_caption(self.caption)
         if is_path(self.data):
             check_file(self.data)
-        elif not _is_pil_image(self.data) and hasattr(self.data, "shape"):
+        elif not is_pil_image(self.data) and hasattr(self.data, "shape"):
             channel_axis(self.data)
 
-    def save(self, folder: Path, stem: str) -> Path:
-        """Write the picture into *folder* and return its path."""
+    def _save(self, folder: Path, stem: str) -> Path:
         if is_path(self.data):
             return _copy(self.data, folder, stem)
         path = folder / f"{stem}.png"
         with foreign("image"):
-            if _is_pil_image(self.data):
+            if is_pil_image(self.data):
                 known = self.data.mode in ("1", "L", "LA", "P", "RGB", "RGBA")
                 (self.data if known else self.data.convert("RGB")).save(path, format="PNG")
             else:
@@ -71,29 +69,38 @@ class Image(msgspec.Struct, frozen=True, eq=False):
         return path
 
 
-class Figure(msgspec.Struct, frozen=True, eq=False):
-    """A Matplotlib figure, saved as PNG in its own size and resolution. It stays open; close it yourself."""
+class Figure(Medium, frozen=True, eq=False):
+    """A figure of Matplotlib, saved as PNG in its own size and resolution, or of Plotly, saved as an interactive page.
 
-    kind: ClassVar[MediaKind] = "image"
+    It stays open; close it yourself.
+    """
+
     figure: Any
     caption: str | None = None
 
-    def __post_init__(self) -> None:
+    @property
+    def kind(self) -> MediaKind:  # type: ignore[override]
+        """An image, or a page."""
+        return "html" if is_plotly_figure(self.figure) else "image"
+
+    def _check(self) -> None:
         check_caption(self.caption)
-        if not hasattr(self.figure, "savefig"):
+        if not hasattr(self.figure, "savefig") and not is_plotly_figure(self.figure):
             raise OptionError(
-                f"Figure takes a Matplotlib figure, not {type(self.figure).__name__}. For pixels use Image."
+                f"Figure takes a Matplotlib or Plotly figure, not {type(self.figure).__name__}. For pixels use Image."
             )
 
-    def save(self, folder: Path, stem: str) -> Path:
-        """Draw the figure into *folder* and return its path."""
-        path = folder / f"{stem}.png"
+    def _save(self, folder: Path, stem: str) -> Path:
+        path = folder / (f"{stem}.html" if self.kind == "html" else f"{stem}.png")
         with foreign("figure"):
-            self.figure.savefig(path, format="png")
+            if self.kind == "html":
+                self.figure.write_html(path, include_plotlyjs="cdn")
+            else:
+                self.figure.savefig(path, format="png")
         return path
 
 
-class Audio(msgspec.Struct, frozen=True, eq=False):
+class Audio(Medium, frozen=True, eq=False):
     """A sound, saved as 16-bit WAV (an existing file is copied unchanged).
 
     Args:
@@ -101,9 +108,6 @@ class Audio(msgspec.Struct, frozen=True, eq=False):
             1 or 2; or a path.
         sample_rate: Samples per second; a file has its own.
         caption: A line of text below it.
-
-    Raises:
-        OptionError: The shape or the rate is invalid, or the file is missing; `save` raises it for invalid values.
     """
 
     kind: ClassVar[MediaKind] = "audio"
@@ -111,7 +115,7 @@ class Audio(msgspec.Struct, frozen=True, eq=False):
     sample_rate: int | None = None
     caption: str | None = None
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         check_caption(self.caption)
         if is_path(self.data):
             check_file(self.data)
@@ -128,8 +132,7 @@ class Audio(msgspec.Struct, frozen=True, eq=False):
         if hasattr(self.data, "shape"):
             sound_axis(self.data)
 
-    def save(self, folder: Path, stem: str) -> Path:
-        """Write the sound into *folder* and return its path."""
+    def _save(self, folder: Path, stem: str) -> Path:
         if is_path(self.data):
             return _copy(self.data, folder, stem)
         path = folder / f"{stem}.wav"
@@ -138,81 +141,104 @@ class Audio(msgspec.Struct, frozen=True, eq=False):
         return path
 
 
-class Video(msgspec.Struct, frozen=True, eq=False):
-    """A video file, copied unchanged."""
+class Video(Medium, frozen=True, eq=False):
+    """A video: a file, copied unchanged, or frames, saved as GIF (which needs Pillow).
+
+    Args:
+        path: A path; or an array or tensor of shape [T, H, W], [T, H, W, C] or [T, C, H, W], whose frames are as for
+            `Image`.
+        caption: A line of text below it.
+        fps: Frames per second; a file has its own.
+    """
 
     kind: ClassVar[MediaKind] = "video"
-    path: str | os.PathLike[str]
+    path: Any
     caption: str | None = None
+    fps: float | None = None
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         check_caption(self.caption)
-        if not is_path(self.path):
-            raise OptionError(f"Video takes the path of a file, not {type(self.path).__name__}. Write the video first.")
-        check_file(self.path)
+        if is_path(self.path):
+            check_file(self.path)
+        elif not hasattr(self.path, "shape"):
+            raise OptionError(f"Video takes the path of a file or an array of frames, not {type(self.path).__name__}.")
+        elif not (isinstance(self.fps, int | float) and 0 < self.fps <= 1000) and self.fps is not None:
+            raise OptionError(f"fps={self.fps!r} must be frames per second, as in Video(frames, fps=4).")
 
-    def save(self, folder: Path, stem: str) -> Path:
-        """Copy the video into *folder* and return its path."""
-        return _copy(self.path, folder, stem)
+    def _save(self, folder: Path, stem: str) -> Path:
+        if is_path(self.path):
+            return _copy(self.path, folder, stem)
+        path = folder / f"{stem}.gif"
+        with foreign("video"):
+            path.write_bytes(gif(self.path, self.fps or FPS))
+        return path
 
 
-class Text(msgspec.Struct, frozen=True, eq=False):
+class Text(Medium, frozen=True, eq=False):
     """A text, such as a sample from a model; saved as UTF-8, with secrets redacted."""
 
     kind: ClassVar[MediaKind] = "text"
     text: str
     caption: str | None = None
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         check_caption(self.caption)
         if not isinstance(self.text, str):
             raise OptionError(f"Text takes a str, not {type(self.text).__name__}.")
 
-    def save(self, folder: Path, stem: str) -> Path:
-        """Write the text into *folder* and return its path."""
+    def _save(self, folder: Path, stem: str) -> Path:
         path = folder / f"{stem}.txt"
         path.write_bytes(redact_text(self.text).encode("utf-8", "backslashreplace"))
         return path
 
 
-class Table(msgspec.Struct, frozen=True, eq=False):
+class Table(Medium, frozen=True, eq=False):
     """Rows and columns, saved as CSV, with secrets redacted.
 
     Args:
         rows: Lists of cells, one list a row, or a 2-d array (both need `columns`); mappings, one a row; a mapping of
-            columns to their cells; a pandas or Polars data frame (without its index). None is an empty cell.
+            columns to their cells; a data frame of pandas (without its index), Polars or PyArrow. None is an empty
+            cell.
         columns: The names of the columns; where the rows have names, which of them, and in which order.
         caption: A line of text below it.
-
-    Raises:
-        OptionError: Rows are longer or shorter than `columns`, or there are no names.
+        data: W&B's name for rows.
+        dataframe: W&B's name for a data frame.
     """
 
     kind: ClassVar[MediaKind] = "table"
-    rows: Any
+    rows: Any = None
     columns: Sequence[str] | None = None
     caption: str | None = None
+    data: Any = None
+    dataframe: Any = None
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         check_caption(self.caption)
+        given = [one for one in (self.rows, self.data, self.dataframe) if one is not None]
+        if len(given) > 1:
+            raise OptionError("Table takes its rows once: as rows, as data or as a dataframe.")
         with foreign("table"):
-            rows, columns = rows_and_columns(self.rows, self.columns)
+            rows, columns = rows_and_columns(given[0] if given else [], self.columns)
         for index, row in enumerate(rows):
-            if len(row) != len(columns):
-                raise OptionError(
-                    f"Row {index} of the table has {len(row)} cells for {len(columns)} columns: {', '.join(columns)}."
-                )
+            check_width(index, row, columns)
         force_setattr(self, "rows", rows)
         force_setattr(self, "columns", columns)
+        for name in ("data", "dataframe"):
+            force_setattr(self, name, None)
 
-    def save(self, folder: Path, stem: str) -> Path:
-        """Write the table into *folder* and return its path."""
+    def add_data(self, *row: Any) -> None:
+        """Add a row, as W&B's tables do."""
+        if self.problem is None:
+            attempt(lambda: check_width(len(self.rows), row, self.columns or ()), self._note)
+            self.rows.append(list(row))
+
+    def _save(self, folder: Path, stem: str) -> Path:
         path = folder / f"{stem}.csv"
         path.write_bytes(csv_text(self.rows, self.columns or ()).encode("utf-8", "backslashreplace"))
         return path
 
 
-class Histogram(msgspec.Struct, frozen=True, eq=False):
+class Histogram(Medium, frozen=True, eq=False):
     """The distribution of values, saved as JSON of `counts` (n of them) and `edges` (n + 1).
 
     Args:
@@ -222,9 +248,6 @@ class Histogram(msgspec.Struct, frozen=True, eq=False):
         counts: Instead of values: the number of values in each bin.
         edges: With counts: the bounds of the bins, ascending.
         caption: A line of text below it.
-
-    Raises:
-        OptionError: There are neither values nor counts, or counts and edges do not fit together.
     """
 
     kind: ClassVar[MediaKind] = "histogram"
@@ -234,7 +257,7 @@ class Histogram(msgspec.Struct, frozen=True, eq=False):
     edges: Any = None
     caption: str | None = None
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         check_caption(self.caption)
         if (self.values is None) == (self.counts is None) or (self.counts is None) != (self.edges is None):
             raise OptionError("Histogram takes either values, or counts with edges.")
@@ -244,8 +267,7 @@ class Histogram(msgspec.Struct, frozen=True, eq=False):
         if self.counts is not None and len(self.edges) != len(self.counts) + 1:
             raise OptionError(f"{len(self.counts)} counts need {len(self.counts) + 1} edges, not {len(self.edges)}.")
 
-    def save(self, folder: Path, stem: str) -> Path:
-        """Write the histogram into *folder* and return its path."""
+    def _save(self, folder: Path, stem: str) -> Path:
         path = folder / f"{stem}.json"
         with foreign("histogram"):
             path.write_bytes(
@@ -255,19 +277,6 @@ class Histogram(msgspec.Struct, frozen=True, eq=False):
 
 
 AnyMedia: TypeAlias = Image | Figure | Audio | Video | Text | Table | Histogram
-
-
-def to_media(value: Any) -> AnyMedia | None:
-    """Return a media object as it is, wrap a bare PIL image or Matplotlib figure, or return None for anything else."""
-    if isinstance(value, AnyMedia):
-        return value
-    if _is_pil_image(value):
-        return Image(value)
-    return Figure(value) if is_instance(value, "matplotlib.figure", "Figure") else None
-
-
-def _is_pil_image(value: Any) -> bool:
-    return is_instance(value, "PIL.Image", "Image")
 
 
 def _copy(source: str | os.PathLike[str], folder: Path, stem: str) -> Path:

@@ -1,4 +1,4 @@
-"""Rendering of pictures, sounds, tables and histograms, in any accepted form, to the content of a file.
+"""Rendering of pictures, films, sounds and histograms, in any accepted form, to the content of a file.
 
 NumPy is imported only when an array is read. A tensor on a device is copied to the host, which waits for it.
 """
@@ -6,19 +6,15 @@ NumPy is imported only when an array is read. A tensor on a device is copied to 
 import io
 import struct
 import zlib
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from runcast.core.errors import OptionError
-from runcast.redaction.tree import redact_text, redact_under
-from runcast.values.config import plain_value, to_json
-from runcast.values.media.cells import Cell, csv_line
-from runcast.values.scalars import NON_FINITE
+from runcast.values.config import plain_value
+from runcast.values.media.tables import listed
 
 OVERSHOOT = 0.5  # a network's output may leave 0..1 slightly and is clipped; values in -1..1 or 0..255 are a mistake
-MAX_INT_BITS = 10_000  # Python writes no int of more than 4,300 digits
 PNG_LEVEL = 1  # of 9
 PNG_COLOR_TYPES = {1: 0, 3: 2, 4: 6}  # by channels: grey, RGB, RGBA; PNG specification (2003), section 11.2.2
 
@@ -45,7 +41,7 @@ def channel_axis(data: Any) -> int | None:
         for axis in (0, 2) if hasattr(type(data), "detach") else (2, 0):
             if shape[axis] in PNG_COLOR_TYPES:
                 return axis
-    batch = " Log the images of a batch one by one." if len(shape) == 4 else ""
+    batch = " Of a batch, log a few images as a list: [runcast.Image(x) for x in batch[:8]]." if len(shape) == 4 else ""
     raise OptionError(
         f"An image cannot have the shape {list(shape)}. Use [H, W], [H, W, C] or [C, H, W], with C of 1, 3 or 4."
         + batch
@@ -91,6 +87,24 @@ def png(data: Any) -> bytes:
     )
 
 
+def gif(frames: Any, fps: float) -> bytes:
+    """Write the frames of a film as GIF; the base install has no imaging library, so Pillow must be installed."""
+    shape = list(getattr(frames, "shape", ()))
+    if len(shape) not in (3, 4) or 0 in shape:
+        raise OptionError(f"A video cannot have the shape {shape}. Use [T, H, W], [T, H, W, C] or [T, C, H, W].")
+    try:
+        from PIL import Image as Pillow
+    except ImportError:
+        raise OptionError(
+            "Frames become a video with Pillow, which is not installed: pip install pillow. Or write the video to a "
+            "file, and log runcast.Video(path)."
+        ) from None
+    first, *others = (Pillow.fromarray(_pixels(frame).squeeze()) for frame in _host_array(frames))
+    buffer = io.BytesIO()
+    first.save(buffer, "GIF", save_all=True, append_images=others, duration=max(20, round(1000 / fps)), loop=0)
+    return buffer.getvalue()
+
+
 def sound_axis(data: Any) -> int | None:
     """Find the axis of a sound that holds its channels; None if there is none."""
     shape = tuple(data.shape)
@@ -129,52 +143,6 @@ def wav(data: Any, sample_rate: int) -> bytes:
     return buffer.getvalue()
 
 
-def rows_and_columns(rows: Any, columns: Sequence[Any] | None) -> tuple[list[Sequence[Any]], list[str]]:
-    """Read a table from any accepted form; *columns* selects and orders its columns."""
-    if hasattr(type(rows), "itertuples") or hasattr(type(rows), "iter_rows"):  # pandas, Polars
-        frame = rows if columns is None else rows[list(columns)]
-        names = list(frame.columns)
-        cells = frame.itertuples(index=False, name=None) if hasattr(frame, "itertuples") else frame.iter_rows()
-    elif isinstance(rows, Mapping):
-        names = list(rows if columns is None else columns)
-        parts = [_listed(rows[name]) for name in names]
-        if len({len(part) for part in parts}) > 1:
-            lengths = ", ".join(f"{name}: {len(part)}" for name, part in zip(names, parts, strict=True))
-            raise OptionError(f"The columns of the table differ in length ({lengths}).")
-        cells = zip(*parts, strict=True)
-    elif (listed := _listed(rows)) and all(isinstance(row, Mapping) for row in listed):
-        names = list(dict.fromkeys(name for row in listed for name in row) if columns is None else columns)
-        cells = ([row.get(name) for name in names] for row in listed)
-    elif columns is None:
-        raise OptionError("The columns of the table have no names. Give them: Table(rows, columns=['step', 'loss'])")
-    else:
-        names = list(columns)
-        cells = map(_listed, listed)
-    return list(cells), list(map(str, names))
-
-
-def csv_text(rows: Sequence[Sequence[Any]], columns: Sequence[str]) -> str:
-    """Write a table as CSV, without secrets: None becomes an empty cell, a list or mapping JSON, bytes their repr."""
-    lines = [csv_line(map(redact_text, columns))]
-    lines += [csv_line(_cell(*cell) for cell in zip(columns, row, strict=True)) for row in rows]
-    return "".join(lines)
-
-
-def _cell(column: str, value: Any) -> Cell:
-    if type(value) is int and value.bit_length() < MAX_INT_BITS:
-        return value
-    if isinstance(value, bytes | bytearray):
-        value = repr(bytes(value))
-    tree = redact_under(column, plain_value(value))
-    if isinstance(tree, list | dict):
-        return to_json(tree)
-    return NON_FINITE[tree] if tree in NON_FINITE and not isinstance(value, str) else tree
-
-
-def _listed(values: Any) -> list[Any]:
-    return list(values.tolist() if hasattr(values, "tolist") else values)
-
-
 def histogram_of(values: Any, bins: int) -> bytes:
     """Count the values in each of equal parts of their range, and write the counts as JSON."""
     import numpy as np
@@ -198,8 +166,8 @@ def histogram_of(values: Any, bins: int) -> bytes:
 
 def histogram_from(counts: Any, edges: Any) -> bytes:
     """Check counts and edges, and write them as JSON."""
-    numbers: list[Any] = [plain_value(count) for count in _listed(counts)]
-    bounds: list[Any] = [plain_value(edge) for edge in _listed(edges)]
+    numbers: list[Any] = [plain_value(count) for count in listed(counts)]
+    bounds: list[Any] = [plain_value(edge) for edge in listed(edges)]
     if not all(isinstance(each, int | float) for each in numbers + bounds) or any(count < 0 for count in numbers):
         raise OptionError("The counts of a histogram must be finite and not negative, its edges finite.")
     if sorted(bounds) != bounds:

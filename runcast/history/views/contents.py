@@ -4,27 +4,36 @@ from typing import Any
 
 import msgspec
 
+from runcast.history.views.digest import metric_named
+from runcast.history.views.dropped import DroppedValues, dropped_values
 from runcast.journal.layout import RunDirectory
 from runcast.journal.reader import JournalReader
 from runcast.journal.records import Artifact, Finish, Media, Metrics, Params, Start, Summary, Tags, points
+from runcast.values.points import Point
 from runcast.values.scalars import Number
+
+SPEEDS = ("_per_second", "/runtime", "_runtime")
+METERS = ("codecarbon/", "system/", "gpu/", "cpu/")
 
 
 class Contents(msgspec.Struct, kw_only=True):
     """The contents of a run.
 
-    `curves` maps a metric to its (step, value) pairs in the order of logging; params and summary have the last value.
+    `curves` maps a metric to its (step, value) pairs in the order of logging; `metered` names those that a meter
+    measured; params and summary have the last value.
     `artifacts` are the newest of each name, `media` counts files by key, `error` is the traceback of a failed run,
-    `damaged` counts damaged lines of the journal.
+    `dropped` holds the values that could not be kept, `damaged` counts damaged lines of the journal.
     """
 
     curves: dict[str, list[tuple[int, Number]]] = {}
+    metered: list[str] = []
     params: dict[str, Any] = {}
     summary: dict[str, Any] = {}
     tags: list[str] = []
     artifacts: list[Artifact] = []
     media: dict[str, int] = {}
     error: str | None = None
+    dropped: dict[str, DroppedValues] = {}
     damaged: int = 0
 
 
@@ -36,7 +45,11 @@ def contents(directory: RunDirectory) -> Contents:
     for record in reader:
         if isinstance(record, Metrics):
             for key, value, step, _ in points(record):
-                held.curves.setdefault(key, []).append((step, value))
+                if key not in held.curves:
+                    held.curves[key] = []
+                    if record.by is not None:
+                        held.metered.append(key)
+                held.curves[key].append((step, value))
         elif isinstance(record, Params):
             held.params.update(record.values)
         elif isinstance(record, Summary):
@@ -51,5 +64,26 @@ def contents(directory: RunDirectory) -> Contents:
             held.error = record.error
         elif isinstance(record, Start):
             held.error = None
+    held.dropped = dropped_values(directory.journal)
     held.artifacts, held.damaged = list(artifacts.values()), reader.damaged
     return held
+
+
+def is_metered(key: str, held: Contents) -> bool:
+    """Return whether a metric was measured beside the training: energy, processors, memory, speed."""
+    return key in held.metered or key.startswith(METERS) or key.endswith(SPEEDS)
+
+
+def points_of(directory: RunDirectory, word: str, since: int | None = None) -> tuple[str, list[Point]]:
+    """Return the name of the metric that a word means, and its points, those after a step only.
+
+    Raises:
+        JournalError: There is no such metric, or several.
+    """
+    found: dict[str, list[Point]] = {}
+    for record in JournalReader(directory.journal):
+        if isinstance(record, Metrics):
+            for point in points(record):
+                found.setdefault(point.key, []).append(point)
+    key = metric_named(word, found)
+    return key, [point for point in found[key] if since is None or point.step > since]

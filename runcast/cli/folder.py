@@ -1,0 +1,170 @@
+"""`runcast list`, `du` and `rm`: the runs in a folder, what they take, and their removal."""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from runcast.cli.errors import complain
+from runcast.cli.options import EXIT_WRONG, Json, Root, complete_run, find
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from runcast.history.removal import Remains
+    from runcast.history.views.listing import ListedRun
+
+MAX_METRICS = 2  # columns of a list
+
+
+def list_(
+    root: Root = Path("runs"),
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="Only runs of this name; may contain wildcards: 'lr-*'.")
+    ] = None,
+    best: Annotated[
+        str | None,
+        typer.Option("--best", "-b", metavar="METRIC", help="Show and sort by the best value of a metric."),
+    ] = None,
+    is_least: Annotated[
+        bool, typer.Option("--min/--max", help="Whether the least or the greatest value is the best. Default: --min.")
+    ] = True,
+    sort: Annotated[
+        str | None,
+        typer.Option("--sort", "-s", metavar="METRIC", help="Sort by a last value, by 'name' or 'duration'."),
+    ] = None,
+    project: Annotated[str | None, typer.Option("--project", "-p", help="Only this project; wildcards work.")] = None,
+    status: Annotated[
+        str | None, typer.Option("--status", help="Only runs that are running, finished, failed, killed or crashed.")
+    ] = None,
+    tag: Annotated[str | None, typer.Option("--tag", help="Only runs with this tag.")] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option("--where", "-w", metavar="PARAM=VALUE", help="Only runs with this param; also !=, <, >, <=, >=."),
+    ] = None,
+    limit: Annotated[int | None, typer.Option("--limit", "-n", min=1, help="At most this many, the last ones.")] = None,
+    json: Json = False,
+) -> None:
+    """List runs, filtered and sorted.
+
+    The newest, or the best, is the last one, just above the prompt.
+    """
+    from runcast.cli.bars import Bars
+    from runcast.cli.output import console, print_json
+    from runcast.history.finding import list_runs, nothing_in
+    from runcast.history.views.listing import Choice, listed_runs
+
+    choice = Choice(name=name, project=project, status=status, tag=tag, conditions=tuple(where or ()))
+    with Bars(quiet=json or not (best or where)) as bars:
+        rows, damaged = listed_runs(
+            root,
+            choice,
+            lambda done, total: bars.show("reading", done, total),
+            best=best,
+            is_least=is_least,
+            sort=sort,
+            limit=limit,
+        )
+    if json:
+        print_json(rows)
+    elif rows:
+        _print_list(console(), rows, best=best, sort=sort)
+    else:
+        console().print("No run matches." if list_runs(root) else nothing_in(root))
+    for message in damaged:
+        complain(message)
+
+
+def _print_list(out: "Console", rows: "list[ListedRun]", *, best: str | None, sort: str | None) -> None:
+    from runcast.cli.output import ROOMY, ago, count, duration, number, table, word
+    from runcast.history.finding import short_id
+
+    metrics = [] if best else _columns(rows, sort)
+    headers = [f"best {best}", "at step"] if best else metrics
+    listed = table("run", "name", "status", "started", "took", *headers, right=("took", *headers), shrinks="name")
+    for row in rows:
+        if best:
+            values = ["–", "–"] if row.best is None else [number(row.best[0]), count(row.best[1])]
+        else:
+            values = [number(row.metrics[key]) if key in row.metrics else "–" for key in metrics]
+        run_id = row.id if out.width >= ROOMY else short_id(row.id)
+        listed.add_row(run_id, row.name, word(row.status), ago(row.created), duration(row.duration_s), *values)
+    out.print(listed)
+
+
+def _columns(rows: "list[ListedRun]", sort: str | None) -> list[str]:
+    """Choose the metrics to show: the one sorted by, else the most frequent ones that look like results."""
+    from runcast.history.views.digest import metric_named
+
+    known = {key: sum(key in row.metrics for row in rows) for row in rows for key in row.metrics}
+    if sort is not None and sort not in ("name", "duration"):
+        return [metric_named(sort, known)]
+    results = [key for key in known if re.fullmatch(r"(.*[/_])?(loss|acc|accuracy|reward)", key)]
+    first = sorted(results, key=lambda key: (-known[key], not key.startswith(("eval", "val", "test")), key))
+    return first[:MAX_METRICS]
+
+
+def du(root: Root = Path("runs"), json: Json = False) -> None:
+    """Show what the runs take on the disk.
+
+    The largest is the last one.
+    """
+    from runcast.cli.output import ROOMY, console, print_json, size, table
+    from runcast.history.finding import nothing_in, short_id
+    from runcast.history.removal import sizes
+
+    found, out = sizes(root), console()
+    if json:
+        print_json(found)
+        return
+    if not found:
+        out.print(nothing_in(root))
+        return
+    columns = ("journal", "media", "artifacts", "trackers", "total")
+    listed = table("run", "name", *columns, right=columns, shrinks="name")
+    for one in found:
+        run_id = one.id if out.width >= ROOMY else short_id(one.id)
+        listed.add_row(run_id, one.name, *(size(getattr(one, column)) for column in columns))
+    listed.add_row("", "all", *(size(sum(getattr(one, column) for one in found)) for column in columns))
+    out.print(listed)
+
+
+def rm(
+    run: Annotated[
+        list[str],
+        typer.Argument(metavar="RUN…", help="The runs to remove, as in every command.", autocompletion=complete_run),
+    ],
+    root: Root = Path("runs"),
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    json: Json = False,
+) -> None:
+    """Remove runs from the disk, after asking.
+
+    Says what of them lies in trackers, which keep it.
+    """
+    from runcast.cli.output import console, print_json
+    from runcast.history.removal import remains, remove
+
+    directories = {directory.path.resolve(): directory for directory in (find(word, root) for word in run)}
+    found = [remains(directory) for directory in directories.values()]
+    if not json:
+        _print_remains(console(), found)
+    if not yes and (json or not typer.confirm("Remove from this disk?", default=False)):
+        if json:
+            raise typer.BadParameter("with --json nobody can be asked: add --yes", param_hint="--json")
+        raise typer.Exit(EXIT_WRONG)
+    for directory in directories.values():
+        remove(directory)
+    if json:
+        print_json(found)
+
+
+def _print_remains(out: "Console", found: "list[Remains]") -> None:
+    from runcast.cli.output import line, notes
+    from runcast.redaction.console import counted
+
+    for one in found:
+        line(out, f"{one.name}  {one.path}")
+        lost = [(name, f"{counted(number, 'point')} not delivered: lost") for name, number in one.undelivered.items()]
+        notes(out, [*((name, f"keeps it: {where}") for name, where in one.elsewhere.items()), *lost])

@@ -1,0 +1,70 @@
+"""Reading of tables in any accepted form, and their text as CSV."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from runcast.core.errors import OptionError
+from runcast.redaction.tree import redact_text, redact_under
+from runcast.values.config import plain_value, to_json
+from runcast.values.media.cells import Cell, csv_line
+from runcast.values.scalars import NON_FINITE
+
+MAX_INT_BITS = 10_000  # Python writes no int of more than 4,300 digits
+
+
+def rows_and_columns(rows: Any, columns: Sequence[Any] | None) -> tuple[list[Sequence[Any]], list[str]]:
+    """Read a table from any accepted form; *columns* selects and orders its columns."""
+    if hasattr(type(rows), "to_pydict"):  # PyArrow
+        rows = rows.to_pydict()
+    if hasattr(type(rows), "itertuples") or hasattr(type(rows), "iter_rows"):  # pandas, Polars
+        frame = rows if columns is None else rows[list(columns)]
+        names = list(frame.columns)
+        cells = frame.itertuples(index=False, name=None) if hasattr(frame, "itertuples") else frame.iter_rows()
+    elif isinstance(rows, Mapping):
+        names = list(rows if columns is None else columns)
+        parts = [listed(rows[name]) for name in names]
+        if len({len(part) for part in parts}) > 1:
+            lengths = ", ".join(f"{name}: {len(part)}" for name, part in zip(names, parts, strict=True))
+            raise OptionError(f"The columns of the table differ in length ({lengths}).")
+        cells = zip(*parts, strict=True)
+    elif (lines := listed(rows)) and all(isinstance(row, Mapping) for row in lines):
+        names = list(dict.fromkeys(name for row in lines for name in row) if columns is None else columns)
+        cells = ([row.get(name) for name in names] for row in lines)
+    elif columns is None:
+        raise OptionError("The columns of the table have no names. Give them: Table(rows, columns=['step', 'loss'])")
+    else:
+        names = list(columns)
+        cells = map(listed, lines)
+    return list(cells), list(map(str, names))
+
+
+def check_width(index: int, row: Sequence[Any], columns: Sequence[str]) -> None:
+    """Raise OptionError if a row has not one cell for each column."""
+    if len(row) != len(columns):
+        has, cells = len(row), "cell" if len(row) == 1 else "cells"
+        raise OptionError(
+            f"Row {index} of the table has {has} {cells} for {len(columns)} columns: {', '.join(columns)}."
+        )
+
+
+def csv_text(rows: Sequence[Sequence[Any]], columns: Sequence[str]) -> str:
+    """Write a table as CSV, without secrets: None becomes an empty cell, a list or mapping JSON, bytes their repr."""
+    lines = [csv_line(map(redact_text, columns))]
+    lines += [csv_line(_cell(*cell) for cell in zip(columns, row, strict=True)) for row in rows]
+    return "".join(lines)
+
+
+def _cell(column: str, value: Any) -> Cell:
+    if type(value) is int and value.bit_length() < MAX_INT_BITS:
+        return value
+    if isinstance(value, bytes | bytearray):
+        value = repr(bytes(value))
+    tree = redact_under(column, plain_value(value))
+    if isinstance(tree, list | dict):
+        return to_json(tree)
+    return NON_FINITE[tree] if tree in NON_FINITE and not isinstance(value, str) else tree
+
+
+def listed(values: Any) -> list[Any]:
+    """Return the values of a list, an array or a tensor as a list."""
+    return list(values.tolist() if hasattr(values, "tolist") else values)

@@ -1,0 +1,85 @@
+"""A mapping whose changes become records: the config and the summary of a run, as scripts change them."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from runcast.redaction.tree import redact
+from runcast.values.config import plain
+
+
+class Recorded(dict[str, Any]):
+    """A dict that records every change, and whose keys are attributes too: `config.lr = 3` is `config["lr"] = 3`.
+
+    Values become plain JSON values without secrets, as in the record. A nested mapping is one of these as well. A copy,
+    also a pickled one, records nothing.
+    """
+
+    __slots__ = ("_path", "_record")
+    _path: tuple[str, ...]
+    _record: Callable[[dict[str, Any]], None] | None
+
+    def __init__(
+        self,
+        values: Mapping[str, Any] | None = None,
+        record: Callable[[dict[str, Any]], None] | None = None,
+        path: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__()
+        object.__setattr__(self, "_record", record)
+        object.__setattr__(self, "_path", path)
+        self._hold(values or {})
+
+    def _hold(self, values: Mapping[str, Any]) -> None:
+        for key, value in values.items():
+            inner = isinstance(value, dict)
+            super().__setitem__(key, Recorded(value, self._record, (*self._path, key)) if inner else value)
+
+    def update(self, values: Any = None, /, *, allow_val_change: bool | None = None, **more: Any) -> None:
+        """Set and record several values.
+
+        Args:
+            values: Anything with names and values, as for `Run.log_params`.
+            allow_val_change: Accepted for scripts that were written for W&B; a value may always change.
+            more: Further values.
+        """
+        changed: Any = {**plain(values), **plain(more)}
+        for name in reversed(self._path):
+            changed = {name: changed}
+        changed = redact(changed)
+        if self._record is not None:
+            self._record(changed)
+        for _ in self._path:
+            changed = next(iter(changed.values())) if isinstance(changed, dict) else {}
+        self._hold(changed if isinstance(changed, dict) else {})
+
+    def setdefault(self, key: str, default: Any = None) -> Any:
+        """Return the value of a key; set and record it first if it is missing."""
+        if key not in self:
+            self[key] = default
+        return self[key]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return a plain dict of the values."""
+        return {key: value.as_dict() if isinstance(value, Recorded) else value for key, value in self.items()}
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self.update({key: value})
+
+    def __ior__(self, values: Any) -> "Recorded":  # type: ignore[override, misc]
+        self.update(values)
+        return self
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(f"there is no {name!r} here. There is: {', '.join(self) or 'nothing'}.") from None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self[name] = value
+
+    def __delattr__(self, name: str) -> None:
+        del self[name]
+
+    def __reduce__(self) -> tuple[type["Recorded"], tuple[dict[str, Any]]]:
+        return Recorded, (self.as_dict(),)

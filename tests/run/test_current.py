@@ -1,0 +1,127 @@
+"""`runcast.log` and its siblings, as scripts that were written for W&B call them."""
+
+from collections.abc import Callable
+
+import pytest
+
+import runcast
+from runcast.journal.records import Media, Metrics, Params, Summary, points
+from runcast.run.current import Current
+from tests.journals import records
+
+Start = Callable[..., runcast.Run]
+
+
+@pytest.fixture(autouse=True)
+def no_run_of_another_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Begin without a current run."""
+    monkeypatch.setattr(Current, "begun", [])
+
+
+def logged(run: runcast.Run) -> list[tuple[str, object, int]]:
+    """List the points of a run's journal."""
+    return [(key, value, step) for record in records(run, Metrics) for key, value, step, _ in points(record)]
+
+
+def test_the_functions_mean_the_current_run(start: Start) -> None:
+    """What is logged, configured, summarized and finished with them is that of the run in progress."""
+    run = start(config={"lr": 0.5})
+
+    assert runcast.run is run
+    runcast.config.lr = 3
+    runcast.config["seed"] = 1
+    runcast.config = {"depth": 2}  # as scripts for W&B do now and then
+    runcast.log({"loss": 0.25}, step=4)
+    runcast.summary["best"] = 0.125
+    assert runcast.finish()
+
+    assert run.status == "finished"
+    assert runcast.run is None
+    assert logged(run) == [("loss", 0.25, 4)]
+    assert [record.values for record in records(run, Params)] == [
+        *({"lr": 0.5}, {"lr": 3}, {"seed": 1}),
+        {"depth": 2},
+    ]
+    assert [record.values for record in records(run, Summary)] == [{"best": 0.125}]
+
+
+def test_the_current_run_is_the_newest_that_is_open(start: Start) -> None:
+    """When it is finished, an older one that is still open is meant again."""
+    first, second = start(), start()
+
+    assert runcast.run is second
+    second.finish()
+    assert runcast.run is first
+
+
+@pytest.mark.parametrize("name", ["config", "summary"])
+def test_without_a_run_an_error_says_what_to_call(name: str, start: Start) -> None:
+    """Also after the run was finished."""
+    assert not hasattr(runcast, name)
+    with pytest.raises(runcast.RuncastError, match=rf"runcast\.{name} is for the current run.*Call runcast\.init"):
+        getattr(runcast, name)
+    start().finish()
+    with pytest.raises(runcast.RuncastError, match=r"runcast\.log.* is for the current run.*Call runcast\.init"):
+        runcast.log({"loss": 0.5})
+    assert runcast.run is None
+    assert runcast.finish()
+
+
+def test_the_room_named_run_can_still_be_imported() -> None:
+    """`runcast.run` is the current run, and its modules are where they were."""
+    from runcast.run import init as module
+
+    assert module.init is runcast.init
+    assert runcast.run is None
+
+
+def test_config_and_summary_are_kept_of_a_run(start: Start) -> None:
+    """`run.config` and `run.summary` hold what any of the ways to set them has set."""
+    run = start(config={"lr": 0.5})
+
+    run.config.lr = 3
+    run.log_params({"seed": 1})
+    run.summary.best = 0.5
+    run.log_summary({"last": 0.25})
+
+    assert run.config == {"lr": 3, "seed": 1}
+    assert run.summary == {"best": 0.5, "last": 0.25}
+
+
+def test_a_step_can_be_logged_in_parts(start: Start) -> None:
+    """`commit=False` keeps the next call at the same step, as in W&B."""
+    run = start()
+
+    run.log({"a": 1}, commit=False)
+    run.log({"b": 2})
+    run.log({"a": 3})
+
+    assert logged(run) == [("a", 1, 0), ("b", 2, 0), ("a", 3, 1)]
+
+
+def test_a_text_is_kept_when_it_changes(start: Start) -> None:
+    """A script that logs a word at every step gets one file for each change, not for each step."""
+    run = start()
+
+    for step, phase in enumerate(["warm-up", "warm-up", "training", "training", "warm-up"]):
+        run.log({"phase": phase, "loss": 0.5}, step=step)
+
+    assert [(record.step, (run.dir / record.path).read_text()) for record in records(run, Media)] == [
+        (0, "warm-up"),
+        (2, "training"),
+        (4, "warm-up"),
+    ]
+    assert run.statistics().dropped == {}
+
+
+def test_a_resumed_run_has_the_config_that_was_set(start: Start) -> None:
+    """What the script has changed in it is kept for the next session."""
+    run = start(id="run-1", config={"lr": 0.5})
+    run.config.lr = 3
+    run.config["net"] = {"depth": 2}
+    run.finish()
+
+    again = start(id="run-1", resume="allow")
+
+    assert again.config == {"lr": 3, "net": {"depth": 2}}
+    assert again.config.net.depth == 2
