@@ -110,7 +110,7 @@ def du(root: Root = Path("runs"), json: Json = False) -> None:
 
     The largest is the last one.
     """
-    from runcast.cli.output import ROOMY, console, print_json, size, table
+    from runcast.cli.output import ROOMY, console, line, print_json, size, table
     from runcast.history.finding import nothing_in, short_id
     from runcast.history.removal import sizes
 
@@ -119,7 +119,7 @@ def du(root: Root = Path("runs"), json: Json = False) -> None:
         print_json(found)
         return
     if not found:
-        out.print(nothing_in(root))
+        line(out, nothing_in(root))
         return
     columns = ("journal", "media", "artifacts", "trackers", "total")
     listed = table("run", "name", *columns, right=columns, shrinks="name")

@@ -79,11 +79,11 @@ def _print_all(out: "Console", run: str | None, root: Path, limit: int) -> tuple
 
 
 def _print_runs(out: "Console", runs: "list[RunOverview]", root: Path) -> None:
-    from runcast.cli.output import ROOMY, ago, count, notes, table, word
+    from runcast.cli.output import ROOMY, ago, count, line, notes, table, word
     from runcast.history.finding import nothing_in, short_id
 
     if not runs:
-        out.print(nothing_in(root))
+        line(out, nothing_in(root))
         return
     listed = table("run", "name", "status", "started", "points", "trackers", right=("points",), shrinks="name")
     for run in runs:
