@@ -27,7 +27,7 @@ from runcast.journal.state import DeliveryState, load_state
 
 TRAINING = Path(__file__).with_name("world_training.py")
 PREFIXES = ("RUNCAST_", "WANDB_", "MLFLOW_", "COMET_", "CLEARML_", "TRAINS_", "DVC", "CODECARBON_", "TENSORBOARD_")
-SERVICES = {"mlflow": "mlflow", "wandb": "wandb", "comet_ml": "comet", "clearml": "clearml"}
+SERVICES = {"mlflow": "mlflow", "wandb": "wandb", "comet_ml": "comet", "clearml": "clearml", "swanlab": "swanlab"}
 QUICK = {"PYTHONDONTWRITEBYTECODE": "1", "MPLCONFIGDIR": str(Path(tempfile.gettempdir()) / "runcast-faults-matplotlib")}
 FINISH_S = 4.0
 EXIT_SLACK_S = 12.0  # for an interpreter that ends on a machine with other work to do

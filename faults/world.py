@@ -6,6 +6,7 @@ twice, from another directory, moves the runs, and reads the tracker back: every
 
 import dataclasses
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 from faults import machine
@@ -15,8 +16,9 @@ from faults.servers import RETRY_AFTER_S, MlflowServer
 
 MANY_REQUESTS = 400  # for ten seconds: a batch at most every quarter of a second, and some requests around it
 PART = "what the world does"
-LOCAL = ("tensorboard", "dvclive", "mlflow", "wandb", "comet_ml", "clearml")
-ONLINE = ("mlflow", "wandb", "comet_ml", "clearml")
+MORE = tuple(name for name in ("swanlab",) if find_spec(name) is not None)  # see `make trackers`
+LOCAL = ("tensorboard", "dvclive", "mlflow", "wandb", "comet_ml", "clearml", *MORE)
+ONLINE = ("mlflow", "wandb", "comet_ml", "clearml", *MORE)
 
 
 def trials() -> list[Trial]:

@@ -23,6 +23,7 @@ from runcast.callbacks.trackers import (
     CometCallback as CometCallback,
     DVCLiveCallback as DVCLiveCallback,
     MLflowCallback as MLflowCallback,
+    SwanLabCallback as SwanLabCallback,
     TensorBoardCallback as TensorBoardCallback,
     WandbCallback as WandbCallback,
 )

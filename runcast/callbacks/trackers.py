@@ -136,3 +136,9 @@ class TensorBoardCallback(TrackerCallback):
     """The report to TensorBoard: `TensorBoardCallback(log_dir="boards")`."""
 
     tracker = "tensorboard"
+
+
+class SwanLabCallback(TrackerCallback):
+    """The report to SwanLab, with the arguments of `swanlab.init`: `SwanLabCallback(workspace="team")`."""
+
+    tracker = "swanlab"

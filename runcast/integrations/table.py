@@ -2,96 +2,16 @@
 
 A row is data, so that autodetection reads it without importing any SDK. `environment` is set in the tracker's own
 delivery process, before its SDK is imported, unless the user has set the variable: it keeps the SDK quiet, bounded in
-time, and off the other trackers.
+time, and off the other trackers. `more.py` has the rows of the second rank.
 """
 
 from collections.abc import Mapping
 from types import MappingProxyType
 
-import msgspec
+from runcast.integrations.more import MORE
+from runcast.integrations.row import FALSE, TRUE, Address, Credentials, Integration, Netrc, TextFile, Variables
 
-
-class Variables(msgspec.Struct, frozen=True):
-    """Credentials in the environment: all of these variables are set."""
-
-    names: tuple[str, ...]
-
-
-class Address(msgspec.Struct, frozen=True):
-    """A server named by a variable, or by the tracker's option `option`, whose value matches `pattern`."""
-
-    name: str
-    pattern: str = r"https?://"
-    option: str = ""
-
-
-class Netrc(msgspec.Struct, frozen=True):
-    """A password in the user's netrc file for `host`, or for the host in the variable `host_variable`."""
-
-    host: str
-    host_variable: str
-
-
-class TextFile(msgspec.Struct, frozen=True):
-    """A configuration file (the variable's value, else `path`, with ~ expanded) that has a line matching `pattern`."""
-
-    path: str
-    pattern: str
-    variable: str = ""
-
-
-Credentials = Variables | Address | Netrc | TextFile
-
-
-class Integration(msgspec.Struct, frozen=True, kw_only=True):
-    """One row.
-
-    It names the Tracker, its requirements, the service's configuration, and the command that opens a result.
-
-    `minimum` and `tested` are versions of `distribution`. `credentials` are alternatives: with any of them the
-    tracker can go online (none listed: it is always local); `local` says whether it works without any. `off` and
-    `offline` map an environment variable to the values (lower case) with which users already switch the tracker
-    off, or to its local mode; `switches` maps an option of the tracker to the variable of these that it replaces.
-    `open_command` may use {url}, {local}, {directory}, {folder} (where the tracker keeps its files: what it
-    remembers, else `folder` in its own) and what else it remembers; `writes` says where local runs lie, with {runs}
-    and {name}. `needs` lists the distributions (as "distribution" or "distribution:module") without which the SDK
-    cannot be imported, where its version requires them; `local_needs` those without which it keeps no runs locally.
-    `parts` are files of the package that a build for another platform lacks. `options` are the names that `setup`
-    may use: words, and "module:Name" of a function or class of the SDK whose arguments are such names; none listed:
-    any.
-    """
-
-    name: str
-    tracker: str
-    distribution: str
-    package: str
-    minimum: str
-    tested: str
-    title: str
-    open_command: str
-    folder: str = ""
-    aliases: tuple[str, ...] = ()
-    alternatives: tuple[str, ...] = ()
-    needs: tuple[str, ...] = ()
-    local_needs: tuple[str, ...] = ()
-    parts: tuple[str, ...] = ()
-    credentials: tuple[Credentials, ...] = ()
-    off: Mapping[str, tuple[str, ...]] = {}
-    offline: Mapping[str, tuple[str, ...]] = {}
-    switches: Mapping[str, str] = {}
-    environment: Mapping[str, str] = {}
-    offline_environment: Mapping[str, str] = {}
-    log_in: str = ""
-    writes: str = "{runs}/*/trackers/{name}"
-    local: bool = True
-    measures: bool = False
-    options: tuple[str, ...] = ()
-
-
-TRUE = ("1", "on", "yes", "true")
-FALSE = ("0", "off", "no", "false")
-
-_ROWS = (
+_FIRST = (
     Integration(
         name="wandb",
         title="Weights & Biases",
@@ -281,5 +201,7 @@ _ROWS = (
     ),
 )
 
-TABLE: Mapping[str, Integration] = MappingProxyType({row.name: row for row in _ROWS})
-ALIASES: Mapping[str, str] = MappingProxyType({alias: row.name for row in _ROWS for alias in row.aliases})
+TABLE: Mapping[str, Integration] = MappingProxyType({row.name: row for row in (*_FIRST, *MORE)})
+ALIASES: Mapping[str, str] = MappingProxyType({alias: row.name for row in TABLE.values() for alias in row.aliases})
+
+__all__ = ["ALIASES", "TABLE", "Address", "Credentials", "Integration", "Netrc", "TextFile", "Variables"]

@@ -51,6 +51,7 @@ PUBLIC = [
     "RuncastError",
     "Statistics",
     "Table",
+    "SwanLabCallback",
     "TensorBoardCallback",
     "TerminateOnNaNCallback",
     "Text",

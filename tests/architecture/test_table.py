@@ -34,8 +34,11 @@ def tree_of(name: str) -> ast.Module:
 
 
 def test_the_trackers_are_these() -> None:
-    """The seven of the first rank, under the names that people write in `report_to`."""
-    assert list(TABLE) == ["wandb", "mlflow", "comet_ml", "clearml", "dvclive", "codecarbon", "tensorboard"]
+    """The seven of the first rank and the others, under the names that people write in `report_to`."""
+    first = ["wandb", "mlflow", "comet_ml", "clearml", "dvclive", "codecarbon", "tensorboard"]
+
+    assert [name for name, row in TABLE.items() if row.extra == "all"] == first
+    assert list(TABLE) == [*first, "swanlab"]
 
 
 def test_an_alias_is_no_other_trackers_name() -> None:
@@ -53,12 +56,13 @@ def test_a_row_has_its_extra(name: str, project: dict[str, Any]) -> None:
     assert project["optional-dependencies"][name] == [f"{row.distribution}>={row.minimum}"]
 
 
-def test_the_extra_for_all_names_every_row(project: dict[str, Any]) -> None:
-    """`runcast[all]` is all of them."""
-    named = re.fullmatch(r"runcast\[(.*)\]", project["optional-dependencies"]["all"][0])
+@pytest.mark.parametrize("extra", ["all", "more"])
+def test_two_extras_name_every_row(extra: str, project: dict[str, Any]) -> None:
+    """`runcast[all]` is all of the first rank, `runcast[more]` the rest."""
+    named = re.fullmatch(r"runcast\[(.*)\]", project["optional-dependencies"][extra][0])
 
     assert named is not None
-    assert named[1].split(",") == list(TABLE)
+    assert named[1].split(",") == [name for name, row in TABLE.items() if row.extra == extra]
 
 
 @pytest.mark.parametrize("name", TABLE)

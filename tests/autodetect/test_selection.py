@@ -15,9 +15,10 @@ from runcast.integrations.contract import Tracker
 from runcast.integrations.table import TABLE
 from runcast.testing import MemoryTracker
 from tests.autodetect.conftest import Site
+from tests.second_rank import EACH
 
-ALL = ["wandb", "mlflow", "comet_ml", "clearml", "dvclive", "codecarbon", "tensorboard"]
-VALID = "wandb, mlflow, comet_ml, clearml, dvclive, codecarbon, tensorboard, all, none"
+ALL = ["wandb", "mlflow", "comet_ml", "clearml", "dvclive", "codecarbon", "tensorboard", "swanlab"]
+VALID = f"{', '.join(ALL)}, all, none"
 
 FORMS: list[tuple[Any, list[str]]] = [
     (None, []),
@@ -144,7 +145,7 @@ def test_a_missing_tracker_under_all_is_a_reason(site: Site) -> None:
 
     assert list(selection.chosen) == ["mlflow"]
     assert selection.skipped["wandb"] == "is not installed. Install it with: pip install 'runcast[wandb]'"
-    assert len(selection.skipped) == 6
+    assert len(selection.skipped) == len(ALL) - 1
 
 
 def test_all_does_not_excuse_a_name_beside_it(site: Site) -> None:
@@ -274,7 +275,7 @@ def test_wandb_without_its_core_is_broken(site: Site) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", list(TABLE))
+@pytest.mark.parametrize("name", EACH)
 def test_what_the_table_says_an_sdk_needs_it_does_need(name: str) -> None:
     """The real SDK cannot be imported without the first and the last of its needs."""
     code = """
@@ -524,7 +525,7 @@ def test_a_third_partys_tracker_is_a_name_like_any_other(site: Site) -> None:
 
     assert select("acme", environ={}).chosen["acme"].tracker == "acme.tracker:AcmeTracker"
     assert list(select("all", environ={}).chosen) == ["acme"]
-    with pytest.raises(UnknownTrackerError, match=r"Did you mean 'acme'.*tensorboard, acme, all, none"):
+    with pytest.raises(UnknownTrackerError, match=r"Did you mean 'acme'.*tensorboard, .*, acme, all, none"):
         select("acmee", environ={})
 
 

@@ -8,7 +8,7 @@ import pytest
 import runcast
 from runcast.autodetect.tracker_options import check_setup
 from runcast.callbacks.trackers import TrackerCallback
-from runcast.integrations.table import TABLE
+from tests.second_rank import EACH
 
 WRONG = {
     "wandb": ("entty", "entity"),
@@ -18,10 +18,11 @@ WRONG = {
     "dvclive": ("reprt", "report"),
     "codecarbon": ("measure_power_sec", "measure_power_secs"),
     "tensorboard": ("logdir", "log_dir"),
+    "swanlab": ("worspace", "workspace"),
 }
 
 
-@pytest.mark.parametrize("name", TABLE)
+@pytest.mark.parametrize("name", EACH)
 def test_a_wrong_option_of_a_tracker_is_told_with_the_one_that_was_meant(name, tmp_path):
     """In each adapter, when it is made, and in `init`: no tracker of the table takes any name."""
     wrong, meant = WRONG[name]

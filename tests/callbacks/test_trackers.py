@@ -15,6 +15,7 @@ from runcast.callbacks.trackers import (
     CometCallback,
     DVCLiveCallback,
     MLflowCallback,
+    SwanLabCallback,
     TensorBoardCallback,
     TrackerCallback,
     WandbCallback,
@@ -33,6 +34,7 @@ FORMS = (
     DVCLiveCallback,
     CodeCarbonCallback,
     TensorBoardCallback,
+    SwanLabCallback,
 )
 
 

@@ -1,0 +1,36 @@
+"""The rows of the trackers of the second rank: see `table.py`. Their SDKs are in `runcast[more]`."""
+
+from runcast.integrations.row import Integration, TextFile, Variables
+
+MORE = (
+    Integration(
+        name="swanlab",
+        title="SwanLab",
+        tracker="runcast.integrations.swanlab:SwanlabTracker",
+        distribution="swanlab",
+        package="swanlab",
+        needs=(
+            *("orjson", "protobuf:google.protobuf", "pydantic", "pydantic-settings", "pyecharts", "pyroaring"),
+            *("pyyaml:yaml", "requests", "rich", "urllib3", "watchdog"),
+        ),
+        minimum="0.10",
+        tested="0.10.3",
+        open_command="swanlab sync --id {id} {folder}/run-*-{id}",
+        folder="swanlog",
+        credentials=(
+            Variables(("SWANLAB_API_KEY",)),
+            TextFile("~/.swanlab/.netrc", r"\bpassword\s+\S"),
+            TextFile(".swanlab/.netrc", r"\bpassword\s+\S"),
+        ),
+        off={"SWANLAB_MODE": ("disabled",)},
+        offline={"SWANLAB_MODE": ("offline", "local")},
+        switches={"mode": "SWANLAB_MODE"},
+        environment={"SWANLAB_INTERACTIVE": "false"},
+        log_in="swanlab login",
+        options=(
+            *("mode", "log_dir", "workspace", "project", "public", "name", "color", "notes", "job_type", "group"),
+            *("tags", "id", "resume", "settings"),
+        ),
+        extra="more",
+    ),
+)
