@@ -11,14 +11,14 @@ from pathlib import Path
 
 from faults import machine
 from faults.cell import Cell, Trial
-from faults.laboratory import HALF, LATER, STEPS, Laboratory, whole
+from faults.laboratory import HALF, LATER, SERVICES, STEPS, Laboratory, whole
 from faults.servers import RETRY_AFTER_S, MlflowServer
 
 MANY_REQUESTS = 400  # for ten seconds: a batch at most every quarter of a second, and some requests around it
 PART = "what the world does"
-MORE = tuple(name for name in ("swanlab",) if find_spec(name) is not None)  # see `make trackers`
+MORE = tuple(name for name in ("swanlab", "trackio") if find_spec(name) is not None)  # see `make trackers`
 LOCAL = ("tensorboard", "dvclive", "mlflow", "wandb", "comet_ml", "clearml", *MORE)
-ONLINE = ("mlflow", "wandb", "comet_ml", "clearml", *MORE)
+ONLINE = ("mlflow", "wandb", "comet_ml", "clearml", *(name for name in MORE if name in SERVICES))
 
 
 def trials() -> list[Trial]:

@@ -36,7 +36,7 @@ _PUBLIC = {
     "callbacks.watch": "WatchCallback",
     "callbacks.trackers": (
         "ClearMLCallback CodeCarbonCallback CometCallback DVCLiveCallback MLflowCallback "
-        "SwanLabCallback TensorBoardCallback WandbCallback"
+        "SwanLabCallback TensorBoardCallback TrackioCallback WandbCallback"
     ),
     "trainer.evaluation": "EvalPrediction PredictionOutput",
     "adapters.transformers": "get_reporting_integration_callbacks",

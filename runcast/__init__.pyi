@@ -25,6 +25,7 @@ from runcast.callbacks.trackers import (
     MLflowCallback as MLflowCallback,
     SwanLabCallback as SwanLabCallback,
     TensorBoardCallback as TensorBoardCallback,
+    TrackioCallback as TrackioCallback,
     WandbCallback as WandbCallback,
 )
 from runcast.callbacks.watch import WatchCallback as WatchCallback

@@ -142,3 +142,9 @@ class SwanLabCallback(TrackerCallback):
     """The report to SwanLab, with the arguments of `swanlab.init`: `SwanLabCallback(workspace="team")`."""
 
     tracker = "swanlab"
+
+
+class TrackioCallback(TrackerCallback):
+    """The report to Trackio, with the arguments of `trackio.init`: `TrackioCallback(space_id="user/space")`."""
+
+    tracker = "trackio"

@@ -29,7 +29,7 @@ def open_command(directory: RunDirectory, name: str, where: str | None) -> str |
     state, local = load_state(directory.tracker(name)), shown(directory.tracker(name))
     ids = state.ids if state is not None else {}
     places = {**ids, "url": where, "local": local, "directory": shown(directory.path)}
-    places["folder"] = ids.get("folder") or os.path.join(local, row.folder).rstrip(os.sep)
+    places["folder"] = ids.get("folder") or os.path.normpath(os.path.join(local, row.folder))
     try:
         return row.open_command.format(**{key: shlex.quote(value) for key, value in places.items()})
     except KeyError:  # its state was lost

@@ -1,6 +1,6 @@
 """The rows of the trackers of the second rank: see `table.py`. Their SDKs are in `runcast[more]`."""
 
-from runcast.integrations.row import Integration, TextFile, Variables
+from runcast.integrations.row import Address, Integration, TextFile, Variables
 
 MORE = (
     Integration(
@@ -31,6 +31,27 @@ MORE = (
             *("mode", "log_dir", "workspace", "project", "public", "name", "color", "notes", "job_type", "group"),
             *("tags", "id", "resume", "settings"),
         ),
+        extra="more",
+    ),
+    Integration(
+        name="trackio",
+        title="Trackio",
+        tracker="runcast.integrations.trackio:TrackioTracker",
+        distribution="trackio",
+        package="trackio",
+        needs=("gradio-client", "httpx", "huggingface-hub", "numpy", "orjson", "pillow:PIL", "starlette", "uvicorn"),
+        minimum="0.43",
+        tested="0.43.0",
+        open_command="env TRACKIO_DIR={folder} trackio show --project {project}",
+        folder="../../../trackio",
+        writes="{runs}/trackio",
+        credentials=(
+            Address("TRACKIO_SERVER_URL", r"https?://", "server_url"),
+            Address("TRACKIO_SPACE_ID", r"[\w.-]+/[\w.-]+\Z", "space_id"),
+        ),
+        environment={"HF_HUB_DISABLE_TELEMETRY": "1"},
+        log_in="export TRACKIO_SERVER_URL=http://your-server:7860 TRACKIO_WRITE_TOKEN=…",
+        options=("project", "name", "group", "dir", "space_id", "server_url", "write_token", "bucket_id", "private"),
         extra="more",
     ),
 )

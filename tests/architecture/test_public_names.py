@@ -59,6 +59,7 @@ PUBLIC = [
     "Tracker",
     "TrackerError",
     "TrackerUnavailableError",
+    "TrackioCallback",
     "Trainer",
     "TrainerCallback",
     "TrainerControl",

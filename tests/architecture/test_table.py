@@ -38,7 +38,7 @@ def test_the_trackers_are_these() -> None:
     first = ["wandb", "mlflow", "comet_ml", "clearml", "dvclive", "codecarbon", "tensorboard"]
 
     assert [name for name, row in TABLE.items() if row.extra == "all"] == first
-    assert list(TABLE) == [*first, "swanlab"]
+    assert list(TABLE) == [*first, "swanlab", "trackio"]
 
 
 def test_an_alias_is_no_other_trackers_name() -> None:

@@ -17,7 +17,7 @@ from runcast.testing import MemoryTracker
 from tests.autodetect.conftest import Site
 from tests.second_rank import EACH
 
-ALL = ["wandb", "mlflow", "comet_ml", "clearml", "dvclive", "codecarbon", "tensorboard", "swanlab"]
+ALL = ["wandb", "mlflow", "comet_ml", "clearml", "dvclive", "codecarbon", "tensorboard", "swanlab", "trackio"]
 VALID = f"{', '.join(ALL)}, all, none"
 
 FORMS: list[tuple[Any, list[str]]] = [

@@ -19,6 +19,7 @@ WRONG = {
     "codecarbon": ("measure_power_sec", "measure_power_secs"),
     "tensorboard": ("logdir", "log_dir"),
     "swanlab": ("worspace", "workspace"),
+    "trackio": ("space_ids", "space_id"),
 }
 
 

@@ -18,6 +18,7 @@ from runcast.callbacks.trackers import (
     SwanLabCallback,
     TensorBoardCallback,
     TrackerCallback,
+    TrackioCallback,
     WandbCallback,
 )
 from runcast.core.events import TrainerControl, TrainerState
@@ -35,6 +36,7 @@ FORMS = (
     CodeCarbonCallback,
     TensorBoardCallback,
     SwanLabCallback,
+    TrackioCallback,
 )
 
 

@@ -50,12 +50,14 @@ with runcast.init("p", report_to=sys.argv[1], id="run", offline=True) as run:
 """
 PATHS = """
 import json, os, sys
-paths = [word.removeprefix("sqlite:///") for word in sys.argv[1:] if "/" in word or "." in word]
+paths = [word.removeprefix("sqlite:///").removeprefix("TRACKIO_DIR=") for word in sys.argv[1:] if "/" in word or "." in word]
 print(json.dumps({path: os.path.exists(path) for path in paths}))
 """
 CASES = {
     "swanlab": ("swanlab", {}),
     "swanlab elsewhere": ("swanlab", {"SWANLAB_LOG_DIR": "else where"}),
+    "trackio": ("trackio", {}),
+    "trackio elsewhere": ("trackio", {"TRACKIO_DIR": "else where"}),
     "wandb": ("wandb", {}),
     "wandb elsewhere": ("wandb", {"WANDB_DIR": "else where"}),
     "comet": ("comet_ml", {}),
