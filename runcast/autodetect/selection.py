@@ -8,10 +8,10 @@ from typing import Any, TypeAlias
 import msgspec
 
 from runcast.autodetect.installed import Installed, scan
-from runcast.autodetect.usable import Survey, look_at, with_options
+from runcast.autodetect.usable import Survey, look_at, obituary, with_options
 from runcast.core.errors import OptionError, TrackerUnavailableError, UnknownTrackerError
 from runcast.integrations.contract import Tracker
-from runcast.integrations.table import ALIASES, TABLE, Integration
+from runcast.integrations.table import ALIASES, ENDED, TABLE, Integration
 from runcast.journal.layout import TrackerChoice, valid_tracker
 
 ReportTo: TypeAlias = (
@@ -192,6 +192,8 @@ def _canonical(word: str, rows: Mapping[str, Integration]) -> str:
     name = ALIASES.get(word, word)
     if name in rows:
         return name
+    if name in ENDED:
+        raise TrackerUnavailableError(f"{name}: {obituary(ENDED[name])}")
     import difflib  # only on the way to an error
 
     close = difflib.get_close_matches(word, [*rows, *ALIASES], n=1, cutoff=0.5)

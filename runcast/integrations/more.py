@@ -1,6 +1,6 @@
 """The rows of the trackers of the second rank: see `table.py`. Their SDKs are in `runcast[more]`."""
 
-from runcast.integrations.row import Address, Integration, TextFile, Variables
+from runcast.integrations.row import Address, Ended, Integration, TextFile, Variables
 
 MORE = (
     Integration(
@@ -55,3 +55,5 @@ MORE = (
         extra="more",
     ),
 )
+
+ENDED = {row.name: row for row in (Ended("neptune", "Neptune", "neptune", "2026-03-05"),)}

@@ -85,5 +85,14 @@ class Integration(msgspec.Struct, frozen=True, kw_only=True):
     extra: Literal["all", "more"] = "all"
 
 
+class Ended(msgspec.Struct, frozen=True):
+    """A service that people still ask for by name, but that ended on `date`; `distribution` is its SDK."""
+
+    name: str
+    title: str
+    distribution: str
+    date: str
+
+
 TRUE = ("1", "on", "yes", "true")
 FALSE = ("0", "off", "no", "false")

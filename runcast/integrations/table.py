@@ -8,8 +8,8 @@ time, and off the other trackers. `more.py` has the rows of the second rank.
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from runcast.integrations.more import MORE
-from runcast.integrations.row import FALSE, TRUE, Address, Credentials, Integration, Netrc, TextFile, Variables
+from runcast.integrations.more import ENDED, MORE
+from runcast.integrations.row import FALSE, TRUE, Address, Credentials, Ended, Integration, Netrc, TextFile, Variables
 
 _FIRST = (
     Integration(
@@ -204,4 +204,15 @@ _FIRST = (
 TABLE: Mapping[str, Integration] = MappingProxyType({row.name: row for row in (*_FIRST, *MORE)})
 ALIASES: Mapping[str, str] = MappingProxyType({alias: row.name for row in TABLE.values() for alias in row.aliases})
 
-__all__ = ["ALIASES", "TABLE", "Address", "Credentials", "Integration", "Netrc", "TextFile", "Variables"]
+__all__ = [
+    "ALIASES",
+    "ENDED",
+    "TABLE",
+    "Address",
+    "Credentials",
+    "Ended",
+    "Integration",
+    "Netrc",
+    "TextFile",
+    "Variables",
+]

@@ -148,6 +148,35 @@ def test_a_missing_tracker_under_all_is_a_reason(site: Site) -> None:
     assert len(selection.skipped) == len(ALL) - 1
 
 
+@pytest.mark.parametrize("report_to", ["neptune", "Neptune", ["all", "neptune"], "wandb,neptune"])
+def test_a_service_that_has_ended_is_an_error_by_name_that_says_where_to_go(report_to: Any, site: Site) -> None:
+    """Neptune's SDK may still be installed: it is never under "all", and the error names the trackers that are left."""
+    site.install_all()
+    site.install("neptune", "1.14.0.post2", "neptune")
+
+    with pytest.raises(
+        TrackerUnavailableError,
+        match=r"^neptune: Neptune ended its service on 2026-03-05\. .*: wandb, mlflow, comet_ml, ",
+    ) as refused:
+        select(report_to, environ={})
+    assert "codecarbon" not in str(refused.value)
+    assert "neptune" not in {**(everything := select("all", environ={})).chosen, **everything.skipped}
+    (seen,) = (each for each in examine(site.path, environ={}).trackers if each.name == "neptune")
+    assert (seen.version, seen.mode, seen.support) == ("1.14.0.post2", None, "ended")
+    assert seen.problem == "Neptune ended its service on 2026-03-05"
+
+
+def test_a_service_that_has_ended_is_no_tracker_of_ours(site: Site) -> None:
+    """Where its SDK is not installed nobody hears of it, and a third party may bring a tracker of that name."""
+    assert "neptune" not in [seen.name for seen in examine(site.path, environ={}).trackers]
+    with pytest.raises(TrackerUnavailableError, match="ended its service"):
+        select(None, setup={"neptune": {}}, environ={})
+
+    site.install("acme", "1.0", "acme", "[runcast.trackers]\nneptune = acme:Mine\n")
+
+    assert select("neptune", environ={}).chosen["neptune"].tracker == "acme:Mine"
+
+
 def test_all_does_not_excuse_a_name_beside_it(site: Site) -> None:
     """`report_to=["all", "wandb"]` insists on wandb."""
     with pytest.raises(TrackerUnavailableError, match="wandb is not installed"):
