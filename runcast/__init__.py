@@ -35,7 +35,7 @@ _PUBLIC = {
     "callbacks.hub": "PushToHubCallback",
     "callbacks.watch": "WatchCallback",
     "callbacks.trackers": (
-        "ClearMLCallback CodeCarbonCallback CometCallback DVCLiveCallback MLflowCallback "
+        "ClearMLCallback CodeCarbonCallback CometCallback DVCLiveCallback DagsHubCallback MLflowCallback "
         "SwanLabCallback TensorBoardCallback TrackioCallback WandbCallback"
     ),
     "trainer.evaluation": "EvalPrediction PredictionOutput",

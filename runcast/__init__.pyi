@@ -21,6 +21,7 @@ from runcast.callbacks.trackers import (
     ClearMLCallback as ClearMLCallback,
     CodeCarbonCallback as CodeCarbonCallback,
     CometCallback as CometCallback,
+    DagsHubCallback as DagsHubCallback,
     DVCLiveCallback as DVCLiveCallback,
     MLflowCallback as MLflowCallback,
     SwanLabCallback as SwanLabCallback,

@@ -87,6 +87,7 @@ def select(
                 by_name=name in asked,
                 asked_with=report_to,
             )
+        _leave_out_doubles(selection, {name: rows[name] for name in selection.chosen if name not in asked})
     for item in objects:
         _add_object(selection, item)
     return selection
@@ -140,6 +141,14 @@ def _decide(selection: Selection, seen: Survey, *, by_name: bool, asked_with: ob
         raise TrackerUnavailableError(f"{name} {seen.problem}. You asked for it with {asked}. {seen.mend}")
     else:
         selection.skipped[name] = f"{seen.problem}. {seen.mend}"
+
+
+def _leave_out_doubles(selection: Selection, unasked: Mapping[str, Integration]) -> None:
+    """Let the more special of two trackers speak for both, where "all" would write a run to one server twice."""
+    for row in unasked.values():
+        if row.over in unasked and selection.chosen[row.name].reason == selection.chosen[row.over].reason:
+            del selection.chosen[row.over]
+            selection.skipped[row.over] = f"{row.name} writes to the same server"
 
 
 def _rows(installed: Installed) -> dict[str, Integration]:

@@ -148,3 +148,9 @@ class TrackioCallback(TrackerCallback):
     """The report to Trackio, with the arguments of `trackio.init`: `TrackioCallback(space_id="user/space")`."""
 
     tracker = "trackio"
+
+
+class DagsHubCallback(TrackerCallback):
+    """The report to a repository's MLflow server at DagsHub: `DagsHubCallback(repo="owner/name")`."""
+
+    tracker = "dagshub"

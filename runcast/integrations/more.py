@@ -54,6 +54,37 @@ MORE = (
         options=("project", "name", "group", "dir", "space_id", "server_url", "write_token", "bucket_id", "private"),
         extra="more",
     ),
+    Integration(
+        name="dagshub",
+        title="DagsHub",
+        tracker="runcast.integrations.dagshub:DagshubTracker",
+        over="mlflow",
+        distribution="mlflow",
+        alternatives=("mlflow-skinny",),
+        package="mlflow",
+        needs=("requests", "sqlparse", "typing-extensions"),
+        minimum="2.14",
+        tested="3.17.2",
+        open_command="",
+        credentials=(
+            Address("MLFLOW_TRACKING_URI", r"https?://\S+\.mlflow/?\Z", "tracking_uri"),
+            Address("DAGSHUB_REPO", r"[\w.-]+/[\w.-]+\Z", "repo"),
+        ),
+        environment={
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+            "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+            "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+            "MLFLOW_LOGGING_LEVEL": "WARNING",
+        },
+        log_in="export DAGSHUB_REPO=owner/name DAGSHUB_USER_TOKEN=…",
+        local=False,
+        options=(
+            *("repo", "host", "user", "token", "tracking_uri", "experiment_name", "experiment_id", "run_name"),
+            *("run_id", "parent_run_id", "project", "tags"),
+        ),
+        extra="more",
+    ),
 )
 
 ENDED = {row.name: row for row in (Ended("neptune", "Neptune", "neptune", "2026-03-05"),)}

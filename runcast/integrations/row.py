@@ -54,7 +54,7 @@ class Integration(msgspec.Struct, frozen=True, kw_only=True):
     `parts` are files of the package that a build for another platform lacks. `options` are the names that `setup`
     may use: words, and "module:Name" of a function or class of the SDK whose arguments are such names; none listed:
     any. `extra` is the extra of pyproject.toml that installs it with others: "all" the seven of the first rank, "more"
-    the rest.
+    the rest. `over` is the row whose Tracker this one extends: under "all", only this one writes to a server of both.
     """
 
     name: str
@@ -82,6 +82,7 @@ class Integration(msgspec.Struct, frozen=True, kw_only=True):
     local: bool = True
     measures: bool = False
     options: tuple[str, ...] = ()
+    over: str = ""
     extra: Literal["all", "more"] = "all"
 
 

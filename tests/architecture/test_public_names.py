@@ -19,6 +19,7 @@ PUBLIC = [
     "CodeCarbonCallback",
     "CometCallback",
     "DVCLiveCallback",
+    "DagsHubCallback",
     "DefaultFlowCallback",
     "EarlyStoppingCallback",
     "EvalPrediction",

@@ -17,8 +17,10 @@ from runcast.testing import MemoryTracker
 from tests.autodetect.conftest import Site
 from tests.second_rank import EACH
 
-ALL = ["wandb", "mlflow", "comet_ml", "clearml", "dvclive", "codecarbon", "tensorboard", "swanlab", "trackio"]
-VALID = f"{', '.join(ALL)}, all, none"
+FIRST = ["wandb", "mlflow", "comet_ml", "clearml", "dvclive", "codecarbon", "tensorboard"]
+ALL = [*FIRST, "swanlab", "trackio"]
+NAMES = [*ALL, "dagshub"]  # which has no local mode
+VALID = f"{', '.join(NAMES)}, all, none"
 
 FORMS: list[tuple[Any, list[str]]] = [
     (None, []),
@@ -145,7 +147,7 @@ def test_a_missing_tracker_under_all_is_a_reason(site: Site) -> None:
 
     assert list(selection.chosen) == ["mlflow"]
     assert selection.skipped["wandb"] == "is not installed. Install it with: pip install 'runcast[wandb]'"
-    assert len(selection.skipped) == len(ALL) - 1
+    assert len(selection.skipped) == len(NAMES) - 1
 
 
 @pytest.mark.parametrize("report_to", ["neptune", "Neptune", ["all", "neptune"], "wandb,neptune"])
@@ -175,6 +177,33 @@ def test_a_service_that_has_ended_is_no_tracker_of_ours(site: Site) -> None:
     site.install("acme", "1.0", "acme", "[runcast.trackers]\nneptune = acme:Mine\n")
 
     assert select("neptune", environ={}).chosen["neptune"].tracker == "acme:Mine"
+
+
+AT_DAGSHUB = {"MLFLOW_TRACKING_URI": "https://dagshub.com/owner/digits.mlflow"}
+
+
+def test_under_all_a_server_gets_a_run_once(site: Site) -> None:
+    """At DagsHub's address DagsHub speaks for MLflow; asked for by name, MLflow writes there, too."""
+    site.install_all()
+
+    everything = select("all", environ=AT_DAGSHUB)
+
+    assert (everything.chosen["dagshub"].online, "mlflow" in everything.chosen) == (True, False)
+    assert everything.skipped["mlflow"] == "dagshub writes to the same server"
+    assert {"dagshub", "mlflow"} <= select(["mlflow", "all"], environ=AT_DAGSHUB).chosen.keys()
+    assert list(select("mlflow", environ=AT_DAGSHUB).chosen) == ["mlflow"]
+    elsewhere = select("all", environ={"MLFLOW_TRACKING_URI": "https://mlflow.example.org"})
+    assert ("mlflow" in elsewhere.chosen, "dagshub" in elsewhere.chosen) == (True, False)
+
+
+def test_dagshub_has_no_local_mode(site: Site) -> None:
+    """By name it is an error that says which variables to set."""
+    site.install_all()
+
+    with pytest.raises(TrackerUnavailableError, match=r"dagshub has no local mode.*export DAGSHUB_REPO=owner/name"):
+        select("dagshub", environ={})
+    chosen = select("dagshub", setup={"dagshub": {"repo": "owner/digits"}}, environ={}).chosen["dagshub"]
+    assert (chosen.online, chosen.reason) == (True, "credentials from DAGSHUB_REPO")
 
 
 def test_all_does_not_excuse_a_name_beside_it(site: Site) -> None:
@@ -579,7 +608,7 @@ def test_a_survey_names_every_tracker_with_how_it_would_be_used(site: Site, tmp_
 
     seen = survey(environ={"HOME": str(tmp_path)})
 
-    assert list(seen) == ALL
+    assert list(seen) == NAMES
     assert (seen["wandb"].version, seen["wandb"].online, seen["wandb"].reason) == ("0.31.0", False, "no credentials")
     assert (seen["mlflow"].problem, seen["mlflow"].mend) == (
         "is not installed",

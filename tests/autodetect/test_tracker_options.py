@@ -20,12 +20,14 @@ WRONG = {
     "tensorboard": ("logdir", "log_dir"),
     "swanlab": ("worspace", "workspace"),
     "trackio": ("space_ids", "space_id"),
+    "dagshub": ("repos", "repo"),
 }
 
 
 @pytest.mark.parametrize("name", EACH)
-def test_a_wrong_option_of_a_tracker_is_told_with_the_one_that_was_meant(name, tmp_path):
+def test_a_wrong_option_of_a_tracker_is_told_with_the_one_that_was_meant(name, tmp_path, monkeypatch):
     """In each adapter, when it is made, and in `init`: no tracker of the table takes any name."""
+    monkeypatch.setenv("DAGSHUB_REPO", "owner/digits")  # it has no local mode
     wrong, meant = WRONG[name]
 
     with pytest.raises(runcast.OptionError, match=rf"no option '{wrong}' of .*Did you mean '{meant}'\?"):

@@ -13,6 +13,7 @@ from runcast.callbacks.trackers import (
     ClearMLCallback,
     CodeCarbonCallback,
     CometCallback,
+    DagsHubCallback,
     DVCLiveCallback,
     MLflowCallback,
     SwanLabCallback,
@@ -37,6 +38,7 @@ FORMS = (
     TensorBoardCallback,
     SwanLabCallback,
     TrackioCallback,
+    DagsHubCallback,
 )
 
 
