@@ -18,6 +18,7 @@ from runcast.callbacks.stopping import (
     TerminateOnNaNCallback as TerminateOnNaNCallback,
 )
 from runcast.callbacks.trackers import (
+    AzureMLCallback as AzureMLCallback,
     ClearMLCallback as ClearMLCallback,
     CodeCarbonCallback as CodeCarbonCallback,
     CometCallback as CometCallback,

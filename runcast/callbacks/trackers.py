@@ -154,3 +154,9 @@ class DagsHubCallback(TrackerCallback):
     """The report to a repository's MLflow server at DagsHub: `DagsHubCallback(repo="owner/name")`."""
 
     tracker = "dagshub"
+
+
+class AzureMLCallback(TrackerCallback):
+    """The report to Azure ML: `AzureMLCallback(experiment_name="digits")`."""
+
+    tracker = "azure_ml"

@@ -2,6 +2,14 @@
 
 from runcast.integrations.row import Address, Ended, Integration, TextFile, Variables
 
+MLFLOW_QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+}
+
 MORE = (
     Integration(
         name="swanlab",
@@ -70,13 +78,7 @@ MORE = (
             Address("MLFLOW_TRACKING_URI", r"https?://\S+\.mlflow/?\Z", "tracking_uri"),
             Address("DAGSHUB_REPO", r"[\w.-]+/[\w.-]+\Z", "repo"),
         ),
-        environment={
-            "MLFLOW_DISABLE_TELEMETRY": "true",
-            "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
-            "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
-            "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-            "MLFLOW_LOGGING_LEVEL": "WARNING",
-        },
+        environment=MLFLOW_QUIET,
         log_in="export DAGSHUB_REPO=owner/name DAGSHUB_USER_TOKEN=…",
         local=False,
         options=(
@@ -84,6 +86,28 @@ MORE = (
             *("run_id", "parent_run_id", "project", "tags"),
         ),
         extra="more",
+    ),
+    Integration(
+        name="azure_ml",
+        title="Azure ML",
+        aliases=("azureml",),
+        tracker="runcast.integrations.azure_ml:AzureMlTracker",
+        over="mlflow",
+        distribution="azureml-mlflow",
+        package="azureml",
+        needs=("azure-core:azure.core", "azure-identity:azure.identity", "mlflow-skinny:mlflow", "msrest"),
+        minimum="1.57",
+        tested="1.62.0.post6",
+        open_command="",
+        credentials=(Address("MLFLOW_TRACKING_URI", r"azureml://", "tracking_uri"),),
+        environment=MLFLOW_QUIET,
+        log_in="az login, and: export MLFLOW_TRACKING_URI=azureml://…",
+        local=False,
+        options=(
+            *("tracking_uri", "experiment_name", "experiment_id", "run_name", "run_id", "parent_run_id", "keep_open"),
+            *("project", "tags"),
+        ),
+        extra="apart",
     ),
 )
 

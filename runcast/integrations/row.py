@@ -54,7 +54,8 @@ class Integration(msgspec.Struct, frozen=True, kw_only=True):
     `parts` are files of the package that a build for another platform lacks. `options` are the names that `setup`
     may use: words, and "module:Name" of a function or class of the SDK whose arguments are such names; none listed:
     any. `extra` is the extra of pyproject.toml that installs it with others: "all" the seven of the first rank, "more"
-    the rest. `over` is the row whose Tracker this one extends: under "all", only this one writes to a server of both.
+    the rest, but for those "apart", which the versions of others rule out. `over` is the row whose Tracker this one
+    extends: under "all", only this one writes to a server of both.
     """
 
     name: str
@@ -83,7 +84,7 @@ class Integration(msgspec.Struct, frozen=True, kw_only=True):
     measures: bool = False
     options: tuple[str, ...] = ()
     over: str = ""
-    extra: Literal["all", "more"] = "all"
+    extra: Literal["all", "more", "apart"] = "all"
 
 
 class Ended(msgspec.Struct, frozen=True):

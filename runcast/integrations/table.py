@@ -8,7 +8,7 @@ time, and off the other trackers. `more.py` has the rows of the second rank.
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from runcast.integrations.more import ENDED, MORE
+from runcast.integrations.more import ENDED, MLFLOW_QUIET, MORE
 from runcast.integrations.row import FALSE, TRUE, Address, Credentials, Ended, Integration, Netrc, TextFile, Variables
 
 _FIRST = (
@@ -65,13 +65,7 @@ _FIRST = (
         writes="{runs}/mlflow.db",
         credentials=(Address("MLFLOW_TRACKING_URI", r"https?://|databricks|azureml://", "tracking_uri"),),
         off={"DISABLE_MLFLOW_INTEGRATION": TRUE},
-        environment={
-            "MLFLOW_DISABLE_TELEMETRY": "true",
-            "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
-            "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
-            "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-            "MLFLOW_LOGGING_LEVEL": "WARNING",
-        },
+        environment=MLFLOW_QUIET,
         log_in="export MLFLOW_TRACKING_URI=http://your-server:5000",
         options=(
             *("tracking_uri", "experiment_name", "experiment_id", "run_name", "run_id", "parent_run_id", "keep_open"),

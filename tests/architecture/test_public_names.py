@@ -12,6 +12,7 @@ import runcast
 PACKAGE = Path(runcast.__file__).parent
 PUBLIC = [
     "Audio",
+    "AzureMLCallback",
     "CSVLoggerCallback",
     "CallbackError",
     "CheckpointError",

@@ -38,7 +38,7 @@ def test_the_trackers_are_these() -> None:
     first = ["wandb", "mlflow", "comet_ml", "clearml", "dvclive", "codecarbon", "tensorboard"]
 
     assert [name for name, row in TABLE.items() if row.extra == "all"] == first
-    assert list(TABLE) == [*first, "swanlab", "trackio", "dagshub"]
+    assert list(TABLE) == [*first, "swanlab", "trackio", "dagshub", "azure_ml"]
 
 
 def test_an_alias_is_no_other_trackers_name() -> None:
@@ -58,7 +58,7 @@ def test_a_row_has_its_extra(name: str, project: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("extra", ["all", "more"])
 def test_two_extras_name_every_row(extra: str, project: dict[str, Any]) -> None:
-    """`runcast[all]` is all of the first rank, `runcast[more]` the rest."""
+    """`runcast[all]` is all of the first rank, `runcast[more]` those of the rest that can live with them."""
     named = re.fullmatch(r"runcast\[(.*)\]", project["optional-dependencies"][extra][0])
 
     assert named is not None

@@ -19,7 +19,7 @@ from tests.second_rank import EACH
 
 FIRST = ["wandb", "mlflow", "comet_ml", "clearml", "dvclive", "codecarbon", "tensorboard"]
 ALL = [*FIRST, "swanlab", "trackio"]
-NAMES = [*ALL, "dagshub"]  # which has no local mode
+NAMES = [*ALL, "dagshub", "azure_ml"]  # which have no local mode
 VALID = f"{', '.join(NAMES)}, all, none"
 
 FORMS: list[tuple[Any, list[str]]] = [
@@ -194,6 +194,20 @@ def test_under_all_a_server_gets_a_run_once(site: Site) -> None:
     assert list(select("mlflow", environ=AT_DAGSHUB).chosen) == ["mlflow"]
     elsewhere = select("all", environ={"MLFLOW_TRACKING_URI": "https://mlflow.example.org"})
     assert ("mlflow" in elsewhere.chosen, "dagshub" in elsewhere.chosen) == (True, False)
+
+
+def test_at_azure_its_own_row_speaks_for_mlflow(site: Site) -> None:
+    """Under "all", with the variable that a job at Azure has; without Azure's package MLflow does."""
+    environ = {"MLFLOW_TRACKING_URI": "azureml://west.api.azureml.ms/mlflow/v1.0/x"}
+    site.install("mlflow", "3.15.0", "mlflow")
+    assert list(select("all", environ=environ).chosen) == ["mlflow"]
+
+    site.install("azureml-mlflow", "1.62.0.post6", "azureml")
+
+    assert list(select("all", environ=environ).chosen) == ["azure_ml"]
+    assert select("azureml", environ=environ).chosen["azure_ml"].online
+    with pytest.raises(TrackerUnavailableError, match="azure_ml has no local mode"):
+        select("azureml", environ={})
 
 
 def test_dagshub_has_no_local_mode(site: Site) -> None:

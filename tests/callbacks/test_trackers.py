@@ -10,6 +10,7 @@ from rich.console import Console
 import runcast
 from runcast.callbacks.progress import ProgressCallback
 from runcast.callbacks.trackers import (
+    AzureMLCallback,
     ClearMLCallback,
     CodeCarbonCallback,
     CometCallback,
@@ -39,6 +40,7 @@ FORMS = (
     SwanLabCallback,
     TrackioCallback,
     DagsHubCallback,
+    AzureMLCallback,
 )
 
 
