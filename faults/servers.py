@@ -254,5 +254,6 @@ def credentials(kind: str, url: str) -> dict[str, str]:
         "wandb": {"WANDB_BASE_URL": url, "WANDB_API_KEY": "0123456789" * 4},
         "comet": {"COMET_URL_OVERRIDE": f"{url}/clientlib/", "COMET_API_KEY": "0123456789" * 2 + "01234"},
         "clearml": {**keys, **hosts},
+        "trackio": {"TRACKIO_SERVER_URL": url, "TRACKIO_WRITE_TOKEN": "a-token"},
         "swanlab": {"SWANLAB_API_HOST": url, "SWANLAB_WEB_HOST": url, "SWANLAB_API_KEY": "k" * 21},
     }[kind]

@@ -12,7 +12,7 @@ from pathlib import Path
 from faults import machine
 from faults.cell import Cell, Trial
 from faults.laboratory import HALF, LATER, SERVICES, STEPS, Laboratory, whole
-from faults.servers import RETRY_AFTER_S, MlflowServer
+from faults.servers import RETRY_AFTER_S, Standin
 
 MANY_REQUESTS = 400  # for ten seconds: a batch at most every quarter of a second, and some requests around it
 PART = "what the world does"
@@ -118,7 +118,7 @@ def dies_and_comes_back(laboratory: Laboratory) -> Cell:
     training = laboratory.train(HALF, LATER)
     training.reach()
     laboratory.wait_until(lambda: laboratory.state().points)
-    if isinstance(laboratory.server, MlflowServer):
+    if not isinstance(laboratory.server, Standin):
         laboratory.server.stop()
     laboratory.proxy.close()
     training.go()

@@ -221,6 +221,38 @@ def test_a_run_that_was_deleted_is_recreated(tmp_path: Path) -> None:
     assert lacking["points"] == []
 
 
+GONE_MEANWHILE = """
+import json, sqlite3, sys
+from pathlib import Path
+from runcast.core.errors import GoneError
+from runcast.integrations.contract import Ending, TrackedRun
+from runcast.integrations.trackio import TrackioTracker
+from runcast.values.points import Point
+
+folder, tracker = Path(sys.argv[1]), TrackioTracker()
+about = {"id": "run", "name": "a name", "project": "check", "created": 1.7e9, "online": False}
+tracker.setup(TrackedRun(directory=folder / "run", local=folder, **about))
+tracker.log_metrics([Point("loss", 1.0, 1, 1.7e9)])
+database = sqlite3.connect(folder / "trackio" / "check.db")
+with database:
+    database.execute("DELETE FROM metrics")
+for call in (lambda: tracker.log_metrics([Point("loss", 2.0, 2, 1.7e9)]), lambda: tracker.finish(Ending("finished"))):
+    try:
+        call()
+    except GoneError as error:
+        print(error)
+print(database.execute("SELECT count(*) FROM metrics").fetchone())
+"""
+
+
+def test_a_run_that_is_deleted_meanwhile_gets_no_more_points(tmp_path: Path) -> None:
+    """It would be listed again with the rest of them; a delivery begins another run with all of them instead."""
+    command = [sys.executable, "-c", GONE_MEANWHILE, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    assert done.stdout.splitlines() == ["Trackio no longer has the run."] * 2 + ["(0,)"], done.stderr
+
+
 def test_a_server_gets_everything_also_after_a_kill(tmp_path: Path, server: Server) -> None:
     """With its address and token all goes there, each point once, and is read back from there."""
     run = tmp_path / "run"

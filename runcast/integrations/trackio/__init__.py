@@ -23,7 +23,7 @@ from typing import Any
 import httpx
 from trackio.utils import RESERVED_KEYS
 
-from runcast.core.errors import FinalError, RetryableError, TrackerError
+from runcast.core.errors import FinalError, GoneError, RetryableError, TrackerError
 from runcast.integrations.contract import ArtifactFile, Ending, MediaFile, Reading, TrackedRun, Tracker
 from runcast.integrations.trackio import reader
 from runcast.integrations.trackio.media import content
@@ -47,6 +47,7 @@ class TrackioTracker(Tracker):
     artifact_names = NameRule(r"[^A-Za-z0-9._-]", max_length=128)
 
     _store: Store | None = None
+    _has_begun = False
 
     def setup(self, run: TrackedRun) -> None:
         if self._store is not None:
@@ -58,8 +59,9 @@ class TrackioTracker(Tracker):
         ours = {"_Username": None, "_Group": run.setting("group"), "_Created": begun, reader.STATUS: "running"}
         given = {reader.NOTES: run.setting("notes"), reader.REPLACES: run.replaces}
         self._config |= ours | {key: value for key, value in given.items() if value}
-        self._store, run.url = store, store.url
+        self._store, self._has_begun, run.url = store, False, store.url
         self.add_tags(run.words("tags"))
+        self._has_begun = True
 
     def log_params(self, params: Mapping[str, ParamValue]) -> None:
         self._configure({key: _number(value) for key, value in params.items()})
@@ -76,6 +78,7 @@ class TrackioTracker(Tracker):
                     row = {}
                 row[point.key] = _number(point.value)
             rows.append(Row(row, step, moment))
+        self._stop_if_gone()
         self._open.log(rows)
 
     def log_summary(self, values: Mapping[str, Number | str | bool]) -> None:
@@ -86,6 +89,7 @@ class TrackioTracker(Tracker):
 
     def log_media(self, media: MediaFile) -> None:
         value = content(media, lambda path: self._open.keep(path, media.step))
+        self._stop_if_gone()
         self._open.log([Row({media.key: value}, media.step, media.time)])
 
     def log_artifact(self, artifact: ArtifactFile) -> None:
@@ -100,8 +104,10 @@ class TrackioTracker(Tracker):
 
     def explain(self, error: Exception) -> TrackerError | None:
         if isinstance(error, httpx.HTTPStatusError):
-            status = error.response.status_code
-            return (RetryableError if status == 429 or status >= 500 else FinalError)(f"Trackio's server: {error}")
+            status, wait = error.response.status_code, error.response.headers.get("retry-after", "")
+            if status == 429 or status >= 500:
+                return RetryableError(f"Trackio's server: {error}", float(wait) if wait.isdecimal() else None)
+            return FinalError(f"Trackio's server: {error}")
         if isinstance(error, httpx.RequestError | sqlite3.OperationalError):
             return RetryableError(f"Trackio: {error}")
         if isinstance(error, ServerError | ValueError | TypeError | OverflowError | sqlite3.Error):
@@ -119,7 +125,13 @@ class TrackioTracker(Tracker):
         assert self._store is not None
         return self._store
 
+    def _stop_if_gone(self) -> None:
+        """Write nothing more of a run that was deleted: Trackio would list it again, with the rest of its points."""
+        if self._has_begun and not reader.has_run(self._open):
+            raise GoneError("Trackio no longer has the run.")
+
     def _configure(self, values: Mapping[str, Any]) -> None:
+        self._stop_if_gone()
         self._config.update(values)
         self._open.configure(self._config)
 
