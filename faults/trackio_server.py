@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -71,9 +72,17 @@ class TrackioServer:
         projects = self._ask("get_all_projects")
         return [(each, run["id"]) for each in projects for run in self._ask("get_runs_for_project", project=each)]
 
-    def _rows(self, project: str, run: str) -> list[dict[str, Any]]:
-        query = f"SELECT step, metrics FROM metrics WHERE run_id = '{run}' LIMIT 10000"
-        return list(self._ask("query_project", project=project, query=query)["rows"])
+    def _rows(self, project: str, run: str) -> Iterator[dict[str, Any]]:
+        last = 0
+        while True:
+            query = (
+                f"SELECT id, step, metrics FROM metrics WHERE run_id = '{run}' AND id > {last} ORDER BY id LIMIT 10000"
+            )
+            page = self._ask("query_project", project=project, query=query)["rows"]
+            if not page:
+                return
+            yield from page
+            last = page[-1]["id"]
 
     def _ask(self, call: str, **fields: Any) -> Any:
         headers = {"Content-Type": "application/json", "X-Trackio-Write-Token": TOKEN}
