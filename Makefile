@@ -7,8 +7,11 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 # torchvision has no CPU build. With a CPU torch its import fails, and so does the import of packages that use it if present, such as
 # transformers. So torchvision and the packages that need it are in a folder of their own, which only the tests of Ultralytics use.
 VISION := ultralytics ultralytics-thop ultralytics-platform torchvision opencv-python polars polars-runtime-32
+# SwanLab needs an older protobuf than the one that the others are tested with. So its environment is one of its own, in
+# which what it needs otherwise comes before the main one's packages. It has all other trackers, too.
+TRACKERS := $(VENV)/trackers
 
-.PHONY: help setup demo test busy check format bench picture docs faults matrix clean
+.PHONY: help setup demo test trackers busy check format bench picture docs faults matrix clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | awk -F: '{printf "  make %-8s%s\n", $$1, $$2}'
@@ -37,6 +40,19 @@ demo: $(VENV)/.ready  ## train a small network, cast it to every tracker, read e
 
 test: $(VENV)/.ready  ## run the tests
 	@$(BIN)/python -m pytest -n 2 --dist worksteal
+
+$(TRACKERS)/.ready: $(VENV)/.ready
+	@echo "Setting up $(TRACKERS): the SDKs of the trackers of the second rank."
+	@test -x $(TRACKERS)/bin/python || $(BIN)/python -m venv $(TRACKERS)
+	@$(BIN)/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))' \
+		> "$$($(TRACKERS)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/main.pth"
+	@sed 's/^protobuf==.*/protobuf==6.33.5/' constraints.txt > $(TRACKERS)/constraints.txt
+	@$(TRACKERS)/bin/python -m pip --disable-pip-version-check install --quiet \
+		--constraint $(TRACKERS)/constraints.txt --editable '.[more]'
+	@touch $@
+
+trackers: $(TRACKERS)/.ready  ## set up the trackers of the second rank, and run their tests
+	@$(TRACKERS)/bin/python -m pytest -n 2 --dist worksteal -m trackers
 
 matrix: $(VENV)/.ready  ## run all the variants of which `make test` runs a sample
 	@$(BIN)/python -m pytest -n 2 --dist worksteal -m matrix

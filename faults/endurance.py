@@ -41,9 +41,10 @@ TIMEOUT_S = 7200
 
 def trials() -> Iterator[Trial]:
     """List both trials."""
+    first = ",".join(name for name, row in TABLE.items() if row.extra == "all")
     fast, steady = f"{POINTS:,} points", f"{RATE} points a second for {STEADY_S} s"
-    yield _trial(f"{fast} at full speed", ",".join(TABLE), POINTS, 0, waits=False)
-    yield _trial(steady, ",".join(TABLE), RATE * STEADY_S, RATE, waits=True)
+    yield _trial(f"{fast} at full speed", first, POINTS, 0, waits=False)
+    yield _trial(steady, first, RATE * STEADY_S, RATE, waits=True)
 
 
 def _trial(fault: str, trackers: str, points: int, rate: int, *, waits: bool) -> Trial:

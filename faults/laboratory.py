@@ -21,13 +21,22 @@ import psutil
 
 from faults.cell import Cell
 from faults.servers import MlflowServer, Proxy, Standin, credentials
+from faults.trackio_server import TrackioServer
 from runcast.delivery.lock import is_held
 from runcast.journal.layout import RunDirectory
 from runcast.journal.state import DeliveryState, load_state
 
 TRAINING = Path(__file__).with_name("world_training.py")
 PREFIXES = ("RUNCAST_", "WANDB_", "MLFLOW_", "COMET_", "CLEARML_", "TRAINS_", "DVC", "CODECARBON_", "TENSORBOARD_")
-SERVICES = {"mlflow": "mlflow", "wandb": "wandb", "comet_ml": "comet", "clearml": "clearml"}
+SERVICES = {
+    "mlflow": "mlflow",
+    "wandb": "wandb",
+    "comet_ml": "comet",
+    "clearml": "clearml",
+    "swanlab": "swanlab",
+    "trackio": "trackio",
+}
+REAL = {"mlflow": MlflowServer, "trackio": TrackioServer}
 QUICK = {"PYTHONDONTWRITEBYTECODE": "1", "MPLCONFIGDIR": str(Path(tempfile.gettempdir()) / "runcast-faults-matplotlib")}
 FINISH_S = 4.0
 EXIT_SLACK_S = 12.0  # for an interpreter that ends on a machine with other work to do
@@ -154,14 +163,14 @@ class Laboratory:
             "RUNCAST_LINGER_S": "2",
             "RUNCAST_CALL_TIMEOUT_S": "60",
         }
-        self.server: MlflowServer | Standin | None = None
+        self.server: MlflowServer | TrackioServer | Standin | None = None
         self.trainings: list[Training] = []
         self.notes: list[str] = []
         self._cleanup = contextlib.ExitStack()
         self._stopped: set[int] = set()
         if online:
             kind = SERVICES[tracker]
-            self.server = MlflowServer(folder) if kind == "mlflow" else Standin(kind, folder)
+            self.server = REAL[kind](folder) if kind in REAL else Standin(kind, folder)
             self._cleanup.callback(self.server.stop)
             self.proxy = Proxy(self.server.url)
             self._cleanup.callback(self.proxy.close)
@@ -193,7 +202,7 @@ class Laboratory:
 
     def serve(self) -> None:
         """Start the server and what stands before it."""
-        if isinstance(self.server, MlflowServer):
+        if isinstance(self.server, MlflowServer | TrackioServer):
             self.server.start()
         self.proxy.open()
 

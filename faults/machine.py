@@ -26,6 +26,7 @@ GROWING = {  # the files that a tracker only appends to, which is what a kill ca
     "wandb": "**/run-*.wandb",
     "comet_ml": "**/messages.json",
     "clearml": "**/metrics.jsonl",
+    "swanlab": "**/run-*.swanlab",
 }
 CLOCK = """
 import os, time

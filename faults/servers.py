@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -146,7 +147,7 @@ class Proxy:
 
 
 class Standin:
-    """The process of a stand-in (`tests/standins.py`) for the server of W&B, Comet or ClearML."""
+    """The process of a stand-in (`tests/standins.py`) for the server of W&B, Comet, ClearML or SwanLab."""
 
     def __init__(self, kind: str, folder: Path) -> None:
         self.kind = kind
@@ -158,7 +159,9 @@ class Standin:
     def held(self) -> list[list[Any]]:
         """List the key, value and step of every point that it has, of runs that were not deleted."""
         with urllib.request.urlopen(f"{self.url}/standin/held", timeout=10) as answer:
-            return list(json.load(answer))
+            found = list(json.load(answer))
+        # SwanLab has one value for each key and step: the page of it says in which columns further ones are
+        return [[re.sub(r"\Aruncast/again/\d+/", "", key), *point] for key, *point in found]
 
     def delete(self) -> None:
         """Delete every run, as a person does on the service's pages."""
@@ -251,4 +254,6 @@ def credentials(kind: str, url: str) -> dict[str, str]:
         "wandb": {"WANDB_BASE_URL": url, "WANDB_API_KEY": "0123456789" * 4},
         "comet": {"COMET_URL_OVERRIDE": f"{url}/clientlib/", "COMET_API_KEY": "0123456789" * 2 + "01234"},
         "clearml": {**keys, **hosts},
+        "trackio": {"TRACKIO_SERVER_URL": url, "TRACKIO_WRITE_TOKEN": "a-token"},
+        "swanlab": {"SWANLAB_API_HOST": url, "SWANLAB_WEB_HOST": url, "SWANLAB_API_KEY": "k" * 21},
     }[kind]

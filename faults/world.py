@@ -6,17 +6,19 @@ twice, from another directory, moves the runs, and reads the tracker back: every
 
 import dataclasses
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 from faults import machine
 from faults.cell import Cell, Trial
-from faults.laboratory import HALF, LATER, STEPS, Laboratory, whole
-from faults.servers import RETRY_AFTER_S, MlflowServer
+from faults.laboratory import HALF, LATER, SERVICES, STEPS, Laboratory, whole
+from faults.servers import RETRY_AFTER_S, Standin
 
 MANY_REQUESTS = 400  # for ten seconds: a batch at most every quarter of a second, and some requests around it
 PART = "what the world does"
-LOCAL = ("tensorboard", "dvclive", "mlflow", "wandb", "comet_ml", "clearml")
-ONLINE = ("mlflow", "wandb", "comet_ml", "clearml")
+MORE = tuple(name for name in ("swanlab", "trackio") if find_spec(name) is not None)  # see `make trackers`
+LOCAL = ("tensorboard", "dvclive", "mlflow", "wandb", "comet_ml", "clearml", *MORE)
+ONLINE = ("mlflow", "wandb", "comet_ml", "clearml", *(name for name in MORE if name in SERVICES))
 
 
 def trials() -> list[Trial]:
@@ -122,7 +124,7 @@ def dies_and_comes_back(laboratory: Laboratory) -> Cell:
     training = laboratory.train(HALF, LATER)
     training.reach()
     laboratory.wait_until(lambda: laboratory.state().points)
-    if isinstance(laboratory.server, MlflowServer):
+    if not isinstance(laboratory.server, Standin):
         laboratory.server.stop()
     laboratory.proxy.close()
     training.go()

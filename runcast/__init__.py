@@ -37,8 +37,8 @@ _PUBLIC = {
     "callbacks.hub": "PushToHubCallback",
     "callbacks.watch": "WatchCallback",
     "callbacks.trackers": (
-        "ClearMLCallback CodeCarbonCallback CometCallback DVCLiveCallback MLflowCallback "
-        "TensorBoardCallback WandbCallback"
+        "AzureMLCallback ClearMLCallback CodeCarbonCallback CometCallback DVCLiveCallback DagsHubCallback "
+        "MLflowCallback SwanLabCallback TensorBoardCallback TrackioCallback WandbCallback"
     ),
     "trainer.evaluation": "EvalPrediction PredictionOutput",
     "adapters.transformers": "get_reporting_integration_callbacks",

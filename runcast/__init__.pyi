@@ -18,12 +18,16 @@ from runcast.callbacks.stopping import (
     TerminateOnNaNCallback as TerminateOnNaNCallback,
 )
 from runcast.callbacks.trackers import (
+    AzureMLCallback as AzureMLCallback,
     ClearMLCallback as ClearMLCallback,
     CodeCarbonCallback as CodeCarbonCallback,
     CometCallback as CometCallback,
+    DagsHubCallback as DagsHubCallback,
     DVCLiveCallback as DVCLiveCallback,
     MLflowCallback as MLflowCallback,
+    SwanLabCallback as SwanLabCallback,
     TensorBoardCallback as TensorBoardCallback,
+    TrackioCallback as TrackioCallback,
     WandbCallback as WandbCallback,
 )
 from runcast.callbacks.watch import WatchCallback as WatchCallback

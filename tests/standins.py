@@ -1,6 +1,6 @@
-"""Loopback servers that answer the real SDKs of services which have no server to install: W&B, Comet and ClearML.
+"""Loopback servers that answer the real SDKs of services without a server to install: W&B, Comet, ClearML and SwanLab.
 
-    python tests/standins.py {wandb|comet|clearml} PORT LOG
+    python tests/standins.py {wandb|comet|clearml|swanlab} PORT LOG
 
 Port 0 takes a free one; the first line on stdout is the server's URL. Each request becomes one JSON line in LOG:
 `[method, path, body]`, the body as text (unzipped, undecodable bytes replaced). They keep only what a client asks for
@@ -13,6 +13,7 @@ GET /standin/refuse?403 every request is refused so, after /standin/refuse none;
     COMET_URL_OVERRIDE=URL/clientlib/, COMET_API_KEY=(25 characters)
     CLEARML_API_HOST=URL, CLEARML_WEB_HOST=URL, CLEARML_FILES_HOST=URL/files, CLEARML_API_ACCESS_KEY=(any),
     CLEARML_API_SECRET_KEY=(any)
+    SWANLAB_API_HOST=URL, SWANLAB_WEB_HOST=URL, SWANLAB_API_KEY=(any)
 """
 
 import base64
@@ -404,13 +405,61 @@ class Clearml:
         return {}
 
 
+class Swanlab:
+    """Keeps one value for each key and step of an experiment, as its client does; that a later one wins is a guess.
+
+    Of a deleted experiment it says 404, as the client expects of one that is not there.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.points: dict[str, dict[tuple[str, int], Any]] = {}
+        self.deleted: set[str] = set()
+
+    def held(self) -> list[Any]:
+        return [[key, value, step] for run in self.points.values() for (key, step), value in run.items()]
+
+    def delete(self) -> None:
+        self.deleted.update(self.points)
+        self.points.clear()
+
+    def answer(self, path: str, body: bytes) -> Any:
+        parts, given = path.removeprefix("/api/").split("/"), json.loads(body) if body[:1] == b"{" else {}
+        if path.endswith("/login/api_key"):
+            return {"sid": "s", "expiredAt": "2099-01-01T00:00:00.000Z", "userInfo": {"username": "u", "name": "u"}}
+        if parts[-1] == "experiment":
+            if given["cuid"] in self.deleted:
+                raise Refusal(409, {"code": "Conflict", "message": "was deleted"})
+            self.points.setdefault(given["cuid"], {})
+            return {
+                "cuid": given["cuid"],
+                "slug": given["cuid"],
+                "name": given["name"],
+                "createdAt": "2026-01-01T00:00:00Z",
+            }
+        if "runs" in parts and parts[parts.index("runs") + 1] not in self.points:
+            raise Refusal(404, {"code": "Not Found", "message": "no such experiment"})
+        if path.endswith("/house/metrics"):
+            if given["experimentId"] not in self.points:
+                raise Refusal(404, {"code": "Not Found", "message": "no such experiment"})
+            if given["type"] == "scalar":
+                self.points[given["experimentId"]].update({(m["key"], m["index"]): m["data"] for m in given["metrics"]})
+        if parts[-1] in ("put", "prepare"):
+            return {"urls": [f"{self.url}/file" for _ in given.get("paths", given.get("files"))]}
+        if parts[0] == "project" and len(parts) == 3:
+            group = {"username": "u", "name": "u", "type": "PERSON"}
+            project = {"cuid": "p1", "name": parts[2], "path": f"/u/{parts[2]}", "version": 1}
+            return {**project, "group": group, "_count": {"experiments": 0}}
+        return {}
+
+
 class Server(ThreadingHTTPServer):
     """Hands each request to the service that it stands for, and writes it to the log."""
 
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, service: type[Wandb | Comet | Clearml], port: int, log: Path) -> None:
+    def __init__(self, service: type[Wandb | Comet | Clearml | Swanlab], port: int, log: Path) -> None:
         super().__init__(("127.0.0.1", port), Handler)
         self.url = f"http://127.0.0.1:{self.server_port}"
         self.service = service(self.url)
@@ -468,6 +517,8 @@ class Handler(BaseHTTPRequestHandler):
 
 if __name__ == "__main__":
     _, kind, port, log = sys.argv
-    server = Server({"wandb": Wandb, "comet": Comet, "clearml": Clearml}[kind], int(port), Path(log))
+    server = Server(
+        {"wandb": Wandb, "comet": Comet, "clearml": Clearml, "swanlab": Swanlab}[kind], int(port), Path(log)
+    )
     print(server.url, flush=True)
     server.serve_forever()

@@ -12,10 +12,10 @@ import msgspec
 
 from runcast.autodetect.installed import is_older, scan
 from runcast.autodetect.selection import survey
-from runcast.autodetect.usable import Survey
-from runcast.integrations.table import Address, Integration, Netrc
+from runcast.autodetect.usable import Survey, obituary
+from runcast.integrations.table import ENDED, Address, Ended, Integration, Netrc
 
-Support: TypeAlias = Literal["tested", "supported", "newer", "too old", "missing"]
+Support: TypeAlias = Literal["tested", "supported", "newer", "too old", "missing", "ended"]
 
 
 class TrackerHealth(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,7 +68,32 @@ def examine(runs: Path, offline: bool | None = None, environ: Mapping[str, str] 
         devices=_devices(),
         runs=str(runs),
         is_writable=_is_writable(runs),
-        trackers=[_tracker(seen, runs, environ) for seen in survey(None, offline, environ).values()],
+        trackers=[
+            *(_tracker(seen, runs, environ) for seen in survey(None, offline, environ).values()),
+            *(
+                _ended(service, version)
+                for service in ENDED.values()
+                if (version := scan().version(service.distribution))
+            ),
+        ],
+    )
+
+
+def _ended(service: Ended, version: str) -> TrackerHealth:
+    said, mend = obituary(service).split(". ", 1)
+    return TrackerHealth(
+        name=service.name,
+        title=service.title,
+        version=version,
+        minimum="",
+        tested="",
+        support="ended",
+        mode=None,
+        reason="",
+        where=None,
+        problem=said,
+        mend=mend,
+        log_in="",
     )
 
 

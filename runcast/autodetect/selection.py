@@ -8,10 +8,10 @@ from typing import Any, TypeAlias
 import msgspec
 
 from runcast.autodetect.installed import Installed, scan
-from runcast.autodetect.usable import Survey, look_at, with_options
+from runcast.autodetect.usable import Survey, look_at, obituary, with_options
 from runcast.core.errors import OptionError, TrackerUnavailableError, UnknownTrackerError
 from runcast.integrations.contract import Tracker
-from runcast.integrations.table import ALIASES, TABLE, Integration
+from runcast.integrations.table import ALIASES, ENDED, TABLE, Integration
 from runcast.journal.layout import TrackerChoice, valid_tracker
 
 ReportTo: TypeAlias = (
@@ -106,6 +106,7 @@ def select(
                 by_name=name in asked,
                 asked_with=report_to,
             )
+        _leave_out_doubles(selection, {name: rows[name] for name in selection.chosen if name not in asked})
     for item in objects:
         _add_object(selection, item)
     return selection
@@ -165,6 +166,14 @@ def _decide(selection: Selection, seen: Survey, *, by_name: bool, asked_with: ob
         selection.skipped[name] = f"{seen.problem}. {seen.mend}"
 
 
+def _leave_out_doubles(selection: Selection, unasked: Mapping[str, Integration]) -> None:
+    """Let the more special of two trackers speak for both, where "all" would write a run to one server twice."""
+    for row in unasked.values():
+        if row.over in unasked and selection.chosen[row.name].reason == selection.chosen[row.over].reason:
+            del selection.chosen[row.over]
+            selection.skipped[row.over] = f"{row.name} writes to the same server"
+
+
 def _rows(installed: Installed) -> dict[str, Integration]:
     rows = dict(TABLE)
     for name, (target, distribution) in installed.entry_points().items():
@@ -215,6 +224,8 @@ def _canonical(word: str, rows: Mapping[str, Integration]) -> str:
     name = ALIASES.get(word, word)
     if name in rows:
         return name
+    if name in ENDED:
+        raise TrackerUnavailableError(f"{name}: {obituary(ENDED[name])}")
     import difflib  # only on the way to an error
 
     close = difflib.get_close_matches(word, [*rows, *ALIASES], n=1, cutoff=0.5)

@@ -7,7 +7,7 @@ import msgspec
 
 from runcast.autodetect.credentials import configured, switched
 from runcast.autodetect.installed import Installed, has_package, is_older, lacks_part, normalise
-from runcast.integrations.table import TABLE, Address, Integration
+from runcast.integrations.table import TABLE, Address, Ended, Integration
 
 
 class Survey(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,6 +53,12 @@ def look_at(row: Integration, installed: Installed, offline: bool | None, enviro
             f"Install the rest with: pip install {distribution}{server}",
         )
     return seen
+
+
+def obituary(service: Ended) -> str:
+    """Say that a service has ended, and where its users can go."""
+    others = [row.name for row in TABLE.values() if not row.measures]
+    return f"{service.title} ended its service on {service.date}. Report to one of these instead: {', '.join(others)}."
 
 
 def _incomplete(row: Integration, installed: Installed) -> str:

@@ -136,3 +136,27 @@ class TensorBoardCallback(TrackerCallback):
     """The report to TensorBoard: `TensorBoardCallback(log_dir="boards")`."""
 
     tracker = "tensorboard"
+
+
+class SwanLabCallback(TrackerCallback):
+    """The report to SwanLab, with the arguments of `swanlab.init`: `SwanLabCallback(workspace="team")`."""
+
+    tracker = "swanlab"
+
+
+class TrackioCallback(TrackerCallback):
+    """The report to Trackio, with the arguments of `trackio.init`: `TrackioCallback(space_id="user/space")`."""
+
+    tracker = "trackio"
+
+
+class DagsHubCallback(TrackerCallback):
+    """The report to a repository's MLflow server at DagsHub: `DagsHubCallback(repo="owner/name")`."""
+
+    tracker = "dagshub"
+
+
+class AzureMLCallback(TrackerCallback):
+    """The report to Azure ML: `AzureMLCallback(experiment_name="digits")`."""
+
+    tracker = "azure_ml"

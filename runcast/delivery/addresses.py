@@ -44,7 +44,7 @@ def _filled(command: str, directory: RunDirectory, name: str, where: str, **more
     state, local = load_state(directory.tracker(name)), shown(directory.tracker(name))
     ids = state.ids if state is not None else {}
     places = {**ids, "url": where, "local": local, "directory": shown(directory.path), **more}
-    places["folder"] = ids.get("folder") or os.path.join(local, TABLE[name].folder).rstrip(os.sep)
+    places["folder"] = ids.get("folder") or os.path.normpath(os.path.join(local, TABLE[name].folder))
     try:
         return command.format(**{key: shlex.quote(value) for key, value in places.items()})
     except KeyError:  # its state was lost

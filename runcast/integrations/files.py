@@ -1,6 +1,9 @@
 """Files that several trackers keep: appended to as a whole, and named so that `Loss` and `loss` are two files."""
 
+import base64
 import hashlib
+import html
+import mimetypes
 import os
 import re
 import shutil
@@ -67,3 +70,13 @@ def _link_file(source: str | Path, target: str | Path) -> None:
         os.link(source, target)
     except OSError:
         shutil.copy2(source, target)
+
+
+def page(path: Path, kind: str) -> str:
+    """Keep a file that a service cannot show, as it is, in HTML that shows what a browser knows and offers the rest."""
+    media_type = mimetypes.guess_type(path)[0] or "application/octet-stream"
+    data = f"data:{media_type};base64,{base64.b64encode(path.read_bytes()).decode()}"
+    tags = {"image": f'<img src="{data}">', "audio": f'<audio controls src="{data}"></audio>'}
+    shown = tags.get(kind, f'<video controls src="{data}"></video>')
+    name = html.escape(path.name)
+    return f'{shown}<p><a href="{data}" download="{name}">{name}</a></p>'

@@ -35,6 +35,12 @@ class MediaFile(msgspec.Struct, frozen=True):
         """Return the columns and the rows of a table; a cell is a text, a number, a bool or None."""
         return read_table(self.path)
 
+    def records(self) -> list[dict[str, Cell]]:
+        """Return the rows of a table by column; the second of two columns of one name has its number in its own."""
+        columns, rows = self.table()
+        names = [name if columns.index(name) == at else f"{name} ({at + 1})" for at, name in enumerate(columns)]
+        return [dict(zip(names, row, strict=True)) for row in rows]
+
     def histogram(self) -> tuple[list[Number], list[Number]]:
         """Return the n counts and the n + 1 edges of a histogram."""
         content = json.loads(self.path.read_bytes())

@@ -2,101 +2,16 @@
 
 A row is data, so that autodetection reads it without importing any SDK. `environment` is set in the tracker's own
 delivery process, before its SDK is imported, unless the user has set the variable: it keeps the SDK quiet, bounded in
-time, and off the other trackers.
+time, and off the other trackers. `more.py` has the rows of the second rank.
 """
 
 from collections.abc import Mapping
 from types import MappingProxyType
 
-import msgspec
+from runcast.integrations.more import ENDED, MLFLOW_IMPORTS, MLFLOW_QUIET, MLFLOW_UNUSED, MORE
+from runcast.integrations.row import FALSE, TRUE, Address, Credentials, Ended, Integration, Netrc, TextFile, Variables
 
-
-class Variables(msgspec.Struct, frozen=True):
-    """Credentials in the environment: all of these variables are set."""
-
-    names: tuple[str, ...]
-
-
-class Address(msgspec.Struct, frozen=True):
-    """A server named by a variable, or by the tracker's option `option`, whose value matches `pattern`."""
-
-    name: str
-    pattern: str = r"https?://"
-    option: str = ""
-
-
-class Netrc(msgspec.Struct, frozen=True):
-    """A password in the user's netrc file for `host`, or for the host in the variable `host_variable`."""
-
-    host: str
-    host_variable: str
-
-
-class TextFile(msgspec.Struct, frozen=True):
-    """A configuration file (the variable's value, else `path`, with ~ expanded) that has a line matching `pattern`."""
-
-    path: str
-    pattern: str
-    variable: str = ""
-
-
-Credentials = Variables | Address | Netrc | TextFile
-
-
-class Integration(msgspec.Struct, frozen=True, kw_only=True):
-    """One row.
-
-    It names the Tracker, its requirements, the service's configuration, and the command that opens a result.
-
-    `minimum` and `tested` are versions of `distribution`. `credentials` are alternatives: with any of them the
-    tracker can go online (none listed: it is always local); `local` says whether it works without any. `off` and
-    `offline` map an environment variable to the values (lower case) with which users already switch the tracker
-    off, or to its local mode; `switches` maps an option of the tracker to the variable of these that it replaces.
-    `open_command` may use {url}, {local}, {directory}, {folder} (where the tracker keeps its files: what it
-    remembers, else `folder` in its own) and what else it remembers; `page_command` starts the SDK's own page, on {port}
-    if it has one, and may also use {runs}, the folder of all runs. `writes` says where local runs lie, with {runs}
-    and {name}. `needs` lists the distributions (as "distribution" or "distribution:module") without which the SDK
-    cannot be imported, where its version requires them; `local_needs` those without which it keeps no runs locally.
-    `imports` are large modules that the SDK imports where they are installed, and that others import too; `unused`
-    those that it imports only if they are installed, and of which a delivery has no use. `parts` are files of the
-    package that a build for another platform lacks. `options` are the names that `setup` may use: words, and
-    "module:Name" of a function or class of the SDK whose arguments are such names; none listed: any.
-    """
-
-    name: str
-    tracker: str
-    distribution: str
-    package: str
-    minimum: str
-    tested: str
-    title: str
-    open_command: str
-    page_command: str = ""
-    folder: str = ""
-    aliases: tuple[str, ...] = ()
-    alternatives: tuple[str, ...] = ()
-    needs: tuple[str, ...] = ()
-    local_needs: tuple[str, ...] = ()
-    imports: tuple[str, ...] = ()
-    unused: tuple[str, ...] = ()
-    parts: tuple[str, ...] = ()
-    credentials: tuple[Credentials, ...] = ()
-    off: Mapping[str, tuple[str, ...]] = {}
-    offline: Mapping[str, tuple[str, ...]] = {}
-    switches: Mapping[str, str] = {}
-    environment: Mapping[str, str] = {}
-    offline_environment: Mapping[str, str] = {}
-    log_in: str = ""
-    writes: str = "{runs}/*/trackers/{name}"
-    local: bool = True
-    measures: bool = False
-    options: tuple[str, ...] = ()
-
-
-TRUE = ("1", "on", "yes", "true")
-FALSE = ("0", "off", "no", "false")
-
-_ROWS = (
+_FIRST = (
     Integration(
         name="wandb",
         title="Weights & Biases",
@@ -139,8 +54,8 @@ _ROWS = (
             *("pydantic", "pyyaml:yaml", "requests", "sqlparse", "typing-extensions"),
         ),
         local_needs=("sqlalchemy", "alembic"),
-        imports=("numpy", "pydantic", "google.protobuf", "requests", "yaml"),
-        unused=("pandas", "pyarrow", "scipy"),
+        imports=MLFLOW_IMPORTS,
+        unused=MLFLOW_UNUSED,
         minimum="2.14",
         tested="3.17.2",
         open_command="mlflow ui --backend-store-uri {url}",
@@ -148,13 +63,7 @@ _ROWS = (
         writes="{runs}/mlflow.db",
         credentials=(Address("MLFLOW_TRACKING_URI", r"https?://|databricks|azureml://", "tracking_uri"),),
         off={"DISABLE_MLFLOW_INTEGRATION": TRUE},
-        environment={
-            "MLFLOW_DISABLE_TELEMETRY": "true",
-            "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
-            "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
-            "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-            "MLFLOW_LOGGING_LEVEL": "WARNING",
-        },
+        environment=MLFLOW_QUIET,
         log_in="export MLFLOW_TRACKING_URI=http://your-server:5000",
         options=(
             *("tracking_uri", "experiment_name", "experiment_id", "run_name", "run_id", "parent_run_id", "keep_open"),
@@ -294,5 +203,18 @@ _ROWS = (
     ),
 )
 
-TABLE: Mapping[str, Integration] = MappingProxyType({row.name: row for row in _ROWS})
-ALIASES: Mapping[str, str] = MappingProxyType({alias: row.name for row in _ROWS for alias in row.aliases})
+TABLE: Mapping[str, Integration] = MappingProxyType({row.name: row for row in (*_FIRST, *MORE)})
+ALIASES: Mapping[str, str] = MappingProxyType({alias: row.name for row in TABLE.values() for alias in row.aliases})
+
+__all__ = [
+    "ALIASES",
+    "ENDED",
+    "TABLE",
+    "Address",
+    "Credentials",
+    "Ended",
+    "Integration",
+    "Netrc",
+    "TextFile",
+    "Variables",
+]

@@ -12,6 +12,7 @@ import runcast
 PACKAGE = Path(runcast.__file__).parent
 PUBLIC = [
     "Audio",
+    "AzureMLCallback",
     "CSVLoggerCallback",
     "CallbackError",
     "CheckpointError",
@@ -19,6 +20,7 @@ PUBLIC = [
     "CodeCarbonCallback",
     "CometCallback",
     "DVCLiveCallback",
+    "DagsHubCallback",
     "DefaultFlowCallback",
     "EarlyStoppingCallback",
     "EvalPrediction",
@@ -51,6 +53,7 @@ PUBLIC = [
     "RuncastError",
     "Statistics",
     "Table",
+    "SwanLabCallback",
     "TensorBoardCallback",
     "TerminateOnNaNCallback",
     "Text",
@@ -58,6 +61,7 @@ PUBLIC = [
     "Tracker",
     "TrackerError",
     "TrackerUnavailableError",
+    "TrackioCallback",
     "Trainer",
     "TrainerCallback",
     "TrainerControl",

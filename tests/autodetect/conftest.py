@@ -46,8 +46,8 @@ class Site:
 
     def install_all(self) -> None:
         """Install every tracker of the table at its tested version."""
-        for row in TABLE.values():
-            self.install(row.distribution, row.tested, row.package)
+        for distribution, row in {row.distribution: row for row in TABLE.values()}.items():
+            self.install(distribution, row.tested, row.package)
 
 
 @pytest.fixture

@@ -15,9 +15,12 @@ from runcast.integrations.contract import Tracker
 from runcast.integrations.table import TABLE
 from runcast.testing import MemoryTracker
 from tests.autodetect.conftest import Site
+from tests.second_rank import EACH
 
-ALL = ["wandb", "mlflow", "comet_ml", "clearml", "dvclive", "codecarbon", "tensorboard"]
-VALID = "wandb, mlflow, comet_ml, clearml, dvclive, codecarbon, tensorboard, all, none"
+FIRST = ["wandb", "mlflow", "comet_ml", "clearml", "dvclive", "codecarbon", "tensorboard"]
+ALL = [*FIRST, "swanlab", "trackio"]
+NAMES = [*ALL, "dagshub", "azure_ml"]  # which have no local mode
+VALID = f"{', '.join(NAMES)}, all, none"
 
 FORMS: list[tuple[Any, list[str]]] = [
     (None, []),
@@ -144,7 +147,77 @@ def test_a_missing_tracker_under_all_is_a_reason(site: Site) -> None:
 
     assert list(selection.chosen) == ["mlflow"]
     assert selection.skipped["wandb"] == "is not installed. Install it with: pip install 'runcast[wandb]'"
-    assert len(selection.skipped) == 6
+    assert len(selection.skipped) == len(NAMES) - 1
+
+
+@pytest.mark.parametrize("report_to", ["neptune", "Neptune", ["all", "neptune"], "wandb,neptune"])
+def test_a_service_that_has_ended_is_an_error_by_name_that_says_where_to_go(report_to: Any, site: Site) -> None:
+    """Neptune's SDK may still be installed: it is never under "all", and the error names the trackers that are left."""
+    site.install_all()
+    site.install("neptune", "1.14.0.post2", "neptune")
+
+    with pytest.raises(
+        TrackerUnavailableError,
+        match=r"^neptune: Neptune ended its service on 2026-03-05\. .*: wandb, mlflow, comet_ml, ",
+    ) as refused:
+        select(report_to, environ={})
+    assert "codecarbon" not in str(refused.value)
+    assert "neptune" not in {**(everything := select("all", environ={})).chosen, **everything.skipped}
+    (seen,) = (each for each in examine(site.path, environ={}).trackers if each.name == "neptune")
+    assert (seen.version, seen.mode, seen.support) == ("1.14.0.post2", None, "ended")
+    assert seen.problem == "Neptune ended its service on 2026-03-05"
+
+
+def test_a_service_that_has_ended_is_no_tracker_of_ours(site: Site) -> None:
+    """Where its SDK is not installed nobody hears of it, and a third party may bring a tracker of that name."""
+    assert "neptune" not in [seen.name for seen in examine(site.path, environ={}).trackers]
+    with pytest.raises(TrackerUnavailableError, match="ended its service"):
+        select(None, setup={"neptune": {}}, environ={})
+
+    site.install("acme", "1.0", "acme", "[runcast.trackers]\nneptune = acme:Mine\n")
+
+    assert select("neptune", environ={}).chosen["neptune"].tracker == "acme:Mine"
+
+
+AT_DAGSHUB = {"MLFLOW_TRACKING_URI": "https://dagshub.com/owner/digits.mlflow"}
+
+
+def test_under_all_a_server_gets_a_run_once(site: Site) -> None:
+    """At DagsHub's address DagsHub speaks for MLflow; asked for by name, MLflow writes there, too."""
+    site.install_all()
+
+    everything = select("all", environ=AT_DAGSHUB)
+
+    assert (everything.chosen["dagshub"].online, "mlflow" in everything.chosen) == (True, False)
+    assert everything.skipped["mlflow"] == "dagshub writes to the same server"
+    assert {"dagshub", "mlflow"} <= select(["mlflow", "all"], environ=AT_DAGSHUB).chosen.keys()
+    assert list(select("mlflow", environ=AT_DAGSHUB).chosen) == ["mlflow"]
+    elsewhere = select("all", environ={"MLFLOW_TRACKING_URI": "https://mlflow.example.org"})
+    assert ("mlflow" in elsewhere.chosen, "dagshub" in elsewhere.chosen) == (True, False)
+
+
+def test_at_azure_its_own_row_speaks_for_mlflow(site: Site) -> None:
+    """Under "all", with the variable that a job at Azure has; without Azure's package MLflow does."""
+    environ = {"MLFLOW_TRACKING_URI": "azureml://west.api.azureml.ms/mlflow/v1.0/x"}
+    site.install("mlflow", "3.15.0", "mlflow")
+    assert list(select("all", environ=environ).chosen) == ["mlflow"]
+
+    site.install("azureml-mlflow", "1.62.0.post6", "azureml")
+
+    assert list(select("all", environ=environ).chosen) == ["azure_ml"]
+    assert select("azureml", environ=environ).chosen["azure_ml"].online
+    with pytest.raises(TrackerUnavailableError, match="azure_ml has no local mode"):
+        select("azureml", environ={})
+
+
+def test_dagshub_has_no_local_mode(site: Site) -> None:
+    """By name it is an error that says which variables to set."""
+    site.install_all()
+
+    with pytest.raises(TrackerUnavailableError, match=r"dagshub has no local mode.*export DAGSHUB_REPO=owner/name"):
+        select("dagshub", environ={})
+    chosen = select("dagshub", setup={"dagshub": {"repo": "owner/digits"}}, environ={}).chosen["dagshub"]
+    assert (chosen.online, chosen.reason) == (True, "credentials from DAGSHUB_REPO")
 
 
 def test_all_does_not_excuse_a_name_beside_it(site: Site) -> None:
@@ -274,7 +347,7 @@ def test_wandb_without_its_core_is_broken(site: Site) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", list(TABLE))
+@pytest.mark.parametrize("name", EACH)
 def test_what_the_table_says_an_sdk_needs_it_does_need(name: str) -> None:
     """The real SDK cannot be imported without the first and the last of its needs."""
     code = """
@@ -524,7 +597,7 @@ def test_a_third_partys_tracker_is_a_name_like_any_other(site: Site) -> None:
 
     assert select("acme", environ={}).chosen["acme"].tracker == "acme.tracker:AcmeTracker"
     assert list(select("all", environ={}).chosen) == ["acme"]
-    with pytest.raises(UnknownTrackerError, match=r"Did you mean 'acme'.*tensorboard, acme, all, none"):
+    with pytest.raises(UnknownTrackerError, match=r"Did you mean 'acme'.*tensorboard, .*, acme, all, none"):
         select("acmee", environ={})
 
 
@@ -549,7 +622,7 @@ def test_a_survey_names_every_tracker_with_how_it_would_be_used(site: Site, tmp_
 
     seen = survey(environ={"HOME": str(tmp_path)})
 
-    assert list(seen) == ALL
+    assert list(seen) == NAMES
     assert (seen["wandb"].version, seen["wandb"].online, seen["wandb"].reason) == ("0.31.0", False, "no credentials")
     assert (seen["mlflow"].problem, seen["mlflow"].mend) == (
         "is not installed",

@@ -8,7 +8,7 @@ import pytest
 import runcast
 from runcast.autodetect.tracker_options import check_setup
 from runcast.callbacks.trackers import TrackerCallback
-from runcast.integrations.table import TABLE
+from tests.second_rank import EACH
 
 WRONG = {
     "wandb": ("entty", "entity"),
@@ -18,12 +18,16 @@ WRONG = {
     "dvclive": ("reprt", "report"),
     "codecarbon": ("measure_power_sec", "measure_power_secs"),
     "tensorboard": ("logdir", "log_dir"),
+    "swanlab": ("worspace", "workspace"),
+    "trackio": ("space_ids", "space_id"),
+    "dagshub": ("repos", "repo"),
 }
 
 
-@pytest.mark.parametrize("name", TABLE)
-def test_a_wrong_option_of_a_tracker_is_told_with_the_one_that_was_meant(name, tmp_path):
+@pytest.mark.parametrize("name", EACH)
+def test_a_wrong_option_of_a_tracker_is_told_with_the_one_that_was_meant(name, tmp_path, monkeypatch):
     """In each adapter, when it is made, and in `init`: no tracker of the table takes any name."""
+    monkeypatch.setenv("DAGSHUB_REPO", "owner/digits")  # it has no local mode
     wrong, meant = WRONG[name]
 
     with pytest.raises(runcast.OptionError, match=rf"no option '{wrong}' of .*Did you mean '{meant}'\?"):

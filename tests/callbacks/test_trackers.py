@@ -10,13 +10,17 @@ from rich.console import Console
 import runcast
 from runcast.callbacks.progress import ProgressCallback
 from runcast.callbacks.trackers import (
+    AzureMLCallback,
     ClearMLCallback,
     CodeCarbonCallback,
     CometCallback,
+    DagsHubCallback,
     DVCLiveCallback,
     MLflowCallback,
+    SwanLabCallback,
     TensorBoardCallback,
     TrackerCallback,
+    TrackioCallback,
     WandbCallback,
 )
 from runcast.core.events import TrainerControl, TrainerState
@@ -33,6 +37,10 @@ FORMS = (
     DVCLiveCallback,
     CodeCarbonCallback,
     TensorBoardCallback,
+    SwanLabCallback,
+    TrackioCallback,
+    DagsHubCallback,
+    AzureMLCallback,
 )
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from runcast.integrations.table import TABLE
 from runcast.testing import GUARANTEES
+from tests.second_rank import EACH
 
 # The trackers that can join a run which the user opened by the service's own means.
 FOREIGN = {
@@ -21,7 +21,7 @@ FOREIGN = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", TABLE)
+@pytest.mark.parametrize("name", EACH)
 def test_the_tracker_keeps_the_contract(name: str, tmp_path: Path) -> None:
     """Each promise holds for each tracker that runcast brings; only what it declares not to hold is skipped."""
     foreign = ["--foreign", f"tests.conformance.foreign_runs:{FOREIGN[name]}"] if name in FOREIGN else []

@@ -13,6 +13,7 @@ from runcast.delivery.addresses import open_command, place
 from runcast.history.overview import overview
 from runcast.journal.layout import RunDirectory
 from runcast.journal.state import DeliveryState, save_state
+from tests.second_rank import marked
 
 Make = Callable[..., RunDirectory]
 
@@ -49,10 +50,14 @@ with runcast.init("p", report_to=sys.argv[1], id="run", offline=True) as run:
 """
 PATHS = """
 import json, os, sys
-paths = [word.removeprefix("sqlite:///") for word in sys.argv[1:] if "/" in word or "." in word]
+paths = [word.removeprefix("sqlite:///").removeprefix("TRACKIO_DIR=") for word in sys.argv[1:] if "/" in word or "." in word]
 print(json.dumps({path: os.path.exists(path) for path in paths}))
 """
 CASES = {
+    "swanlab": ("swanlab", {}),
+    "swanlab elsewhere": ("swanlab", {"SWANLAB_LOG_DIR": "else where"}),
+    "trackio": ("trackio", {}),
+    "trackio elsewhere": ("trackio", {"TRACKIO_DIR": "else where"}),
     "wandb": ("wandb", {}),
     "wandb elsewhere": ("wandb", {"WANDB_DIR": "else where"}),
     "comet": ("comet_ml", {}),
@@ -67,7 +72,7 @@ CASES = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", [pytest.param(case, marks=marked(CASES[case][0]).marks) for case in CASES])
 def test_a_printed_command_names_files_that_are_there(
     tmp_path: Path, case: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,6 +15,7 @@ from runcast.run.run import Run
 ASKED_FOR_BY = {
     "wandb": ("WANDB_LOG_MODEL", "end"),
     "mlflow": ("HF_MLFLOW_LOG_ARTIFACTS", "all"),
+    "dagshub": ("HF_DAGSHUB_LOG_ARTIFACTS", "all"),
     "comet_ml": ("COMET_LOG_ASSETS", "end"),
     "clearml": ("CLEARML_LOG_MODEL", "all"),
     "dvclive": ("HF_DVCLIVE_LOG_MODEL", "end"),

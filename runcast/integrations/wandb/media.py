@@ -3,15 +3,14 @@
 Limits: the constants below, read in wandb 0.31.0 (data_types/) on 2026-11-20.
 """
 
-import base64
 import html
-import mimetypes
 from typing import Any
 
 import wandb
 
 from runcast.core.errors import FinalError, is_about_content
 from runcast.integrations.contract import MediaFile
+from runcast.integrations.files import page
 from runcast.values.scalars import Number
 
 MAX_TABLE_ROWS = 10_000
@@ -31,17 +30,7 @@ def as_wandb(media: MediaFile) -> Any:
         is_odd = isinstance(error, ValueError) or is_about_content(error)
         if media.kind not in ("image", "audio", "video") or not is_odd or media.path.stat().st_size > MAX_PAGE_BYTES:
             raise
-        return _as_page(media)
-
-
-def _as_page(media: MediaFile) -> Any:
-    """Keep a file that W&B cannot show, as it is, in a page that shows what a browser knows and offers the rest."""
-    kind = mimetypes.guess_type(media.path)[0] or "application/octet-stream"
-    data = f"data:{kind};base64,{base64.b64encode(media.path.read_bytes()).decode()}"
-    tags = {"image": f'<img src="{data}">', "audio": f'<audio controls src="{data}"></audio>'}
-    shown = tags.get(media.kind, f'<video controls src="{data}"></video>')
-    name = html.escape(media.path.name)
-    return wandb.Html(f'{shown}<p><a href="{data}" download="{name}">{name}</a></p>', inject=False)
+        return wandb.Html(page(media.path, media.kind), inject=False)
 
 
 def _as_its_kind(media: MediaFile) -> Any:
