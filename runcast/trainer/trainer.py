@@ -1,6 +1,7 @@
 """The Trainer: give it a model and data, call `train`."""
 
 import os
+import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -8,7 +9,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import nn
-from torch.utils.data import DataLoader
 
 from runcast.callbacks.reporting import ReportCallback
 from runcast.core.errors import OptionError
@@ -19,19 +19,21 @@ from runcast.run.run import Run
 from runcast.trainer.checkpoints.checkpoints import Checkpoints
 from runcast.trainer.checkpoints.saving import Saving
 from runcast.trainer.checkpoints.snapshot import load_training
-from runcast.trainer.checkpoints.weights import save_whole
 from runcast.trainer.data.epochs import Epochs
-from runcast.trainer.data.loader import make_loader
+from runcast.trainer.data.loader import as_loader
 from runcast.trainer.data.transfer import to_device
 from runcast.trainer.defaults import with_defaults
 from runcast.trainer.engine import Engine
-from runcast.trainer.evaluation import EvalPrediction, PredictionOutput, evaluation_loop
-from runcast.trainer.failures import explained, remedy_of_evaluation, remedy_of_training
+from runcast.trainer.evaluation import EvalPrediction
+from runcast.trainer.failures import explained, remedy_of_training
 from runcast.trainer.loop import TrainingLoop
+from runcast.trainer.methods.evaluations import EvaluationMethods
+from runcast.trainer.methods.hooks import accepted
+from runcast.trainer.methods.refused import refuse_attribute, refuse_unheard
+from runcast.trainer.model.batch_reader import accepts_loss_kwargs
 from runcast.trainer.model.device import set_seed
 from runcast.trainer.model.export import export_model
 from runcast.trainer.optimization.own import check_own, check_sparse
-from runcast.trainer.overrides import refuse_attribute, refuse_unheard
 from runcast.trainer.session import Sessions, keeping
 from runcast.trainer.settings.arguments import TrainingArguments
 from runcast.trainer.termination import Leaving, TerminationCallback
@@ -47,7 +49,7 @@ class TrainOutput(NamedTuple):
     metrics: dict[str, float]
 
 
-class Trainer:
+class Trainer(EvaluationMethods):
     """The reference trainer: trains, evaluates and predicts on any device, and calls the callbacks at every event.
 
     Args:
@@ -64,8 +66,8 @@ class Trainer:
         data_collator: Makes a batch from a list of examples.
         processing_class: The tokenizer or image processor; saved with the model and given to the callbacks.
 
-    Of a subclass the loop calls `evaluate`, `log` and `event`. One that overrides another method of transformers'
-    Trainer, such as `compute_loss` or `training_step`, is refused, as it would train something else than it says.
+    A subclass may override `log`, `event` and the methods that `StepMethods` and `EvaluationMethods` have. One
+    that overrides another method of transformers' Trainer is refused, as it would train something else than it says.
     """
 
     def __init__(
@@ -94,12 +96,15 @@ class Trainer:
         set_seed(self.args)
         self.engine = Engine(model, self.args, compute_loss)
         self.model, self.device, self.ranks = model, self.engine.device, self.engine.ranks
+        self.model_accepts_loss_kwargs = accepts_loss_kwargs(model)
+        self.compute_loss_func = None
         self.train_dataset, self.eval_dataset = train_dataset, eval_dataset
         self.compute_metrics, self.data_collator = compute_metrics, data_collator
         self.processing_class = processing_class
         self.optimizer, self.lr_scheduler = check_own(optimizers, self.args)
+        self._made: tuple[Any, Any] = (None, None)  # for the last training
         check_sparse(model, self.optimizer, self.args)
-        self.state, self.control = self._new_state(), TrainerControl()
+        self.state, self.control, self.is_in_train = self._new_state(), TrainerControl(), False
         self.checkpoints = Checkpoints(self.args, self.ranks)
         self._sessions = Sessions(self.event, self.control, self.ranks)
         self.callback_handler = CallbackHandler(
@@ -124,7 +129,11 @@ class Trainer:
 
     # Train, evaluate, predict
 
-    def train(self, resume_from_checkpoint: str | os.PathLike[str] | bool | None = None) -> TrainOutput:
+    def train(
+        self,
+        resume_from_checkpoint: str | os.PathLike[str] | bool | None = None,
+        ignore_keys_for_eval: list[str] | None = None,
+    ) -> TrainOutput:
         """Train as the arguments say.
 
         `resume_from_checkpoint` is a folder, or True for the last one in `output_dir`.
@@ -135,12 +144,14 @@ class Trainer:
             self._sessions.session(lambda number: None if saving is None else saving.save_last(number)),
             explained(lambda: "at step 1" if training is None else training.where(), remedy_of_training(args)),
         ):
+            self.hear_overrides()
+            self.is_in_train = True
             self.state = state = self._new_state()
             checkpoint = self.checkpoints.find(resume_from_checkpoint or args.resume_from_checkpoint)
-            data = Epochs(self.train_dataset, args, self.device, self.ranks, self.data_collator)
-            training = Training(self.engine, args, state, data, (self.optimizer, self.lr_scheduler), checkpoint)
-            context["optimizer"], context["train_dataloader"] = training.optimization.optimizer, data.loader
-            context["lr_scheduler"] = training.optimization.scheduler
+            data = Epochs(as_loader(self.get_train_dataloader()), args, self.device, self.ranks)
+            training = Training(self.engine, args, state, data, self._make_optimizers, checkpoint)
+            context["optimizer"], context["train_dataloader"] = self.optimizer, data.loader
+            context["lr_scheduler"] = self.lr_scheduler
             best_saved = None
             if checkpoint is not None:
                 best_saved = load_training(training, checkpoint, self.callback_handler)
@@ -148,17 +159,25 @@ class Trainer:
             state.compute_steps(args, training.max_steps)
             self.checkpoints.begin(state, best_saved)
             saving = Saving(
-                training, self.checkpoints, self.callback_handler, self.processing_class, partial(self.event, "on_save")
+                training,
+                self.checkpoints,
+                self.callback_handler,
+                self.processing_class,
+                partial(self.event, "on_save"),
+                partial(self.save_model, **accepted(self.save_model, _internal_call=True))
+                if self.is_overridden("save_model")
+                else None,
             )
             if checkpoint is not None:
                 self.event("on_checkpoint_load", checkpoint=checkpoint.folder)
             self.engine.wrapped.train()
+            keys: Any = {} if ignore_keys_for_eval is None else {"ignore_keys": ignore_keys_for_eval}
             loop = TrainingLoop(
                 training,
                 self.control,
                 event=self.event,
-                log=self.log,
-                evaluate=self.evaluate,
+                log=partial(self.log, **accepted(self.log, start_time=time.time())),
+                evaluate=partial(self.evaluate, **keys),
                 checkpoints=self.checkpoints,
                 save=saving.save,
                 termination=self._termination,
@@ -167,34 +186,9 @@ class Trainer:
                 metrics = loop.run()
             except Leaving:
                 saving.leave()
+            finally:
+                self.is_in_train = False
         return TrainOutput(state.global_step, metrics["train_loss"], metrics)
-
-    def evaluate(self, eval_dataset: Any = None, metric_key_prefix: str = "eval") -> dict[str, float]:
-        """Compute loss and metrics on a dataset (by default the Trainer's own), log them, and return them."""
-        data = self.eval_dataset if eval_dataset is None else eval_dataset
-        if isinstance(data, dict):
-            results: dict[str, float] = {}
-            for name, part in data.items():
-                results |= self.evaluate(part, metric_key_prefix=f"{metric_key_prefix}_{name}")
-            return results
-        with self._sessions.session(), keeping(self.control, "should_evaluate"):
-            loader = self._eval_loader(data)
-            self.event("on_evaluate_begin")
-            keep = self.compute_metrics is not None and not self.args.prediction_loss_only
-            found = self._outputs(loader, metric_key_prefix, keep=keep).metrics
-            self.log(found)
-            metrics: dict[str, float] = self.ranks.of_first(found)  # with what callbacks added: all decide by these
-            self.event("on_evaluate", metrics=metrics)
-        return metrics
-
-    def predict(self, test_dataset: Any, metric_key_prefix: str = "test") -> PredictionOutput:
-        """Predict every example of a dataset; with labels, compute loss and metrics too."""
-        with self._sessions.session():
-            loader = self._eval_loader(test_dataset)
-            self.event("on_predict_begin")
-            output = self._outputs(loader, metric_key_prefix, keep=True, needs_labels=True)
-            self.event("on_predict", metrics=output.metrics)
-        return output
 
     def export(self, path: str | os.PathLike[str], format: str = "safetensors", batch: Any = None) -> Path:
         """Write the model for other programs, as safetensors, torch (torch.export) or onnx.
@@ -205,7 +199,7 @@ class Trainer:
             self.event("on_export_begin", path=Path(path), format=format)
             data = self.train_dataset if self.eval_dataset is None else self.eval_dataset
             if batch is None and data is not None:
-                batch = self.engine.accepted(next(iter(self._eval_loader(data))))
+                batch = self.engine.accepted(next(iter(as_loader(self.get_test_dataloader(data)))))
             batch = None if batch is None else to_device(batch, self.device)
             written = export_model(self.model, Path(path), format, batch, self.ranks)
             self.event("on_export_end", path=written, format=format)
@@ -213,10 +207,10 @@ class Trainer:
 
     # Log and save
 
-    def log(self, logs: dict[str, Any]) -> None:
+    def log(self, logs: dict[str, Any], start_time: float | None = None) -> None:
         """Give values to every callback that logs or reports, at the current step.
 
-        Values that a callback adds to them are in `state.log_history` too.
+        Values that a callback adds to them are in `state.log_history` too. `start_time` is when the training began.
         """
         logs["epoch"] = self.state.epoch
         if self.args.include_num_input_tokens_seen != "no":
@@ -227,15 +221,6 @@ class Trainer:
             self.event("on_log", logs=logs)
         added = {key: value for key, value in logs.items() if key not in before or before[key] is not value}
         entry.update(as_json(added))
-
-    def save_model(self, output_dir: str | os.PathLike[str] | None = None) -> Path:
-        """Write the weights as safetensors (and the configuration of a transformers model) and return the folder.
-
-        The first process writes; with fsdp=True all must call it, as each has a part.
-        """
-        folder = Path(output_dir or self.args.output_dir)
-        save_whole(self.model, folder, self.ranks.rank, self.processing_class)
-        return folder
 
     # Callbacks
 
@@ -268,29 +253,20 @@ class Trainer:
 
     # Parts
 
-    def _outputs(
-        self, loader: DataLoader[Any], prefix: str, *, keep: bool, needs_labels: bool = False
-    ) -> PredictionOutput:
-        """Run the evaluation loop as the arguments say."""
-        self.callback_handler.context["eval_dataloader"] = loader
-        where = f"in an evaluation or prediction at step {self.state.global_step}"
-        with explained(lambda: where, remedy_of_evaluation(self.args)):
-            return evaluation_loop(
-                self.engine,
-                loader,
-                prefix,
-                event=self.event,
-                termination=self._termination,
-                compute_metrics=self.compute_metrics,
-                keep=keep,
-                needs_labels=needs_labels,
-                to_host_every=self.args.eval_accumulation_steps,
-            )
-
-    def _eval_loader(self, data: Any) -> DataLoader[Any]:
-        return make_loader(
-            data, self.args, train=False, device=self.device, collate=self.data_collator, ranks=self.ranks
+    def _make_optimizers(self, max_steps: int) -> tuple[Any, Any]:
+        """Make optimizer and schedule for a training of so many steps, by the methods that a subclass may override."""
+        if self.optimizer is self._made[0]:
+            self.optimizer = None
+        if self.lr_scheduler is self._made[1]:
+            self.lr_scheduler = None
+        given = self.optimizer, self.lr_scheduler
+        self.create_optimizer_and_scheduler(max_steps)
+        check_own((self.optimizer, self.lr_scheduler), self.args)
+        self._made = (
+            None if given[0] is self.optimizer else self.optimizer,
+            None if given[1] is self.lr_scheduler else self.lr_scheduler,
         )
+        return self.optimizer, self.lr_scheduler
 
     def _new_state(self) -> TrainerState:
         return TrainerState(

@@ -88,6 +88,28 @@ def _make_own_loader(
     )
 
 
+def as_loader(batches: Any) -> DataLoader[Any]:
+    """Return a loader as it is, and anything else that can be iterated as a loader of its items, which are batches."""
+    return batches if isinstance(batches, DataLoader) else DataLoader(_Batches(batches), None, collate_fn=_same)
+
+
+class _Batches(IterableDataset[Any]):  # type: ignore[misc]
+    """Batches that somebody else makes."""
+
+    def __init__(self, batches: Any) -> None:
+        self._batches = batches
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._batches)
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+
+def _same(batch: Any) -> Any:
+    return batch
+
+
 def is_stream(data: Any) -> bool:
     """Return whether a dataset can only be iterated."""
     return isinstance(data, IterableDataset) or not hasattr(data, "__getitem__")
