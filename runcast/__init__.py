@@ -20,6 +20,7 @@ _PUBLIC = {
     "journal.state": "Statistics",
     "values.media.kinds": "Audio Figure Histogram Image Table Text Video",
     "trainer.trainer": "Trainer",
+    "trainer.seq2seq": "Seq2SeqTrainer Seq2SeqTrainingArguments",
     "trainer.settings.arguments": "TrainingArguments",
     "core.events": "TrainerCallback TrainerControl TrainerState",
     "core.functions": "LambdaCallback",

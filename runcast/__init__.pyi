@@ -53,6 +53,10 @@ from runcast.journal.state import Statistics as Statistics
 from runcast.run.init import init as init
 from runcast.run.run import Run as Run
 from runcast.trainer.evaluation import EvalPrediction as EvalPrediction, PredictionOutput as PredictionOutput
+from runcast.trainer.seq2seq import (
+    Seq2SeqTrainer as Seq2SeqTrainer,
+    Seq2SeqTrainingArguments as Seq2SeqTrainingArguments,
+)
 from runcast.trainer.settings.arguments import TrainingArguments as TrainingArguments
 from runcast.trainer.trainer import Trainer as Trainer
 from runcast.values.media.kinds import (

@@ -12,6 +12,7 @@ from runcast.core.errors import OptionError
 from runcast.trainer.failures import no_loss
 from runcast.trainer.model.batch_reader import BatchReader, Result
 from runcast.trainer.model.device import autocast, pick_device
+from runcast.trainer.model.forward import add_embedding_noise, checkpoint_activations
 from runcast.trainer.model.items import example_count, tokens_of
 from runcast.trainer.ranks.job import join_job
 from runcast.trainer.ranks.wrapping import for_evaluation, gradient_sync, wrap
@@ -34,13 +35,12 @@ class Engine:
         args: TrainingArguments,
         compute_loss: Callable[[Any, Any], torch.Tensor] | None = None,
     ) -> None:
-        if args.gradient_checkpointing:
-            if not hasattr(model, "gradient_checkpointing_enable"):
-                raise OptionError(
-                    f"gradient_checkpointing=True, but {type(model).__name__} has no gradient_checkpointing_enable. "
-                    "Models of transformers have."
-                )
-            model.gradient_checkpointing_enable()
+        if args.checkpoints_activations:
+            checkpoint_activations(model, args)
+        if args.neftune_noise_alpha:
+            add_embedding_noise(model, args.neftune_noise_alpha)
+        if hasattr(getattr(model, "config", None), "use_cache"):
+            model.config.use_cache = args.use_cache
         self.model = model
         self.device = pick_device(args)
         self.ranks = join_job(args, self.device)

@@ -1,5 +1,6 @@
 """The Trainer: give it a model and data, call `train`."""
 
+import logging
 import os
 import time
 from collections.abc import Callable, Iterable
@@ -11,7 +12,6 @@ import torch
 from torch import nn
 
 from runcast.callbacks.reporting import ReportCallback
-from runcast.core.errors import OptionError
 from runcast.core.events import SWITCHES, TrainerControl, TrainerState
 from runcast.core.handler import CallbackHandler
 from runcast.journal.paths import absolute
@@ -19,18 +19,19 @@ from runcast.run.run import Run
 from runcast.trainer.checkpoints.checkpoints import Checkpoints
 from runcast.trainer.checkpoints.saving import Saving
 from runcast.trainer.checkpoints.snapshot import load_training
+from runcast.trainer.data.collate import collator_for
 from runcast.trainer.data.epochs import Epochs
 from runcast.trainer.data.loader import as_loader
 from runcast.trainer.data.transfer import to_device
 from runcast.trainer.defaults import with_defaults
 from runcast.trainer.engine import Engine
-from runcast.trainer.evaluation import EvalPrediction
-from runcast.trainer.failures import explained, remedy_of_training
+from runcast.trainer.failures import OutOfMemoryError, explained, remedy_of_training
 from runcast.trainer.loop import TrainingLoop
-from runcast.trainer.methods.evaluations import EvaluationMethods
 from runcast.trainer.methods.hooks import accepted
-from runcast.trainer.methods.refused import refuse_attribute, refuse_unheard
-from runcast.trainer.model.batch_reader import accepts_loss_kwargs
+from runcast.trainer.methods.refused import check_parts, refuse_attribute, refuse_unheard
+from runcast.trainer.methods.scripts import ScriptMethods
+from runcast.trainer.methods.search import Trial
+from runcast.trainer.model.batch_reader import accepts_loss_kwargs, smoothed_loss
 from runcast.trainer.model.device import set_seed
 from runcast.trainer.model.export import export_model
 from runcast.trainer.optimization.own import check_own, check_sparse
@@ -39,6 +40,8 @@ from runcast.trainer.settings.arguments import TrainingArguments
 from runcast.trainer.termination import Leaving, TerminationCallback
 from runcast.trainer.training import Training
 from runcast.values.numbers import as_json
+
+_log = logging.getLogger("runcast.trainer")
 
 
 class TrainOutput(NamedTuple):
@@ -49,74 +52,77 @@ class TrainOutput(NamedTuple):
     metrics: dict[str, float]
 
 
-class Trainer(EvaluationMethods):
+class Trainer(ScriptMethods):
     """The reference trainer: trains, evaluates and predicts on any device, and calls the callbacks at every event.
 
     Args:
         model: A model of transformers, or any module; `runcast.trainer.model.batch_reader` says what it may take and
             return.
         args: The settings; by default `TrainingArguments()`.
+        data_collator: Makes a batch from a list of examples.
         train_dataset: Map-style or iterable dataset of dicts, dataclasses, tuples or tensors, or a ready DataLoader.
         eval_dataset: The same, or a dict of several by name.
-        compute_loss: Computes the loss of `(predictions, labels)`, for a model that does not; any criterion of torch
-            will do.
+        processing_class: The tokenizer or image processor; saved with the model and given to the callbacks. A tokenizer
+            pads the batches, if there is no data_collator.
+        model_init: Makes the model anew for each training, in place of *model*.
+        compute_loss_func: Computes the loss of `(outputs, labels, num_items_in_batch=…)`.
         compute_metrics: Computes a dict of numbers from an `EvalPrediction` of NumPy arrays.
         callbacks: Callbacks, their classes, or (event, function) pairs, in the order in which they are to be called.
         optimizers: An optimizer and a schedule of one's own, in place of those that the arguments name.
-        data_collator: Makes a batch from a list of examples.
-        processing_class: The tokenizer or image processor; saved with the model and given to the callbacks.
+        optimizer_cls_and_kwargs: The class of the optimizer and its settings.
+        preprocess_logits_for_metrics: Makes of `(predictions, labels)` of a batch what is kept of the predictions.
+        compute_loss: Computes the loss of `(predictions, labels)`, for a model that does not; any criterion of torch
+            will do.
 
-    A subclass may override `log`, `event` and the methods that `StepMethods` and `EvaluationMethods` have. One
-    that overrides another method of transformers' Trainer is refused, as it would train something else than it says.
+    A subclass may override `log`, `event` and the methods that `StepMethods` and `EvaluationMethods` have. One that
+    overrides another method of transformers' Trainer is refused, as it would train something else than it says.
     """
 
     def __init__(
         self,
-        model: nn.Module,
+        model: nn.Module | None = None,
         args: TrainingArguments | None = None,
+        data_collator: Callable[[list[Any]], Any] | None = None,
         train_dataset: Any = None,
         eval_dataset: Any = None,
-        compute_loss: Callable[[Any, Any], torch.Tensor] | None = None,
-        compute_metrics: Callable[[EvalPrediction], dict[str, Any]] | None = None,
+        processing_class: Any = None,
+        model_init: Callable[..., nn.Module] | None = None,
+        compute_loss_func: Callable[..., torch.Tensor] | None = None,
+        compute_metrics: Callable[..., dict[str, Any]] | None = None,
         callbacks: Iterable[Any] | None = None,
         optimizers: tuple[torch.optim.Optimizer | None, Any] = (None, None),
-        data_collator: Callable[[list[Any]], Any] | None = None,
-        processing_class: Any = None,
+        optimizer_cls_and_kwargs: tuple[type[torch.optim.Optimizer], dict[str, Any]] | None = None,
+        preprocess_logits_for_metrics: Callable[[Any, Any], Any] | None = None,
+        *,
+        compute_loss: Callable[[Any, Any], torch.Tensor] | None = None,
     ) -> None:
         refuse_unheard(type(self), Trainer)
-        if not isinstance(model, nn.Module):
-            raise OptionError(f"model is a {type(model).__name__}, not a torch.nn.Module.")
         self.args = args or TrainingArguments()
         self.args.output_dir = str(absolute(Path(self.args.output_dir).expanduser()))
-        if self.args.eval_strategy != "no" and eval_dataset is None:
-            raise OptionError(
-                f"eval_strategy={self.args.eval_strategy!r}, but there is no eval dataset. Give the Trainer one: "
-                "Trainer(..., eval_dataset=...), or set eval_strategy='no'."
-            )
+        check_parts(self.args, model, model_init, data_collator, eval_dataset)
         set_seed(self.args)
-        self.engine = Engine(model, self.args, compute_loss)
-        self.model, self.device, self.ranks = model, self.engine.device, self.engine.ranks
-        self.model_accepts_loss_kwargs = accepts_loss_kwargs(model)
-        self.compute_loss_func = None
+        self.model_init, self._plain_loss = model_init, compute_loss
+        self.compute_loss_func = compute_loss_func
         self.train_dataset, self.eval_dataset = train_dataset, eval_dataset
-        self.compute_metrics, self.data_collator = compute_metrics, data_collator
+        self.compute_metrics, self.preprocess_logits_for_metrics = compute_metrics, preprocess_logits_for_metrics
         self.processing_class = processing_class
+        self.data_collator = data_collator or collator_for(processing_class)
+        self.callback_handler = CallbackHandler(processing_class=processing_class, eval_dataloader=None)
+        self._adopt(self.call_model_init() if model is None else model)
         self.optimizer, self.lr_scheduler = check_own(optimizers, self.args)
-        self._made: tuple[Any, Any] = (None, None)  # for the last training
-        check_sparse(model, self.optimizer, self.args)
-        self.state, self.control, self.is_in_train = self._new_state(), TrainerControl(), False
+        self.optimizer_cls_and_kwargs = optimizer_cls_and_kwargs
+        check_sparse(self.model, self.optimizer, self.args)
+        self.state, self.control, self.is_in_train = self._new_state(None), TrainerControl(), False
         self.checkpoints = Checkpoints(self.args, self.ranks)
         self._sessions = Sessions(self.event, self.control, self.ranks)
-        self.callback_handler = CallbackHandler(
-            with_defaults(list(callbacks or ()), self.args),
-            model=model,
-            processing_class=processing_class,
-            optimizer=self.optimizer,
-            lr_scheduler=self.lr_scheduler,
-            train_dataloader=None,
-            eval_dataloader=None,
-        )
-        self.callback_handler.context["callback_handler"] = self.callback_handler  # for one that calls on others
+        self.callback_handler.context |= {
+            "optimizer": self.optimizer,
+            "lr_scheduler": self.lr_scheduler,
+            "train_dataloader": None,
+            "callback_handler": self.callback_handler,  # for one that calls on others
+        }
+        for callback in with_defaults(list(callbacks or ()), self.args):
+            self.callback_handler.add_callback(callback)
         self._heard = self.callback_handler.events
         self._termination = next(
             (c for c in self.callback_handler.callbacks if isinstance(c, TerminationCallback)), None
@@ -127,29 +133,48 @@ class Trainer(EvaluationMethods):
         refuse_attribute(name)
         super().__setattr__(name, value)
 
-    # Train, evaluate, predict
+    # Train, export
 
     def train(
         self,
         resume_from_checkpoint: str | os.PathLike[str] | bool | None = None,
+        trial: Trial | None = None,
         ignore_keys_for_eval: list[str] | None = None,
     ) -> TrainOutput:
         """Train as the arguments say.
 
-        `resume_from_checkpoint` is a folder, or True for the last one in `output_dir`.
+        `resume_from_checkpoint` is a folder, or True for the last one in `output_dir`; `trial` is one of a search.
         """
+        saving: list[Saving] = []
+        with self._sessions.session(lambda number: saving[-1].save_last(number) if saving else None):
+            while True:
+                try:
+                    return self._train(resume_from_checkpoint, trial, ignore_keys_for_eval, saving)
+                except OutOfMemoryError as error:
+                    size = self.args.per_device_train_batch_size
+                    if (
+                        not self.args.auto_find_batch_size
+                        or size == 1
+                        or remedy_of_training(self.args) not in str(error)
+                    ):
+                        raise
+                    self.args.per_device_train_batch_size = int(size * 0.9)
+                    _log.warning("%s Trying again with %d examples in a batch.", error, int(size * 0.9))
+                    self.model.zero_grad()
+
+    def _train(self, resume: Any, trial: Trial | None, keys: list[str] | None, savings: list[Saving]) -> TrainOutput:
         args, context = self.args, self.callback_handler.context
-        training = saving = None
-        with (
-            self._sessions.session(lambda number: None if saving is None else saving.save_last(number)),
-            explained(lambda: "at step 1" if training is None else training.where(), remedy_of_training(args)),
-        ):
+        training = None
+        with explained(lambda: "at step 1" if training is None else training.where(), remedy_of_training(args)):
+            if self.model_init is not None:
+                set_seed(args)
+                self._adopt(self.call_model_init(trial and trial.trial))
+                self.checkpoints = Checkpoints(args, self.ranks)
             self.hear_overrides()
-            self.is_in_train = True
-            self.state = state = self._new_state()
-            checkpoint = self.checkpoints.find(resume_from_checkpoint or args.resume_from_checkpoint)
+            self.state = state = self._new_state(trial)
+            checkpoint = self.checkpoints.find(resume or args.resume_from_checkpoint)
             data = Epochs(as_loader(self.get_train_dataloader()), args, self.device, self.ranks)
-            training = Training(self.engine, args, state, data, self._make_optimizers, checkpoint)
+            training = Training(self.engine, args, state, data, self.make_optimizers, checkpoint)
             context["optimizer"], context["train_dataloader"] = self.optimizer, data.loader
             context["lr_scheduler"] = self.lr_scheduler
             best_saved = None
@@ -158,30 +183,31 @@ class Trainer(EvaluationMethods):
             state.max_steps, state.num_train_epochs = training.max_steps, training.epochs
             state.compute_steps(args, training.max_steps)
             self.checkpoints.begin(state, best_saved)
+            own_save = partial(self.save_model, **accepted(self.save_model, _internal_call=True))
             saving = Saving(
                 training,
                 self.checkpoints,
                 self.callback_handler,
                 self.processing_class,
                 partial(self.event, "on_save"),
-                partial(self.save_model, **accepted(self.save_model, _internal_call=True))
-                if self.is_overridden("save_model")
-                else None,
+                own_save if self.is_overridden("save_model") else None,
             )
+            savings.append(saving)
             if checkpoint is not None:
                 self.event("on_checkpoint_load", checkpoint=checkpoint.folder)
             self.engine.wrapped.train()
-            keys: Any = {} if ignore_keys_for_eval is None else {"ignore_keys": ignore_keys_for_eval}
+            evaluate = partial(self.evaluate, **accepted(self.evaluate, ignore_keys=keys)) if keys else self.evaluate
             loop = TrainingLoop(
                 training,
                 self.control,
                 event=self.event,
                 log=partial(self.log, **accepted(self.log, start_time=time.time())),
-                evaluate=partial(self.evaluate, **keys),
+                evaluate=evaluate if trial is None else trial.noting(evaluate, state),
                 checkpoints=self.checkpoints,
                 save=saving.save,
                 termination=self._termination,
             )
+            self.is_in_train = True
             try:
                 metrics = loop.run()
             except Leaving:
@@ -253,24 +279,19 @@ class Trainer(EvaluationMethods):
 
     # Parts
 
-    def _make_optimizers(self, max_steps: int) -> tuple[Any, Any]:
-        """Make optimizer and schedule for a training of so many steps, by the methods that a subclass may override."""
-        if self.optimizer is self._made[0]:
-            self.optimizer = None
-        if self.lr_scheduler is self._made[1]:
-            self.lr_scheduler = None
-        given = self.optimizer, self.lr_scheduler
-        self.create_optimizer_and_scheduler(max_steps)
-        check_own((self.optimizer, self.lr_scheduler), self.args)
-        self._made = (
-            None if given[0] is self.optimizer else self.optimizer,
-            None if given[1] is self.lr_scheduler else self.lr_scheduler,
-        )
-        return self.optimizer, self.lr_scheduler
+    def _adopt(self, model: nn.Module) -> None:
+        """Take a model as the one to train."""
+        self.engine = Engine(model, self.args, self._plain_loss)
+        self.model, self.device, self.ranks = model, self.engine.device, self.engine.ranks
+        self.model_accepts_loss_kwargs = accepts_loss_kwargs(model)
+        self.callback_handler.context["model"] = model
+        if self.args.label_smoothing_factor and self.compute_loss_func is None:
+            self.compute_loss_func = smoothed_loss(self.args.label_smoothing_factor, self.engine.predicts_next_token)
 
-    def _new_state(self) -> TrainerState:
+    def _new_state(self, trial: Trial | None) -> TrainerState:
         return TrainerState(
             train_batch_size=self.args.per_device_train_batch_size,
-            is_world_process_zero=self.ranks.rank == 0,
-            is_local_process_zero=self.ranks.local_rank == 0,
+            is_world_process_zero=self.is_world_process_zero(),
+            is_local_process_zero=self.is_local_process_zero(),
+            **({} if trial is None else trial.about()),
         )

@@ -49,6 +49,8 @@ PUBLIC = [
     "RetryableError",
     "Run",
     "RuncastError",
+    "Seq2SeqTrainer",
+    "Seq2SeqTrainingArguments",
     "Statistics",
     "Table",
     "TensorBoardCallback",

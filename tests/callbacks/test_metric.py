@@ -174,7 +174,9 @@ def trainer_of(tmp_path, *callbacks, **settings):
     }
     data = [{key: torch.tensor(point[key]) for key in ("x", "labels")} for point in POINTS]
     quiet = ProgressCallback(Console(quiet=True))
-    return Trainer(Sign(), TrainingArguments(**chosen), data, data, callbacks=[*callbacks, quiet])
+    return Trainer(
+        Sign(), TrainingArguments(**chosen), train_dataset=data, eval_dataset=data, callbacks=[*callbacks, quiet]
+    )
 
 
 def test_at_each_epoch_without_evaluations(tmp_path):

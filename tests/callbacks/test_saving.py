@@ -162,7 +162,9 @@ def test_a_training_that_raises_leaves_a_checkpoint(tmp_path, error):
         LambdaCallback(on_step_begin=fail),
         ProgressCallback(Console(quiet=True)),
     ]
-    trainer = Trainer(nn.Linear(1, 1), args, data, compute_loss=nn.functional.mse_loss, callbacks=callbacks)
+    trainer = Trainer(
+        nn.Linear(1, 1), args, train_dataset=data, compute_loss=nn.functional.mse_loss, callbacks=callbacks
+    )
 
     with pytest.raises((CallbackError, KeyboardInterrupt)):
         trainer.train()

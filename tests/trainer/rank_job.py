@@ -72,7 +72,9 @@ def make(data, eval_data=None, callbacks=(), folder="out", **settings):
         "logging_steps": 1000,
     } | settings
     callbacks = [*callbacks, ProgressCallback(Console(quiet=True))]
-    return Trainer(model, TrainingArguments(**settings), data, eval_data, callbacks=callbacks, **own)
+    return Trainer(
+        model, TrainingArguments(**settings), train_dataset=data, eval_dataset=eval_data, callbacks=callbacks, **own
+    )
 
 
 def saved(folder="out"):

@@ -251,7 +251,7 @@ data = [(torch.randn(4), torch.tensor(1)) for _ in range(64)]
 args = TrainingArguments(output_dir=sys.argv[1], max_steps=50, report_to="none", use_cpu=True, enable_jit_checkpoint=True, disable_tqdm=True)
 def kill(args, state, control, **kwargs):
     os.kill(os.getpid(), signal.SIGTERM)
-trainer = Trainer(torch.nn.Linear(4, 2), args, data)
+trainer = Trainer(torch.nn.Linear(4, 2), args, train_dataset=data)
 trainer.add_callback("on_step_begin", kill, once=6)
 trainer.train()
 """

@@ -1,13 +1,26 @@
 """Examples become a batch."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch.utils.data import default_collate
 
 from runcast.core.errors import OptionError
+
+
+def collator_for(processing_class: Any) -> Callable[[list[Any]], Any]:
+    """Return what makes batches where no collator is given: a tokenizer (or feature extractor) pads them."""
+    if not hasattr(processing_class, "padding_side") or not callable(getattr(processing_class, "pad", None)):
+        return collate_examples
+
+    def pad(examples: list[Any]) -> Any:
+        if not isinstance(examples[0], Mapping):
+            return collate_examples(examples)
+        return processing_class.pad(examples, padding=True, return_tensors="pt")
+
+    return pad
 
 
 def collate_examples(examples: list[Any]) -> Any:

@@ -28,6 +28,7 @@ class EvaluationMethods(StepMethods):
     event: Callable[..., None]
     log: Callable[..., None]
     compute_metrics: Callable[..., Any] | None
+    preprocess_logits_for_metrics: Callable[[Any, Any], Any] | None
     is_in_train: bool
     _sessions: Sessions
     _termination: TerminationCallback | None
@@ -96,6 +97,9 @@ class EvaluationMethods(StepMethods):
                 keep=not loss_only,
                 needs_labels=description == "Prediction",
                 to_host_every=self.args.eval_accumulation_steps,
+                preprocess=self.preprocess_logits_for_metrics,
+                include=self.args.include_for_metrics or (),
+                batch_by_batch=self.args.batch_eval_metrics,
                 ignore_keys=ignore_keys,
             )
 
@@ -119,6 +123,8 @@ class EvaluationMethods(StepMethods):
         """Run the evaluation loop; time one that a subclass has overridden."""
         if not self.is_in_train:
             self.hear_overrides()
+            if self.args.bf16_full_eval or self.args.fp16_full_eval:
+                self.model.to(torch.bfloat16 if self.args.bf16_full_eval else torch.float16)
         began, prefix = time.perf_counter(), how[-1]
         output: EvalLoopOutput = self.evaluation_loop(loader, description, *how)
         if f"{prefix}_runtime" not in output.metrics:

@@ -6,7 +6,10 @@ Training on, with another loss than the user wrote, is worse than an error: such
 import inspect
 from typing import Any
 
+from torch import nn
+
 from runcast.core.errors import OptionError
+from runcast.trainer.settings.arguments import TrainingArguments
 
 _LOADER = "Override get_train_dataloader or get_eval_dataloader, or give a ready DataLoader as a dataset."
 _OPTIMIZER = "Override create_optimizer or create_scheduler, or give optimizers=(optimizer, schedule)."
@@ -87,7 +90,12 @@ def refuse_unheard(kind: type, base: type) -> None:
     Raises:
         OptionError: It names each method, and what to use instead.
     """
-    unheard = {name: other for other in reversed(kind.__mro__) for name in vars(other) if name in NOT_CALLED}
+    unheard = {
+        name: other
+        for other in reversed(kind.__mro__)
+        for name, method in vars(other).items()
+        if name in NOT_CALLED and not getattr(method, "__module__", "").startswith(__package__)
+    }
     if unheard:
         raise OptionError(
             f"{kind.__name__} would not be trained as it says, as this Trainer does not call "
@@ -106,6 +114,28 @@ def refuse_unheard(kind: type, base: type) -> None:
                     f"{kind.__name__}.{name} cannot be called as this Trainer calls it: {error}. Give it the signature "
                     f"of runcast.Trainer.{name}."
                 ) from None
+
+
+def check_parts(args: TrainingArguments, model: Any, model_init: Any, collator: Any, eval_dataset: Any) -> None:
+    """Check what a Trainer is made of.
+
+    Raises:
+        OptionError: A part is missing, or is something else.
+    """
+    if (model is None) == (model_init is None):
+        raise OptionError("Give the Trainer either a model or a model_init that makes one.")
+    if model is not None and not isinstance(model, nn.Module):
+        raise OptionError(f"model is a {type(model).__name__}, not a torch.nn.Module.")
+    if collator is not None and not callable(collator):
+        raise OptionError(
+            f"data_collator is a {type(collator).__name__}, not a function. It comes third, as in transformers: give "
+            "datasets by name, Trainer(model, args, train_dataset=...)."
+        )
+    if args.eval_strategy != "no" and eval_dataset is None:
+        raise OptionError(
+            f"eval_strategy={args.eval_strategy!r}, but there is no eval dataset. Give the Trainer one: "
+            "Trainer(..., eval_dataset=...), or set eval_strategy='no'."
+        )
 
 
 def refuse_attribute(name: str) -> None:

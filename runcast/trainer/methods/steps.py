@@ -18,6 +18,7 @@ from runcast.trainer.methods.accelerator import AcceleratorView
 from runcast.trainer.methods.hooks import HookedEngine, accepted, weigh
 from runcast.trainer.model.items import count_items
 from runcast.trainer.optimization.optimizers import belongs_to, make_optimizer
+from runcast.trainer.optimization.own import check_own
 from runcast.trainer.optimization.schedules import make_scheduler
 from runcast.trainer.ranks.ranks import Ranks
 from runcast.trainer.settings.arguments import TrainingArguments
@@ -45,8 +46,10 @@ class StepMethods:
     eval_dataset: Any
     data_collator: Any
     processing_class: Any
-    optimizer: Any
-    lr_scheduler: Any
+    optimizer: Any = None
+    _made: tuple[Any, Any] = (None, None)  # for the last training
+    optimizer_cls_and_kwargs: tuple[type[torch.optim.Optimizer], dict[str, Any]] | None
+    lr_scheduler: Any = None
     compute_loss_func: Callable[..., torch.Tensor] | None
     loss_is_scaled_for_ga: bool | None = None
     model_accepts_loss_kwargs: bool
@@ -77,10 +80,24 @@ class StepMethods:
         self.optimizer = self.create_optimizer() or self.optimizer
         self.lr_scheduler = self.create_scheduler(num_training_steps, self.optimizer) or self.lr_scheduler
 
+    def make_optimizers(self, max_steps: int) -> tuple[Any, Any]:
+        """Make both by the methods below, anew for each training unless they were given; check and return them."""
+        if self.optimizer is self._made[0]:
+            self.optimizer = None
+        if self.lr_scheduler is self._made[1]:
+            self.lr_scheduler = None
+        given = self.optimizer, self.lr_scheduler
+        self.create_optimizer_and_scheduler(max_steps)
+        found = check_own((self.optimizer, self.lr_scheduler), self.args)
+        self._made = (None if found[0] is given[0] else found[0], None if found[1] is given[1] else found[1])
+        return found
+
     def create_optimizer(self, model: nn.Module | None = None) -> Any:
         """Make the optimizer that the arguments name, unless there is one; keep and return it."""
         model = model or self.model
-        self.optimizer = belongs_to(self.optimizer, model) or make_optimizer(model, self.args)
+        self.optimizer = belongs_to(self.optimizer, model) or make_optimizer(
+            model, self.args, self.optimizer_cls_and_kwargs
+        )
         return self.optimizer
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:

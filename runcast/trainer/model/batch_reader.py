@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from runcast.core.errors import OptionError
-from runcast.trainer.model.items import LABELS, MAPPING, SEQUENCE, entries_of
+from runcast.trainer.model.items import IGNORED_LABEL, LABELS, MAPPING, SEQUENCE, entries_of
 
 
 class Result(NamedTuple):
@@ -203,6 +203,22 @@ def _only(values: list[Any]) -> Any:
     if not values:
         return None
     return values[0] if len(values) == 1 else tuple(values)
+
+
+def smoothed_loss(share: float, shifted: bool) -> Callable[..., torch.Tensor]:
+    """Return a loss in which a share of each label goes to all classes; a causal model shifts labels."""
+
+    def loss(outputs: Any, labels: torch.Tensor, num_items_in_batch: Any = None) -> torch.Tensor:
+        named = _named(outputs)
+        logits: torch.Tensor = outputs[0] if named is None else named["logits"]
+        if shifted:
+            logits, labels = logits[..., :-1, :], labels[..., 1:]
+        total = nn.functional.cross_entropy(
+            logits.flatten(0, -2), labels.flatten(), label_smoothing=share, reduction="sum"
+        )
+        return total / ((labels != IGNORED_LABEL).sum() if num_items_in_batch is None else num_items_in_batch)
+
+    return loss
 
 
 def _default_loss(predictions: Any, labels: Any) -> torch.Tensor | None:

@@ -31,7 +31,7 @@ def shard(model: nn.Module, args: TrainingArguments, device: torch.device, size:
     from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
     from torch.distributed.device_mesh import init_device_mesh
 
-    config = args.fsdp_config or {}
+    config = args.mapping("fsdp_config")
     offload = bool(config.get("cpu_offload", False))
     settings: dict[str, Any] = {
         "mesh": init_device_mesh(device.type, (size,)),

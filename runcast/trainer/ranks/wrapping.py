@@ -19,8 +19,12 @@ def wrap(model: nn.Module, args: TrainingArguments, device: torch.device, ranks:
         model.to(device)
     if ranks.size > 1 and not args.fsdp:
         ids = None if device.type == "cpu" else [device]
+        more = {n: getattr(args, f"ddp_{n}") for n in ("bucket_cap_mb", "broadcast_buffers", "static_graph")}
         model = nn.parallel.DistributedDataParallel(
-            model, device_ids=ids, find_unused_parameters=args.ddp_find_unused_parameters
+            model,
+            device_ids=ids,
+            find_unused_parameters=args.ddp_find_unused_parameters,
+            **{name: value for name, value in more.items() if value is not None},
         )
     return _compiled(model, args)
 
