@@ -45,7 +45,7 @@ _PUBLIC = {
     "integrations.payloads": "Ending Reading",
     "values.points": "Point",
     "core.errors": (
-        "CallbackError CheckpointError FinalError GoneError JournalError "
+        "CheckpointError FinalError GoneError JournalError "
         "OptionError RestartError RetryableError RuncastError TrackerError "
         "TrackerUnavailableError UnknownTrackerError"
     ),

@@ -28,7 +28,6 @@ from runcast.callbacks.trackers import (
 )
 from runcast.callbacks.watch import WatchCallback as WatchCallback
 from runcast.core.errors import (
-    CallbackError as CallbackError,
     CheckpointError as CheckpointError,
     FinalError as FinalError,
     GoneError as GoneError,

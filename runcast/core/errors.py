@@ -4,7 +4,6 @@ RuncastError
 ├── OptionError            a wrong argument or environment variable (also a ValueError)
 │   └── UnknownTrackerError    an unknown tracker name in report_to
 ├── TrackerUnavailableError    requested by name, but not installed, too old, broken or not configured
-├── CallbackError          a user's callback raised in a hook; the cause is its exception
 ├── CheckpointError        a checkpoint that is damaged, missing, or of another model
 ├── RankError              another process of the job failed, so this one cannot continue
 ├── JournalError           a run directory that cannot be read or is of another version
@@ -33,10 +32,6 @@ class UnknownTrackerError(OptionError):
 
 class TrackerUnavailableError(RuncastError):
     """A tracker requested by name that cannot be used; the message gives the reason and the command that fixes it."""
-
-
-class CallbackError(RuncastError):
-    """An exception in a callback; the message names the callback and its hook, and `__cause__` is the original."""
 
 
 class CheckpointError(RuncastError):

@@ -13,7 +13,6 @@ PACKAGE = Path(runcast.__file__).parent
 PUBLIC = [
     "Audio",
     "CSVLoggerCallback",
-    "CallbackError",
     "CheckpointError",
     "ClearMLCallback",
     "CodeCarbonCallback",
