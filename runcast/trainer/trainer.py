@@ -31,9 +31,10 @@ from runcast.trainer.methods.hooks import accepted
 from runcast.trainer.methods.refused import check_parts, refuse_attribute, refuse_unheard
 from runcast.trainer.methods.scripts import ScriptMethods
 from runcast.trainer.methods.search import Trial
-from runcast.trainer.model.batch_reader import accepts_loss_kwargs, smoothed_loss
+from runcast.trainer.model.batch_reader import accepts_loss_kwargs, parameters_of, smoothed_loss
 from runcast.trainer.model.device import set_seed
 from runcast.trainer.model.export import export_model
+from runcast.trainer.model.items import LABELS
 from runcast.trainer.optimization.own import check_own, check_sparse
 from runcast.trainer.session import Sessions, keeping
 from runcast.trainer.settings.arguments import TrainingArguments
@@ -284,6 +285,8 @@ class Trainer(ScriptMethods):
         self.engine = Engine(model, self.args, self._plain_loss)
         self.model, self.device, self.ranks = model, self.engine.device, self.engine.ranks
         self.model_accepts_loss_kwargs = accepts_loss_kwargs(model)
+        own = [name for name in parameters_of(model) if name in LABELS] or ["labels"]
+        self.label_names = self.args.label_names or own
         self.callback_handler.context["model"] = model
         if self.args.label_smoothing_factor and self.compute_loss_func is None:
             self.compute_loss_func = smoothed_loss(self.args.label_smoothing_factor, self.engine.predicts_next_token)

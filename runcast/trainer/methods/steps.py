@@ -11,12 +11,14 @@ from torch.utils.data import DataLoader
 
 from runcast.core.errors import OptionError
 from runcast.trainer.checkpoints.weights import save_whole
+from runcast.trainer.data.collate import UsedColumns, is_own
 from runcast.trainer.data.loader import make_loader
 from runcast.trainer.data.transfer import to_device
 from runcast.trainer.engine import Engine
 from runcast.trainer.methods.accelerator import AcceleratorView
 from runcast.trainer.methods.hooks import HookedEngine, accepted, weigh
-from runcast.trainer.model.items import count_items
+from runcast.trainer.model.batch_reader import parameters_of
+from runcast.trainer.model.items import LABELS, count_items
 from runcast.trainer.optimization.optimizers import belongs_to, make_optimizer
 from runcast.trainer.optimization.own import check_own
 from runcast.trainer.optimization.schedules import make_scheduler
@@ -52,6 +54,9 @@ class StepMethods:
     lr_scheduler: Any = None
     compute_loss_func: Callable[..., torch.Tensor] | None
     loss_is_scaled_for_ga: bool | None = None
+    deepspeed = hp_name = hp_search_backend = None  # which methods of a subclass look at
+    is_deepspeed_enabled = is_model_parallel = False
+    label_names: list[str]
     model_accepts_loss_kwargs: bool
 
     # Data
@@ -166,7 +171,16 @@ class StepMethods:
         save_whole(self.model, folder, self.ranks.rank, self.processing_class)
         return folder
 
-    # What the Trainer looks at
+    # What the methods of a subclass look at
+
+    @property
+    def _train_batch_size(self) -> int:
+        return self.args.per_device_train_batch_size
+
+    @property
+    def is_fsdp_enabled(self) -> bool:
+        """Whether the model is sharded."""
+        return self.engine.is_sharded
 
     @property
     def accelerator(self) -> AcceleratorView:
@@ -209,6 +223,10 @@ class StepMethods:
         return loss
 
     def _loader(self, data: Any, *, train: bool) -> DataLoader[Any]:
-        return make_loader(
-            data, self.args, train=train, device=self.device, collate=self.data_collator, ranks=self.ranks
-        )
+        collate = self.data_collator
+        if self.args.remove_unused_columns:
+            collate = UsedColumns(collate, parameters_of(self.model), LABELS, self.args.label_names)
+            unused = collate.unused(getattr(data, "column_names", None) or ())
+            if unused and hasattr(data, "remove_columns") and is_own(self.data_collator):
+                data = data.remove_columns(unused)
+        return make_loader(data, self.args, train=train, device=self.device, collate=collate, ranks=self.ranks)

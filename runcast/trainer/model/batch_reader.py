@@ -180,6 +180,13 @@ class BatchReader:
         return outputs[place], _only([v for n, v in enumerate(outputs) if n != place and v is not None])
 
 
+def parameters_of(model: nn.Module) -> list[str]:
+    """List what the `forward` of a model takes by name; of one that peft has wrapped, that of the model inside."""
+    inner: Any = model.get_base_model() if hasattr(model, "get_base_model") else model
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return [name for name, p in inspect.signature(inner.forward).parameters.items() if p.kind in named]
+
+
 def accepts_loss_kwargs(model: nn.Module) -> bool:
     """Return whether a model divides its loss by `num_items_in_batch`, as transformers takes it from its signature."""
     said = getattr(model, "accepts_loss_kwargs", None)
