@@ -34,6 +34,7 @@ _PUBLIC = {
     "callbacks.metric": "MetricCallback",
     "callbacks.notify": "NotifyCallback",
     "callbacks.hub": "PushToHubCallback",
+    "callbacks.profiler": "ProfilerCallback",
     "callbacks.watch": "WatchCallback",
     "callbacks.trackers": (
         "ClearMLCallback CodeCarbonCallback CometCallback DVCLiveCallback MLflowCallback "

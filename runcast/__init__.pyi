@@ -6,6 +6,7 @@ from runcast.callbacks.flow import DefaultFlowCallback as DefaultFlowCallback
 from runcast.callbacks.hub import PushToHubCallback as PushToHubCallback
 from runcast.callbacks.metric import MetricCallback as MetricCallback
 from runcast.callbacks.notify import NotifyCallback as NotifyCallback
+from runcast.callbacks.profiler import ProfilerCallback as ProfilerCallback
 from runcast.callbacks.progress import PrinterCallback as PrinterCallback, ProgressCallback as ProgressCallback
 from runcast.callbacks.rates import (
     LearningRateCallback as LearningRateCallback,

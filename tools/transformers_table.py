@@ -25,7 +25,7 @@ DIFFERS = {
     "disable_tqdm": "by default False",
     "ddp_find_unused_parameters": "by default False, also with gradient checkpointing",
     "fsdp": "true or false: FSDP2 with full sharding",
-    "fsdp_config": "transformer_layer_cls_to_wrap, min_num_params, reshard_after_forward, cpu_offload",
+    "fsdp_config": "transformer_layer_cls_to_wrap, min_num_params, reshard_after_forward, cpu_offload, replicas",
     "full_determinism": "torch's deterministic algorithms; transformers switches more off",
     "gradient_checkpointing": "for any module, as activation_checkpointing",
     "include_for_metrics": "None for an empty list",

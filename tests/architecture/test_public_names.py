@@ -39,6 +39,7 @@ PUBLIC = [
     "Point",
     "PredictionOutput",
     "PrinterCallback",
+    "ProfilerCallback",
     "ProgressCallback",
     "PushToHubCallback",
     "Reading",

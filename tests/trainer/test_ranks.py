@@ -3,7 +3,10 @@
 import math
 
 import pytest
+import torch
 
+from runcast.core.errors import OptionError
+from runcast.trainer.ranks.sharding import mesh_of
 from tests.trainer.jobs import results, run_job
 
 pytestmark = pytest.mark.slow
@@ -179,3 +182,20 @@ def test_another_number_of_processes_goes_on_behind_the_last_example(tmp_path, p
     assert len(rest) == (8 if processes == 1 else 9)  # of three ranks one repeats an example
     assert [rank["steps"] for rank in after] == [steps] * processes
     assert all(0.1 < rank["loss"] < 2 for rank in after)
+
+
+def test_replicas_of_shards_train_as_shards_over_all(tmp_path):
+    """HSDP: two replicas of two shards, instead of four shards; the same losses, and bit-identical when resumed."""
+    for found in results(tmp_path, "replicated_shards", 4):
+        (losses, _, weights), (mine, local, own) = found["sharded"], found["replicas"]
+        assert mine == pytest.approx(losses, rel=1e-6)
+        assert local == [1, 3]  # of two rows, one on each process of a replica
+        assert torch.tensor(own).allclose(torch.tensor(weights), rtol=1e-5)
+        assert found["resumed"] == own
+
+
+def test_replicas_that_the_processes_cannot_make_are_refused():
+    """With both numbers."""
+    assert (mesh_of(8, 1), mesh_of(8, 2)) == ((8,), (2, 4))
+    with pytest.raises(OptionError, match="replicas=3, of which 8 processes cannot make equal ones"):
+        mesh_of(8, 3)

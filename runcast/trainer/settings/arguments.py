@@ -136,7 +136,7 @@ class TrainingArguments(FurtherArguments):
     fsdp: Annotated[bool | None, "Shard weights, gradients and optimizer over the processes (FSDP2), not DDP."] = None
     fsdp_config: Annotated[
         dict[str, Any] | str | None,
-        "How to shard: transformer_layer_cls_to_wrap, min_num_params, reshard_after_forward, cpu_offload.",
+        "How to shard: transformer_layer_cls_to_wrap, min_num_params, reshard_after_forward, cpu_offload, replicas.",
     ] = None
 
     def __post_init__(self) -> None:

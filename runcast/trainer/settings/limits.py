@@ -12,6 +12,7 @@ FSDP_SETTINGS = {
     "min_num_params": int,
     "reshard_after_forward": bool | int,
     "cpu_offload": bool,
+    "replicas": int,
 }
 CHOICES = {
     "lr_scheduler_type": SCHEDULERS,
