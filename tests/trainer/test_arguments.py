@@ -9,7 +9,16 @@ from runcast.core.errors import OptionError
 from runcast.trainer.settings.arguments import TrainingArguments
 
 # Names that are ours: not in transformers, or deliberately different there.
-OURS = {"device", "optim_args", "report_to", "project", "disable_tqdm", "dataloader_pin_memory", "output_dir"}
+OURS = {
+    "device",
+    "torch_compile_blocks",
+    "optim_args",
+    "report_to",
+    "project",
+    "disable_tqdm",
+    "dataloader_pin_memory",
+    "output_dir",
+}
 # None is False for these two; and what a checkpoint holds comes back unless one says no.
 OURS |= {"include_for_metrics", "logging_nan_inf_filter"}  # a NaN is shown
 OURS |= {"ddp_find_unused_parameters", "gradient_checkpointing", "restore_callback_states_from_checkpoint"}
@@ -53,7 +62,7 @@ def test_settings_mean_what_they_mean_in_transformers():
     theirs = {field.name: field.default for field in dataclasses.fields(transformers.TrainingArguments)}
     mine = {field.name: field.default for field in dataclasses.fields(TrainingArguments)}
 
-    assert set(mine) - set(theirs) == {"device"}
+    assert set(mine) - set(theirs) == {"device", "torch_compile_blocks"}
     plain = {name: getattr(value, "value", value) for name, value in theirs.items()}
     different = {
         name: (mine[name], plain[name]) for name in mine if name not in OURS and str(plain[name]) != str(mine[name])

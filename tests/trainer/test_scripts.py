@@ -384,3 +384,37 @@ def test_a_loss_that_is_not_a_number_is_left_out_of_the_log(tmp_path):
     theirs, ours = in_both(tmp_path, look, lambda: {"model": Sometimes(TinyConfig())}, optim="sgd", **settings)
 
     assert ours == pytest.approx(theirs, rel=1e-6)
+
+
+def test_blocks_are_compiled_by_themselves(tmp_path):
+    """Each block of a ModuleList, and not what is around them; a model without blocks says so."""
+    compiled = []
+
+    def backend(graph, inputs):
+        compiled.append([str(node.target) for node in graph.graph.nodes])
+        return graph.forward
+
+    class Block(nn.Linear):
+        def forward(self, x):
+            return super().forward(x).tanh()
+
+    class Deep(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.blocks = nn.ModuleList(Block(4, 4) for _ in range(2))
+
+        def forward(self, x):
+            for block in self.blocks:
+                x = block(x)
+            return x.exp()
+
+    torch._dynamo.reset()
+    torch._dynamo.backends.registry.register_backend(backend, name="noting")
+    settings = {"torch_compile": True, "torch_compile_blocks": True, "torch_compile_backend": "noting"}
+    args = runcast.TrainingArguments(str(tmp_path), **SETTINGS | settings | {"max_steps": 1})
+    Trainer(Deep(), args, train_dataset=examples(4)).train()
+
+    assert any("tanh" in target for graph in compiled for target in graph)
+    assert not any("exp" in target for graph in compiled for target in graph)
+    with pytest.raises(OptionError, match="Linear has no blocks"):
+        Trainer(nn.Linear(4, 2), args)

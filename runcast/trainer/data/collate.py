@@ -8,6 +8,7 @@ import torch
 from torch.utils.data import default_collate
 
 from runcast.core.errors import OptionError
+from runcast.trainer.model.items import MAPPING
 
 
 class Padding:
@@ -65,10 +66,17 @@ class UsedColumns:
         named: Collection[str] | None = None,
     ) -> None:
         self._collate, self._used, self._labels = collate, frozenset(used) | frozenset(named or ()), frozenset(labels)
+        self._dropped: dict[tuple[str, ...], list[str]] = {}
 
     def __call__(self, examples: list[Any]) -> Any:
         """Make a batch of what the model takes of the examples."""
-        if not isinstance(examples[0], Mapping) or not (dropped := self.unused(examples[0])):
+        if not isinstance(examples[0], MAPPING):
+            return self._collate(examples)
+        columns = tuple(examples[0])
+        dropped = self._dropped.get(columns)
+        if dropped is None:
+            dropped = self._dropped[columns] = self.unused(columns)
+        if not dropped:
             return self._collate(examples)
         kept = frozenset(examples[0]).difference(dropped)
         return self._collate([_Example(example, kept) for example in examples])

@@ -31,6 +31,7 @@ class FurtherArguments(TransformersCompat):
     activation_checkpointing: Annotated[bool | None, "The same as gradient_checkpointing."] = None
     activation_checkpointing_kwargs: Annotated[dict[str, Any] | str | None, "Arguments of checkpoint."] = None
     gradient_checkpointing_kwargs: Annotated[dict[str, Any] | str | None, "The same."] = None
+    torch_compile_blocks: Annotated[bool, "With torch_compile: compile each block by itself, which is faster."] = False
     torch_empty_cache_steps: Annotated[int | None, "Empty the cache of the device each so many steps."] = None
 
     include_for_metrics: Annotated[list[str] | None, "What compute_metrics also gets: inputs, loss."] = None
