@@ -50,6 +50,22 @@ def test_the_command_line_of_hf_argument_parser_is_read():
     assert args.resume_from_checkpoint == "out/checkpoint-1"
 
 
+def test_our_own_command_line_reads_the_same():
+    """What it read can be written and read again."""
+    line = ["--report_to", "none", "--include_for_metrics", "inputs,loss", "--activation_checkpointing", "true"]
+    args = runcast.TrainingArguments.from_command_line(
+        [*line, "--gradient_checkpointing_kwargs", "use_reentrant=false"]
+    )
+
+    assert (args.report_to, args.include_for_metrics, args.checkpoints_activations) == (
+        "none",
+        ["inputs", "loss"],
+        True,
+    )
+    assert args.gradient_checkpointing_kwargs == {"use_reentrant": False}
+    assert runcast.TrainingArguments.from_dict(args.to_dict()) == args
+
+
 def test_a_mapping_in_text_that_is_none_is_refused():
     """Though HfArgumentParser wants the type of such a setting to have a text in it."""
     with pytest.raises(OptionError, match="lr_scheduler_kwargs='steep' is not"):

@@ -94,7 +94,8 @@ def _reader(hint: Any) -> Any:
     """Return what argparse converts a text with; its name is in the message about a wrong one."""
 
     def read(text: str) -> Any:
-        if type(None) in typing.get_args(hint) and text.lower() in NONE:
+        kinds = typing.get_args(hint)
+        if type(None) in kinds and Any not in kinds and text.lower() in NONE:
             return None
         return convert(hint, text)
 
