@@ -92,7 +92,12 @@ def evaluation_loop(
 
     Raises:
         Leaving: SIGTERM came.
+        OptionError: The metrics ask for what is not there.
     """
+    if batch_by_batch and engine.ranks.size > 1:
+        raise OptionError(
+            "batch_eval_metrics=True works in a single process. Leave it out: the ranks gather at the end."
+        )
     device, started = engine.device, time.perf_counter()
     loss_sum = torch.zeros((), device=device, dtype=torch.float32 if device.type == "mps" else torch.float64)
     kept: tuple[list[Any], ...] = ([], [], [], [])  # predictions, labels, inputs, losses
@@ -112,7 +117,7 @@ def evaluation_loop(
             if keep:
                 if preprocess is not None and predictions is not None:
                     predictions = preprocess(predictions, labels)
-                inputs = batch[engine.input_name] if "inputs" in include else None
+                inputs = _input_of(batch, engine.input_name) if "inputs" in include else None
                 losses = loss.repeat(sizes[-1]) if "loss" in include and loss is not None else None
                 if batch_by_batch and compute_metrics is not None:
                     if pending is not None:
@@ -146,6 +151,19 @@ def evaluation_loop(
         f"{prefix}_steps_per_second": steps / seconds,
     }
     return EvalLoopOutput(gathered, targets, metrics, int(examples))
+
+
+def _input_of(batch: Any, name: str) -> Any:
+    """Return the main input in a batch.
+
+    Raises:
+        OptionError: There is none.
+    """
+    if not isinstance(batch, Mapping) or name not in batch:
+        raise OptionError(
+            f"include_for_metrics has 'inputs', but the batches have no {name!r}. Set main_input_name of the model."
+        )
+    return batch[name]
 
 
 def _named(computed: Any, prefix: str) -> dict[str, Any]:

@@ -7,7 +7,6 @@ import pytest
 
 from runcast.callbacks.profiler import ProfilerCallback
 from runcast.core.errors import OptionError
-from tests.adapters.tiny_transformers import make_trainer
 
 
 def names_in(path):
@@ -51,16 +50,6 @@ def test_a_training_that_ends_earlier_has_the_rest_profiled_and_one_that_fails_i
         trainer.train()
     assert broken.traces == []
     assert broken._profile is None
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_it_profiles_in_the_trainer_of_transformers(tmp_path):
-    """Into the folder that one names."""
-    callback = ProfilerCallback(1, 1, output_dir=tmp_path / "traces", record_shapes=True)
-
-    make_trainer([callback], folder=tmp_path).train()
-
-    assert [path.parent for path in callback.traces] == [tmp_path / "traces"]
 
 
 @pytest.mark.parametrize("wrong", [{"first_step": 0}, {"steps": 0}, {"steps": 3, "every": 2}])

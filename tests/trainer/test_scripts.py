@@ -217,6 +217,14 @@ def test_metrics_are_given_what_they_ask_for(tmp_path, monkeypatch):
     assert ours == pytest.approx(theirs, rel=1e-5)
 
 
+def test_an_input_that_is_not_there_is_named(tmp_path):
+    """With how to say which one is meant."""
+    trainer = make(runcast, tmp_path, {"compute_metrics": lambda result: {}}, include_for_metrics=["inputs"])
+
+    with pytest.raises(OptionError, match=r"no 'input_ids'\. Set main_input_name"):
+        trainer.evaluate()
+
+
 def test_metrics_are_computed_batch_by_batch(tmp_path):
     """Called with each batch, and with compute_result at the last one."""
 

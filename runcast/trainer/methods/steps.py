@@ -99,7 +99,7 @@ class StepMethods:
 
     def create_optimizer(self, model: nn.Module | None = None) -> Any:
         """Make the optimizer that the arguments name, unless there is one; keep and return it."""
-        model = model or self.model
+        model = self.model if model is None else model
         self.optimizer = belongs_to(self.optimizer, model) or make_optimizer(
             model, self.args, self.optimizer_cls_and_kwargs
         )
