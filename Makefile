@@ -67,6 +67,7 @@ check: $(VENV)/.ready  ## lint, format, docstrings, types
 
 format: $(VENV)/.ready  ## write the stub of the public names, apply ruff's fixes
 	@$(BIN)/python tools/stub.py
+	@$(BIN)/python tools/transformers_table.py
 	@$(BIN)/python -m ruff check --fix .
 	@$(BIN)/python -m ruff format .
 

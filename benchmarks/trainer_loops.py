@@ -93,7 +93,7 @@ def runcast(work: Work, tick: Tick) -> None:
             torch_compile_backend=work.backend if work.compile else None,
             **_settings(work),
         )
-        trainer = Trainer(work.make_model(), args, work.dataset(), data_collator=_first, callbacks=[Ticker])
+        trainer = Trainer(work.make_model(), args, _first, work.dataset(), callbacks=[Ticker])
         trainer.train()
 
 

@@ -70,8 +70,8 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
     trainer = Trainer(
         model,
         args,
-        data,
-        torch.utils.data.Subset(data, range(0, len(data), 8)),
+        train_dataset=data,
+        eval_dataset=torch.utils.data.Subset(data, range(0, len(data), 8)),
         callbacks=[WriteCallback(data.alphabet)],
     )
     trainer.train()

@@ -29,7 +29,7 @@ def train(folder: str, kill_at: int) -> None:
         use_cpu=True,
         disable_tqdm=True,
     )
-    trainer = Trainer(nn.Sequential(nn.Linear(16, 32), nn.Dropout(0.1), nn.Linear(32, 2)), args, data)
+    trainer = Trainer(nn.Sequential(nn.Linear(16, 32), nn.Dropout(0.1), nn.Linear(32, 2)), args, train_dataset=data)
     if kill_at:
         trainer.add_callback("on_step_end", lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL), once=kill_at)
     trainer.train(resume_from_checkpoint="last")

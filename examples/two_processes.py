@@ -28,7 +28,9 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
     )
     test, train = torch.utils.data.random_split(data, [360, len(data) - 360], torch.Generator().manual_seed(0))
     args = TrainingArguments.from_command_line([*SETTINGS.split(), *(sys.argv[1:] if arguments is None else arguments)])
-    trainer = Trainer(nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10)), args, train, test)
+    trainer = Trainer(
+        nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10)), args, train_dataset=train, eval_dataset=test
+    )
     trainer.train()
     weights = [weight.full_tensor() if args.fsdp else weight for weight in trainer.model.parameters()]
     checksums = trainer.ranks.gather(float(sum(weight.detach().sum() for weight in weights)))

@@ -33,7 +33,7 @@ def main() -> None:
     )
     net = nn.Sequential(nn.Linear(16, 32), nn.Dropout(0.1), nn.Linear(32, 2))
     report = ReportCallback(plan["init"]["report_to"], dir="runs")
-    trainer = Trainer(net, args, data, callbacks=[report])
+    trainer = Trainer(net, args, train_dataset=data, callbacks=[report])
     if plan.get("kill_at"):
         trainer.add_callback("on_step_end", lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL), once=plan["kill_at"])
     trainer.train(resume_from_checkpoint=plan.get("resume_from"))

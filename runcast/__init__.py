@@ -22,6 +22,7 @@ _PUBLIC = {
     "journal.state": "Statistics",
     "values.media.kinds": "Audio Figure Histogram Image Table Text Video",
     "trainer.trainer": "Trainer",
+    "trainer.seq2seq": "Seq2SeqTrainer Seq2SeqTrainingArguments",
     "trainer.settings.arguments": "TrainingArguments",
     "core.events": "TrainerCallback TrainerControl TrainerState",
     "core.functions": "LambdaCallback",
@@ -35,6 +36,7 @@ _PUBLIC = {
     "callbacks.metric": "MetricCallback",
     "callbacks.notify": "NotifyCallback",
     "callbacks.hub": "PushToHubCallback",
+    "callbacks.profiler": "ProfilerCallback",
     "callbacks.watch": "WatchCallback",
     "callbacks.trackers": (
         "AzureMLCallback ClearMLCallback CodeCarbonCallback CometCallback DVCLiveCallback DagsHubCallback "
@@ -46,7 +48,7 @@ _PUBLIC = {
     "integrations.payloads": "Ending Reading",
     "values.points": "Point",
     "core.errors": (
-        "CallbackError CheckpointError FinalError GoneError JournalError "
+        "CheckpointError FinalError GoneError JournalError "
         "OptionError RestartError RetryableError RuncastError TrackerError "
         "TrackerUnavailableError UnknownTrackerError"
     ),

@@ -6,6 +6,7 @@ from runcast.callbacks.flow import DefaultFlowCallback as DefaultFlowCallback
 from runcast.callbacks.hub import PushToHubCallback as PushToHubCallback
 from runcast.callbacks.metric import MetricCallback as MetricCallback
 from runcast.callbacks.notify import NotifyCallback as NotifyCallback
+from runcast.callbacks.profiler import ProfilerCallback as ProfilerCallback
 from runcast.callbacks.progress import PrinterCallback as PrinterCallback, ProgressCallback as ProgressCallback
 from runcast.callbacks.rates import (
     LearningRateCallback as LearningRateCallback,
@@ -32,7 +33,6 @@ from runcast.callbacks.trackers import (
 )
 from runcast.callbacks.watch import WatchCallback as WatchCallback
 from runcast.core.errors import (
-    CallbackError as CallbackError,
     CheckpointError as CheckpointError,
     FinalError as FinalError,
     GoneError as GoneError,
@@ -58,6 +58,10 @@ from runcast.run.current import finish as finish, log as log
 from runcast.run.init import init as init
 from runcast.run.run import Run as Run
 from runcast.trainer.evaluation import EvalPrediction as EvalPrediction, PredictionOutput as PredictionOutput
+from runcast.trainer.seq2seq import (
+    Seq2SeqTrainer as Seq2SeqTrainer,
+    Seq2SeqTrainingArguments as Seq2SeqTrainingArguments,
+)
 from runcast.trainer.settings.arguments import TrainingArguments as TrainingArguments
 from runcast.trainer.trainer import Trainer as Trainer
 from runcast.values.media.kinds import (

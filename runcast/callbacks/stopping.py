@@ -49,8 +49,8 @@ class EarlyStoppingCallback(TrainerCallback):
         self.reason: str | None = None
         self.best: float | None = None
         self.best_step: int | None = None
-        self.waited = 0
-        self._patience = early_stopping_patience
+        self.early_stopping_patience = early_stopping_patience
+        self.early_stopping_patience_counter = 0
         self._monitor = Monitor(metric, greater_is_better, early_stopping_threshold)
         self._limit = divergence_limit
         self._check_finite = check_finite
@@ -61,7 +61,7 @@ class EarlyStoppingCallback(TrainerCallback):
         """Check that there is something to watch, and begin to count."""
         needs_evaluation(args, "EarlyStoppingCallback")
         if state.global_step == 0:
-            self.best, self.best_step, self.waited, self._weights = None, None, 0, None
+            self.best, self.best_step, self.early_stopping_patience_counter, self._weights = None, None, 0, None
         else:
             recall(self, state, self._monitor.name(args))
         self.reason = None
@@ -84,22 +84,46 @@ class EarlyStoppingCallback(TrainerCallback):
             self.reason = f"{name} is {value}"
         elif self._limit is not None and value is not None and self._monitor.is_worse_than(args, value, self._limit):
             self.reason = f"{name} is {value:.4g}, beyond the limit of {self._limit:g}"
-        elif self._monitor.is_better(args, value, self.best):
-            self.best, self.best_step, self.waited = value, state.global_step, 0
-            if self._restore_best and model is not None:
+        else:
+            self.check_metric_value(args, state, control, value)
+            if self._restore_best and model is not None and self.best_step == state.global_step:
                 self._weights = {
                     key: tensor.detach().to("cpu", copy=True) if hasattr(tensor, "detach") else tensor
                     for key, tensor in model.state_dict().items()
                 }
-        else:
-            self.waited += 1
-            if self.waited >= self._patience:
+            if self.early_stopping_patience_counter >= self.early_stopping_patience:
                 best = "any number" if self.best is None else f"{self.best:.4g}"
-                self.reason = f"{name} has not improved on {best} in {self.waited} evaluations"
+                count = self.early_stopping_patience_counter
+                self.reason = f"{name} has not improved on {best} in {count} evaluations"
         if self.reason is not None:
             control.should_training_stop = True
         remember(self, state, name)
         return control
+
+    def check_metric_value(self, args: Any, state: TrainerState, control: TrainerControl, metric_value: Any) -> None:
+        """Count an evaluation that is no better than the best one; a better one begins the count anew."""
+        if self._monitor.is_better(args, metric_value, self.best):
+            self.best, self.best_step, self.early_stopping_patience_counter = metric_value, state.global_step, 0
+        else:
+            self.early_stopping_patience_counter += 1
+
+    @property
+    def waited(self) -> int:
+        """The evaluations since the best one."""
+        return self.early_stopping_patience_counter
+
+    @waited.setter
+    def waited(self, value: int) -> None:  # of a checkpoint of version 0.1
+        self.early_stopping_patience_counter = value
+
+    @property
+    def early_stopping_threshold(self) -> float:
+        """What an improvement must exceed."""
+        return self._monitor.threshold
+
+    @early_stopping_threshold.setter
+    def early_stopping_threshold(self, value: float) -> None:
+        self._monitor.threshold = value
 
     def on_train_end(
         self, args: Any, state: TrainerState, control: TrainerControl, model: Any = None, **kwargs: Any
@@ -115,8 +139,11 @@ class EarlyStoppingCallback(TrainerCallback):
 
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint keeps."""
-        names = ("best", "best_step", "waited", "reason")
-        return {"args": {}, "attributes": {name: getattr(self, name) for name in names}}
+        made, names = ("patience", "threshold"), ("best", "best_step", "early_stopping_patience_counter", "reason")
+        return {
+            "args": {f"early_stopping_{name}": getattr(self, f"early_stopping_{name}") for name in made},
+            "attributes": {name: getattr(self, name) for name in names},
+        }
 
     def _restore(self, args: Any, state: TrainerState, model: Any) -> None:
         file = Path(args.output_dir) / f"checkpoint-{self.best_step}" / "model.safetensors"

@@ -5,7 +5,6 @@ RuncastError
 │   └── UnknownTrackerError    an unknown tracker name in report_to
 ├── TrackerUnavailableError    requested by name, but not installed, too old, broken or not configured
 ├── NoRunError             runcast.log, config or summary without a current run (also an AttributeError)
-├── CallbackError          a user's callback raised in a hook; the cause is its exception
 ├── CheckpointError        a checkpoint that is damaged, missing, or of another model
 ├── RankError              another process of the job failed, so this one cannot continue
 ├── JournalError           a run directory that cannot be read or is of another version
@@ -38,10 +37,6 @@ class TrackerUnavailableError(RuncastError):
 
 class NoRunError(RuncastError, AttributeError):
     """A use of the current run where there is none; the message says which call begins one."""
-
-
-class CallbackError(RuncastError):
-    """An exception in a callback; the message names the callback and its hook, and `__cause__` is the original."""
 
 
 class CheckpointError(RuncastError):

@@ -97,6 +97,19 @@ class TrainerControl:
     should_evaluate: bool = False
     should_log: bool = False
 
+    def state(self) -> dict[str, Any]:
+        """Return the switches as transformers keeps the state of a callback."""
+        return {"args": dict(vars(self)), "attributes": {}}
+
+    def _new_training(self) -> None:
+        self.should_training_stop = False
+
+    def _new_epoch(self) -> None:
+        self.should_epoch_stop = False
+
+    def _new_step(self) -> None:
+        self.should_save = self.should_evaluate = self.should_log = False
+
 
 SWITCHES = tuple(switch.name for switch in fields(TrainerControl))
 
@@ -167,11 +180,10 @@ class TrainerCallback:
     passes `callback_handler`, which knows the other callbacks. A hook may change `control`, and returns it or None.
 
     A callback with `reports = True` only reports: if it raises, it is disabled and the training continues. An exception
-    from any other callback ends the training. A built-in exception becomes a CallbackError that names the callback; any
-    other, such as optuna's TrialPruned, propagates unchanged.
+    from any other callback ends the training, unchanged but for a note that names the callback and the hook.
 
-    A callback with a method `state`, which returns `{"args": {}, "attributes": {...}}`, is stateful: the attributes are
-    saved in each checkpoint and set when the training resumes.
+    A callback with a method `state`, which returns `{"args": {...}, "attributes": {...}}`, is stateful: both are saved
+    in each checkpoint, and set when the training resumes.
     """
 
     reports: bool = False

@@ -2,9 +2,10 @@
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
-from runcast.core.errors import CallbackError, OptionError, RuncastError
+from runcast.core.errors import OptionError, RuncastError
 from runcast.core.events import EVENTS, SWITCHES, TrainerControl, TrainerState
 from runcast.core.functions import LambdaCallback
 
@@ -57,7 +58,10 @@ class CallbackHandler:
             wanted: dict[str, Any] = {callback: function, **filters}
             callback = LambdaCallback(**wanted)
         elif isinstance(callback, type):
+            self._note_second(callback, any(type(other) is callback for other in self.callbacks))
             callback = callback()
+        else:
+            self._note_second(type(callback), any(other is callback for other in self.callbacks))
         hooks = {event: hook for event in EVENTS if (hook := _overridden(callback, event))}
         if not hooks and not any(base.__name__ == "TrainerCallback" for base in type(callback).__mro__):
             raise OptionError(
@@ -87,19 +91,45 @@ class CallbackHandler:
         """Return whether any callback listens to an event."""
         return bool(self._hooks[event])
 
+    @property
+    def callback_list(self) -> str:
+        """The names of the callbacks, a line each."""
+        return "\n".join(type(callback).__name__ for callback in self.callbacks)
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what the handler of transformers has: `on_log(args, state, control, logs)`, `model`, `optimizer`."""
+        if name in EVENTS:
+            return partial(self._call_by_name, name)
+        if name in vars(self).get("context", ()):
+            return self.context[name]
+        raise AttributeError(f"A CallbackHandler has no {name!r}.")
+
+    def _call_by_name(self, event: str, args: Any, state: Any, control: Any, values: Any = None, **kwargs: Any) -> Any:
+        about = {} if values is None else {"logs" if event == "on_log" else "metrics": values}
+        return self.call(event, args, state, control, **about, **kwargs)
+
+    def call_event(self, event: str, args: Any, state: Any, control: TrainerControl, **kwargs: Any) -> TrainerControl:
+        """Call the callbacks as `call` does, but leave the switches as they are."""
+        return self.call(event, args, state, control, _resets=False, **kwargs)
+
     def call(
-        self, event: str, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any
+        self,
+        event: str,
+        args: Any,
+        state: TrainerState,
+        control: TrainerControl,
+        *,
+        _resets: bool = True,
+        **kwargs: Any,
     ) -> TrainerControl:
         """Call every callback that overrides the hook, in the order in which they were added; return the control.
 
         A switch set by one callback stays set when another returns a control of its own.
 
         Raises:
-            CallbackError: A callback raised one of Python's own exceptions; it names the callback and the hook.
-            RuncastError: A callback raised it on purpose.
-            Exception: Any other exception of a callback propagates unchanged.
+            Exception: What a callback raised, with a note that names it and the hook.
         """
-        if event in _RESETS:
+        if _resets and event in _RESETS:
             vars(control).update(_RESETS[event])
         hooks = self._hooks[event]
         if not hooks:
@@ -114,10 +144,6 @@ class CallbackHandler:
                 name = getattr(callback, "name", type(callback).__name__)
                 if isinstance(error, RuncastError) and event not in _WAYS_OUT:
                     raise  # raised on purpose: a wrong setting, or a tracker that failed under strict=True
-                if _is_message(error) and event not in _WAYS_OUT and not getattr(callback, "reports", False):
-                    if hasattr(error, "add_note"):
-                        error.add_note(f"The callback {name} raised it in {event} at step {state.global_step}.")
-                    raise
                 if getattr(callback, "reports", False):
                     self.failures += 1
                     self._disable(callback, event)
@@ -129,10 +155,9 @@ class CallbackHandler:
                 elif event in _WAYS_OUT:
                     _log.exception("The callback %s raised in %s. The other callbacks are still called.", name, event)
                 else:
-                    what = f"{type(error).__name__}: {error}"
-                    raise CallbackError(
-                        f"The callback {name} raised in {event} at step {state.global_step}: {what}"
-                    ) from error
+                    if hasattr(error, "add_note"):
+                        error.add_note(f"The callback {name} raised it in {event} at step {state.global_step}.")
+                    raise
             except (KeyboardInterrupt, SystemExit) as error:
                 if event not in _WAYS_OUT:
                     raise
@@ -156,12 +181,25 @@ class CallbackHandler:
         return {name: states[0] if len(states) == 1 else states for name, states in found.items()}
 
     def load_states(self, saved: Mapping[str, Any]) -> None:
-        """Restore the attributes of the stateful callbacks; their constructor arguments stay."""
+        """Restore the stateful callbacks: attributes, and constructor arguments that are attributes.
+
+        What differs from how a callback was made, or belongs to one that is missing, is reported.
+        """
         for name, states in saved.items():
             same = [callback for callback in self.callbacks if type(callback).__name__ == name]
+            if not same:
+                _log.warning("The checkpoint has the state of a %s, which this training does not have.", name)
             for callback, state in zip(same, states if isinstance(states, list) else [states], strict=False):
+                for argument, value in state.get("args", {}).items():
+                    if (mine := getattr(callback, argument, value)) != value:
+                        _log.warning("%s goes on with %s=%r as saved, not %r.", name, argument, value, mine)
+                        setattr(callback, argument, value)
                 for attribute, value in state.get("attributes", {}).items():
                     setattr(callback, attribute, value)
+
+    def _note_second(self, kind: type, is_second: bool) -> None:
+        if is_second:
+            _log.warning("There is a %s among the callbacks already:\n%s", kind, self.callback_list)
 
     def _disable(self, callback: Any, event: str) -> None:
         """Stop calling a callback, except for the events that end a training."""
@@ -188,8 +226,3 @@ def _overridden(callback: Any, event: str) -> Callable[..., Any] | None:
     hook = getattr(callback, event, None)
     empty = [vars(base).get(event) for base in type(callback).__mro__ if base.__name__ == "TrainerCallback"]
     return None if hook is None or getattr(hook, "__func__", hook) in empty else hook
-
-
-def _is_message(error: Exception) -> bool:
-    """Return whether an exception may be meant for the Trainer's caller, like optuna's TrialPruned."""
-    return type(error).__module__ != "builtins" or isinstance(error, StopIteration | StopAsyncIteration)

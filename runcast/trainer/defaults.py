@@ -2,10 +2,13 @@
 
 from typing import Any
 
+import torch
+
 from runcast.callbacks.flow import DefaultFlowCallback
 from runcast.callbacks.hub import PushToHubCallback
 from runcast.callbacks.progress import PrinterCallback, ProgressCallback
 from runcast.callbacks.reporting import ReportCallback
+from runcast.core.functions import LambdaCallback
 from runcast.trainer.settings.arguments import TrainingArguments
 from runcast.trainer.termination import TerminationCallback
 
@@ -19,6 +22,8 @@ def with_defaults(callbacks: list[Any], args: TrainingArguments) -> list[Any]:
 
     chosen: list[Any] = [DefaultFlowCallback] if lack(DefaultFlowCallback) else []
     chosen += callbacks
+    if args.torch_empty_cache_steps is not None:
+        chosen.append(LambdaCallback(on_step_end=_empty_cache, every=args.torch_empty_cache_steps))
     if lack(ReportCallback):
         report = ReportCallback(args.report_to, project=args.project, name=args.run_name)
         chosen += [report] if report.is_on else []
@@ -29,6 +34,11 @@ def with_defaults(callbacks: list[Any], args: TrainingArguments) -> list[Any]:
     if lack(ProgressCallback, PrinterCallback):
         chosen.append(PrinterCallback if args.disable_tqdm else ProgressCallback)
     return chosen
+
+
+def _empty_cache(args: TrainingArguments, *_: Any, **__: Any) -> None:
+    if args.device.type != "cpu":  # type: ignore[union-attr]
+        torch.accelerator.empty_cache()
 
 
 def _hub(args: TrainingArguments) -> PushToHubCallback:

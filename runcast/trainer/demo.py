@@ -58,7 +58,9 @@ def train_demo(
             DigitsCallback(run, test),
             ProgressCallback(Console(stderr=True, quiet=not progress)),
         ]
-        trainer = Trainer(make_network(), args, train, test, compute_metrics=accuracy, callbacks=callbacks)
+        trainer = Trainer(
+            make_network(), args, train_dataset=train, eval_dataset=test, compute_metrics=accuracy, callbacks=callbacks
+        )
         trainer.train()
         result = trainer.predict(test)
         run.log(

@@ -1,6 +1,7 @@
 """What a failing training says: where it was, and what to try."""
 
 import contextlib
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -32,16 +33,22 @@ def explained(where: Callable[[], str], remedy: str) -> Iterator[None]:
         yield
     except (OutOfMemoryError, WorkerError):
         raise
-    except RuntimeError as error:
+    except (RuntimeError, ConnectionError, EOFError) as error:
         if isinstance(error, torch.OutOfMemoryError) or _CPU_MEMORY in str(error):
             raise OutOfMemoryError(f"Out of memory {where()}. Try {remedy}. {error}") from error
-        if _WORKER in str(error):
+        if _WORKER in str(error) or (not isinstance(error, RuntimeError) and _is_of_workers(error)):
             raise WorkerError(
                 f"A process that loads data died {where()}. It may have run out of memory (fewer "
                 "dataloader_num_workers, or more shared memory: df -h /dev/shm). dataloader_num_workers=0 loads in "
                 f"this process and shows what happens. {error}"
             ) from error
         raise
+
+
+def _is_of_workers(error: BaseException) -> bool:
+    """Return whether a connection broke on which a process hands over its tensors."""
+    frames = traceback.walk_tb(error.__traceback__)
+    return any("multiprocessing" in frame.f_code.co_filename for frame, _ in frames)
 
 
 def remedy_of_training(args: TrainingArguments) -> str:

@@ -1,6 +1,8 @@
 """The Trainer: give it a model and data, call `train`."""
 
+import logging
 import os
+import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -8,10 +10,8 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import nn
-from torch.utils.data import DataLoader
 
 from runcast.callbacks.reporting import ReportCallback
-from runcast.core.errors import OptionError
 from runcast.core.events import SWITCHES, TrainerControl, TrainerState
 from runcast.core.handler import CallbackHandler
 from runcast.journal.paths import absolute
@@ -19,24 +19,30 @@ from runcast.run.run import Run
 from runcast.trainer.checkpoints.checkpoints import Checkpoints
 from runcast.trainer.checkpoints.saving import Saving
 from runcast.trainer.checkpoints.snapshot import load_training
-from runcast.trainer.checkpoints.weights import save_whole
+from runcast.trainer.data.collate import collator_for
 from runcast.trainer.data.epochs import Epochs
-from runcast.trainer.data.loader import make_loader
+from runcast.trainer.data.loader import as_loader
 from runcast.trainer.data.transfer import to_device
 from runcast.trainer.defaults import with_defaults
 from runcast.trainer.engine import Engine
-from runcast.trainer.evaluation import EvalPrediction, PredictionOutput, evaluation_loop
-from runcast.trainer.failures import explained, remedy_of_evaluation, remedy_of_training
+from runcast.trainer.failures import OutOfMemoryError, explained, remedy_of_training
 from runcast.trainer.loop import TrainingLoop
+from runcast.trainer.methods.hooks import accepted
+from runcast.trainer.methods.refused import check_parts, refuse_attribute, refuse_unheard
+from runcast.trainer.methods.scripts import ScriptMethods
+from runcast.trainer.methods.search import Trial
+from runcast.trainer.model.batch_reader import accepts_loss_kwargs, parameters_of, smoothed_loss
 from runcast.trainer.model.device import set_seed
 from runcast.trainer.model.export import export_model
+from runcast.trainer.model.items import LABELS
 from runcast.trainer.optimization.own import check_own, check_sparse
-from runcast.trainer.overrides import refuse_attribute, refuse_unheard
 from runcast.trainer.session import Sessions, keeping
 from runcast.trainer.settings.arguments import TrainingArguments
 from runcast.trainer.termination import Leaving, TerminationCallback
 from runcast.trainer.training import Training
 from runcast.values.numbers import as_json
+
+_log = logging.getLogger("runcast.trainer")
 
 
 class TrainOutput(NamedTuple):
@@ -47,71 +53,77 @@ class TrainOutput(NamedTuple):
     metrics: dict[str, float]
 
 
-class Trainer:
+class Trainer(ScriptMethods):
     """The reference trainer: trains, evaluates and predicts on any device, and calls the callbacks at every event.
 
     Args:
         model: A model of transformers, or any module; `runcast.trainer.model.batch_reader` says what it may take and
             return.
         args: The settings; by default `TrainingArguments()`.
+        data_collator: Makes a batch from a list of examples.
         train_dataset: Map-style or iterable dataset of dicts, dataclasses, tuples or tensors, or a ready DataLoader.
         eval_dataset: The same, or a dict of several by name.
-        compute_loss: Computes the loss of `(predictions, labels)`, for a model that does not; any criterion of torch
-            will do.
+        processing_class: The tokenizer or image processor; saved with the model and given to the callbacks. A tokenizer
+            pads the batches, if there is no data_collator.
+        model_init: Makes the model anew for each training, in place of *model*.
+        compute_loss_func: Computes the loss of `(outputs, labels, num_items_in_batch=…)`.
         compute_metrics: Computes a dict of numbers from an `EvalPrediction` of NumPy arrays.
         callbacks: Callbacks, their classes, or (event, function) pairs, in the order in which they are to be called.
         optimizers: An optimizer and a schedule of one's own, in place of those that the arguments name.
-        data_collator: Makes a batch from a list of examples.
-        processing_class: The tokenizer or image processor; saved with the model and given to the callbacks.
+        optimizer_cls_and_kwargs: The class of the optimizer and its settings.
+        preprocess_logits_for_metrics: Makes of `(predictions, labels)` of a batch what is kept of the predictions.
+        compute_loss: Computes the loss of `(predictions, labels)`, for a model that does not; any criterion of torch
+            will do.
 
-    Of a subclass the loop calls `evaluate`, `log` and `event`. One that overrides another method of transformers'
-    Trainer, such as `compute_loss` or `training_step`, is refused, as it would train something else than it says.
+    A subclass may override `log`, `event` and the methods that `StepMethods` and `EvaluationMethods` have. One that
+    overrides another method of transformers' Trainer is refused, as it would train something else than it says.
     """
 
     def __init__(
         self,
-        model: nn.Module,
+        model: nn.Module | None = None,
         args: TrainingArguments | None = None,
+        data_collator: Callable[[list[Any]], Any] | None = None,
         train_dataset: Any = None,
         eval_dataset: Any = None,
-        compute_loss: Callable[[Any, Any], torch.Tensor] | None = None,
-        compute_metrics: Callable[[EvalPrediction], dict[str, Any]] | None = None,
+        processing_class: Any = None,
+        model_init: Callable[..., nn.Module] | None = None,
+        compute_loss_func: Callable[..., torch.Tensor] | None = None,
+        compute_metrics: Callable[..., dict[str, Any]] | None = None,
         callbacks: Iterable[Any] | None = None,
         optimizers: tuple[torch.optim.Optimizer | None, Any] = (None, None),
-        data_collator: Callable[[list[Any]], Any] | None = None,
-        processing_class: Any = None,
+        optimizer_cls_and_kwargs: tuple[type[torch.optim.Optimizer], dict[str, Any]] | None = None,
+        preprocess_logits_for_metrics: Callable[[Any, Any], Any] | None = None,
+        *,
+        compute_loss: Callable[[Any, Any], torch.Tensor] | None = None,
     ) -> None:
         refuse_unheard(type(self), Trainer)
-        if not isinstance(model, nn.Module):
-            raise OptionError(f"model is a {type(model).__name__}, not a torch.nn.Module.")
         self.args = args or TrainingArguments()
         self.args.output_dir = str(absolute(Path(self.args.output_dir).expanduser()))
-        if self.args.eval_strategy != "no" and eval_dataset is None:
-            raise OptionError(
-                f"eval_strategy={self.args.eval_strategy!r}, but there is no eval dataset. Give the Trainer one: "
-                "Trainer(..., eval_dataset=...), or set eval_strategy='no'."
-            )
+        check_parts(self.args, model, model_init, data_collator, eval_dataset)
         set_seed(self.args)
-        self.engine = Engine(model, self.args, compute_loss)
-        self.model, self.device, self.ranks = model, self.engine.device, self.engine.ranks
+        self.model_init, self._plain_loss = model_init, compute_loss
+        self.compute_loss_func = compute_loss_func
         self.train_dataset, self.eval_dataset = train_dataset, eval_dataset
-        self.compute_metrics, self.data_collator = compute_metrics, data_collator
+        self.compute_metrics, self.preprocess_logits_for_metrics = compute_metrics, preprocess_logits_for_metrics
         self.processing_class = processing_class
+        self.data_collator = data_collator or collator_for(processing_class)
+        self.callback_handler = CallbackHandler(processing_class=processing_class, eval_dataloader=None)
+        self._adopt(self.call_model_init() if model is None else model)
         self.optimizer, self.lr_scheduler = check_own(optimizers, self.args)
-        check_sparse(model, self.optimizer, self.args)
-        self.state, self.control = self._new_state(), TrainerControl()
+        self.optimizer_cls_and_kwargs = optimizer_cls_and_kwargs
+        check_sparse(self.model, self.optimizer, self.args)
+        self.state, self.control, self.is_in_train = self._new_state(None), TrainerControl(), False
         self.checkpoints = Checkpoints(self.args, self.ranks)
         self._sessions = Sessions(self.event, self.control, self.ranks)
-        self.callback_handler = CallbackHandler(
-            with_defaults(list(callbacks or ()), self.args),
-            model=model,
-            processing_class=processing_class,
-            optimizer=self.optimizer,
-            lr_scheduler=self.lr_scheduler,
-            train_dataloader=None,
-            eval_dataloader=None,
-        )
-        self.callback_handler.context["callback_handler"] = self.callback_handler  # for one that calls on others
+        self.callback_handler.context |= {
+            "optimizer": self.optimizer,
+            "lr_scheduler": self.lr_scheduler,
+            "train_dataloader": None,
+            "callback_handler": self.callback_handler,  # for one that calls on others
+        }
+        for callback in with_defaults(list(callbacks or ()), self.args):
+            self.callback_handler.add_callback(callback)
         self._heard = self.callback_handler.events
         self._termination = next(
             (c for c in self.callback_handler.callbacks if isinstance(c, TerminationCallback)), None
@@ -122,79 +134,88 @@ class Trainer:
         refuse_attribute(name)
         super().__setattr__(name, value)
 
-    # Train, evaluate, predict
+    # Train, export
 
-    def train(self, resume_from_checkpoint: str | os.PathLike[str] | bool | None = None) -> TrainOutput:
+    def train(
+        self,
+        resume_from_checkpoint: str | os.PathLike[str] | bool | None = None,
+        trial: Trial | None = None,
+        ignore_keys_for_eval: list[str] | None = None,
+    ) -> TrainOutput:
         """Train as the arguments say.
 
-        `resume_from_checkpoint` is a folder, or True for the last one in `output_dir`.
+        `resume_from_checkpoint` is a folder, or True for the last one in `output_dir`; `trial` is one of a search.
         """
+        saving: list[Saving] = []
+        with self._sessions.session(lambda number: saving[-1].save_last(number) if saving else None):
+            while True:
+                try:
+                    return self._train(resume_from_checkpoint, trial, ignore_keys_for_eval, saving)
+                except OutOfMemoryError as error:
+                    size = self.args.per_device_train_batch_size
+                    if (
+                        not self.args.auto_find_batch_size
+                        or size == 1
+                        or remedy_of_training(self.args) not in str(error)
+                    ):
+                        raise
+                    self.args.per_device_train_batch_size = int(size * 0.9)
+                    _log.warning("%s Trying again with %d examples in a batch.", error, int(size * 0.9))
+                    self.model.zero_grad()
+
+    def _train(self, resume: Any, trial: Trial | None, keys: list[str] | None, savings: list[Saving]) -> TrainOutput:
         args, context = self.args, self.callback_handler.context
-        training = saving = None
-        with (
-            self._sessions.session(lambda number: None if saving is None else saving.save_last(number)),
-            explained(lambda: "at step 1" if training is None else training.where(), remedy_of_training(args)),
-        ):
-            self.state = state = self._new_state()
-            checkpoint = self.checkpoints.find(resume_from_checkpoint or args.resume_from_checkpoint)
-            data = Epochs(self.train_dataset, args, self.device, self.ranks, self.data_collator)
-            training = Training(self.engine, args, state, data, (self.optimizer, self.lr_scheduler), checkpoint)
-            context["optimizer"], context["train_dataloader"] = training.optimization.optimizer, data.loader
-            context["lr_scheduler"] = training.optimization.scheduler
+        training = None
+        with explained(lambda: "at step 1" if training is None else training.where(), remedy_of_training(args)):
+            if self.model_init is not None:
+                set_seed(args)
+                self._adopt(self.call_model_init(trial and trial.trial))
+                self.checkpoints = Checkpoints(args, self.ranks)
+            self.hear_overrides()
+            self.state = state = self._new_state(trial)
+            checkpoint = self.checkpoints.find(resume or args.resume_from_checkpoint)
+            data = Epochs(as_loader(self.get_train_dataloader()), args, self.device, self.ranks)
+            training = Training(self.engine, args, state, data, self.make_optimizers, checkpoint)
+            context["optimizer"], context["train_dataloader"] = self.optimizer, data.loader
+            context["lr_scheduler"] = self.lr_scheduler
             best_saved = None
             if checkpoint is not None:
                 best_saved = load_training(training, checkpoint, self.callback_handler)
             state.max_steps, state.num_train_epochs = training.max_steps, training.epochs
             state.compute_steps(args, training.max_steps)
             self.checkpoints.begin(state, best_saved)
+            own_save = partial(self.save_model, **accepted(self.save_model, _internal_call=True))
             saving = Saving(
-                training, self.checkpoints, self.callback_handler, self.processing_class, partial(self.event, "on_save")
+                training,
+                self.checkpoints,
+                self.callback_handler,
+                self.processing_class,
+                partial(self.event, "on_save"),
+                own_save if self.is_overridden("save_model") else None,
             )
+            savings.append(saving)
             if checkpoint is not None:
                 self.event("on_checkpoint_load", checkpoint=checkpoint.folder)
             self.engine.wrapped.train()
+            evaluate = partial(self.evaluate, **accepted(self.evaluate, ignore_keys=keys)) if keys else self.evaluate
             loop = TrainingLoop(
                 training,
                 self.control,
                 event=self.event,
-                log=self.log,
-                evaluate=self.evaluate,
+                log=partial(self.log, **accepted(self.log, start_time=time.time())),
+                evaluate=evaluate if trial is None else trial.noting(evaluate, state),
                 checkpoints=self.checkpoints,
                 save=saving.save,
                 termination=self._termination,
             )
+            self.is_in_train = True
             try:
                 metrics = loop.run()
             except Leaving:
                 saving.leave()
+            finally:
+                self.is_in_train = False
         return TrainOutput(state.global_step, metrics["train_loss"], metrics)
-
-    def evaluate(self, eval_dataset: Any = None, metric_key_prefix: str = "eval") -> dict[str, float]:
-        """Compute loss and metrics on a dataset (by default the Trainer's own), log them, and return them."""
-        data = self.eval_dataset if eval_dataset is None else eval_dataset
-        if isinstance(data, dict):
-            results: dict[str, float] = {}
-            for name, part in data.items():
-                results |= self.evaluate(part, metric_key_prefix=f"{metric_key_prefix}_{name}")
-            return results
-        with self._sessions.session(), keeping(self.control, "should_evaluate"):
-            loader = self._eval_loader(data)
-            self.event("on_evaluate_begin")
-            keep = self.compute_metrics is not None and not self.args.prediction_loss_only
-            found = self._outputs(loader, metric_key_prefix, keep=keep).metrics
-            self.log(found)
-            metrics: dict[str, float] = self.ranks.of_first(found)  # with what callbacks added: all decide by these
-            self.event("on_evaluate", metrics=metrics)
-        return metrics
-
-    def predict(self, test_dataset: Any, metric_key_prefix: str = "test") -> PredictionOutput:
-        """Predict every example of a dataset; with labels, compute loss and metrics too."""
-        with self._sessions.session():
-            loader = self._eval_loader(test_dataset)
-            self.event("on_predict_begin")
-            output = self._outputs(loader, metric_key_prefix, keep=True, needs_labels=True)
-            self.event("on_predict", metrics=output.metrics)
-        return output
 
     def export(self, path: str | os.PathLike[str], format: str = "safetensors", batch: Any = None) -> Path:
         """Write the model for other programs, as safetensors, torch (torch.export) or onnx.
@@ -205,7 +226,7 @@ class Trainer:
             self.event("on_export_begin", path=Path(path), format=format)
             data = self.train_dataset if self.eval_dataset is None else self.eval_dataset
             if batch is None and data is not None:
-                batch = self.engine.accepted(next(iter(self._eval_loader(data))))
+                batch = self.engine.accepted(next(iter(as_loader(self.get_test_dataloader(data)))))
             batch = None if batch is None else to_device(batch, self.device)
             written = export_model(self.model, Path(path), format, batch, self.ranks)
             self.event("on_export_end", path=written, format=format)
@@ -213,10 +234,10 @@ class Trainer:
 
     # Log and save
 
-    def log(self, logs: dict[str, Any]) -> None:
+    def log(self, logs: dict[str, Any], start_time: float | None = None) -> None:
         """Give values to every callback that logs or reports, at the current step.
 
-        Values that a callback adds to them are in `state.log_history` too.
+        Values that a callback adds to them are in `state.log_history` too. `start_time` is when the training began.
         """
         logs["epoch"] = self.state.epoch
         if self.args.include_num_input_tokens_seen != "no":
@@ -227,15 +248,6 @@ class Trainer:
             self.event("on_log", logs=logs)
         added = {key: value for key, value in logs.items() if key not in before or before[key] is not value}
         entry.update(as_json(added))
-
-    def save_model(self, output_dir: str | os.PathLike[str] | None = None) -> Path:
-        """Write the weights as safetensors (and the configuration of a transformers model) and return the folder.
-
-        The first process writes; with fsdp=True all must call it, as each has a part.
-        """
-        folder = Path(output_dir or self.args.output_dir)
-        save_whole(self.model, folder, self.ranks.rank, self.processing_class)
-        return folder
 
     # Callbacks
 
@@ -268,33 +280,21 @@ class Trainer:
 
     # Parts
 
-    def _outputs(
-        self, loader: DataLoader[Any], prefix: str, *, keep: bool, needs_labels: bool = False
-    ) -> PredictionOutput:
-        """Run the evaluation loop as the arguments say."""
-        self.callback_handler.context["eval_dataloader"] = loader
-        where = f"in an evaluation or prediction at step {self.state.global_step}"
-        with explained(lambda: where, remedy_of_evaluation(self.args)):
-            return evaluation_loop(
-                self.engine,
-                loader,
-                prefix,
-                event=self.event,
-                termination=self._termination,
-                compute_metrics=self.compute_metrics,
-                keep=keep,
-                needs_labels=needs_labels,
-                to_host_every=self.args.eval_accumulation_steps,
-            )
+    def _adopt(self, model: nn.Module) -> None:
+        """Take a model as the one to train."""
+        self.engine = Engine(model, self.args, self._plain_loss)
+        self.model, self.device, self.ranks = model, self.engine.device, self.engine.ranks
+        self.model_accepts_loss_kwargs = accepts_loss_kwargs(model)
+        own = [name for name in parameters_of(model) if name in LABELS] or ["labels"]
+        self.label_names = self.args.label_names or own
+        self.callback_handler.context["model"] = model
+        if self.args.label_smoothing_factor and self.compute_loss_func is None:
+            self.compute_loss_func = smoothed_loss(self.args.label_smoothing_factor, self.engine.predicts_next_token)
 
-    def _eval_loader(self, data: Any) -> DataLoader[Any]:
-        return make_loader(
-            data, self.args, train=False, device=self.device, collate=self.data_collator, ranks=self.ranks
-        )
-
-    def _new_state(self) -> TrainerState:
+    def _new_state(self, trial: Trial | None) -> TrainerState:
         return TrainerState(
             train_batch_size=self.args.per_device_train_batch_size,
-            is_world_process_zero=self.ranks.rank == 0,
-            is_local_process_zero=self.ranks.local_rank == 0,
+            is_world_process_zero=self.is_world_process_zero(),
+            is_local_process_zero=self.is_local_process_zero(),
+            **({} if trial is None else trial.about()),
         )

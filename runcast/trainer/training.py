@@ -1,6 +1,6 @@
 """One training: its parts, and how far it is. A step that does not log never waits for the device."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import torch
@@ -23,8 +23,8 @@ _ALONE: Sequence[tuple[Weight, bool]] = ((None, True),)
 class Training:
     """The parts of one training, and the position that a checkpoint keeps of them.
 
-    An optimizer and a schedule of one's own come as `own`. `checkpoint` is the folder and the manifest of the one that
-    the training is resumed from.
+    `optimizers` makes optimizer and schedule for a number of steps. `checkpoint` is the folder and the manifest of the
+    one that the training is resumed from.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class Training:
         args: TrainingArguments,
         state: TrainerState,
         data: Epochs,
-        own: tuple[torch.optim.Optimizer | None, Any] = (None, None),
+        optimizers: Callable[[int], tuple[torch.optim.Optimizer, Any]],
         checkpoint: Any = None,
     ) -> None:
         self.engine, self.args, self.state, self.data = engine, args, state, data
@@ -44,23 +44,18 @@ class Training:
         self.meter = Meter(engine, args)
         engine.begin(measures=self.meter.needs_flops)
         self.optimization = Optimization(
-            engine.model,
-            args,
-            self.max_steps,
-            device=engine.device,
-            optimizer=own[0],
-            scheduler=own[1],
-            scaler=engine.scaler,
+            engine.model, args, self.max_steps, *optimizers(self.max_steps), device=engine.device, scaler=engine.scaler
         )
         self.first_epoch = self.saved_step = 0
         self.is_fresh = True
         self.unsaved: set[str] = set()  # attributes of callbacks that no checkpoint can hold
+        self.loss_weights = engine.weighing(self._loss_weights)
         self._batch: Any = None
         # One process on the CPU inspects the labels of a lone batch only if its loss needs it: nothing waits.
         self._reads_losses = engine.device.type == "cpu" and engine.ranks.size == 1
         self._weighs_tokens = args.average_tokens_across_devices and engine.ranks.size > 1
 
-    def loss_weights(self, batches: list[Any]) -> Sequence[tuple[Weight, bool]]:
+    def _loss_weights(self, batches: list[Any]) -> Sequence[tuple[Weight, bool]]:
         """Count the batches of a step, which are on the host; return the weight of each, and whether it is the last.
 
         The weights are the shares of the step's items, as in one big batch. That of a batch alone is None.

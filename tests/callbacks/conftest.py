@@ -77,8 +77,8 @@ def make(tmp_path, monkeypatch):
         trainer = Trainer(
             nn.Linear(4, 2),
             TrainingArguments(**settings),
-            data,
-            data,
+            train_dataset=data,
+            eval_dataset=data,
             callbacks=[report, ProgressCallback(Console(quiet=True))],
         )
         return trainer, report

@@ -24,6 +24,7 @@ class Hub(ThreadingHTTPServer):
         self.private: dict[str, Any] = {}
         self.objects: dict[str, bytes] = {}
         self.tokens: set[str] = set()
+        self.branches: list[str] = []
         self.fault = 0
         self.gate, self.committing = threading.Event(), threading.Event()
         self.gate.set()
@@ -51,7 +52,11 @@ class Hub(ThreadingHTTPServer):
         if "/preupload/" in path:
             files = json.loads(body)["files"]
             return 200, {"files": [self._mode(file["path"]) for file in files]}
+        if "/branch/" in path:
+            self.branches.append(path.rpartition("/")[2])
+            return 200, {}
         if "/commit/" in path:
+            self.branches += [branch] if (branch := path.rpartition("/")[2]) != "main" else []
             self.committing.set()
             self.gate.wait(60)
             return 200, self._commit(repo, [json.loads(line) for line in body.splitlines()])

@@ -56,7 +56,9 @@ def trainer_of(tmp_path, *callbacks, **settings):
     }
     data = [(torch.randn(4), torch.tensor(index % 2)) for index in range(6)]
     callbacks = [*callbacks, ProgressCallback(Console(quiet=True))]
-    return Trainer(nn.Linear(4, 2), TrainingArguments(**chosen), data, data, callbacks=callbacks)
+    return Trainer(
+        nn.Linear(4, 2), TrainingArguments(**chosen), train_dataset=data, eval_dataset=data, callbacks=callbacks
+    )
 
 
 def weights_of(files, path="model.safetensors"):
@@ -383,3 +385,22 @@ def test_without_huggingface_hub_the_command_that_mends_it_is_said(monkeypatch):
 
     with pytest.raises(OptionError, match=r"pip install 'runcast\[hub\]'"):
         PushToHubCallback()
+
+
+def test_a_trainer_pushes_when_it_is_asked_to(tmp_path, hub):
+    """With the message, the branch and the metadata that one gives; the card alone can be written, too."""
+    trainer = trainer_of(tmp_path, hub_model_id="team/digits", hub_token=TOKEN)
+    trainer.train()
+
+    url = trainer.push_to_hub("My message", revision="mine", tags="digits", license="mit", finetuned_from="a/b")
+    trainer.create_model_card(model_name="Ten digits", dataset_tags=["mnist"], language="en")
+
+    ((message, files),) = hub.commits["team/digits"]
+    assert (url, message, hub.branches) == (f"{hub.url}/team/digits", "My message", ["mine", "mine"])
+    card = files["README.md"].decode()
+    assert card.startswith(
+        '---\nlibrary_name: "pytorch"\ntags: ["digits", "runcast"]\nlicense: "mit"\nbase_model: "a/b"\n'
+    )
+    written = (tmp_path / "digits" / "README.md").read_text()
+    assert 'language: "en"\ndatasets: ["mnist"]' in written
+    assert "# Ten digits" in written

@@ -115,6 +115,15 @@ def test_default_flow(train):
     assert train(runcast.DefaultFlowCallback()).state.global_step == 6
 
 
+def test_profiler(train, tmp_path):
+    """A trace of the steps, in the folder that one names."""
+    callback = runcast.ProfilerCallback(1, 1, output_dir=tmp_path / "traces", record_shapes=True)
+
+    train(callback)
+
+    assert [path.parent for path in callback.traces] == [tmp_path / "traces"]
+
+
 def test_progress(train, capsys):
     """Lines of the evaluations, as in ours."""
     train(runcast.ProgressCallback(Console(stderr=True, width=200)))

@@ -139,7 +139,7 @@ def test_the_training_goes_on_as_if_nothing_had_been(stage):
 
     shuffled = torch.utils.data.DataLoader([{"x": torch.ones(2), "labels": 1}] * 4, batch_size=2, shuffle=True)
     torch.manual_seed(5)
-    with pytest.raises(Exception, match="The callback MetricCallback raised in on_log at step 1: ValueError"):
+    with pytest.raises(ValueError, match="out of luck\nThe callback MetricCallback raised it in on_log at step 1"):
         run(stage, MetricCallback(fail, shuffled), model)
 
     assert torch.equal(torch.rand(1), random)
@@ -174,7 +174,9 @@ def trainer_of(tmp_path, *callbacks, **settings):
     }
     data = [{key: torch.tensor(point[key]) for key in ("x", "labels")} for point in POINTS]
     quiet = ProgressCallback(Console(quiet=True))
-    return Trainer(Sign(), TrainingArguments(**chosen), data, data, callbacks=[*callbacks, quiet])
+    return Trainer(
+        Sign(), TrainingArguments(**chosen), train_dataset=data, eval_dataset=data, callbacks=[*callbacks, quiet]
+    )
 
 
 def test_at_each_epoch_without_evaluations(tmp_path):

@@ -44,7 +44,7 @@ callbacks = [
     runcast.ProgressCallback(Console(quiet=True)),
 ]
 loss = nn.functional.mse_loss
-runcast.Trainer(nn.Linear(1, 1), args, data, compute_loss=loss, callbacks=callbacks).train()
+runcast.Trainer(nn.Linear(1, 1), args, train_dataset=data, compute_loss=loss, callbacks=callbacks).train()
 
 # A metric of five examples, in batches of two.
 def evaluate(model, width):

@@ -99,7 +99,14 @@ def test_a_resumed_training_goes_on_waiting_with_the_lower_rate(tmp_path):
             LambdaCallback(on_log=lambda *_, logs, **__: rates.append(logs.get("learning_rate"))),
             ProgressCallback(Console(quiet=True)),
         ]
-        trainer = Trainer(nn.Linear(1, 1), args, data, data, lambda out, _: out.sum() * 0 + 1.0, callbacks=callbacks)
+        trainer = Trainer(
+            nn.Linear(1, 1),
+            args,
+            train_dataset=data,
+            eval_dataset=data,
+            compute_loss=lambda out, _: out.sum() * 0 + 1.0,
+            callbacks=callbacks,
+        )
         trainer.train(resume_from_checkpoint=resume)
         return [rate for rate in rates if rate is not None]
 

@@ -25,7 +25,9 @@ def train(folder, *callbacks):
     settings = {"max_steps": 2, "logging_steps": 1, "report_to": "none", "save_strategy": "no"}
     args = runcast.TrainingArguments(str(folder / "out"), use_cpu=True, disable_tqdm=True, **settings)
     loss = torch.nn.functional.mse_loss
-    runcast.Trainer(torch.nn.Linear(2, 1), args, data, compute_loss=loss, callbacks=list(callbacks)).train()
+    runcast.Trainer(
+        torch.nn.Linear(2, 1), args, train_dataset=data, compute_loss=loss, callbacks=list(callbacks)
+    ).train()
 
 
 @pytest.fixture(autouse=True)

@@ -241,3 +241,25 @@ def test_a_name_that_no_dataset_reports_is_refused_when_all_were_evaluated(stage
 
     with pytest.raises(OptionError, match=r"'eval_val_lost' is not reported.*eval_val_loss"):
         training.evaluate(eval_val_loss=0.1, eval_val_runtime=1.0)
+
+
+def test_its_attributes_are_those_of_transformers(stage):
+    """A subclass may override check_metric_value, and a checkpoint has its arguments and its count."""
+    seen = []
+
+    class Mine(EarlyStoppingCallback):
+        def check_metric_value(self, args, state, control, metric_value):
+            seen.append(metric_value)
+            super().check_metric_value(args, state, control, metric_value)
+
+    callback = Mine(2, 0.5)
+    training = stage(callback, metric_for_best_model="loss")
+    training.event("on_train_begin")
+    training.state.global_step = 1
+    for loss in (3.0, 2.9):
+        training.event("on_evaluate", metrics={"eval_loss": loss})
+
+    assert seen == [3.0, 2.9]
+    assert (callback.early_stopping_patience, callback.early_stopping_threshold) == (2, 0.5)
+    assert callback.early_stopping_patience_counter == callback.waited == 1
+    assert callback.state()["args"] == {"early_stopping_patience": 2, "early_stopping_threshold": 0.5}

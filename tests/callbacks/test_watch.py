@@ -43,7 +43,11 @@ def trainer_of(tmp_path, *callbacks, model=None, **settings):
     data = [(torch.tensor([3.0, 4.0]), torch.tensor(0.0))] * 8
     callbacks = [*callbacks, ProgressCallback(Console(quiet=True))]
     return Trainer(
-        model, TrainingArguments(**chosen), data, compute_loss=lambda out, _: out.mean(), callbacks=callbacks
+        model,
+        TrainingArguments(**chosen),
+        train_dataset=data,
+        compute_loss=lambda out, _: out.mean(),
+        callbacks=callbacks,
     )
 
 

@@ -72,7 +72,9 @@ def make(data, eval_data=None, callbacks=(), folder="out", **settings):
         "logging_steps": 1000,
     } | settings
     callbacks = [*callbacks, ProgressCallback(Console(quiet=True))]
-    return Trainer(model, TrainingArguments(**settings), data, eval_data, callbacks=callbacks, **own)
+    return Trainer(
+        model, TrainingArguments(**settings), train_dataset=data, eval_dataset=eval_data, callbacks=callbacks, **own
+    )
 
 
 def saved(folder="out"):
@@ -437,6 +439,21 @@ def resumed_by_others():
     trainer.add_callback("on_step_end", lambda args, state, *_, **__: data.read.append(f"step {state.global_step}"))
     trainer.train(resume_from_checkpoint=str(OUT / ".." / "out" / "checkpoint-7"))
     return {"read": data.read, "steps": trainer.state.global_step, "loss": trainer.state.log_history[-1]["train_loss"]}
+
+
+def replicated_shards():
+    """Train sharded over all processes, in two replicas, and resumed in two replicas."""
+    found = {}
+    for name, config in (("sharded", None), ("replicas", {"replicas": 2})):
+        settings = {"fsdp": True, "fsdp_config": config, "logging_steps": 1, "save_strategy": "steps", "save_steps": 1}
+        trainer = make(Numbers(24), folder=name, num_train_epochs=1, optim="adamw_torch", **settings)
+        trainer.train()
+        losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+        weight = trainer.model.layer.weight
+        found[name] = losses, list(weight.to_local().shape), weight.full_tensor().tolist()
+    again = make(Numbers(24), folder=name, num_train_epochs=1, optim="adamw_torch", **settings)
+    again.train(resume_from_checkpoint=str(OUT / name / "checkpoint-1"))
+    return {**found, "resumed": again.model.layer.weight.full_tensor().tolist()}
 
 
 if __name__ == "__main__":

@@ -92,7 +92,7 @@ def test_a_transformers_model_is_exported(tmp_path):
         for i in range(4)
     ]
     args = TrainingArguments(output_dir=str(tmp_path), report_to="none", use_cpu=True, disable_tqdm=True)
-    trainer = Trainer(transformers.BertForSequenceClassification(config), args, data)
+    trainer = Trainer(transformers.BertForSequenceClassification(config), args, train_dataset=data)
 
     program = torch.export.load(trainer.export(tmp_path / "bert", "torch")).module()
     folder = trainer.save_model(tmp_path / "whole")

@@ -72,20 +72,41 @@ def test_the_other_schedules():
     )
 
 
-@pytest.mark.parametrize("name", SCHEDULERS)
+STABLE = {"num_decay_steps": 6}
+OTHERS = [
+    *(
+        (name, {})
+        for name in SCHEDULERS
+        if name not in ("warmup_stable_decay", "reduce_lr_on_plateau", "cosine_with_min_lr")
+    ),
+    *(("cosine_with_min_lr", each) for each in ({"min_lr": 0.1}, {"min_lr_rate": 0.2, "num_cycles": 0.7})),
+    ("cosine_with_restarts", {"num_cycles": 3}),
+    *(
+        ("warmup_stable_decay", {"decay_type": kind, "warmup_type": kind, **STABLE})
+        for kind in ("linear", "cosine", "1-sqrt")
+    ),
+    ("warmup_stable_decay", {"num_stable_steps": 3, "min_lr_ratio": 0.1, **STABLE}),
+]
+
+
+@pytest.mark.filterwarnings("ignore:Both num_training_steps and num_stable_steps")
+@pytest.mark.parametrize(("name", "settings"), OTHERS)
 @pytest.mark.parametrize("warmup", [0, 4])
-def test_schedules_are_those_of_transformers(name, warmup):
+def test_schedules_are_those_of_transformers(name, settings, warmup):
     """The same name gives the same learning rate at every step."""
     transformers = pytest.importorskip("transformers")
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
-    theirs = transformers.get_scheduler(name, optimizer, num_warmup_steps=warmup, num_training_steps=20)
+    theirs = transformers.get_scheduler(
+        name, optimizer, num_warmup_steps=warmup, num_training_steps=20, scheduler_specific_kwargs=settings
+    )
     expected = []
     for _ in range(20):
         expected.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
         theirs.step()
 
-    assert rates(20, lr_scheduler_type=name, warmup_steps=warmup) == pytest.approx(expected)
+    own = {"lr_scheduler_type": name, "lr_scheduler_kwargs": settings, "warmup_steps": warmup}
+    assert rates(20, **own) == pytest.approx(expected)
 
 
 def test_a_setting_that_the_schedule_does_not_have_is_named():

@@ -46,6 +46,7 @@ def run(make, folder, data, *, stop=None, resume=None, **settings):
     """Train, to the end or until a checkpoint at a step; return the trainer and the ids by epoch."""
     seen = Trained()
     settings = {"num_train_epochs": 3, "logging_steps": 1000, "output_dir": str(folder)} | settings
+    settings |= {"remove_unused_columns": False}
     trainer = make(train_dataset=data, **settings)
     forward = trainer.engine.forward
 

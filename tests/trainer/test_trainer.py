@@ -1,6 +1,7 @@
 """The Trainer as a user meets it: it learns, it stops as told, and bad input is named."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from runcast.core.errors import CallbackError, OptionError
+from runcast.core.errors import OptionError
 from runcast.core.events import TrainerCallback
 
 
@@ -229,11 +230,11 @@ def test_an_exception_is_announced_and_goes_on_and_teardown_comes_last(make, err
 
 
 def test_a_broken_callback_ends_the_training_with_its_name(make):
-    """The cause is kept."""
-    with pytest.raises(CallbackError, match=r"raised in on_step_end at step 3: ZeroDivisionError") as caught:
+    """The exception keeps its type; a note says which callback it was."""
+    with pytest.raises(ZeroDivisionError) as caught:
         make(callbacks=[("on_step_end", lambda args, state, control, **kw: 1 / (3 - state.global_step))]).train()
 
-    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+    assert re.search("The callback .* raised it in on_step_end at step 3", caught.value.__notes__[0])
 
 
 def test_a_loss_that_is_no_number_is_told_once(make, caplog):
@@ -251,7 +252,7 @@ data = [(torch.randn(4), torch.tensor(1)) for _ in range(64)]
 args = TrainingArguments(output_dir=sys.argv[1], max_steps=50, report_to="none", use_cpu=True, enable_jit_checkpoint=True, disable_tqdm=True)
 def kill(args, state, control, **kwargs):
     os.kill(os.getpid(), signal.SIGTERM)
-trainer = Trainer(torch.nn.Linear(4, 2), args, data)
+trainer = Trainer(torch.nn.Linear(4, 2), args, train_dataset=data)
 trainer.add_callback("on_step_begin", kill, once=6)
 trainer.train()
 """

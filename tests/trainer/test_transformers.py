@@ -87,7 +87,9 @@ def ours(folder, callbacks, resume=None, **settings):
         if any(isinstance(callback, ProgressCallback) for callback in callbacks)
         else [ProgressCallback(Console(quiet=True))]
     )
-    trainer = Trainer(Model(), args, Examples(20), Examples(8), callbacks=[*callbacks, *quiet])
+    trainer = Trainer(
+        Model(), args, train_dataset=Examples(20), eval_dataset=Examples(8), callbacks=[*callbacks, *quiet]
+    )
     trainer.train(resume_from_checkpoint=resume)
     return trainer
 
@@ -331,7 +333,13 @@ def sequential(kind, train):
         if kind is Trainer:
             loader = torch.utils.data.DataLoader(Examples(20), batch_size=4)
             args = TrainingArguments(output_dir=str(folder), report_to="none", **SETTINGS | settings)
-            trainer = Trainer(Model(), args, loader, Examples(8), callbacks=[ProgressCallback(Console(quiet=True))])
+            trainer = Trainer(
+                Model(),
+                args,
+                train_dataset=loader,
+                eval_dataset=Examples(8),
+                callbacks=[ProgressCallback(Console(quiet=True))],
+            )
             trainer.train()
             return trainer
         return train(folder, callbacks, train_sampling_strategy="sequential", **settings)

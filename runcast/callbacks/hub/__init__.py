@@ -135,6 +135,21 @@ class PushToHubCallback(TrainerCallback):
         """Wait for the current upload."""
         self._wait()
 
+    def push(
+        self, args: Any, state: TrainerState, control: TrainerControl, about: dict[str, Any], *, blocking: bool
+    ) -> str:
+        """Push the model now; return where it is, or an empty text if that is not known yet.
+
+        *about* holds what a hook is given, and may hold the message and the revision of the commit, and metadata of
+        the card.
+        """
+        if self._uploads is None:
+            self.on_train_begin(args, state, control)
+        self._push(args, state, control, about)
+        if blocking:
+            self._wait()
+        return self.url
+
     def _wait(self) -> None:
         if self._uploads is not None:
             self._uploads.wait(self._patience_s)
@@ -161,7 +176,7 @@ class PushToHubCallback(TrainerCallback):
                 processing_class.save_pretrained(folder)
             if self._card:
                 name = self._uploads.repo.rpartition("/")[2]
-                text = model_card(name, args, state, model, open_runs(self._report, handler))
+                text = model_card(name, args, state, model, open_runs(self._report, handler), about.get("card"))
                 (folder / "README.md").write_text(text, encoding="utf-8")
             if self._with_checkpoint and self._saved is not None and self._saved == checkpoint_of(args, state):
                 shutil.copytree(self._saved, folder / "last-checkpoint", copy_function=_link_or_copy)
@@ -171,7 +186,8 @@ class PushToHubCallback(TrainerCallback):
             )
             shutil.rmtree(folder, ignore_errors=True)
             return
-        self._uploads.push(folder, f"Step {state.global_step}")
+        revision = about.get("revision") or getattr(args, "hub_revision", None)
+        self._uploads.push(folder, about.get("message") or f"Step {state.global_step}", revision)
 
 
 def _link_or_copy(source: str, target: str) -> None:

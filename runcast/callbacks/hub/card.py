@@ -28,10 +28,23 @@ SETTINGS = (
 TIMES = ("_runtime", "_per_second")
 
 
-def model_card(name: str, args: Any, state: TrainerState, model: Any, runs: Iterable[Run]) -> str:
-    """Write the card as Markdown, with the metadata that the hub reads."""
+def model_card(
+    name: str, args: Any, state: TrainerState, model: Any, runs: Iterable[Run], more: Mapping[str, Any] | None = None
+) -> str:
+    """Write the card as Markdown, with the metadata that the hub reads.
+
+    *more* of them has the names of transformers: language, license, tags, model_name, finetuned_from, tasks and
+    dataset_tags.
+    """
+    more = dict(more or {})
     is_transformers = hasattr(getattr(model, "config", None), "to_dict")
-    head = {"library_name": "transformers" if is_transformers else "pytorch", "tags": ["runcast"]}
+    head: dict[str, Any] = {"library_name": "transformers" if is_transformers else "pytorch", "tags": ["runcast"]}
+    head["tags"] = [*dict.fromkeys([*_list(more.get("tags")), *head["tags"]])]
+    for key, given in {"language": "language", "license": "license", "base_model": "finetuned_from"}.items():
+        head |= {key: more[given]} if more.get(given) else {}
+    for key, given in {"datasets": "dataset_tags", "pipeline_tag": "tasks"}.items():
+        head |= {key: _list(more[given])} if more.get(given) else {}
+    name = more.get("model_name") or name
     parts = [
         "\n".join(("---", *(f"{key}: {json.dumps(value)}" for key, value in head.items()), "---")),
         f"# {_cell(name)}",
@@ -47,6 +60,10 @@ def model_card(name: str, args: Any, state: TrainerState, model: Any, runs: Iter
     settings = [(key, getattr(args, key)) for key in SETTINGS if getattr(args, key, None) is not None]
     parts += ["## Settings", _table(("setting", "value"), settings)]
     return "\n\n".join(parts) + "\n"
+
+
+def _list(value: Any) -> list[Any]:
+    return [] if value is None else list(value) if isinstance(value, list | tuple | set) else [value]
 
 
 def _links(runs: Iterable[Run]) -> list[str]:

@@ -61,8 +61,9 @@ class Uploads:
         self._next: tuple[Path, str] | None = None
         self._trouble: tuple[str, Path | None] = ("", None)
 
-    def push(self, folder: Path, message: str) -> None:
+    def push(self, folder: Path, message: str, revision: str | None = None) -> None:
         """Upload a folder, then delete it; a folder that waits for an older upload gives way to a newer one."""
+        self._job["revision"] = revision
         if self._next is not None:
             shutil.rmtree(self._next[0], ignore_errors=True)
         self._next = (folder, message)
@@ -192,8 +193,10 @@ def upload(job: dict[str, Any]) -> str:
     folder = Path(job["folder"])
     api = HfApi(endpoint=job["endpoint"], token=job["token"])
     repo = api.create_repo(job["repo"], private=job["private"], exist_ok=True)
+    if job["revision"]:
+        api.create_branch(repo.repo_id, branch=job["revision"], exist_ok=True)
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     operations = [CommitOperationAdd(path.relative_to(folder).as_posix(), str(path)) for path in files]
-    api.create_commit(repo.repo_id, operations, commit_message=job["message"])
+    api.create_commit(repo.repo_id, operations, commit_message=job["message"], revision=job["revision"])
     shutil.rmtree(folder, ignore_errors=True)
     return str(repo)

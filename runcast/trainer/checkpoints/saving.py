@@ -25,6 +25,7 @@ class Saving:
         callbacks: Their states are saved.
         processing_class: A tokenizer or image processor, saved with the model.
         on_save: Called without arguments when a checkpoint is on disk.
+        save_model: Writes the weights to a folder, in every process; None where it is to be done here.
     """
 
     def __init__(
@@ -34,10 +35,11 @@ class Saving:
         callbacks: CallbackHandler,
         processing_class: Any,
         on_save: Callable[[], None],
+        save_model: Callable[..., object] | None = None,
     ) -> None:
         self._training, self._checkpoints = training, checkpoints
         self._callbacks, self._processing_class, self._on_save = callbacks, processing_class, on_save
-        self._ranks = training.engine.ranks
+        self._ranks, self._save_model = training.engine.ranks, save_model
 
     def save(self) -> bool:
         """Write a checkpoint of the step; return whether it is there. All processes of the job call it."""
@@ -80,7 +82,7 @@ class Saving:
 
         def write(folder: Path) -> None:
             best = checkpoints.best_saved
-            save_training(training, folder, ranks, self._callbacks, self._processing_class, best)
+            save_training(training, folder, ranks, self._callbacks, self._processing_class, best, self._save_model)
 
         is_there = checkpoints.save(training.state, write, ranks)
         if is_there:

@@ -2,7 +2,8 @@
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ def save_training(
     callbacks: CallbackHandler,
     processing_class: Any = None,
     best_saved: float | None = None,
+    save_model: Callable[[str], object] | None = None,
 ) -> None:
     """Write everything to *folder*; each rank calls it, and it raises in all of them or in none.
 
@@ -38,6 +40,7 @@ def save_training(
         callbacks: Their states are saved.
         processing_class: A tokenizer or image processor, saved with the model.
         best_saved: The value of the best checkpoint so far.
+        save_model: Writes the weights in a way of its own, in every process.
     """
 
     def write_own() -> None:
@@ -48,6 +51,8 @@ def save_training(
             _save_common(training, folder, ranks, callbacks, processing_class)
 
     ranks.together(write_own)
+    if save_model is not None:
+        ranks.together(partial(save_model, str(folder)))
     ranks.together(write_common)
 
 
@@ -68,7 +73,7 @@ def _save_common(
     model, args, state = training.engine.model, training.args, training.state
     if sharding.is_sharded(model):
         save_config(model, folder)
-    else:
+    elif not (folder / "model.safetensors").exists():  # as a subclass has written it
         save_weights(model, folder)
     if hasattr(processing_class, "save_pretrained"):
         processing_class.save_pretrained(folder)

@@ -1,13 +1,94 @@
 """Examples become a batch."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import torch
 from torch.utils.data import default_collate
 
 from runcast.core.errors import OptionError
+from runcast.trainer.model.items import MAPPING
+
+
+class Padding:
+    """A collator that pads, for a tokenizer or a feature extractor."""
+
+    def __init__(self, processing_class: Any) -> None:
+        self._processing_class = processing_class
+
+    def __call__(self, examples: list[Any]) -> Any:
+        """Make a batch of examples."""
+        if not isinstance(examples[0], Mapping):
+            return collate_examples(examples)
+        return self._processing_class.pad(examples, padding=True, return_tensors="pt")
+
+
+def collator_for(processing_class: Any) -> Callable[[list[Any]], Any]:
+    """Return what makes batches where no collator is given: a tokenizer pads, anything else has no part in it."""
+    pads = hasattr(processing_class, "padding_side") and hasattr(processing_class, "pad")
+    return Padding(processing_class) if pads else collate_examples
+
+
+def is_own(collate: Any) -> bool:
+    """Return whether a collator is one of those here, which want no other entries than the model."""
+    return collate is collate_examples or isinstance(collate, Padding)
+
+
+class _Example(dict[str, Any]):
+    """The used entries of an example; another one is there for who asks for it by name."""
+
+    def __init__(self, whole: Mapping[str, Any], used: Collection[str]) -> None:
+        super().__init__((key, value) for key, value in whole.items() if key in used)
+        self._whole = whole
+
+    def __missing__(self, key: str) -> Any:
+        return self._whole[key]
+
+
+class UsedColumns:
+    """A collator that is given only the entries of examples that a model takes, and the labels.
+
+    Examples of which the model takes no entry by name stay as they are: a single one may have any name.
+
+    Args:
+        collate: Makes a batch.
+        used: What the model takes by name.
+        labels: Names that labels may have, in place of one that the model takes.
+        named: The names that labels have, if they are known.
+    """
+
+    def __init__(
+        self,
+        collate: Callable[[list[Any]], Any],
+        used: Collection[str],
+        labels: Collection[str],
+        named: Collection[str] | None = None,
+    ) -> None:
+        self._collate, self._used, self._labels = collate, frozenset(used) | frozenset(named or ()), frozenset(labels)
+        self._dropped: dict[tuple[str, ...], list[str]] = {}
+
+    def __call__(self, examples: list[Any]) -> Any:
+        """Make a batch of what the model takes of the examples."""
+        if not isinstance(examples[0], MAPPING):
+            return self._collate(examples)
+        columns = tuple(examples[0])
+        dropped = self._dropped.get(columns)
+        if dropped is None:
+            dropped = self._dropped[columns] = self.unused(columns)
+        if not dropped:
+            return self._collate(examples)
+        kept = frozenset(examples[0]).difference(dropped)
+        return self._collate([_Example(example, kept) for example in examples])
+
+    def unused(self, columns: Iterable[str]) -> list[str]:
+        """List those columns that are dropped."""
+        columns = list(columns)
+        taken = self._used.intersection(columns)
+        if not taken - self._labels:
+            return []
+        kept = taken if taken & self._labels else taken | self._labels
+        return [column for column in columns if column not in kept]
 
 
 def collate_examples(examples: list[Any]) -> Any:

@@ -134,10 +134,13 @@ class Epochs:
             **self.progress(),
             "data": None if source is None or not self._batches_seen else source.state_dict(),
             "epoch_rng": self._epoch_rng,
+            **({} if getattr(self.loader.sampler, "is_older", False) else {"order": 2}),
         }
 
     def resume(self, position: Mapping[str, Any]) -> None:
         """Go back to the position of a checkpoint when the next epoch begins."""
+        if isinstance(self.loader.sampler, EpochOrder):
+            self.loader.sampler.is_older = "order" not in position
         self._resumed = {**position, "batches": 0} if self._args.ignore_data_skip else position
 
     def _go_back_into_epoch(self, position: Mapping[str, Any]) -> Iterator[Any]:

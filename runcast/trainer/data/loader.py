@@ -3,7 +3,7 @@
 import itertools
 import math
 import sys
-from collections.abc import Callable, Iterator, Sized
+from collections.abc import Callable, Iterator, Mapping, Sized
 from typing import Any
 
 import torch
@@ -70,7 +70,10 @@ def _make_own_loader(
                 "same dataset, which the Trainer shares out; for data that is split already, give a DataLoader."
             )
         if train:
-            sampler = EpochOrder(len(data), args.seed if args.data_seed is None else args.data_seed, ranks)
+            seed, strategy = args.seed if args.data_seed is None else args.data_seed, args.train_sampling_strategy
+            group = batch_size * ranks.size * args.gradient_accumulation_steps
+            lengths = lengths_of(data, args.length_column_name) if strategy == "group_by_length" else ()
+            sampler = EpochOrder(len(data), seed, ranks, strategy, lengths, group)
         elif ranks.size > 1:
             size, rank = ranks.size, ranks.rank
             data = RankSlice(data, range(len(data) * rank // size, len(data) * (rank + 1) // size))
@@ -85,7 +88,47 @@ def _make_own_loader(
         pin_memory=args.dataloader_pin_memory and device.type in ("cuda", "xpu"),
         persistent_workers=args.dataloader_persistent_workers and workers > 0,
         prefetch_factor=args.dataloader_prefetch_factor if workers else None,
+        multiprocessing_context=args.dataloader_multiprocessing_context if workers else None,
+        in_order=args.dataloader_in_order,
     )
+
+
+def as_loader(batches: Any) -> DataLoader[Any]:
+    """Return a loader as it is, and anything else that can be iterated as a loader of its items, which are batches."""
+    return batches if isinstance(batches, DataLoader) else DataLoader(_Batches(batches), None, collate_fn=_same)
+
+
+class _Batches(IterableDataset[Any]):  # type: ignore[misc]
+    """Batches that somebody else makes."""
+
+    def __init__(self, batches: Any) -> None:
+        self._batches = batches
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._batches)
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+
+def _same(batch: Any) -> Any:
+    return batch
+
+
+def lengths_of(data: Any, column: str) -> list[int]:
+    """Return the lengths of the examples: an entry of that name, else the number of tokens.
+
+    Raises:
+        OptionError: The examples have neither.
+    """
+    if column in (getattr(data, "column_names", None) or ()):
+        return list(data[column])
+    examples = [data[index] for index in range(len(data))]
+    if all(isinstance(example, Mapping) and column in example for example in examples):
+        return [int(example[column]) for example in examples]
+    if all(isinstance(example, Mapping) and "input_ids" in example for example in examples):
+        return [len(example["input_ids"]) for example in examples]
+    raise OptionError(f"group_by_length needs examples with input_ids, or with their length under {column!r}.")
 
 
 def is_stream(data: Any) -> bool:

@@ -3,7 +3,7 @@
 import collections
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -17,11 +17,30 @@ class EpochOrder(Sampler[int]):  # type: ignore[misc]
 
     Whatever the number of ranks and the size of a batch, the first so many examples are the same ones: a training that
     is resumed with others continues where it was. Where the last turn is not enough for all ranks, examples are
-    repeated.
+    repeated. A single process of transformers has the same order.
+
+    Args:
+        size: The number of examples.
+        seed: Settles the order, with the epoch.
+        ranks: The processes of the job.
+        strategy: "random", "sequential", or "group_by_length".
+        lengths: Of the examples, for the last one.
+        batch_size: The examples of a batch of all processes, for the last one.
     """
 
-    def __init__(self, size: int, seed: int, ranks: Ranks) -> None:
+    is_older = False  # whether a checkpoint of an epoch in the order of version 0.1 is resumed
+
+    def __init__(
+        self,
+        size: int,
+        seed: int,
+        ranks: Ranks,
+        strategy: str = "random",
+        lengths: Sequence[int] = (),
+        batch_size: int = 1,
+    ) -> None:
         self._size, self._seed, self._ranks = size, seed, ranks
+        self._strategy, self._lengths, self._batch_size = strategy, lengths, batch_size
         self._epoch = self._start = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -34,8 +53,13 @@ class EpochOrder(Sampler[int]):  # type: ignore[misc]
 
     def __iter__(self) -> Iterator[int]:
         generator = torch.Generator().manual_seed(self._seed + self._epoch)
-        torch.empty((), dtype=torch.int64).random_(generator=generator)  # as a DataLoader does before it asks a sampler
+        if self.is_older:
+            torch.empty((), dtype=torch.int64).random_(generator=generator)
         whole = torch.randperm(self._size, generator=generator).tolist()
+        if self._strategy == "sequential":
+            whole = list(range(self._size))
+        elif self._strategy == "group_by_length":
+            whole = grouped(whole, self._lengths, self._batch_size)
         order = whole[self._start :]
         missing = -len(order) % self._ranks.size
         order += itertools.islice(itertools.cycle(whole), missing)
@@ -43,6 +67,18 @@ class EpochOrder(Sampler[int]):  # type: ignore[misc]
 
     def __len__(self) -> int:
         return math.ceil(self._size / self._ranks.size)
+
+
+def grouped(order: list[int], lengths: Sequence[int], batch_size: int) -> list[int]:
+    """Sort runs of 50 batches (fewer of a small dataset) by length, the longest first, and begin with the longest."""
+    size = max(1, min(len(order) // (batch_size * 4), 50)) * batch_size
+    runs = [
+        sorted(order[start : start + size], key=lambda index: lengths[index], reverse=True)
+        for start in range(0, len(order), size)
+    ]
+    longest = max(range(len(runs)), key=lambda number: lengths[runs[number][0]])
+    runs[0][0], runs[longest][0] = runs[longest][0], runs[0][0]
+    return [index for run in runs for index in run]
 
 
 class RankSlice(Subset[Any]):  # type: ignore[misc]

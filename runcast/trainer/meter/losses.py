@@ -21,8 +21,9 @@ class Losses:
     step of 0.7 ms shows it. They are added one after the other, so that it does not matter when.
     """
 
-    def __init__(self, device: torch.device, ranks: Ranks, *, shifted: bool) -> None:
-        self._ranks, self._shifted = ranks, shifted
+    def __init__(self, device: torch.device, ranks: Ranks, *, shifted: bool, filters: bool = False) -> None:
+        self._ranks, self._shifted, self._filters = ranks, shifted, filters
+        self._added = 0  # since the last log
         self._pending: list[tuple[torch.Tensor, Any]] = []
         self._sum = torch.zeros((), device=device, dtype=torch.float32 if device.type == "mps" else torch.float64)
         self._mean: torch.Tensor | None = None  # the sum, over the ranks: for a job of another size
@@ -58,6 +59,7 @@ class Losses:
             )
         self._total, self._empty_total = self._total + loss, self._empty_total + empty
         self._sum.zero_()
+        self._added = 0
         self._empty = 0
         return loss / (steps - empty) if steps > empty else None, rest
 
@@ -91,6 +93,11 @@ class Losses:
 
     def _add_up(self) -> None:
         pending, self._pending = self._pending, []
+        if self._filters:  # one that is not finite counts as the mean of those before it
+            for loss, _ in pending:
+                self._added += 1
+                self._sum += torch.where(loss.isfinite(), loss, self._sum / self._added)
+            return
         if self._sum.device.type != "cpu":  # the device goes on; which labels count is known
             for loss, _ in pending:
                 self._sum += loss

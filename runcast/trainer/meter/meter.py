@@ -20,7 +20,9 @@ class Meter:
 
     def __init__(self, engine: Engine, args: TrainingArguments) -> None:
         self._engine = engine
-        self._losses = Losses(engine.device, engine.ranks, shifted=engine.predicts_next_token)
+        self._losses = Losses(
+            engine.device, engine.ranks, shifted=engine.predicts_next_token, filters=args.logging_nan_inf_filter
+        )
         self._throughput = Throughput(engine.model, args, engine.device, engine.ranks)
         self.add, self.note_items = self._losses.add, self._losses.note_items
         self.count, self.paused = self._throughput.count, self._throughput.paused

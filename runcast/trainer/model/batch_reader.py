@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from runcast.core.errors import OptionError
-from runcast.trainer.model.items import LABELS, MAPPING, SEQUENCE, entries_of
+from runcast.trainer.model.items import IGNORED_LABEL, LABELS, MAPPING, SEQUENCE, entries_of
 
 
 class Result(NamedTuple):
@@ -54,21 +54,21 @@ class BatchReader:
         self._not_predicted = frozenset(("loss", "past_key_values", *ignored))
         self._plans: dict[tuple[str, ...], _Plan] = {}
 
-    def __call__(self, model: nn.Module, batch: Any) -> Result:
+    def __call__(self, model: nn.Module, batch: Any, ignore_keys: Sequence[str] | None = None) -> Result:
         """Run the model; in the mode (training or not) and precision that the caller has set."""
-        return self._read(*self._run(model, batch))
+        return self.read(*self.run(model, batch), ignore_keys)
 
     def loss(self, model: nn.Module, batch: Any) -> tuple[torch.Tensor | None, Any]:
         """Run the model for its loss alone; return it with the labels."""
-        outputs, labels = self._run(model, batch)
+        outputs, labels = self.run(model, batch)
         if self._compute_loss is None and isinstance(outputs, MAPPING):
             loss = outputs.get("loss")
             if loss is not None and not loss.ndim:
                 return loss, labels
-        loss, _, labels = self._read(outputs, labels)
+        loss, _, labels = self.read(outputs, labels)
         return loss, labels
 
-    def _run(self, model: nn.Module, batch: Any) -> tuple[Any, Any]:
+    def run(self, model: nn.Module, batch: Any) -> tuple[Any, Any]:
         """Return what the model makes of a batch, and the labels in it."""
         if not isinstance(batch, MAPPING):
             if isinstance(batch, SEQUENCE):
@@ -125,21 +125,16 @@ class BatchReader:
         self._plans[names] = plan
         return plan
 
-    def _read(self, outputs: Any, labels: Any) -> Result:
-        loss, predictions = None, outputs
-        if isinstance(outputs, torch.Tensor):
-            if outputs.ndim == 0 and self._model_has_loss:
-                loss, predictions = outputs, None
-        elif isinstance(outputs, SEQUENCE) and not hasattr(outputs, "loss"):
-            if self._model_has_loss and labels is not None:
-                loss, predictions = self._loss_among(outputs)
-            elif self._model_has_loss:
-                predictions = _only([value for value in outputs if value is not None])
-        elif (named := _named(outputs)) is not None:
-            loss = named.get("loss")
-            predictions = named.get("logits")
-            if predictions is None:
-                predictions = _only([v for k, v in named.items() if k not in self._not_predicted and v is not None])
+    def labels_of(self, batch: Any) -> Any:
+        """Return the labels of a batch; None if it has none."""
+        if not isinstance(batch, MAPPING):
+            return batch[-1] if isinstance(batch, SEQUENCE) and len(batch) > 1 else None
+        found = tuple(batch[name] for name in self._label_names if batch.get(name) is not None)
+        return found if len(found) > 1 else found[0] if found else None
+
+    def read(self, outputs: Any, labels: Any, ignore_keys: Sequence[str] | None = None) -> Result:
+        """Find loss and predictions in what the model returned, and compute a loss that is not there."""
+        loss, predictions = self.split(outputs, labels, ignore_keys)
         if self._compute_loss is not None and labels is not None:
             loss = self._compute_loss(predictions, labels)
         elif loss is None and labels is not None:
@@ -147,6 +142,29 @@ class BatchReader:
         if loss is not None and loss.ndim and loss.numel() == 1:
             loss = loss.reshape(())
         return Result(loss, predictions, labels)
+
+    def split(self, outputs: Any, labels: Any, ignore_keys: Sequence[str] | None = None) -> tuple[Any, Any]:
+        """Find loss and predictions in what the model returned.
+
+        Predictions are the logits if there are some, and otherwise all but the loss and the keys that the model's
+        configuration ignores. With `ignore_keys` they are all but these.
+        """
+        if isinstance(outputs, torch.Tensor):
+            return (outputs, None) if outputs.ndim == 0 and self._model_has_loss else (None, outputs)
+        if isinstance(outputs, SEQUENCE) and not hasattr(outputs, "loss"):
+            if not self._model_has_loss:
+                return None, outputs
+            if labels is not None:
+                return self._loss_among(outputs)
+            return None, _only([value for value in outputs if value is not None])
+        named = _named(outputs)
+        if named is None:
+            return None, outputs
+        loss, logits = named.get("loss"), named.get("logits")
+        if logits is not None and ignore_keys is None:
+            return loss, logits
+        ignored = self._not_predicted if ignore_keys is None else {"loss", *ignore_keys}
+        return loss, _only([value for key, value in named.items() if key not in ignored and value is not None])
 
     def _loss_among(self, outputs: Sequence[Any]) -> tuple[Any, Any]:
         """Find the loss in a tuple: the first single number, which may follow the logits; None if there is none.
@@ -160,6 +178,20 @@ class BatchReader:
         if place is None:
             return None, _only([value for value in outputs if value is not None])
         return outputs[place], _only([v for n, v in enumerate(outputs) if n != place and v is not None])
+
+
+def parameters_of(model: nn.Module) -> list[str]:
+    """List what the `forward` of a model takes by name; of one that peft has wrapped, that of the model inside."""
+    inner: Any = model.get_base_model() if hasattr(model, "get_base_model") else model
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return [name for name, p in inspect.signature(inner.forward).parameters.items() if p.kind in named]
+
+
+def accepts_loss_kwargs(model: nn.Module) -> bool:
+    """Return whether a model divides its loss by `num_items_in_batch`, as transformers takes it from its signature."""
+    said = getattr(model, "accepts_loss_kwargs", None)
+    parameters = inspect.signature(model.forward).parameters.values()
+    return any(p.kind is p.VAR_KEYWORD for p in parameters) if said is None else bool(said)
 
 
 def _named(outputs: Any) -> Mapping[str, Any] | None:
@@ -178,6 +210,22 @@ def _only(values: list[Any]) -> Any:
     if not values:
         return None
     return values[0] if len(values) == 1 else tuple(values)
+
+
+def smoothed_loss(share: float, shifted: bool) -> Callable[..., torch.Tensor]:
+    """Return a loss in which a share of each label goes to all classes; a causal model shifts labels."""
+
+    def loss(outputs: Any, labels: torch.Tensor, num_items_in_batch: Any = None) -> torch.Tensor:
+        named = _named(outputs)
+        logits: torch.Tensor = outputs[0] if named is None else named["logits"]
+        if shifted:
+            logits, labels = logits[..., :-1, :], labels[..., 1:]
+        total = nn.functional.cross_entropy(
+            logits.flatten(0, -2), labels.flatten(), label_smoothing=share, reduction="sum"
+        )
+        return total / ((labels != IGNORED_LABEL).sum() if num_items_in_batch is None else num_items_in_batch)
+
+    return loss
 
 
 def _default_loss(predictions: Any, labels: Any) -> torch.Tensor | None:

@@ -15,13 +15,18 @@ from runcast.trainer.settings.arguments import TrainingArguments
 _log = logging.getLogger("runcast.trainer")
 
 
-def make_optimizer(model: nn.Module, args: TrainingArguments) -> torch.optim.Optimizer:
-    """Make the optimizer that the arguments name, with weight decay on matrices only.
+def make_optimizer(
+    model: nn.Module, args: TrainingArguments, own: tuple[Any, dict[str, Any]] | None = None
+) -> torch.optim.Optimizer:
+    """Make the optimizer that the arguments name, or of a class of one's own, with weight decay on matrices only.
 
     Raises:
         OptionError: No parameter is to be trained, or `optim_args` does not suit the optimizer.
     """
     groups = decay_groups(model, args.weight_decay)
+    if own is not None:
+        kind, settings = own
+        return kind(groups, **settings)
     adam: dict[str, Any] = {"betas": (args.adam_beta1, args.adam_beta2), "eps": args.adam_epsilon}
     classes: dict[str, Callable[..., torch.optim.Optimizer]] = {
         "adamw_torch_fused": partial(torch.optim.AdamW, fused=_can_fuse(groups), **adam),
@@ -32,7 +37,7 @@ def make_optimizer(model: nn.Module, args: TrainingArguments) -> torch.optim.Opt
         "adafactor": Adafactor,
     }
     try:
-        return classes[args.optim](groups, **{"lr": args.learning_rate, **(args.optim_args or {})})
+        return classes[args.optim](groups, **{"lr": args.learning_rate, **args.mapping("optim_args")})
     except (TypeError, ValueError) as error:
         raise OptionError(f"optim_args={args.optim_args!r} does not suit optim={args.optim!r}: {error}.") from error
 

@@ -6,9 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from runcast.trainer.optimization.optimizers import belongs_to, make_optimizer
 from runcast.trainer.optimization.own import check_length, rate_of, step_by_metric, steps_by_metric
-from runcast.trainer.optimization.schedules import make_scheduler
 from runcast.trainer.settings.arguments import TrainingArguments
 
 
@@ -23,14 +21,13 @@ class Optimization:
         model: nn.Module,
         args: TrainingArguments,
         max_steps: int,
+        optimizer: torch.optim.Optimizer,
+        scheduler: Any,
         *,
         device: torch.device,
-        optimizer: torch.optim.Optimizer | None = None,
-        scheduler: Any = None,
         scaler: torch.amp.GradScaler | None = None,
     ) -> None:
-        self.optimizer = belongs_to(optimizer, model) or make_optimizer(model, args)
-        self.scheduler = scheduler or make_scheduler(self.optimizer, args, max_steps)
+        self.optimizer, self.scheduler = optimizer, scheduler
         check_length(self.scheduler, max_steps)
         self.scaler = scaler
         self.learning_rate: Any = args.learning_rate

@@ -103,7 +103,8 @@ class Ranks:
         """
         if self.size == 1:
             return None
-        text = f"{self.rank} {type(error).__name__}: {error}"[:2000]
+        notes = "".join(f" ({note.rstrip('.')})" for note in getattr(error, "__notes__", ()))
+        text = f"{self.rank} {type(error).__name__}: {error}{notes}"[:2000]
         is_lost = isinstance(error, RuntimeError) and _LOST.search(str(error)) is not None
         try:
             store, key = _store(), f"runcast/failure/{session}"

@@ -31,10 +31,10 @@ def shard(model: nn.Module, args: TrainingArguments, device: torch.device, size:
     from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
     from torch.distributed.device_mesh import init_device_mesh
 
-    config = args.fsdp_config or {}
-    offload = bool(config.get("cpu_offload", False))
+    config = args.mapping("fsdp_config")
+    offload, shape = bool(config.get("cpu_offload", False)), mesh_of(size, config.get("replicas", 1))
     settings: dict[str, Any] = {
-        "mesh": init_device_mesh(device.type, (size,)),
+        "mesh": init_device_mesh(device.type, shape, mesh_dim_names=("replicate", "shard")[-len(shape) :]),
         "reshard_after_forward": config.get("reshard_after_forward", True),
         "mp_policy": MixedPrecisionPolicy(torch.bfloat16, torch.float32) if args.bf16 else MixedPrecisionPolicy(),
         "offload_policy": CPUOffloadPolicy() if offload else OffloadPolicy(),
@@ -45,6 +45,17 @@ def shard(model: nn.Module, args: TrainingArguments, device: torch.device, size:
     fully_shard(model, **settings)
     options = StateDictOptions(full_state_dict=True, broadcast_from_rank0=True, cpu_offload=offload)
     set_model_state_dict(model, whole, options=options)
+
+
+def mesh_of(size: int, replicas: int) -> tuple[int, ...]:
+    """Return the mesh of the job: one row, or (HSDP) as many as there are replicas, each of which is sharded.
+
+    Raises:
+        OptionError: The processes cannot be divided so.
+    """
+    if replicas < 1 or size % replicas:
+        raise OptionError(f"fsdp_config has replicas={replicas}, of which {size} processes cannot make equal ones.")
+    return (size,) if replicas == 1 else (replicas, size // replicas)
 
 
 def is_sharded(model: nn.Module) -> bool:

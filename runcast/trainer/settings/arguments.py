@@ -8,17 +8,18 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, Literal, cast, get_type_hints
 
 from runcast.core.errors import OptionError
 from runcast.trainer.settings import parsing
 from runcast.trainer.settings.compatibility import DeviceSetting, TransformersCompat
 from runcast.trainer.settings.conversion import typed
+from runcast.trainer.settings.further import FurtherArguments
 from runcast.trainer.settings.limits import BELOW, CHOICES, FSDP_SETTINGS, NOT_NEGATIVE, POSITIVE
 
 
 @dataclass(kw_only=True)
-class TrainingArguments(TransformersCompat):
+class TrainingArguments(FurtherArguments):
     """The settings of a Trainer, checked when they are made, so that nothing wrong is found an hour later."""
 
     output_dir: Annotated[str, "Where checkpoints are written."] = field(default="trainer_output", kw_only=False)
@@ -33,18 +34,17 @@ class TrainingArguments(TransformersCompat):
     ] = True
 
     learning_rate: Annotated[float, "The peak learning rate."] = 5e-5
-    lr_scheduler_type: Annotated[str, "linear, cosine, polynomial, constant, constant_with_warmup or inverse_sqrt."] = (
-        "linear"
-    )
+    lr_scheduler_type: Annotated[str, f"One of {', '.join(CHOICES['lr_scheduler_type'])}."] = "linear"
     lr_scheduler_kwargs: Annotated[
-        dict[str, Any] | None, "Further settings of the schedule: num_cycles, power, lr_end, min_lr_rate, timescale."
+        dict[str, Any] | str | None,
+        "Further settings of the schedule: num_cycles, power, lr_end, min_lr, timescale and so on.",
     ] = None
     warmup_steps: Annotated[
         float, "Steps in which the learning rate rises from 0; below 1 it is a share of all steps."
     ] = 0
     optim: Annotated[str, "adamw_torch_fused, adamw_torch, adam, sgd, rmsprop or adafactor."] = "adamw_torch_fused"
     optim_args: Annotated[
-        dict[str, Any] | None, "Further arguments of the optimizer's class, also as 'momentum=0.9,nesterov=true'."
+        dict[str, Any] | str | None, "Further arguments of the optimizer's class, also as 'momentum=0.9,nesterov=true'."
     ] = None
     weight_decay: Annotated[float, "Applied to all weights but biases and those of normalisation layers."] = 0.0
     adam_beta1: Annotated[float, "Decay of the first moment."] = 0.9
@@ -98,7 +98,9 @@ class TrainingArguments(TransformersCompat):
     greater_is_better: Annotated[bool | None, "Its direction; None says yes, except for a name that ends in loss."] = (
         None
     )
-    resume_from_checkpoint: Annotated[str | bool | None, "A checkpoint to resume from, or 'last'."] = None
+    resume_from_checkpoint: Annotated[Literal[True, False] | str | None, "A checkpoint to resume from, or 'last'."] = (
+        None
+    )
     ignore_data_skip: Annotated[bool, "When resuming, restart the data of the epoch."] = False
     restore_callback_states_from_checkpoint: Annotated[bool, "When resuming, restore the stateful callbacks."] = True
 
@@ -109,7 +111,7 @@ class TrainingArguments(TransformersCompat):
     dataloader_prefetch_factor: Annotated[int | None, "Batches that each worker loads ahead."] = None
 
     report_to: Annotated[
-        Any, "Trackers: all, none, a name, names, Trackers; not given, it is RUNCAST_REPORT_TO, else all."
+        Any | str | None, "Trackers: all, none, a name, names, Trackers; not given, it is RUNCAST_REPORT_TO, else all."
     ] = ...
     project: Annotated[str | None, "The project of the run."] = None
     run_name: Annotated[str | None, "The name of the run."] = None
@@ -133,11 +135,12 @@ class TrainingArguments(TransformersCompat):
     ddp_find_unused_parameters: Annotated[bool, "Let DDP look for parameters without a gradient."] = False
     fsdp: Annotated[bool | None, "Shard weights, gradients and optimizer over the processes (FSDP2), not DDP."] = None
     fsdp_config: Annotated[
-        dict[str, Any] | None,
-        "How to shard: transformer_layer_cls_to_wrap, min_num_params, reshard_after_forward, cpu_offload.",
+        dict[str, Any] | str | None,
+        "How to shard: transformer_layer_cls_to_wrap, min_num_params, reshard_after_forward, cpu_offload, replicas.",
     ] = None
 
     def __post_init__(self) -> None:
+        self.refuse_others()
         hints = get_type_hints(type(self))
         counts = str(self.include_num_input_tokens_seen).lower()
         self.include_num_input_tokens_seen = {"true": "all", "false": "no"}.get(counts, counts)
@@ -163,6 +166,7 @@ class TrainingArguments(TransformersCompat):
             f"push_to_hub=True at every save needs save_steps={self.save_steps!r} as a whole number, not as a share.",
         )
         self._resolve_devices()
+        self.check_further()
 
     def _check_numbers(self) -> None:
         for name in (setting.name for setting in fields(self)):
@@ -204,9 +208,9 @@ class TrainingArguments(TransformersCompat):
                 not unknown,
                 f"fsdp_config has no {', '.join(map(repr, unknown))}. Valid names are: {', '.join(FSDP_SETTINGS)}.",
             )
+            given = cast("dict[str, Any]", self.fsdp_config)
             self.fsdp_config = {
-                name: typed(f"fsdp_config[{name!r}]", FSDP_SETTINGS[name], value)
-                for name, value in self.fsdp_config.items()
+                name: typed(f"fsdp_config[{name!r}]", FSDP_SETTINGS[name], value) for name, value in given.items()
             }
             _require(bool(self.fsdp), "fsdp_config is given, but nothing is sharded. Set fsdp=True.")
         _require(
@@ -217,6 +221,9 @@ class TrainingArguments(TransformersCompat):
     def _resolve_evaluation(self) -> None:
         if self.eval_steps is None:
             self.eval_steps = self.logging_steps
+        if self.lr_scheduler_type == "reduce_lr_on_plateau":
+            _require(self.eval_strategy != "no", "reduce_lr_on_plateau goes by an evaluation. Set an eval_strategy.")
+            self.metric_for_best_model = self.metric_for_best_model or "loss"
         if self.load_best_model_at_end or self.save_strategy == "best":
             why = "load_best_model_at_end" if self.load_best_model_at_end else "save_strategy='best'"
             _require(
@@ -266,7 +273,8 @@ class TrainingArguments(TransformersCompat):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings by name."""
-        values = {setting.name: vars(self)[setting.name] for setting in fields(self)}
+        refused = vars(TransformersCompat)["__dataclass_fields__"]
+        values = {setting.name: vars(self)[setting.name] for setting in fields(self) if setting.name not in refused}
         values["report_to"] = "default" if self.report_to is ... else str(self.report_to)
         values["hub_token"] = None if self.hub_token is None else "<HUB_TOKEN>"  # a secret belongs into no file
         return values

@@ -2,12 +2,13 @@
 
 import contextlib
 import json
-import logging
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Annotated, Any, get_args, get_type_hints
 
+from runcast.core.errors import OptionError
 from runcast.values.numbers import as_json
 
 
@@ -33,19 +34,52 @@ class DeviceSetting:
         vars(args)["device"] = str(value) if type(value).__module__ == "torch" else value
 
 
-class TransformersCompat:
-    """The answers of `transformers.TrainingArguments`."""
+class NotHere(str):
+    """What to use instead of a setting of transformers that this Trainer does not have."""
 
-    trackio_space_id = trackio_bucket_id = trackio_static_space_id = None  # of their TrackioCallback
-    # Settings of theirs that this Trainer does not have, each with the value that says so.
-    deepspeed = accelerator_config = parallelism_config = gradient_checkpointing_kwargs = hub_revision = None
-    neftune_noise_alpha = liger_kernel_config = optim_target_modules = torch_empty_cache_steps = xla_fsdp_config = None
-    deepspeed_plugin = dataloader_multiprocessing_context = logging_dir = None
-    auto_find_batch_size = use_liger_kernel = hub_always_push = bf16_full_eval = fp16_full_eval = False
-    batch_eval_metrics = save_on_each_node = activation_checkpointing = False
-    label_smoothing_factor = 0.0
-    skip_memory_metrics = log_on_each_node = place_model_on_device = True
-    log_level = log_level_replica = "passive"
+
+@dataclass(kw_only=True)
+class TransformersCompat:
+    """The answers of `transformers.TrainingArguments`, and those of its settings that are refused."""
+
+    accelerator_config: Annotated[
+        Any | str | None, NotHere("Use dataloader_…, ddp_… and gradient_accumulation_steps.")
+    ] = None
+    debug: Annotated[
+        Any | str | None, NotHere("Use torch.autograd.set_detect_anomaly(True), or TerminateOnNaNCallback.")
+    ] = ""
+    deepspeed: Annotated[
+        Any | str | None, NotHere("Use fsdp=True, with fsdp_config={'cpu_offload': True} to offload.")
+    ] = None
+    eval_do_concat_batches: Annotated[
+        Any | str | None, NotHere("Use batch_eval_metrics or preprocess_logits_for_metrics.")
+    ] = True
+    hub_always_push: Annotated[Any | str | None, NotHere("Use hub_strategy='every_save', whose newest push wins.")] = (
+        False
+    )
+    liger_kernel_config: Annotated[Any | str | None, NotHere("Use liger_kernel's own patch of the model.")] = None
+    local_rank: Annotated[Any | str | None, NotHere("Use torchrun, which sets LOCAL_RANK.")] = -1
+    optim_target_modules: Annotated[Any | str | None, NotHere("Use optimizer_cls_and_kwargs of the Trainer.")] = None
+    parallelism_config: Annotated[Any | str | None, NotHere("Use fsdp=True.")] = None
+    save_on_each_node: Annotated[Any | str | None, NotHere("Use an output_dir that all machines share.")] = False
+    skip_memory_metrics: Annotated[Any | str | None, NotHere("Use memory_gib, which each log has on a GPU.")] = True
+    use_liger_kernel: Annotated[Any | str | None, NotHere("Use liger_kernel's own patch of the model.")] = False
+
+    # What callbacks ask and no setting is.
+    xla_fsdp_config = deepspeed_plugin = logging_dir = None
+    place_model_on_device = True
+
+    def refuse_others(self) -> None:
+        """Refuse the settings that this Trainer does not have, unless they say so.
+
+        Raises:
+            OptionError: It names what to use instead.
+        """
+        for name, hint in get_type_hints(TransformersCompat, include_extras=True).items():
+            if vars(self)[name] != getattr(TransformersCompat, name) and name != "local_rank":
+                instead = get_args(hint)[1]
+                raise OptionError(f"{name}={vars(self)[name]!r} is not supported. {instead}")
+        self.local_rank = self.local_process_index
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings by name."""
@@ -59,11 +93,6 @@ class TransformersCompat:
         """Return the settings with nothing but numbers, switches and texts."""
         plain = (bool, int, float, str)
         return {name: value if type(value) in plain else str(value) for name, value in self.to_dict().items()}
-
-    @property
-    def do_eval(self) -> bool:
-        """Return whether there are evaluations."""
-        return bool(self.to_dict()["eval_strategy"] != "no")
 
     @property
     def process_index(self) -> int:
@@ -88,21 +117,6 @@ class TransformersCompat:
         return int(torch.cuda.is_available() and not getattr(self, "use_cpu", False))
 
     @property
-    def do_train(self) -> bool:
-        """Return whether there is a training, which the user decides by calling `train`."""
-        return True
-
-    @property
-    def do_predict(self) -> bool:
-        """Return whether there is a prediction, which the user decides by calling `predict`."""
-        return False
-
-    @property
-    def local_rank(self) -> int:
-        """Return the number of this process on its machine."""
-        return self.local_process_index
-
-    @property
     def should_save(self) -> bool:
         """Return whether this process writes what is of the whole job."""
         return self.process_index == 0
@@ -110,7 +124,7 @@ class TransformersCompat:
     @property
     def should_log(self) -> bool:
         """Return whether this process speaks for its machine."""
-        return self.local_process_index == 0
+        return (self.local_process_index if vars(self)["log_on_each_node"] else self.process_index) == 0
 
     @property
     def train_batch_size(self) -> int:
@@ -131,10 +145,6 @@ class TransformersCompat:
     def ddp_timeout_delta(self) -> timedelta:
         """Return the time that a collective operation may take."""
         return timedelta(seconds=int(self.to_dict()["ddp_timeout"]))
-
-    def get_process_log_level(self) -> int:
-        """Return the level at which the libraries of this process log."""
-        return logging.getLogger("transformers").getEffectiveLevel()
 
     @contextlib.contextmanager
     def main_process_first(self, local: bool = True, desc: str = "work") -> Iterator[None]:

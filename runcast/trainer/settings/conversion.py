@@ -91,6 +91,8 @@ def _one_of(kinds: tuple[Any, ...], value: Any) -> Any:
     if can_be_none and (value is None or (isinstance(value, str) and str not in kinds and value.lower() in NONE)):
         return None
     others = [kind for kind in kinds if kind is not type(None)]
+    if str in others and any(typing.get_origin(kind) is dict for kind in others):
+        others.remove(str)  # it stands for a mapping written as text, which HfArgumentParser gives
     for kind in sorted(others, key=lambda kind: not _is_exactly(kind, value)):
         try:
             return convert(kind, value)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from runcast.core.errors import OptionError
+from runcast.trainer.settings.compatibility import NotHere
 from runcast.trainer.settings.conversion import NONE, convert
 
 Settings = TypeVar("Settings")
@@ -72,6 +73,8 @@ def from_command_line(kind: type[Settings], arguments: Sequence[str] | None = No
         if name not in defaults:
             continue
         plain, sentence = typing.get_args(hint)[:2] if typing.get_origin(hint) is typing.Annotated else (hint, "")
+        if isinstance(sentence, NotHere):
+            continue
         flags = [f"--{name}", *([f"--{name.replace('_', '-')}"] if "_" in name else [])]
         told = sentence if defaults[name] in (None, ...) else f"{sentence} Default: {defaults[name]}."
         about: Any = {"help": told.replace("%", "%%"), "default": argparse.SUPPRESS, "dest": name}
@@ -91,7 +94,8 @@ def _reader(hint: Any) -> Any:
     """Return what argparse converts a text with; its name is in the message about a wrong one."""
 
     def read(text: str) -> Any:
-        if type(None) in typing.get_args(hint) and text.lower() in NONE:
+        kinds = typing.get_args(hint)
+        if type(None) in kinds and Any not in kinds and text.lower() in NONE:
             return None
         return convert(hint, text)
 

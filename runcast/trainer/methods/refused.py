@@ -6,51 +6,48 @@ Training on, with another loss than the user wrote, is worse than an error: such
 import inspect
 from typing import Any
 
-from runcast.core.errors import OptionError
+from torch import nn
 
-_LOADER = "Give a ready DataLoader as train_dataset=, eval_dataset= or to predict(); it stays as it is."
-_OPTIMIZER = "Give them as optimizers=(optimizer, schedule)."
-_EVALUATION = "Give compute_metrics=, or override evaluate, which the loop calls."
-_SAVING = "Use a callback: on_save comes when a checkpoint is on disk."
-_STEP = "Use callbacks (on_step_begin, on_pre_optimizer_step, on_step_end), or a loop of your own with runcast.init()."
+from runcast.core.errors import OptionError
+from runcast.trainer.settings.arguments import TrainingArguments
+
+_LOADER = "Override get_train_dataloader or get_eval_dataloader, or give a ready DataLoader as a dataset."
+_OPTIMIZER = "Override create_optimizer or create_scheduler, or give optimizers=(optimizer, schedule)."
+_EVALUATION = "Override evaluate, evaluation_loop or prediction_step."
+_SAVING = "Override save_model, or use a callback: on_save comes when a checkpoint is on disk."
+_STEP = "Override training_step or compute_loss, or use callbacks (on_step_begin, on_pre_optimizer_step, on_step_end)."
 _TRIAL = "Make a Trainer for each trial."
 _SETTINGS = "Use the settings of TrainingArguments."
 # The methods of transformers' Trainer, up to 5.23 (and hooks that older ones had), which nothing here calls.
 NOT_CALLED = {
-    "compute_loss": "Give the loss as compute_loss=, a function of (predictions, labels).",
     **dict.fromkeys(
         (
-            *("training_step", "get_batch_samples", "compute_loss_context_manager", "autocast_smart_context_manager"),
+            *("get_batch_samples", "autocast_smart_context_manager", "_get_num_items_in_batch"),
             *("_inner_training_loop", "_run_epoch", "_init_training_state", "_prepare_for_training", "_wrap_model"),
-            *("_finalize_training", "_prepare_input", "_prepare_inputs", "_prepare_context_parallel_inputs"),
-            *("_get_num_items_in_batch", "_clip_grad_norm", "_get_grad_norm", "_mixed_mesh_grad_norm"),
-            *("_has_mixed_mesh_grads", "_defer_fsdp_gradient_reduction", "_sync_replicated_trainable_parameters"),
-            *("_maybe_log_save_evaluate", "_track_num_input_tokens", "store_flos", "floating_point_ops"),
-            *("set_initial_training_values", "_update_auto_batch_size", "_move_model_to_device", "num_tokens", "end"),
+            *("_finalize_training", "_prepare_context_parallel_inputs", "_clip_grad_norm", "_get_grad_norm"),
+            *("_mixed_mesh_grad_norm", "_has_mixed_mesh_grads", "_defer_fsdp_gradient_reduction"),
+            *("_sync_replicated_trainable_parameters", "_maybe_log_save_evaluate", "_track_num_input_tokens"),
+            *("store_flos", "floating_point_ops", "set_initial_training_values", "_update_auto_batch_size"),
+            *("_move_model_to_device", "num_tokens", "end"),
         ),
         _STEP,
     ),
     **dict.fromkeys(
         (
-            *("get_train_dataloader", "get_eval_dataloader", "get_test_dataloader", "_get_dataloader", "num_examples"),
-            *("_get_train_sampler", "_get_eval_sampler", "get_train_sampler", "get_eval_sampler"),
-            *("_remove_unused_columns", "_set_signature_columns_if_needed", "_get_collator_with_removed_columns"),
+            *("_get_dataloader", "num_examples", "_get_train_sampler", "_get_eval_sampler", "get_train_sampler"),
+            *("get_eval_sampler", "_remove_unused_columns", "_set_signature_columns_if_needed"),
+            "_get_collator_with_removed_columns",
         ),
         _LOADER,
     ),
     **dict.fromkeys(
-        (
-            *("create_optimizer", "create_scheduler", "create_optimizer_and_scheduler", "_get_learning_rate"),
-            *("get_optimizer_cls_and_kwargs", "get_decay_parameter_names", "get_learning_rates"),
-        ),
+        ("_get_learning_rate", "get_optimizer_cls_and_kwargs", "get_decay_parameter_names", "get_learning_rates"),
         _OPTIMIZER,
     ),
-    **dict.fromkeys(
-        ("prediction_step", "evaluation_loop", "prediction_loop", "_evaluate", "_determine_best_metric"), _EVALUATION
-    ),
+    **dict.fromkeys(("prediction_loop", "_evaluate", "_determine_best_metric"), _EVALUATION),
     **dict.fromkeys(
         (
-            *("save_model", "_save", "_save_checkpoint", "_rotate_checkpoints", "_sorted_checkpoints"),
+            *("_save", "_save_checkpoint", "_rotate_checkpoints", "_sorted_checkpoints"),
             *("_save_rng_state", "_save_optimizer_and_scheduler", "_save_scaler", "_get_output_dir"),
             *("_load_from_checkpoint", "_load_best_model", "_load_rng_state", "_load_optimizer_and_scheduler"),
             *("_load_scaler", "_load_callback_state", "_issue_warnings_after_load", "_tune_save_checkpoint"),
@@ -71,6 +68,17 @@ NOT_CALLED = {
 # What the loop does call of a subclass, and how.
 _CALLS: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
     "evaluate": ((None,), {"metric_key_prefix": "eval_part"}),
+    "evaluation_loop": ((None, "Evaluation", None, None, "eval"), {}),
+    "prediction_step": ((None, {}, False), {}),
+    "training_step": ((None, {}), {}),
+    "compute_loss": ((None, {}), {"return_outputs": True}),
+    "get_train_dataloader": ((), {}),
+    "get_eval_dataloader": ((None,), {}),
+    "get_test_dataloader": ((None,), {}),
+    "create_optimizer_and_scheduler": ((1,), {}),
+    "create_optimizer": ((), {}),
+    "create_scheduler": ((1, None), {}),
+    "save_model": (("folder",), {}),
     "log": (({},), {}),
     "event": (("on_log",), {"logs": {}}),
 }
@@ -82,8 +90,12 @@ def refuse_unheard(kind: type, base: type) -> None:
     Raises:
         OptionError: It names each method, and what to use instead.
     """
-    found = [(name, other) for other in reversed(kind.__mro__) for name in vars(other) if name in NOT_CALLED]
-    unheard = dict(each for each in found if each != ("save_model", base))  # which is its own
+    unheard = {
+        name: other
+        for other in reversed(kind.__mro__)
+        for name, method in vars(other).items()
+        if name in NOT_CALLED and not getattr(method, "__module__", "").startswith(__package__)
+    }
     if unheard:
         raise OptionError(
             f"{kind.__name__} would not be trained as it says, as this Trainer does not call "
@@ -102,6 +114,28 @@ def refuse_unheard(kind: type, base: type) -> None:
                     f"{kind.__name__}.{name} cannot be called as this Trainer calls it: {error}. Give it the signature "
                     f"of runcast.Trainer.{name}."
                 ) from None
+
+
+def check_parts(args: TrainingArguments, model: Any, model_init: Any, collator: Any, eval_dataset: Any) -> None:
+    """Check what a Trainer is made of.
+
+    Raises:
+        OptionError: A part is missing, or is something else.
+    """
+    if (model is None) == (model_init is None):
+        raise OptionError("Give the Trainer either a model or a model_init that makes one.")
+    if model is not None and not isinstance(model, nn.Module):
+        raise OptionError(f"model is a {type(model).__name__}, not a torch.nn.Module.")
+    if collator is not None and not callable(collator):
+        raise OptionError(
+            f"data_collator is a {type(collator).__name__}, not a function. It comes third, as in transformers: give "
+            "datasets by name, Trainer(model, args, train_dataset=...)."
+        )
+    if args.eval_strategy != "no" and eval_dataset is None:
+        raise OptionError(
+            f"eval_strategy={args.eval_strategy!r}, but there is no eval dataset. Give the Trainer one: "
+            "Trainer(..., eval_dataset=...), or set eval_strategy='no'."
+        )
 
 
 def refuse_attribute(name: str) -> None:
