@@ -141,22 +141,17 @@ class CallbackHandler:
                 if result is not None and result is not control and hasattr(result, "should_training_stop"):
                     control = _with_switches(result, control)  # ignore any other return value
             except Exception as error:
-                name = getattr(callback, "name", type(callback).__name__)
+                what = f"The callback {getattr(callback, 'name', type(callback).__name__)} raised in {event}"
                 if isinstance(error, RuncastError) and event not in _WAYS_OUT:
                     raise  # raised on purpose: a wrong setting, or a tracker that failed under strict=True
                 if getattr(callback, "reports", False):
                     self.failures += 1
                     self._disable(callback, event)
-                    _log.exception(
-                        "The callback %s raised in %s and has been disabled. Training continues without it.",
-                        name,
-                        event,
-                    )
+                    _log.exception("%s and has been disabled. Training continues without it.", what)
                 elif event in _WAYS_OUT:
-                    _log.exception("The callback %s raised in %s. The other callbacks are still called.", name, event)
+                    _log.exception("%s. The other callbacks are still called.", what)
                 else:
-                    if hasattr(error, "add_note"):
-                        error.add_note(f"The callback {name} raised it in {event} at step {state.global_step}.")
+                    getattr(error, "add_note", str)(f"{what} at step {state.global_step}.")  # Python 3.10 has none
                     raise
             except (KeyboardInterrupt, SystemExit) as error:
                 if event not in _WAYS_OUT:

@@ -45,7 +45,7 @@ def test_a_function_that_raises_is_an_error_with_its_event(stage):
     with pytest.raises(ZeroDivisionError) as caught:
         training.event("on_step_end")
 
-    assert re.search("callback .*divide raised it in on_step_end at step 0", caught.value.__notes__[0])
+    assert re.search("callback .*divide raised in on_step_end at step 0", caught.value.__notes__[0])
 
 
 def test_an_event_that_does_not_exist_is_refused():

@@ -139,7 +139,7 @@ def test_the_training_goes_on_as_if_nothing_had_been(stage):
 
     shuffled = torch.utils.data.DataLoader([{"x": torch.ones(2), "labels": 1}] * 4, batch_size=2, shuffle=True)
     torch.manual_seed(5)
-    with pytest.raises(ValueError, match="out of luck\nThe callback MetricCallback raised it in on_log at step 1"):
+    with pytest.raises(ValueError, match="out of luck\nThe callback MetricCallback raised in on_log at step 1"):
         run(stage, MetricCallback(fail, shuffled), model)
 
     assert torch.equal(torch.rand(1), random)

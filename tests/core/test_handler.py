@@ -175,7 +175,7 @@ def test_a_callback_that_raises_is_named_with_its_hook():
     with pytest.raises(ZeroDivisionError, match="one over none") as caught:
         call(CallbackHandler([Broken]), "on_step_end")
 
-    assert caught.value.__notes__ == ["The callback Broken raised it in on_step_end at step 0."]
+    assert caught.value.__notes__ == ["The callback Broken raised in on_step_end at step 0."]
 
 
 class Pruned(Exception):

@@ -80,7 +80,7 @@ def test_a_failure_that_a_script_catches_is_told_after_the_timeout(tmp_path):
     first, _ = results(tmp_path, "caught_by_one", 2)
 
     assert first["error"].startswith("RankError: Rank 1 failed: ")
-    assert "fail raised it in on_step_end at step 2)" in first["error"]
+    assert "fail raised in on_step_end at step 2)" in first["error"]
     assert first["error"].endswith("Rank 0 cannot continue alone: see the output of rank 1.")
 
 

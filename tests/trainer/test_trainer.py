@@ -234,7 +234,7 @@ def test_a_broken_callback_ends_the_training_with_its_name(make):
     with pytest.raises(ZeroDivisionError) as caught:
         make(callbacks=[("on_step_end", lambda args, state, control, **kw: 1 / (3 - state.global_step))]).train()
 
-    assert re.search("The callback .* raised it in on_step_end at step 3", caught.value.__notes__[0])
+    assert re.search("The callback .* raised in on_step_end at step 3", caught.value.__notes__[0])
 
 
 def test_a_loss_that_is_no_number_is_told_once(make, caplog):
