@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from runcast.delivery.courier.once import Outcome
+    from runcast.history.delivering import Outcome
     from runcast.journal.layout import RunDirectory
 
 STATUSES = ("finished", "failed", "killed", "crashed")

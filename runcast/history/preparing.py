@@ -5,10 +5,10 @@ from collections.abc import Collection, Mapping
 import msgspec
 
 from runcast.core.errors import TrackerUnavailableError, UnknownTrackerError
-from runcast.delivery.courier.once import Outcome, outcome
 from runcast.delivery.lock import is_held
 from runcast.delivery.sending.refusals import refusals
 from runcast.delivery.trust import Decide, Orders, orders_for
+from runcast.history.delivering import Outcome, outcome
 from runcast.journal.layout import RunDirectory, RunFile, TrackerChoice
 from runcast.journal.paths import make_private, shown
 from runcast.journal.reader import journal_size

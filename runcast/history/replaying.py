@@ -1,10 +1,10 @@
 """Delivery of a whole run to a tracker that had no part in it."""
 
 from runcast.core.errors import TrackerUnavailableError
-from runcast.delivery.courier.once import Outcome, Progress, Result, deliver, outcome
 from runcast.delivery.lock import exclusive
 from runcast.delivery.ranks import gather_ranks
 from runcast.delivery.trust import Decide, orders_for
+from runcast.history.delivering import Outcome, Progress, Result, deliver, outcome
 from runcast.history.preparing import is_opened, save_decisions, stays_local, take_part, untrusted_trackers
 from runcast.journal.layout import RunDirectory, RunFile, TrackerChoice
 from runcast.journal.paths import shown

@@ -6,11 +6,11 @@ from collections.abc import Collection, Mapping
 import msgspec
 
 from runcast.core.errors import OptionError
-from runcast.delivery.courier.once import Outcome, Progress, deliver, follow
 from runcast.delivery.liveness import end_run, ended_at, is_training, last_status
 from runcast.delivery.lock import is_held
 from runcast.delivery.ranks import gather_ranks
 from runcast.delivery.trust import Decide, Orders
+from runcast.history.delivering import Outcome, Progress, deliver, follow
 from runcast.history.preparing import prepare
 from runcast.journal.layout import RunDirectory, RunFile
 from runcast.journal.paths import shown

@@ -8,9 +8,9 @@ from pathlib import Path
 from runcast.core.errors import JournalError, OptionError, RuncastError
 from runcast.delivery.courier.client import CourierProcess
 from runcast.delivery.courier.messages import Task
-from runcast.delivery.courier.once import Outcome
 from runcast.delivery.liveness import last_status
 from runcast.delivery.trust import Decide
+from runcast.history.delivering import Outcome
 from runcast.history.finding import list_runs
 from runcast.history.sync import orders_now
 from runcast.journal.layout import RunDirectory

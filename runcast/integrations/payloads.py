@@ -1,7 +1,8 @@
 """What a Tracker is given and gives back: files, how a run ended, and the run as its service's own reader sees it."""
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
 
@@ -93,3 +94,15 @@ class Reading(msgspec.Struct, kw_only=True):
     notes: str | None = None
     group: str | None = None
     unreadable: str | None = None
+
+
+def rows_of(points: Sequence[Point]) -> Iterator[tuple[dict[str, Number], int, float]]:
+    """Yield points as rows, each with its step and time; a key that comes twice at one step begins another row."""
+    for (step, moment), group in groupby(points, key=lambda point: (point.step, point.time)):
+        row: dict[str, Number] = {}
+        for point in group:
+            if point.key in row:
+                yield row, step, moment
+                row = {}
+            row[point.key] = point.value
+        yield row, step, moment

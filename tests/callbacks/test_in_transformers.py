@@ -296,6 +296,8 @@ def test_push_to_hub(train, served, monkeypatch):
         runcast.DVCLiveCallback,
         runcast.CodeCarbonCallback,
         runcast.TensorBoardCallback,
+        pytest.param(runcast.SwanLabCallback, marks=pytest.mark.trackers),
+        pytest.param(runcast.TrackioCallback, marks=pytest.mark.trackers),
     ],
 )
 def test_report(train, tmp_path, callback):
@@ -306,6 +308,13 @@ def test_report(train, tmp_path, callback):
     kinds = [record["type"] for record in records(tmp_path)]
     assert {"start", "params", "metrics", "summary", "finish"} <= set(kinds)
     assert records(tmp_path)[-1]["status"] == "finished"
+
+
+@pytest.mark.parametrize("callback", [runcast.DagsHubCallback, runcast.AzureMLCallback])
+def test_a_service_without_a_local_mode_has_to_be_configured(callback):
+    """It says so before the training begins, with what to do."""
+    with pytest.raises(runcast.TrackerUnavailableError, match="azure_ml|DAGSHUB_"):
+        callback()
 
 
 def test_a_resumed_training_goes_on_with_its_run(train, tmp_path):

@@ -830,7 +830,7 @@ def test_records_that_a_tracker_does_not_hold_cost_no_write_each(
     """The state is written for what is delivered, and once a batch; a thousand records for others are no thousand files."""
     run = start()
     for step in range(1000):
-        run.log({f"key {step}": "no number"}, step=step)
+        run.log({f"key {step}": object()}, step=step)
     run.finish()
     saved = []
     monkeypatch.setattr(loop, "save_state", lambda folder, state: saved.append(state.cursor))

@@ -14,8 +14,8 @@ import pytest
 import runcast
 from runcast.autodetect import decide
 from runcast.core.errors import OptionError, TrackerUnavailableError
-from runcast.delivery.courier.once import Outcome
 from runcast.delivery.liveness import is_training
+from runcast.history.delivering import Outcome
 from runcast.history.overview import overview
 from runcast.history.replaying import replay
 from runcast.history.sync import close, sync

@@ -1,4 +1,5 @@
 """The processes and threads of deliveries: starting, waking, prioritizing, watching and ending them.
 
-Start reading at `carriers.py`, then `children.py`; `runcast sync` starts its deliveries in `once.py`.
+Start reading at `carriers.py`, which a training holds, then `courier.py`, the program that it starts. `runcast sync`
+starts the same one in `history/delivering.py`.
 """

@@ -17,7 +17,6 @@ Limits: the constants below, read in trackio 0.43.0 (utils.py, cas.py, sqlite_st
 import sqlite3
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
-from itertools import groupby
 from typing import Any
 
 import httpx
@@ -25,6 +24,7 @@ from trackio.utils import RESERVED_KEYS
 
 from runcast.core.errors import FinalError, GoneError, RetryableError, TrackerError
 from runcast.integrations.contract import ArtifactFile, Ending, MediaFile, Reading, TrackedRun, Tracker
+from runcast.integrations.payloads import rows_of
 from runcast.integrations.trackio import reader
 from runcast.integrations.trackio.media import content
 from runcast.integrations.trackio.sdk import Row, Store
@@ -69,17 +69,12 @@ class TrackioTracker(Tracker):
     def log_metrics(self, points: Sequence[Point]) -> None:
         if far := [point for point in points if point.step not in INTS]:
             raise FinalError("Trackio holds no step of more than 64 bits.", far)
-        rows: list[Row] = []
-        for (step, moment), group in groupby(points, key=lambda point: (point.step, point.time)):
-            row: dict[str, Any] = {}
-            for point in group:
-                if point.key in row:
-                    rows.append(Row(row, step, moment))
-                    row = {}
-                row[point.key] = _number(point.value)
-            rows.append(Row(row, step, moment))
-        self._stop_if_gone()
-        self._open.log(rows)
+        self._open.log(
+            [
+                Row({key: _number(value) for key, value in row.items()}, step, moment)
+                for row, step, moment in rows_of(points)
+            ]
+        )
 
     def log_summary(self, values: Mapping[str, Number | str | bool]) -> None:
         self._configure({reader.SUMMARY + key: _number(value) for key, value in values.items()})

@@ -28,11 +28,12 @@ import wandb
 
 from runcast.core.errors import FinalError, GoneError, RestartError, RetryableError, TrackerError
 from runcast.integrations.contract import ArtifactFile, Ending, MediaFile, Reading, TrackedRun, Tracker
+from runcast.integrations.payloads import rows_of
 from runcast.integrations.wandb import reader
 from runcast.integrations.wandb.axes import Axes
 from runcast.integrations.wandb.core_log import CoreLog, is_gone
 from runcast.integrations.wandb.media import as_wandb
-from runcast.integrations.wandb.rows import rows_of, with_step, without_waiting
+from runcast.integrations.wandb.rows import with_step, without_waiting
 from runcast.integrations.wandb.sdk import FLUSH_S, VARIABLES, await_upload, open_run, own_folders, settings_of
 from runcast.values.names import NameRule, PathRule
 from runcast.values.points import Point
@@ -83,7 +84,7 @@ class WandbTracker(Tracker):
 
     def log_metrics(self, points: Sequence[Point]) -> None:
         self._axes.define(points)
-        *rows, last = rows_of(points)
+        *rows, last = (with_step(*row) for row in rows_of(points))
         with contextlib.nullcontext() if self._is_joined else without_waiting(self._run):
             for row in rows:
                 self._run.log(row)

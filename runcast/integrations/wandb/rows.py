@@ -6,12 +6,10 @@ Seen in wandb 0.22.0 and 0.31.0, 2026-11-30.
 import contextlib
 import functools
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from runcast.integrations.wandb.reader import STEP, TIME
-from runcast.values.points import Point
 
 
 @contextlib.contextmanager
@@ -27,18 +25,6 @@ def without_waiting(run: Any) -> Iterator[None]:
         yield
     finally:
         del interface._publish  # the class has it
-
-
-def rows_of(points: Sequence[Point]) -> Iterator[dict[str, Any]]:
-    """Yield W&B's rows: the points of one step and time; a key that comes twice begins another one."""
-    for (step, moment), group in groupby(points, key=lambda point: (point.step, point.time)):
-        row: dict[str, Any] = {}
-        for point in group:
-            if point.key in row:
-                yield with_step(row, step, moment)
-                row = {}
-            row[point.key] = point.value
-        yield with_step(row, step, moment)
 
 
 def with_step(row: Mapping[str, Any], step: int, moment: float) -> dict[str, Any]:
