@@ -39,7 +39,7 @@ demo: $(VENV)/.ready  ## train a small network, cast it to every tracker, read e
 	@$(BIN)/python -m runcast demo
 
 test: $(VENV)/.ready  ## run the tests
-	@$(BIN)/python -m pytest -n 2 --dist worksteal
+	@$(BIN)/python -m pytest -n 3 --dist worksteal
 
 $(TRACKERS)/.ready: $(VENV)/.ready
 	@echo "Setting up $(TRACKERS): the SDKs of the trackers of the second rank."
@@ -52,7 +52,7 @@ $(TRACKERS)/.ready: $(VENV)/.ready
 	@touch $@
 
 trackers: $(TRACKERS)/.ready  ## set up the trackers of the second rank, and run their tests
-	@$(TRACKERS)/bin/python -m pytest -n 2 --dist worksteal -m trackers
+	@$(TRACKERS)/bin/python -m pytest -n 3 --dist worksteal -m trackers
 
 matrix: $(VENV)/.ready  ## run all the variants of which `make test` runs a sample
 	@$(BIN)/python -m pytest -n 2 --dist worksteal -m matrix

@@ -313,7 +313,7 @@ def test_report(train, tmp_path, callback):
 @pytest.mark.parametrize("callback", [runcast.DagsHubCallback, runcast.AzureMLCallback])
 def test_a_service_without_a_local_mode_has_to_be_configured(callback):
     """It says so before the training begins, with what to do."""
-    with pytest.raises(runcast.TrackerUnavailableError, match="azure_ml|DAGSHUB_"):
+    with pytest.raises(runcast.TrackerUnavailableError, match=r"azure_ml|DAGSHUB_"):
         callback()
 
 

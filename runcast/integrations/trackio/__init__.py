@@ -69,12 +69,9 @@ class TrackioTracker(Tracker):
     def log_metrics(self, points: Sequence[Point]) -> None:
         if far := [point for point in points if point.step not in INTS]:
             raise FinalError("Trackio holds no step of more than 64 bits.", far)
-        self._open.log(
-            [
-                Row({key: _number(value) for key, value in row.items()}, step, moment)
-                for row, step, moment in rows_of(points)
-            ]
-        )
+        numbers = (({key: _number(value) for key, value in row.items()}, *when) for row, *when in rows_of(points))
+        self._stop_if_gone()
+        self._open.log([Row(*row) for row in numbers])
 
     def log_summary(self, values: Mapping[str, Number | str | bool]) -> None:
         self._configure({reader.SUMMARY + key: _number(value) for key, value in values.items()})
