@@ -64,17 +64,16 @@ class TrackioTracker(Tracker):
         self._has_begun = True
 
     def log_params(self, params: Mapping[str, ParamValue]) -> None:
-        self._configure({key: _number(value) for key, value in params.items()})
+        self._configure(_storable(params))
 
     def log_metrics(self, points: Sequence[Point]) -> None:
         if far := [point for point in points if point.step not in INTS]:
             raise FinalError("Trackio holds no step of more than 64 bits.", far)
-        numbers = (({key: _number(value) for key, value in row.items()}, *when) for row, *when in rows_of(points))
         self._stop_if_gone()
-        self._open.log([Row(*row) for row in numbers])
+        self._open.log([Row(_storable(row), step, moment) for row, step, moment in rows_of(points)])
 
     def log_summary(self, values: Mapping[str, Number | str | bool]) -> None:
-        self._configure({reader.SUMMARY + key: _number(value) for key, value in values.items()})
+        self._configure({reader.SUMMARY + key: value for key, value in _storable(values).items()})
 
     def add_tags(self, tags: Sequence[str]) -> None:
         self._configure({reader.TAGS: list(dict.fromkeys((*self._config.get(reader.TAGS, ()), *tags)))})
@@ -128,5 +127,6 @@ class TrackioTracker(Tracker):
         self._open.configure(self._config)
 
 
-def _number(value: Any) -> Any:
-    return float(value) if isinstance(value, int) and value not in INTS else value
+def _storable(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values with integers of more than 64 bits as floats."""
+    return {key: float(v) if isinstance(v, int) and v not in INTS else v for key, v in values.items()}
