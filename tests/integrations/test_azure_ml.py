@@ -15,9 +15,9 @@ def test_of_many_params_the_first_ones_are_kept_and_the_others_named(
     first = {f"mine{number}": number for number in range(150)}
     second = {f"theirs{number}": number for number in range(100)}
 
-    drive(tmp_path / "run", setup, ["log_params", first], ["log_params", second], ["kill"])
+    drive(tmp_path / "many-params", setup, ["log_params", first], ["log_params", second], ["kill"])
     answers = drive(
-        tmp_path / "run",
+        tmp_path / "many-params",
         setup,
         ["log_params", {"one more": 1, "mine0": "changed"}],
         ["log_metrics", [["loss", 0.5, 3, 1.7e9]]],

@@ -83,7 +83,7 @@ def test_a_run_goes_to_the_repository_with_the_users_token(tmp_path: Path, repos
     (tmp_path / "model.bin").write_bytes(b"weights")
 
     opened, *_, seen = drive(
-        tmp_path / "run",
+        tmp_path / "at-dagshub",
         ONLINE,
         ["log_params", {"lr": 1}],
         ["log_metrics", [["loss", 0.5, 3, 1.7e9], ["loss", 0.25, 4, 1.7e9]]],
@@ -97,7 +97,7 @@ def test_a_run_goes_to_the_repository_with_the_users_token(tmp_path: Path, repos
     assert (seen["points"], seen["params"]) == ([["loss", 0.25, 4], ["loss", 0.5, 3]], {"lr": "1"})
     assert (seen["artifacts"], seen["status"]) == (["model.bin"], "failed")
     assert repository.refused == 0
-    kept = [path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()]
+    kept = [path.read_bytes() for path in (tmp_path / "at-dagshub").rglob("*") if path.is_file()]
     assert not any(b"a token" in content or b"a%20token" in content for content in kept)
 
 
@@ -109,7 +109,7 @@ def test_a_wrong_token_is_final_and_not_repeated(tmp_path: Path, repository: Rep
         "DAGSHUB_USER_TOKEN": "wrong-1",
     }
 
-    (answer,) = drive(tmp_path / "run", ONLINE, **variables)
+    (answer,) = drive(tmp_path / "at-dagshub", ONLINE, **variables)
 
     assert answer[0] == "FinalError"
     assert "wrong-1" not in answer[1]
