@@ -9,7 +9,7 @@ import time
 import msgspec
 
 from runcast.delivery.attempts import backoff_s
-from runcast.delivery.courier.system import NO_SIGNAL
+from runcast.delivery.courier.system import NO_SIGNAL, wants_processor
 from runcast.delivery.process import Job
 from runcast.journal.paths import make_private
 from runcast.journal.state import StateFile, is_over
@@ -46,6 +46,10 @@ class Child:
             return False
         state = self._state.load()
         return state.cursor < size_bytes and state.phase in ("starting", "delivering")
+
+    def wants_processor(self) -> bool:
+        """Return whether the process computes, or would if it had a processor: one that hangs does not."""
+        return wants_processor(self._pid)
 
     def is_due(self) -> bool:
         """Return whether to start the process now."""

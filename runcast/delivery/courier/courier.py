@@ -51,7 +51,7 @@ class Courier:
         self._pace = Pace()
         self._pid = os.getpid()
         self._called_for = self._target = 0
-        self._target_since = time.monotonic()
+        self._late_s, self._seen_at = 0.0, time.monotonic()
         jobs = [
             Job(directory=directory, name=name, orders=orders, mode=task.mode, session=task.session)
             for name, orders in task.orders.items()
@@ -161,10 +161,13 @@ class Courier:
             for child in self._children:
                 child.tell(NEWS)
             self._called_for = size
-        is_behind = any(child.is_behind(self._target) for child in self._children)
-        if not is_behind:
-            self._target, self._target_since = self._called_for, time.monotonic()
-        self._pace.share(time.monotonic() - self._target_since if is_behind else 0.0)
+        behind = [child for child in self._children if child.is_behind(self._target)]
+        passed_s, self._seen_at = time.monotonic() - self._seen_at, time.monotonic()
+        if not behind:
+            self._target, self._late_s = self._called_for, 0.0
+        elif any(child.wants_processor() for child in behind):
+            self._late_s += min(passed_s, 2 * TICK_S)
+        self._pace.share(self._late_s)
 
     def _see(self, child: Child) -> None:
         """See whether a delivery has ended, and decide whether it is started again."""

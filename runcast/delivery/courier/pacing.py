@@ -14,8 +14,8 @@ from runcast.delivery.courier.system import LOWEST, NICENESS, set_group_niceness
 
 FREE_S, BUSY_S = 1.0, 10.0  # between two calls, by whether a processor is free
 IDLE_CORES = 0.3  # processors that were idle, together, since the last look: then one is free
-# Seconds since a call that has not been answered yet → the niceness of the deliveries. After a minute, something other
-# than the processors must be the reason.
+# Seconds for which deliveries have wanted a processor since a call that they have not answered yet → their niceness. An
+# SDK that computes for more than a minute is not to take it from the training.
 SHARES = ((2.0, LOWEST), (8.0, NICENESS), (60.0, 0), (float("inf"), NICENESS))
 
 
@@ -47,7 +47,7 @@ class Pace:
         return True
 
     def share(self, late_s: float) -> None:
-        """Give the deliveries their share of the processors: they were called *late_s* ago and are behind since."""
+        """Give the deliveries their share of the processors: for *late_s* they have wanted one to catch up."""
         niceness = 0 if self.is_hurried else next(value for limit_s, value in SHARES if late_s < limit_s)
         if self._owns_group and niceness != self._niceness and set_group_niceness(os.getpid(), niceness):
             self._niceness = niceness

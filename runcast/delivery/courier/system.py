@@ -54,6 +54,16 @@ def set_group_niceness(pid: int, niceness: int) -> bool:
     return True
 
 
+def wants_processor(pid: int) -> bool:
+    """Return whether a process computes or waits for a processor; one that waits for anything else does not."""
+    import psutil  # needed in the courier only, and start-up counts
+
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_RUNNING)
+    except psutil.Error:
+        return False
+
+
 def open_self() -> int | None:
     """Open a descriptor of this process that tells its children how it ended; None where that is not supported."""
     with contextlib.suppress(OSError, AttributeError):

@@ -17,6 +17,7 @@ import pytest
 
 import runcast
 from runcast.core.errors import OptionError
+from runcast.delivery.courier.system import wants_processor
 from runcast.delivery.liveness import last_status
 from runcast.journal.layout import RunDirectory
 from runcast.journal.records import Metrics, encode
@@ -244,6 +245,18 @@ def test_in_a_terminal_the_end_says_on_one_line_what_it_waits_for(tmp_path: Path
     assert "\rruncast: 1 of 2 delivered; waiting up to 1 s for hanging\x1b[K" in written_over[0]
     assert "\r\x1b[Kruncast: hanging (starting) does not have everything yet." in written_over[0]
     assert lines[-2] == f"runcast: run slow-end is finished; see it with: runcast show {tmp_path / 'run'}"
+
+
+@pytest.mark.parametrize(("code", "expected"), [("while True: pass", True), ("input()", False)])
+def test_only_a_process_that_computes_wants_a_processor(code: str, expected: bool) -> None:
+    """A delivery that hangs in a call must not raise the share of the others."""
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE) as process:
+        try:
+            wait_for(lambda: psutil.Process(process.pid).cpu_times().user > 0.01 or not expected)
+            wait_for(lambda: wants_processor(process.pid) is expected)
+        finally:
+            process.kill()
+    assert not wants_processor(process.pid)
 
 
 def test_in_the_background_the_end_returns_at_once(start: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
