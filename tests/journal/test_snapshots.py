@@ -233,7 +233,10 @@ def test_a_file_that_grows_all_the_time_is_as_long_as_it_was(folder: Path, start
         thread.join()
 
     assert set(kept(run)) == {*TWO, "log"}
-    assert set(kept(run)["log"].split("\n")) == {"line", ""}
+    copied = kept(run)["log"]
+    # The copy may end within a line, as the length of a file grows during a write.
+    assert (folder / "log").read_text().startswith(copied)
+    assert len(copied) >= 5000
 
 
 def test_hard_links_and_rights_are_the_copies_own(folder: Path, start: Start) -> None:
