@@ -88,7 +88,7 @@ def scan() -> Installed:
 
 def normalise(name: str) -> str:
     """Normalize a distribution's name as in PEP 503."""
-    return re.sub(r"[-_.]+", "-", name).lower()
+    return "-".join(filter(None, name.lower().replace("_", "-").replace(".", "-").split("-")))
 
 
 def has_package(name: str) -> bool:

@@ -94,7 +94,8 @@ def select(
     selection = Selection()
     if words or setup:
         installed = scan()
-        rows = _rows(installed)
+        are_known = all(ALIASES.get(word, word) in TABLE for word in (*words, *(setup or {})))
+        rows = TABLE if are_known else _rows(installed)
         asked = {_canonical(word, rows) for word in words if word != "all"}
         for name in setup or {}:
             if name not in (getattr(item, "name", None) for item in objects):

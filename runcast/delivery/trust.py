@@ -57,8 +57,10 @@ OF_SCRIPT = (
 )
 
 
-def orders_for_training(choice: TrackerChoice, options: Mapping[str, Any]) -> Orders:
-    """Return the orders of the script that begins the run: everything in them is the user's own.
+def orders_for_training(
+    chosen: Mapping[str, TrackerChoice], options: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Orders]:
+    """Return the orders of the script that begins the run, by tracker: everything in them is the user's own.
 
     The script's own folder comes last in the path: it may hold a module of the user's, and a file named like an SDK or
     like something that an SDK imports.
@@ -68,7 +70,16 @@ def orders_for_training(choice: TrackerChoice, options: Mapping[str, Any]) -> Or
     script = getattr(sys.modules.get("__main__"), "__file__", None)
     if path and path[0] in (here, str(absolute(Path(script).parent)) if isinstance(script, str) else here):
         path.append(path.pop(0))
-    return Orders(tracker=choice.tracker, environment=choice.environment, options=dict(options), path=path, here=here)
+    return {
+        name: Orders(
+            tracker=choice.tracker,
+            environment=choice.environment,
+            options=dict(options[name]),
+            path=path,
+            here=here,
+        )
+        for name, choice in chosen.items()
+    }
 
 
 def orders_for(

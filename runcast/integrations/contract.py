@@ -12,7 +12,6 @@ import contextlib
 import errno
 import inspect
 import os
-import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -111,6 +110,8 @@ class TrackedRun(msgspec.Struct, kw_only=True):
     @contextlib.contextmanager
     def scratch(self) -> Iterator[Path]:
         """Make a temporary folder among the tracker's own files, replacing one left by a killed process."""
+        import shutil  # start-up counts, and only a delivery needs it
+
         folder = self.local / ".scratch"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)

@@ -1,6 +1,5 @@
 """What a Tracker is given and gives back: files, how a run ended, and the run as its service's own reader sees it."""
 
-import json
 from collections.abc import Collection, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -44,7 +43,7 @@ class MediaFile(msgspec.Struct, frozen=True):
 
     def histogram(self) -> tuple[list[Number], list[Number]]:
         """Return the n counts and the n + 1 edges of a histogram."""
-        content = json.loads(self.path.read_bytes())
+        content = msgspec.json.decode(self.path.read_bytes())
         return content["counts"], content["edges"]
 
 

@@ -13,6 +13,11 @@ from pathlib import Path
 
 import msgspec
 
+try:
+    from _blake2 import blake2b  # hashlib's own, without OpenSSL, which takes milliseconds of every start to load
+except ImportError:
+    from hashlib import blake2b
+
 from runcast.journal.layout import RunFile
 from runcast.journal.paths import make_private, private_temporary_folder
 
@@ -37,13 +42,11 @@ def is_known_elsewhere() -> bool:
 
 
 def _seal(file: RunFile, key: bytes) -> str:
-    import hashlib  # imported late: it takes milliseconds of every start
-
     sealed = {
         name: [choice.tracker, choice.online, choice.options, choice.environment]
         for name, choice in file.trackers.items()
     }
-    return hashlib.blake2b(msgspec.json.encode([file.id, sealed]), key=key, digest_size=KEY_BYTES).hexdigest()
+    return blake2b(msgspec.json.encode([file.id, sealed]), key=key, digest_size=KEY_BYTES).hexdigest()
 
 
 def _places() -> Iterator[Path]:

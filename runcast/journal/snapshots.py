@@ -2,7 +2,6 @@
 
 import errno
 import os
-import shutil
 import stat
 import time
 from collections.abc import Iterator
@@ -53,6 +52,8 @@ def keep_artifact(directory: Path, source: Path | bytes, name: str, kind: str, n
             target = folder / (without_surrogates(redact_text(source.resolve().name)) or "root")
             size = _copy_all(source, target, directory, missing)
     except BaseException:
+        import shutil  # rarely needed, and start-up counts
+
         shutil.rmtree(folder, ignore_errors=True)
         raise
     path = target.relative_to(directory).as_posix()

@@ -1,7 +1,6 @@
 """A line of the terminal that tells what is being waited for, and is written over as that changes."""
 
 import os
-import shutil
 import sys
 
 from runcast.core.foreign import attempt
@@ -18,6 +17,8 @@ class Line:
     def show(self, text: str) -> None:
         """Write the line, in place of its former text."""
         if self._is_terminal and text != self._text:
+            import shutil  # rarely needed, and start-up counts
+
             width = shutil.get_terminal_size().columns - 1
             self._write("\r" + f"runcast: {text}"[:width] + "\x1b[K")
         elif not self._is_terminal and not self._text:

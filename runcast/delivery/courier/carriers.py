@@ -92,8 +92,7 @@ def open_carrier(
                 ) from None
     carriers: list[Carrier] = []
     if delivery == "process" and chosen:
-        orders = {name: orders_for_training(choice, own[name]) for name, choice in chosen.items()}
-        carriers.append(ProcessCarrier(directory, orders, file.session))
+        carriers.append(ProcessCarrier(directory, orders_for_training(chosen, own), file.session))
     if objects or delivery == "thread":
         from runcast.delivery.courier.threads import ThreadCarrier
 

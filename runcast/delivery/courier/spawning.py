@@ -1,8 +1,8 @@
 """The commands and the environment of processes that run our modules."""
 
 import os
+import site
 import sys
-import sysconfig
 from pathlib import Path
 
 OF_THE_SCRIPT = frozenset(
@@ -28,6 +28,6 @@ def child_environment() -> dict[str, str]:
     """
     environment = {name: value for name, value in os.environ.items() if name not in OF_THE_SCRIPT}
     root = str(Path(__file__).resolve().parents[3])
-    if root not in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib")):
+    if root not in (*site.getsitepackages(), site.getusersitepackages()):
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
     return environment
