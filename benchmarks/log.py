@@ -15,6 +15,7 @@ HOW = {
     "row_us": "in a row",
     "paced_us": f"{WORK_MS} ms of work between calls",
     "starting_us": "likewise, while the deliveries start",
+    "written_us": "likewise, one os.write of the same bytes in place of log",
     "floor_us": "likewise, an empty function in place of log",
 }
 QUICK_PEERS = ("mlflow", "trackio")
@@ -79,6 +80,8 @@ def _absent(answers: list[Any]) -> list[str]:
 
 def call_runcast(report_to: list[str], paced: int, in_a_row: int) -> dict[str, Any]:
     """In a measuring process: log in a row and between pieces of work, also before the deliveries are ready."""
+    import os
+
     import runcast
     from benchmarks.sources import wait_until_settled
     from benchmarks.timing import busy_work, time_calls
@@ -90,5 +93,11 @@ def call_runcast(report_to: list[str], paced: int, in_a_row: int) -> dict[str, A
     between = time_calls(run.log, paced, work, first=paced)
     wait_until_settled(run)
     in_row = time_calls(run.log, in_a_row, first=2 * paced)
-    floor = [] if report_to else time_calls(lambda values, step: None, paced // 3, work)
-    return {"phases": phases, "starting_us": starting, "paced_us": between, "row_us": in_row, "floor_us": floor}
+    written, floor = [], []
+    if not report_to:
+        record = (run.dir / "journal.jsonl").read_bytes().splitlines(keepends=True)[-1]
+        file = os.open(run.dir / "floor", os.O_CREAT | os.O_APPEND | os.O_WRONLY)
+        written = time_calls(lambda values, step: os.write(file, record), paced // 3, work)
+        floor = time_calls(lambda values, step: None, paced // 3, work)
+    times = {"starting_us": starting, "paced_us": between, "row_us": in_row, "written_us": written, "floor_us": floor}
+    return {"phases": phases, **times}
