@@ -119,6 +119,8 @@ def through_accelerate(tracker: str) -> Iterator[Log]:
 
     accelerator = Accelerator(cpu=True, log_with=tracker, project_dir="logs")
     accelerator.init_trackers(PROJECT, config={"lr": 0.1})
+    if not accelerator.trackers:  # it only warns
+        raise ImportError(f"accelerate cannot use {tracker} here")
     yield lambda values, step: accelerator.log(values, step=step)
     accelerator.end_training()
 
