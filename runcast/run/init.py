@@ -4,6 +4,7 @@
 """
 
 import atexit
+import contextlib
 import os
 import sys
 import weakref
@@ -272,7 +273,8 @@ def _look_after(run: Run, *, watch: bool = True) -> None:
         is_preliminary = watch and status == "finished" and not interactive and os.getpid() == pid
         carrier = run._carrier if is_preliminary else None
         is_awaited = carrier is not None and carrier.await_exit_code()
-        run.finish(status, error=text)
+        with contextlib.suppress(KeyboardInterrupt):  # it ends the waiting, as the run has said; nothing else is left
+            run.finish(status, error=text)
         if carrier is not None and is_awaited:
             carrier.tell_exit_code()
         elif is_preliminary:

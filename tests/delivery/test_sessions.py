@@ -257,3 +257,25 @@ def test_a_run_that_was_replaced_gets_everything_whatever_its_id_is_called(
 
     assert second.finish(timeout_s=60) is True
     assert points_of(second.dir, tracker) == expected(6)
+
+
+def test_an_interrupt_while_a_script_ends_leaves_the_rest_to_the_courier(tmp_path: Path) -> None:
+    """Ctrl-C then ends the waiting, in a sentence and without a traceback; everything arrives."""
+    code = (
+        "import sys, runcast; from tests.delivery.slow_closing import SlowlyClosing\n"
+        "run = runcast.init(dir=sys.argv[1], id='run', report_to=SlowlyClosing)\n"
+        "run.log({'loss': 0.0}, step=0)\n"
+    )
+    command, folder = [sys.executable, "-c", code, str(tmp_path)], tmp_path / "run"
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    wait_for((folder / "closing").exists)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate()[1]
+    (folder / "close").touch()
+
+    assert "Traceback" not in said
+    assert "follows in the background" in said
+    assert process.returncode == 0
+    wait_for(lambda: (state := load_state(folder / "trackers" / "slowly")) is not None and state.phase == "finished")
+    assert points_of(folder) == expected(1)
+    assert SlowlyClosing.reading_of(folder).status == "finished"
