@@ -24,7 +24,7 @@ from runcast.journal.status import status_of
 from runcast.redaction.console import keep_standard_descriptors, say, warn
 from runcast.redaction.tree import redact
 from runcast.run.current import Current
-from runcast.run.opening import _check_resume, _in_folder, _new_file, _open
+from runcast.run.opening import check_resume, in_folder, new_file, open_run
 from runcast.run.options import Options, RunOptions, settle
 from runcast.run.ranks import may_be_first, next_job_folder, rank, world_size
 from runcast.run.run import Run
@@ -112,7 +112,7 @@ def init(
     selection.chosen = joining.chosen
     chosen = {n: _with_options(choice, joining.setup.get(n, {})) for n, choice in selection.chosen.items()}
     try:
-        directory, file, journal = _open(options, config, job, {**chosen, **selection.given()}, selection.skipped)
+        directory, file, journal = open_run(options, config, job, {**chosen, **selection.given()}, selection.skipped)
     except OSError as error:
         return _unrecorded(options, config, error)
     carrier: Carrier | None = None
@@ -160,7 +160,7 @@ def check(report_to: Any = ..., **options: Any) -> Options:
     select(report_to, offline=settled.offline, setup=settled.setup)
     check_setup(settled.setup)
     if settled.id is not None and may_be_first():
-        _check_resume(settled, settled.dir)
+        check_resume(settled, settled.dir)
     return settled
 
 
@@ -183,7 +183,7 @@ def is_running(directory: RunDirectory, file: RunFile) -> bool:
 
 def _open_beside(options: Options, config: Any, job: str | None, number: int) -> Run:
     """Make the run of another rank or of a child process: it writes nothing, or only its metrics."""
-    file = _new_file(options, config)
+    file = new_file(options, config)
     if job is None:
         return Current.add(Run(file, RunDirectory(options.dir / file.id), None, None))
     from runcast.run.rank_run import RankRun, id_of_rank, is_id_of_rank
@@ -193,7 +193,7 @@ def _open_beside(options: Options, config: Any, job: str | None, number: int) ->
     else:
         folder = Path(options.id, "ranks")
     try:
-        run: RankRun = _in_folder(options.dir, lambda root: RankRun(file, root / folder, number))
+        run: RankRun = in_folder(options.dir, lambda root: RankRun(file, root / folder, number))
     except OSError as error:
         return _unrecorded(options, config, error)
     _look_after(run, watch=False)
@@ -202,7 +202,7 @@ def _open_beside(options: Options, config: Any, job: str | None, number: int) ->
 
 def _unrecorded(options: Options, config: Any, error: OSError) -> Run:
     """Make a run that writes nothing, because there is no place to write to; training continues."""
-    file = _new_file(options, config)
+    file = new_file(options, config)
     warn(f"there is no temporary folder either ({error}): nothing of this run is kept. Training continues.")
     run = Run(file, RunDirectory(options.dir / file.id), None, None)
     run.unrecorded = error

@@ -26,7 +26,7 @@ from runcast.values.scalars import without_surrogates
 Made = TypeVar("Made")
 
 
-def _in_folder(root: Path, work: Callable[[Path], Made]) -> Made:
+def in_folder(root: Path, work: Callable[[Path], Made]) -> Made:
     """Create something in the folder of the runs, or with a warning in a temporary one if that cannot be written."""
     try:
         return work(root)
@@ -40,14 +40,14 @@ def _in_folder(root: Path, work: Callable[[Path], Made]) -> Made:
         return work(fallback)
 
 
-def _open(
+def open_run(
     options: Options, config: Any, job: str | None, chosen: dict[str, TrackerChoice], skipped: dict[str, str]
 ) -> tuple[RunDirectory, RunFile, Journal]:
     """Create or reopen the run's folder.
 
     If it cannot be written, a temporary one takes its place, with a warning.
     """
-    return _in_folder(options.dir, lambda root: _open_in(options, root, config, job, chosen, skipped))
+    return in_folder(options.dir, lambda root: _open_in(options, root, config, job, chosen, skipped))
 
 
 def _open_in(
@@ -58,9 +58,9 @@ def _open_in(
     chosen: dict[str, TrackerChoice],
     skipped: dict[str, str],
 ) -> tuple[RunDirectory, RunFile, Journal]:
-    file = _new_file(options, config)
+    file = new_file(options, config)
     directory = RunDirectory(root / file.id)
-    _check_resume(options, root)
+    check_resume(options, root)
     directory.create()
     with directory.settled():
         if directory.run_json.exists():
@@ -78,7 +78,12 @@ def _open_in(
     return directory, file, journal
 
 
-def _check_resume(options: Options, root: Path) -> None:
+def check_resume(options: Options, root: Path) -> None:
+    """Check `resume` against what is in the folder of the runs.
+
+    Raises:
+        OptionError: The run must exist and does not, or must not and does.
+    """
     exists = options.id is not None and RunDirectory(root / options.id).run_json.exists()
     if options.resume == "must" and not exists:
         raise OptionError(
@@ -111,7 +116,8 @@ def _continue(old: RunFile, new: RunFile) -> RunFile:
     return new
 
 
-def _new_file(options: Options, config: Any) -> RunFile:
+def new_file(options: Options, config: Any) -> RunFile:
+    """Describe a new run of this process."""
     now = time.time()
     return RunFile(
         id=options.id or random_id(),
