@@ -30,8 +30,8 @@ def meaning(error: Exception, uri: str) -> TrackerError | None:
         kind = RetryableError if isinstance(error, sqlite3.OperationalError) else FinalError
         return kind(f"{public(uri)}: {message}")
     status = getattr(getattr(error, "response", None), "status_code", 0)  # of an upload
-    if 400 <= status < 500 or status == NOT_IMPLEMENTED or isinstance(error, ValueError):
-        return FinalError(message)  # a ValueError is of a step of more than 64 bits, over HTTP
+    if 400 <= status < 500 or status == NOT_IMPLEMENTED or isinstance(error, ValueError | OverflowError):
+        return FinalError(message)  # the last two are of a step of more than 64 bits
     return None
 
 

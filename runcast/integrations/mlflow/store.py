@@ -20,6 +20,7 @@ from runcast.integrations.mlflow.sdk import SERVER, public
 from runcast.integrations.open_runs import absolute_uri
 from runcast.journal.paths import shown
 
+SQLITE = "sqlite:///"
 FILES = "mlartifacts"
 TAG_CHARS = 8000
 VARIABLES = {
@@ -51,7 +52,7 @@ def choose_store(run: TrackedRun) -> str:
 
 def own_store(run: TrackedRun) -> str:
     """Return the URI of the store that all runs of a folder share."""
-    return f"sqlite:///{run.directory.absolute().parent / 'mlflow.db'}"
+    return f"{SQLITE}{run.directory.absolute().parent / 'mlflow.db'}"
 
 
 def prepare_store(uri: str, run: TrackedRun) -> None:
@@ -61,13 +62,13 @@ def prepare_store(uri: str, run: TrackedRun) -> None:
     half a
     schema, even after a kill.
     """
-    path, is_own = Path(uri.removeprefix("sqlite:///")), uri == own_store(run)
+    path, is_own = Path(uri.removeprefix(SQLITE)), uri == own_store(run)
     run.remember(tracking_uri="" if is_own else public(uri))
     if is_own and not path.exists():
         with run.scratch() as folder:
-            MlflowClient(f"sqlite:///{Path(folder, path.name)}").search_experiments(max_results=1)
+            MlflowClient(f"{SQLITE}{Path(folder, path.name)}").search_experiments(max_results=1)
             put_in_place(Path(folder, path.name), path)
-    if uri.startswith("sqlite:///") and path.exists():
+    if uri.startswith(SQLITE) and path.exists():
         with contextlib.closing(sqlite3.connect(path, timeout=BUSY_S)) as database:
             database.execute("select name from sqlite_master")
         if is_own:
@@ -97,7 +98,7 @@ def put_in_place(new: Path, path: Path) -> None:
 
 def follow_move(uri: str) -> None:
     """Let our own store's absolute paths of files follow the folder of all runs, if that was moved."""
-    path = Path(uri.removeprefix("sqlite:///"))
+    path = Path(uri.removeprefix(SQLITE))
     here, word = str(path.parent / FILES), f"/{FILES}"
     with contextlib.closing(sqlite3.connect(path, timeout=BUSY_S)) as database, database:
         for table, column in (("experiments", "artifact_location"), ("runs", "artifact_uri")):
