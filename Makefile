@@ -38,7 +38,9 @@ $(VENV)/.docs: $(VENV)/.ready
 demo: $(VENV)/.ready  ## train a small network, cast it to every tracker, read each one back
 	@$(BIN)/python -m runcast demo
 
+# The tests start some thousand interpreters, which write no bytecode; with that of the package there, each starts sooner.
 test: $(VENV)/.ready  ## run the tests
+	@$(BIN)/python -m compileall -q runcast
 	@$(BIN)/python -m pytest -n 3 --dist worksteal
 
 $(TRACKERS)/.ready: $(VENV)/.ready
