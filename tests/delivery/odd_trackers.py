@@ -51,6 +51,19 @@ class Hanging(MemoryTracker):
         threading.Event().wait()
 
 
+class DyingLate(MemoryTracker):
+    """Kills its process when it is given the run once more, once."""
+
+    name = "dying_late"
+
+    def setup(self, run: TrackedRun) -> None:
+        super().setup(run)
+        marker = self._path.with_name("died")
+        if run.resumed and not marker.exists():
+            marker.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
 class Dying(MemoryTracker):
     """Kills its process in the middle of the first batch, once."""
 

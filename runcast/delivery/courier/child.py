@@ -113,6 +113,7 @@ class Child:
         """Have a record delivered that followed the end of the run; a meter is not asked again."""
         if not self.job.directory.load().trackers[self.job.name].measures:
             self.job, self.is_done = msgspec.structs.replace(self.job, mode="once", session=0), False
+            self.deaths = 0
 
     def kill(self, number: signal.Signals) -> None:
         """Send a signal to the process."""

@@ -19,7 +19,7 @@ from runcast.delivery.courier.messages import EXITS, HURRY, NEWS, OVER, REST, ST
 from runcast.delivery.courier.pacing import Pace
 from runcast.delivery.courier.system import NO_SIGNAL, ended_by, step_back
 from runcast.delivery.liveness import end_run, last_status
-from runcast.delivery.lock import EXIT_RESTART, EXIT_SUSPENDED
+from runcast.delivery.lock import EXIT_REFUSED, EXIT_RESTART, EXIT_SUSPENDED
 from runcast.delivery.process import Job
 from runcast.delivery.ranks import has_ranks
 from runcast.journal.layout import RunDirectory
@@ -176,7 +176,9 @@ class Courier:
             return
         name, is_once = child.job.name, child.job.mode == "once"
         if is_once:
-            again = code == EXIT_RESTART and child.deaths < RESTARTS
+            # Whoever waits for a delivery sees that it failed. For a correction nobody waits.
+            is_needed = self._task.mode == "training" and code not in (0, EXIT_REFUSED)
+            again = (code == EXIT_RESTART or is_needed) and child.deaths < RESTARTS
         elif self._is_over or last_status(self._directory) is not None:
             # Once the run is over, a delivery that gives up has been patient enough.
             again = not child.is_over() and code != EXIT_SUSPENDED and child.deaths < RESTARTS

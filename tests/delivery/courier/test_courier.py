@@ -23,7 +23,7 @@ from runcast.journal.layout import RunDirectory
 from runcast.journal.records import Metrics, encode
 from runcast.journal.state import DeliveryState, load_state
 from runcast.testing import MemoryTracker
-from tests.delivery.odd_trackers import Deprecated, Dying, Hanging, Optional, Refusing
+from tests.delivery.odd_trackers import Deprecated, Dying, DyingLate, Hanging, Optional, Refusing
 from tests.waiting import wait_for
 
 Begin = Callable[..., runcast.Run]
@@ -468,6 +468,17 @@ def test_an_exit_code_says_how_a_run_ended_that_nobody_finished(code: int, statu
     wait_for(lambda: MemoryTracker.reading_of(tmp_path / "run").status == status)
     wait_for(lambda: last_status(RunDirectory(tmp_path / "run")) == status)
     assert points_of(tmp_path / "run") == [("loss", 0.5, 0)]
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "on_exit"), reason="the C library does not tell exit codes")
+def test_a_delivery_that_dies_over_the_exit_code_is_started_again(tmp_path: Path) -> None:
+    """Nobody else would tell the tracker that the run has failed."""
+    script = LETS_GO.replace("from runcast.testing import MemoryTracker", "from tests.delivery.odd_trackers import *")
+    script = script.replace("MemoryTracker", "DyingLate")
+    subprocess.run([sys.executable, "-c", script, str(tmp_path), "3"], capture_output=True, check=False)
+
+    wait_for(lambda: DyingLate.reading_of(tmp_path / "run").status == "failed")
+    assert points_of(tmp_path / "run", DyingLate) == [("loss", 0.5, 0)]
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
