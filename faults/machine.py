@@ -358,12 +358,12 @@ def killed_and_cut(cuts: int) -> Callable[[Laboratory], Cell]:
         training = laboratory.train(HALF, LATER)
         training.reach()
         laboratory.wait_until(lambda: laboratory.state().points)
-        for process in laboratory.deliveries():
-            laboratory.kill(process.pid)
+        everybody = [*laboratory.couriers(), *laboratory.deliveries()]
+        suspend(everybody, signal.SIGSTOP)  # so that no delivery is restarted, and has what is cut off below
         training.go()
         training.reach()
         training.stop()
-        for process in laboratory.deliveries():
+        for process in everybody:
             laboratory.kill(process.pid)
         laboratory.wait_for_deliveries()
         original, cells = laboratory.root, []
