@@ -10,6 +10,8 @@ VISION := ultralytics ultralytics-thop ultralytics-platform torchvision opencv-p
 # SwanLab needs an older protobuf than the one that the others are tested with. So its environment is one of its own, in
 # which what it needs otherwise comes before the main one's packages. It has all other trackers, too.
 TRACKERS := $(VENV)/trackers
+# Azure's SDK needs an older mlflow-skinny, and so an environment of the same kind.
+AZURE := $(VENV)/azure
 
 .PHONY: help setup demo test trackers busy check format bench picture docs faults matrix clean
 
@@ -53,8 +55,19 @@ $(TRACKERS)/.ready: $(VENV)/.ready
 		--constraint $(TRACKERS)/constraints.txt --editable '.[more]'
 	@touch $@
 
-trackers: $(TRACKERS)/.ready  ## set up the trackers of the second rank, and run their tests
+$(AZURE)/.ready: $(VENV)/.ready
+	@echo "Setting up $(AZURE): Azure's SDK."
+	@test -x $(AZURE)/bin/python || $(BIN)/python -m venv $(AZURE)
+	@$(BIN)/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))' \
+		> "$$($(AZURE)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/main.pth"
+	@sed '/^mlflow/d; /^azure-storage-blob/d; /^pytz/d' constraints.txt > $(AZURE)/constraints.txt
+	@$(AZURE)/bin/python -m pip --disable-pip-version-check install --quiet \
+		--constraint $(AZURE)/constraints.txt --editable '.[azure_ml]'
+	@touch $@
+
+trackers: $(TRACKERS)/.ready $(AZURE)/.ready  ## set up the trackers of the second rank, and run their tests
 	@$(TRACKERS)/bin/python -m pytest -n 3 --dist worksteal -m trackers
+	@$(AZURE)/bin/python -m pytest -m azure
 
 matrix: $(VENV)/.ready  ## run all the variants of which `make test` runs a sample
 	@$(BIN)/python -m pytest -n 2 --dist worksteal -m matrix

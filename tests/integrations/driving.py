@@ -75,6 +75,8 @@ class StandIn:
 class MlflowServer:
     """A real tracking server, which can be stopped and started again."""
 
+    python = sys.executable
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         with socket.socket() as free:
@@ -86,7 +88,7 @@ class MlflowServer:
         """Start it and wait until it answers."""
         options = {"port": self.port, "backend-store-uri": f"sqlite:///{self.folder}/server.db", "workers": 1}
         options |= {"artifacts-destination": self.folder / "files"}
-        command = [sys.executable, "-m", "mlflow", "server", *(f"--{name}={value}" for name, value in options.items())]
+        command = [self.python, "-m", "mlflow", "server", *(f"--{name}={value}" for name, value in options.items())]
         quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
         environment = {**os.environ, "HOME": str(self.folder), **quiet}
         with (self.folder / "server.log").open("a") as log:
