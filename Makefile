@@ -52,7 +52,7 @@ $(TRACKERS)/.ready: $(VENV)/.ready
 		> "$$($(TRACKERS)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/main.pth"
 	@sed 's/^protobuf==.*/protobuf==6.33.5/' constraints.txt > $(TRACKERS)/constraints.txt
 	@$(TRACKERS)/bin/python -m pip --disable-pip-version-check install --quiet \
-		--constraint $(TRACKERS)/constraints.txt --editable '.[more]'
+		--constraint $(TRACKERS)/constraints.txt --editable '.[more,dagshub_dvc]'
 	@touch $@
 
 $(AZURE)/.ready: $(VENV)/.ready

@@ -91,7 +91,7 @@ MORE = (
         local=False,
         options=(
             *("repo", "host", "user", "token", "tracking_uri", "experiment_name", "experiment_id", "run_name"),
-            *("run_id", "parent_run_id", "project", "tags"),
+            *("run_id", "parent_run_id", "project", "tags", "dvc", "branch"),
         ),
         extra="more",
     ),
