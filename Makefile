@@ -7,8 +7,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 # torchvision has no CPU build. With a CPU torch its import fails, and so does the import of packages that use it if present, such as
 # transformers. So torchvision and the packages that need it are in a folder of their own, which only the tests of Ultralytics use.
 VISION := ultralytics ultralytics-thop ultralytics-platform torchvision opencv-python polars polars-runtime-32
-# SwanLab needs an older protobuf than the one that the others are tested with. So its environment is one of its own, in
-# which what it needs otherwise comes before the main one's packages. It has all other trackers, too.
+# SwanLab needs an older protobuf, and Aim an older filelock, than those that the others are tested with. So their
+# environment is one of its own, in which what they need otherwise comes before the main one's packages. It has all other
+# trackers, too.
 TRACKERS := $(VENV)/trackers
 # Azure's SDK needs an older mlflow-skinny, and so an environment of the same kind.
 AZURE := $(VENV)/azure
@@ -50,7 +51,7 @@ $(TRACKERS)/.ready: $(VENV)/.ready
 	@test -x $(TRACKERS)/bin/python || $(BIN)/python -m venv $(TRACKERS)
 	@$(BIN)/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))' \
 		> "$$($(TRACKERS)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/main.pth"
-	@sed 's/^protobuf==.*/protobuf==6.33.5/' constraints.txt > $(TRACKERS)/constraints.txt
+	@sed 's/^protobuf==.*/protobuf==6.33.5/; s/^filelock==.*/filelock==3.32.7/' constraints.txt > $(TRACKERS)/constraints.txt
 	@$(TRACKERS)/bin/python -m pip --disable-pip-version-check install --quiet \
 		--constraint $(TRACKERS)/constraints.txt --editable '.[more,dagshub_dvc]'
 	@touch $@

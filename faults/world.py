@@ -16,7 +16,7 @@ from faults.servers import RETRY_AFTER_S, Standin
 
 MANY_REQUESTS = 400  # for ten seconds: a batch at most every quarter of a second, and some requests around it
 PART = "what the world does"
-MORE = tuple(name for name in ("swanlab", "trackio") if find_spec(name) is not None)  # see `make trackers`
+MORE = tuple(name for name in ("swanlab", "trackio", "aim") if find_spec(name) is not None)  # see `make trackers`
 LOCAL = ("tensorboard", "dvclive", "mlflow", "wandb", "comet_ml", "clearml", *MORE)
 ONLINE = ("mlflow", "wandb", "comet_ml", "clearml", *(name for name in MORE if name in SERVICES))
 

@@ -39,8 +39,8 @@ _PUBLIC = {
     "callbacks.profiler": "ProfilerCallback",
     "callbacks.watch": "WatchCallback",
     "callbacks.trackers": (
-        "AzureMLCallback ClearMLCallback CodeCarbonCallback CometCallback DVCLiveCallback DagsHubCallback "
-        "MLflowCallback SwanLabCallback TensorBoardCallback TrackioCallback WandbCallback"
+        "AimCallback AzureMLCallback ClearMLCallback CodeCarbonCallback CometCallback DVCLiveCallback DagsHubCallback "
+        "FlyteCallback MLflowCallback SwanLabCallback TensorBoardCallback TrackioCallback WandbCallback"
     ),
     "trainer.evaluation": "EvalPrediction PredictionOutput",
     "adapters.transformers": "get_reporting_integration_callbacks",

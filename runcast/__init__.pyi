@@ -19,12 +19,14 @@ from runcast.callbacks.stopping import (
     TerminateOnNaNCallback as TerminateOnNaNCallback,
 )
 from runcast.callbacks.trackers import (
+    AimCallback as AimCallback,
     AzureMLCallback as AzureMLCallback,
     ClearMLCallback as ClearMLCallback,
     CodeCarbonCallback as CodeCarbonCallback,
     CometCallback as CometCallback,
     DagsHubCallback as DagsHubCallback,
     DVCLiveCallback as DVCLiveCallback,
+    FlyteCallback as FlyteCallback,
     MLflowCallback as MLflowCallback,
     SwanLabCallback as SwanLabCallback,
     TensorBoardCallback as TensorBoardCallback,

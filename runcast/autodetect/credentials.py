@@ -8,7 +8,8 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from runcast.integrations.table import Address, Credentials, Integration, Netrc, TextFile, Variables
+from runcast.integrations.open_runs import find_open_run
+from runcast.integrations.table import Address, Credentials, Inside, Integration, Netrc, TextFile, Variables
 
 
 def configured(row: Integration, environ: Mapping[str, str] = os.environ) -> str | None:
@@ -33,6 +34,9 @@ def _found(credentials: Credentials, environ: Mapping[str, str]) -> str | None:
         path = Path(environ.get("NETRC") or _home(environ) / ".netrc")
         host = _host(environ.get(credentials.host_variable, "")) or credentials.host
         return str(path) if re.search(rf"^\s*machine\s+{re.escape(host)}(\s|$)", _text(path), re.MULTILINE) else None
+    if isinstance(credentials, Inside):
+        found = find_open_run(credentials.tracker)
+        return found and credentials.what
     assert isinstance(credentials, TextFile)
     path = Path(environ.get(credentials.variable) or credentials.path.replace("~", str(_home(environ)), 1))
     return str(path) if re.search(credentials.pattern, _text(path), re.MULTILINE) else None

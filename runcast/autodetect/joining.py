@@ -42,6 +42,9 @@ def join_open_runs(
         own = setup.get(name, {})
         if found is None or found.chosen_by & set(own):
             continue
+        if found.attach is not None:
+            joining.setup[name] = {**found.attach(), **own}
+            continue
         known = known_ids(name)
         if known and found.id not in known.values():
             said = f"resumes its earlier run, not {found.name!r}, which this script has opened"

@@ -1,5 +1,6 @@
 """Whether a tracker can be used here, online or local; if not, why, and how to fix it."""
 
+import platform
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,7 +8,7 @@ import msgspec
 
 from runcast.autodetect.credentials import configured, switched
 from runcast.autodetect.installed import Installed, has_package, is_older, lacks_part, normalise
-from runcast.integrations.table import TABLE, Address, Ended, Integration
+from runcast.integrations.table import TABLE, Address, Ended, Inside, Integration
 
 
 class Survey(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,6 +31,8 @@ def look_at(row: Integration, installed: Installed, offline: bool | None, enviro
     def unusable(problem: str, mend: str) -> Survey:
         return Survey(row=row, version=version, online=False, reason="", problem=problem, mend=mend)
 
+    if version is None and row.below and not is_older(platform.python_version(), row.below):
+        return unusable(f"has no package for Python {row.below} and newer", "Use an older Python for it.")
     if version is None:
         is_ours = row.name in TABLE
         how = f"Install it with: pip install 'runcast[{row.name}]'" if is_ours else f"Install {distribution} again."
@@ -102,6 +105,10 @@ def _choose_mode(row: Integration, version: str, offline: bool | None, environ: 
     if not row.credentials and row.local:
         return local("always local")
     where, chosen = configured(row, environ), switched(row.offline, environ)
+    for inside in row.credentials:
+        if isinstance(inside, Inside) and where is None:
+            problem = f"works in {inside.what} only, and this is not one"
+            return msgspec.structs.replace(local("", problem), mend=inside.how)
     if offline or (offline is None and (chosen or where is None)):
         reason = "offline=True" if offline else chosen or "no credentials"
         return local(reason, "" if row.local else f"has no local mode ({reason})")

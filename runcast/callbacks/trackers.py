@@ -160,3 +160,15 @@ class AzureMLCallback(TrackerCallback):
     """The report to Azure ML: `AzureMLCallback(experiment_name="digits")`."""
 
     tracker = "azure_ml"
+
+
+class FlyteCallback(TrackerCallback):
+    """The report to the Deck of the Flyte task that trains: `FlyteCallback(checkpoint="s3://bucket/model")`."""
+
+    tracker = "flyte"
+
+
+class AimCallback(TrackerCallback):
+    """The report to a repository of Aim: `AimCallback(repo="/data/aim", experiment="digits")`."""
+
+    tracker = "aim"

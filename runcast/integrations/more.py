@@ -1,6 +1,6 @@
 """The rows of the trackers of the second rank: see `table.py`. Their SDKs are in `runcast[more]`."""
 
-from runcast.integrations.row import Address, Ended, Integration, TextFile, Variables
+from runcast.integrations.row import Address, Ended, Inside, Integration, TextFile, Variables
 
 MLFLOW_QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -118,6 +118,45 @@ MORE = (
             *("project", "tags"),
         ),
         extra="apart",
+    ),
+    Integration(
+        name="flyte",
+        title="Flyte",
+        tracker="runcast.integrations.flyte:FlyteTracker",
+        distribution="flytekit",
+        package="flytekit",
+        needs=("flyteidl", "fsspec", "grpcio:grpc", "marshmallow", "mashumaro", "protobuf:google.protobuf", "rich"),
+        imports=("google.protobuf", "yaml"),
+        minimum="1.13",
+        tested="1.16.31",
+        open_command="",
+        credentials=(
+            Inside("flyte", "a task of Flyte", "Open the run in a function that has @flytekit.task(enable_deck=True)."),
+        ),
+        local=False,
+        options=("checkpoint", "files", "page"),
+        extra="more",
+    ),
+    Integration(
+        name="aim",
+        title="Aim",
+        tracker="runcast.integrations.aim:AimTracker",
+        distribution="aim",
+        package="aim",
+        needs=(
+            *("aimrecords", "aimrocks", "alembic", "cachetools", "filelock", "numpy", "pillow:PIL", "psutil"),
+            *("python-dateutil:dateutil", "pytz", "sqlalchemy"),
+        ),
+        imports=("numpy", "requests"),
+        below="3.13",
+        minimum="3.29",
+        tested="3.29.1",
+        open_command="aim up --repo {folder}",
+        page_command="aim up --repo {folder} --port {port}",
+        folder="../../../aim",
+        writes="{runs}/aim",
+        options=("repo", "experiment"),
+        extra="more",
     ),
 )
 

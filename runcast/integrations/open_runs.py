@@ -19,7 +19,8 @@ class OpenRun(NamedTuple):
     `id` is the service's own and `name` what people call it. `options` let a delivery in another process write into it;
     they are empty where the service or its SDK does not allow that. `apart` keeps a delivery in another process from
     opening it by accident, as two processes would overwrite each other's points there. Whoever sets an option of
-    `chosen_by` has chosen a run or a place already.
+    `chosen_by` has chosen a run or a place already. `attach` is there where the SDK runs the script, and the run
+    is one of ours: called once, it returns the options for it.
     """
 
     id: str
@@ -27,6 +28,7 @@ class OpenRun(NamedTuple):
     options: Mapping[str, Any] = {}
     apart: Mapping[str, Any] = {}
     chosen_by: frozenset[str] = frozenset()
+    attach: Callable[[], Mapping[str, Any]] | None = None
 
 
 def find_open_run(tracker: str) -> OpenRun | None:
@@ -91,9 +93,25 @@ def _find_clearml(sdk: Any) -> OpenRun | None:
     return OpenRun(id=task.id, name=task.name or task.id, options=options, chosen_by=frozenset(("task_id",)))
 
 
+def _find_flyte(sdk: Any) -> OpenRun | None:
+    context = sdk.current_context()
+    try:
+        assert context.checkpoint is not None
+    except NotImplementedError:  # outside of a task
+        return None
+
+    def attach() -> Mapping[str, Any]:
+        from runcast.integrations.flyte.deck import add_deck  # it imports flytekit, as the script has
+
+        return add_deck(context)
+
+    return OpenRun(id=context.execution_id.name, name=context.task_id.name, attach=attach)
+
+
 _FINDERS: Mapping[str, tuple[str, Callable[[Any], OpenRun | None]]] = {
     "mlflow": ("mlflow", _find_mlflow),
     "wandb": ("wandb", _find_wandb),
     "comet_ml": ("comet_ml", _find_comet),
     "clearml": ("clearml", _find_clearml),
+    "flyte": ("flytekit", _find_flyte),
 }

@@ -35,7 +35,15 @@ class TextFile(msgspec.Struct, frozen=True):
     variable: str = ""
 
 
-Credentials = Variables | Address | Netrc | TextFile
+class Inside(msgspec.Struct, frozen=True):
+    """The code of the SDK that runs the script: *tracker* works in `what` only; `how` says how to get there."""
+
+    tracker: str
+    what: str
+    how: str
+
+
+Credentials = Variables | Address | Netrc | TextFile | Inside
 
 
 class Integration(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,7 +66,7 @@ class Integration(msgspec.Struct, frozen=True, kw_only=True):
     "module:Name" of a function or class of the SDK whose arguments are such names; none listed: any. `extra` is the
     extra of pyproject.toml that installs it with others: "all" the seven of the first rank, "more" the rest, but for
     those "apart", which the versions of others rule out. `over` is the row whose Tracker this one extends: under "all",
-    only this one writes to a server of both.
+    only this one writes to a server of both. `below` is the first Python for which the distribution has no package.
     """
 
     name: str
@@ -90,6 +98,7 @@ class Integration(msgspec.Struct, frozen=True, kw_only=True):
     measures: bool = False
     options: tuple[str, ...] = ()
     over: str = ""
+    below: str = ""
     extra: Literal["all", "more", "apart"] = "all"
 
 

@@ -9,7 +9,18 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from runcast.integrations.more import ENDED, MLFLOW_IMPORTS, MLFLOW_QUIET, MLFLOW_UNUSED, MORE
-from runcast.integrations.row import FALSE, TRUE, Address, Credentials, Ended, Integration, Netrc, TextFile, Variables
+from runcast.integrations.row import (
+    FALSE,
+    TRUE,
+    Address,
+    Credentials,
+    Ended,
+    Inside,
+    Integration,
+    Netrc,
+    TextFile,
+    Variables,
+)
 
 _FIRST = (
     Integration(
@@ -213,6 +224,7 @@ __all__ = [
     "Address",
     "Credentials",
     "Ended",
+    "Inside",
     "Integration",
     "Netrc",
     "TextFile",

@@ -11,6 +11,7 @@ import runcast
 
 PACKAGE = Path(runcast.__file__).parent
 PUBLIC = [
+    "AimCallback",
     "Audio",
     "AzureMLCallback",
     "CSVLoggerCallback",
@@ -26,6 +27,7 @@ PUBLIC = [
     "Figure",
     "Ending",
     "FinalError",
+    "FlyteCallback",
     "GoneError",
     "Histogram",
     "Image",

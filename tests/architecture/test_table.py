@@ -38,7 +38,7 @@ def test_the_trackers_are_these() -> None:
     first = ["wandb", "mlflow", "comet_ml", "clearml", "dvclive", "codecarbon", "tensorboard"]
 
     assert [name for name, row in TABLE.items() if row.extra == "all"] == first
-    assert list(TABLE) == [*first, "swanlab", "trackio", "dagshub", "azure_ml"]
+    assert list(TABLE) == [*first, "swanlab", "trackio", "dagshub", "azure_ml", "flyte", "aim"]
 
 
 def test_an_alias_is_no_other_trackers_name() -> None:
@@ -53,7 +53,8 @@ def test_a_row_has_its_extra(name: str, project: dict[str, Any]) -> None:
     """`pip install 'runcast[NAME]'`, which our messages recommend, installs the row's distribution."""
     row = TABLE[name]
 
-    assert project["optional-dependencies"][name] == [f"{row.distribution}>={row.minimum}"]
+    marker = f"; python_version < '{row.below}'" if row.below else ""
+    assert project["optional-dependencies"][name] == [f"{row.distribution}>={row.minimum}{marker}"]
 
 
 @pytest.mark.parametrize("extra", ["all", "more"])

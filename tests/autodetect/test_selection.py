@@ -18,8 +18,8 @@ from tests.autodetect.conftest import Site
 from tests.second_rank import EACH
 
 FIRST = ["wandb", "mlflow", "comet_ml", "clearml", "dvclive", "codecarbon", "tensorboard"]
-ALL = [*FIRST, "swanlab", "trackio"]
-NAMES = [*ALL, "dagshub", "azure_ml"]  # which have no local mode
+NAMES = [*FIRST, "swanlab", "trackio", "dagshub", "azure_ml", "flyte", "aim"]
+ALL = [name for name in NAMES if name not in ("dagshub", "azure_ml", "flyte")]  # which have no local mode
 VALID = f"{', '.join(NAMES)}, all, none"
 
 FORMS: list[tuple[Any, list[str]]] = [
@@ -208,6 +208,26 @@ def test_at_azure_its_own_row_speaks_for_mlflow(site: Site) -> None:
     assert select("azureml", environ=environ).chosen["azure_ml"].online
     with pytest.raises(TrackerUnavailableError, match="azure_ml has no local mode"):
         select("azureml", environ={})
+
+
+def test_flyte_takes_part_in_a_task_only(site: Site) -> None:
+    """Elsewhere its name is an error that says how to get there, and "all" leaves it out."""
+    site.install_all()
+
+    with pytest.raises(TrackerUnavailableError, match=r"flyte works in a task of Flyte only.*@flytekit\.task"):
+        select("flyte", environ={})
+    assert select("all", environ={}).skipped["flyte"].startswith("works in a task of Flyte only")
+
+
+def test_a_python_for_which_there_is_no_package_is_named(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It does not say what pip would: that there is no matching distribution."""
+    monkeypatch.setattr("platform.python_version", lambda: "3.13.1")
+
+    with pytest.raises(TrackerUnavailableError, match=r"aim has no package for Python 3\.13 and newer\..*older Python"):
+        select("aim", environ={})
+    monkeypatch.setattr("platform.python_version", lambda: "3.12.9")
+    with pytest.raises(TrackerUnavailableError, match=r"aim is not installed.*pip install 'runcast\[aim\]'"):
+        select("aim", environ={})
 
 
 def test_dagshub_has_no_local_mode(site: Site) -> None:
@@ -545,7 +565,7 @@ def test_online_only_without_credentials_is_an_error_by_name(site: Site, tmp_pat
         match=r"wandb is not configured, and offline=False asks for online\..*Log in with: wandb login",
     ):
         select("wandb", offline=False, environ={"HOME": str(tmp_path)})
-    assert list(select("all", offline=False, environ={"HOME": str(tmp_path)}).chosen) == ["tensorboard"]
+    assert list(select("all", offline=False, environ={"HOME": str(tmp_path)}).chosen) == ["tensorboard", "aim"]
 
 
 def test_a_local_tracker_gets_the_environment_that_keeps_it_offline(site: Site, tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 """Options for a tracker are checked where an adapter is made, against the SDK that is installed."""
 
+import importlib.util
 import inspect
 import json
+import warnings
 
 import pytest
 
@@ -21,10 +23,30 @@ WRONG = {
     "swanlab": ("worspace", "workspace"),
     "trackio": ("space_ids", "space_id"),
     "dagshub": ("repos", "repo"),
+    "flyte": ("checkpont", "checkpoint"),
+    "aim": ("rep", "repo"),
 }
 
 
+@pytest.fixture
+def task():
+    """Be in a task of Flyte, as flytekit's local execution makes one, where flytekit is installed."""
+    if importlib.util.find_spec("flytekit") is None:
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        context_manager = importlib.import_module("flytekit.core.context_manager").FlyteContextManager
+    context = context_manager.current_context()
+    inside = context.user_space_params.with_task_sandbox().build()
+    with context_manager.with_context(
+        context.with_execution_state(context.execution_state.with_params(user_space_params=inside))
+    ):
+        yield
+
+
 @pytest.mark.parametrize("name", EACH)
+@pytest.mark.usefixtures("task")
 def test_a_wrong_option_of_a_tracker_is_told_with_the_one_that_was_meant(name, tmp_path, monkeypatch):
     """In each adapter, when it is made, and in `init`: no tracker of the table takes any name."""
     monkeypatch.setenv("DAGSHUB_REPO", "owner/digits")  # it has no local mode

@@ -298,6 +298,7 @@ def test_push_to_hub(train, served, monkeypatch):
         runcast.TensorBoardCallback,
         pytest.param(runcast.SwanLabCallback, marks=pytest.mark.trackers),
         pytest.param(runcast.TrackioCallback, marks=pytest.mark.trackers),
+        pytest.param(runcast.AimCallback, marks=pytest.mark.trackers),
     ],
 )
 def test_report(train, tmp_path, callback):
@@ -310,10 +311,10 @@ def test_report(train, tmp_path, callback):
     assert records(tmp_path)[-1]["status"] == "finished"
 
 
-@pytest.mark.parametrize("callback", [runcast.DagsHubCallback, runcast.AzureMLCallback])
+@pytest.mark.parametrize("callback", [runcast.DagsHubCallback, runcast.AzureMLCallback, runcast.FlyteCallback])
 def test_a_service_without_a_local_mode_has_to_be_configured(callback):
     """It says so before the training begins, with what to do."""
-    with pytest.raises(runcast.TrackerUnavailableError, match=r"azure_ml|DAGSHUB_"):
+    with pytest.raises(runcast.TrackerUnavailableError, match=r"azure_ml|DAGSHUB_|flyte"):
         callback()
 
 

@@ -10,12 +10,14 @@ from rich.console import Console
 import runcast
 from runcast.callbacks.progress import ProgressCallback
 from runcast.callbacks.trackers import (
+    AimCallback,
     AzureMLCallback,
     ClearMLCallback,
     CodeCarbonCallback,
     CometCallback,
     DagsHubCallback,
     DVCLiveCallback,
+    FlyteCallback,
     MLflowCallback,
     SwanLabCallback,
     TensorBoardCallback,
@@ -41,6 +43,8 @@ FORMS = (
     TrackioCallback,
     DagsHubCallback,
     AzureMLCallback,
+    FlyteCallback,
+    AimCallback,
 )
 
 

@@ -10,7 +10,7 @@ from tests import warm
 
 ROOT = Path(__file__).parents[2]
 PAGES = [
-    page
+    pytest.param(page, marks=[pytest.mark.trackers] if page.stem in ("aim", "flyte") else [])  # their SDKs are needed
     for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
     if "```python" in page.read_text(encoding="utf-8")
 ]

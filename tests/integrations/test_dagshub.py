@@ -4,6 +4,7 @@ import base64
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
@@ -77,7 +78,7 @@ class Files:
         """Answer a request for the API of a repository."""
         root = "/api/v1/repos/owner/digits"
         if method == "PUT" and path.startswith(f"{root}/content/"):
-            self.committed[path.removeprefix(f"{root}/content/")] = body
+            self.committed[unquote(path.removeprefix(f"{root}/content/"))] = body
             return b"{}"
         if path == f"{root}/branches/release":
             commit = {"id": "c0ffee", "message": "", "url": "", "timestamp": ""}
