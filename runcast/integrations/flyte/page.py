@@ -150,7 +150,9 @@ def _drawn(key: str, curve: Curve) -> str:
 
 def _medium(folder: Path, key: str, step: int, kind: str, kept: str, caption: str | None) -> str:
     path, title = folder / kept, html.escape(f"{key} at step {step:,}" + (f": {caption}" if caption else ""))
-    if path.stat().st_size > MAX_MEDIA_BYTES:
+    if not path.exists():  # somebody has tidied up
+        shown = ""
+    elif path.stat().st_size > MAX_MEDIA_BYTES:
         shown = f"<code>{html.escape(str(path))}</code>"
     elif kind in ("text", "table", "histogram"):
         shown = f"<pre>{html.escape(path.read_text(encoding='utf-8', errors='replace'))}</pre>"

@@ -11,7 +11,8 @@ Writes: a run at SwanLab when credentials are configured, else one folder for `s
     another id.
 Drops: an artifact's type; empty folders; online, the times of the start and the end, which are those of the delivery.
     Infinities are counted online. SwanLab shows a failed run as crashed and a killed one as aborted; the config
-    `runcast/status` says which. `mode="local"`, whose dashboard is no longer maintained, is taken as "offline".
+    `runcast/status` says which. `mode="local"`, whose dashboard is no longer maintained, is taken as "offline": so
+    `swanlab watch`, which reads a database of that mode, shows none of these runs.
 Limits: MAX_STEP and the constants below, read in swanlab 0.10.3 (sdk/internal/pkg/constraints) on 2026-11-30.
 """
 
