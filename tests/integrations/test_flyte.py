@@ -48,14 +48,22 @@ TASK = """
 """
 
 OUTSIDE = """
-    import json, sys
+    import contextlib, io, json, sys
     import flytekit, runcast
     from runcast.autodetect.selection import select
 
     try:
         runcast.init("digits", dir=sys.argv[1] + "/runs", report_to="flyte")
     except runcast.TrackerUnavailableError as error:
-        print("ANSWER", json.dumps([str(error), select("all").skipped["flyte"]]))
+        told = str(error)
+
+    @flytekit.task
+    def plain() -> str:
+        with contextlib.redirect_stderr(io.StringIO()) as said:
+            runcast.init("digits", dir=sys.argv[1] + "/runs", report_to="flyte", delivery="later").finish()
+        return said.getvalue()
+
+    print("ANSWER", json.dumps([told, select("all").skipped["flyte"], plain()]))
 """
 
 
@@ -98,12 +106,13 @@ def test_a_task_gets_a_deck_for_each_run_and_the_model_as_its_checkpoint(tmp_pat
 
 
 def test_outside_of_a_task_it_takes_no_part_and_says_why(tmp_path: Path) -> None:
-    """With flytekit imported: an error of ours by name, a reason under "all"."""
-    by_name, under_all = play(OUTSIDE, tmp_path)
+    """With flytekit imported: an error of ours by name, a reason under "all"; a task without a Deck is warned."""
+    by_name, under_all, in_a_task_without_deck = play(OUTSIDE, tmp_path)
 
     assert by_name.startswith("flyte works in a task of Flyte only, and this is not one.")
     assert "@flytekit.task(enable_deck=True)" in by_name
     assert under_all.startswith("works in a task of Flyte only")
+    assert "Flyte shows no Deck of this task" in in_a_task_without_deck
 
 
 def test_files_reach_an_address_of_the_tasks_storage(tmp_path: Path) -> None:

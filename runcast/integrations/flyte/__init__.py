@@ -112,7 +112,7 @@ class FlyteTracker(Tracker):
 
     def _render(self) -> None:
         self._rendered = time.monotonic()
-        content = page.render(self._shown, self._run.local, page.links(self._run.directory, self.name)).encode()
+        content = page.render(self._shown, self._run.local, self._run.directory).encode()
         write_atomically(self._run.local / "deck.html", content)
         with contextlib.suppress(OSError):  # the task, whose folder it is, may be over
             if "page" in self._run.options:

@@ -7,6 +7,9 @@ from typing import Any
 
 from flytekit.deck.deck import Deck
 
+from runcast.integrations.flyte.page import with_links
+from runcast.redaction.console import warn
+
 NAME = "runcast"
 
 
@@ -21,12 +24,14 @@ class RunDeck(Deck):  # type: ignore[misc]
     def html(self) -> str:
         """Return what the delivery has written so far."""
         with contextlib.suppress(OSError):
-            return self._path.read_text(encoding="utf-8")
+            return with_links(self._path.read_text(encoding="utf-8"))
         return "<p>Nothing of the run has been delivered yet.</p>"
 
 
 def add_deck(context: Any) -> dict[str, str]:
     """Add a Deck to a task; return the options with which a delivery writes to it and keeps files for the task."""
+    if not getattr(context, "enable_deck", True):  # older versions have no such word
+        warn("Flyte shows no Deck of this task, as it is not asked to. Give it @flytekit.task(enable_deck=True).")
     number = sum(deck.name.startswith(NAME) for deck in context.decks) + 1
     folder = str(getattr(context.working_directory, "name", context.working_directory))
     path = Path(folder, f"runcast-deck-{os.urandom(4).hex()}.html")

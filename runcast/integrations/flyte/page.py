@@ -4,17 +4,19 @@ import base64
 import html
 import math
 import mimetypes
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
-from runcast.journal.layout import RunDirectory
 from runcast.journal.state import load_state
 from runcast.values.scalars import Number
 
 MAX_POINTS = 1000  # of a curve; half of them go when there are more
 MAX_MEDIA, MAX_MEDIA_BYTES = 24, 2**20  # the newest of each name
 WIDTH, HEIGHT = 320, 120
+LINKS = re.compile("<!--links of (.*?)-->.*?<!--end of links-->", re.DOTALL)
 STYLE = (
     ".runcast{font:14px/1.4 system-ui,sans-serif}.runcast td{padding:1px 12px 1px 0;vertical-align:top}"
     ".runcast .curves{display:flex;flex-wrap:wrap;gap:16px}.runcast figure{margin:0}.runcast img{max-width:320px}"
@@ -74,29 +76,32 @@ class Shown:
             self.about.update(content)
 
 
-def links(folder: Path, but: str) -> dict[str, str]:
-    """Return where the other trackers of a run have it."""
-    run, found = RunDirectory(folder), {}
-    for path in sorted((folder / "trackers").glob("*")):
-        state = load_state(run.tracker(path.name)) if path.name != but else None
+def with_links(content: str) -> str:
+    """Write a page again with where the other trackers have the run now: their deliveries may have begun later."""
+    return LINKS.sub(lambda found: _links(Path(unquote(found[1]))), content)
+
+
+def _links(run: Path) -> str:
+    found = []
+    for path in sorted((run / "trackers").glob("*")):
+        state = load_state(path) if path.name != "flyte" else None
         if state is not None and state.url:
-            found[path.name] = state.url
-    return found
+            found.append((html.escape(path.name), _link(state.url)))
+    return f"<!--links of {quote(str(run))}-->{_section('Other trackers', _table(found))}<!--end of links-->"
 
 
-def render(shown: Shown, folder: Path, elsewhere: Mapping[str, str]) -> str:
-    """Write the page; *folder* has the media, *elsewhere* says where other trackers have the run."""
+def render(shown: Shown, folder: Path, run: Path) -> str:
+    """Write the page; *folder* has the media, *run* is the run's."""
     about, tags = shown.about, "".join(f" · {html.escape(tag)}" for tag in shown.tags)
     error = f"<pre>{html.escape(str(about['error']))}</pre>" if about.get("error") else ""
     notes = f"<p>{html.escape(about['notes'])}</p>" if about.get("notes") else ""
-    places = [(name, _link(url)) for name, url in elsewhere.items()]
     head = (
         f"<style>{STYLE}</style><h2>{html.escape(str(about.get('name')))}</h2>"
         f"<p>{html.escape(str(about.get('project')))} · <b>{about.get('status')}</b>{tags}</p>{notes}{error}"
     )
     parts = (
         head,
-        _section("Other trackers", _table(places)),
+        _links(run),
         _section("Curves", _grid(_drawn(key, curve) for key, curve in shown.curves.items() if len(curve.points) > 1)),
         _section("Final values", _table(_texts({**_last(shown.curves), **shown.summary}))),
         _section("Params", _table(_texts(shown.params))),
