@@ -236,7 +236,7 @@ class Delivery:
         measured: dict[str, Number] = {}
         self.transfer.records.send_one("measure", lambda: measured.update(self.tracker.measure(final)), [self.name])
         if measured:
-            self.metering.write(measured, time.time())
+            self.metering.write(measured, time.time(), final=final)
             self._save(points=self.state.points + len(measured))
 
     # State

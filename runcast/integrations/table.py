@@ -203,12 +203,15 @@ _FIRST = (
     ),
 )
 
-TABLE: Mapping[str, Integration] = MappingProxyType({row.name: row for row in (*_FIRST, *MORE)})
+_ROWS = sorted((*_FIRST, *MORE), key=lambda row: row.measures)  # meters are listed after the trackers everywhere
+TABLE: Mapping[str, Integration] = MappingProxyType({row.name: row for row in _ROWS})
+METERS = tuple(f"{row.name}/" for row in _ROWS if row.measures)  # the beginnings of the names of their metrics
 ALIASES: Mapping[str, str] = MappingProxyType({alias: row.name for row in TABLE.values() for alias in row.aliases})
 
 __all__ = [
     "ALIASES",
     "ENDED",
+    "METERS",
     "TABLE",
     "Address",
     "Credentials",

@@ -17,9 +17,10 @@ from runcast.testing import MemoryTracker
 from tests.autodetect.conftest import Site
 from tests.second_rank import EACH
 
-FIRST = ["wandb", "mlflow", "comet_ml", "clearml", "dvclive", "codecarbon", "tensorboard"]
-ALL = [*FIRST, "swanlab", "trackio"]
-NAMES = [*ALL, "dagshub", "azure_ml"]  # which have no local mode
+FIRST = ["wandb", "mlflow", "comet_ml", "clearml", "dvclive", "tensorboard"]
+METERS = ["codecarbon"]  # which come last
+ALL = [*FIRST, "swanlab", "trackio", *METERS]
+NAMES = [*FIRST, "swanlab", "trackio", "dagshub", "azure_ml", *METERS]  # two of which have no local mode
 VALID = f"{', '.join(NAMES)}, all, none"
 
 FORMS: list[tuple[Any, list[str]]] = [

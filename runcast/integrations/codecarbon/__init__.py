@@ -7,7 +7,8 @@ Writes: `emissions.csv` in the run's own folder, a row for each measurement: eve
     with `online=True`; while it is not known, emissions are reckoned with the world's average and called so.
     `energy_measured_kwh` is the part of `energy_kwh` that comes from sensors; the rest is an estimate. `measured_s` is
     how many seconds of `training_s` were measured, over all sessions. While that is less than half, the amounts are
-    called `codecarbon/partial/energy_kwh` and so on, as they are not those of the run.
+    called `codecarbon/partial/energy_kwh` and so on, as they are not those of the run. In the other trackers, the
+    measurements are curves, and the last one of a session is summary values.
 Drops: all that is logged, and the status: CodeCarbon holds nothing but its measurements.
 Limits: nothing is measured before the SDK is up, between a kill and the restart, and after the training; of several
     machines, only that of the first rank. Where the look-up fails, CodeCarbon takes the place to be Quebec; emissions
