@@ -27,12 +27,13 @@ class Metering:
         directory: The run's folder.
         meter: The tracker's name.
         state: The delivery's state, which stores the coverage.
+        covers: Whether it matters how much of the training is covered.
     """
 
-    def __init__(self, directory: RunDirectory, meter: str, state: DeliveryState) -> None:
+    def __init__(self, directory: RunDirectory, meter: str, state: DeliveryState, *, covers: bool) -> None:
         self._directory, self._meter, self._state = directory, meter, state
         self._measured_at = time.time()
-        self._is_silent = False
+        self._is_silent = not covers
 
     def begin(self) -> None:
         """Note that the meter measures from now on."""

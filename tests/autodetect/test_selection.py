@@ -18,7 +18,7 @@ from tests.autodetect.conftest import Site
 from tests.second_rank import EACH
 
 FIRST = ["wandb", "mlflow", "comet_ml", "clearml", "dvclive", "tensorboard"]
-METERS = ["codecarbon"]  # which come last
+METERS = ["codecarbon", "system"]  # which come last
 ALL = [*FIRST, "swanlab", "trackio", *METERS]
 NAMES = [*FIRST, "swanlab", "trackio", "dagshub", "azure_ml", *METERS]  # two of which have no local mode
 VALID = f"{', '.join(NAMES)}, all, none"

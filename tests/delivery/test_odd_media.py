@@ -46,7 +46,7 @@ def odd_files(folder: Path) -> list[runcast.Image | runcast.Audio | runcast.Vide
     ]
 
 
-@pytest.mark.parametrize("tracker", [one for one in EACH if one.values[0] not in ("codecarbon", "dagshub")])
+@pytest.mark.parametrize("tracker", [one for one in EACH if one.values[0] not in ("codecarbon", "system", "dagshub")])
 def test_a_file_that_cannot_be_shown_holds_up_nothing(
     tracker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -34,6 +34,11 @@ def import_shared(orders: Mapping[str, Orders]) -> None:
         os.environ[THREADS] = threads
 
 
+def shares_nothing(name: str) -> bool:
+    """Return whether a tracker's SDK imports nothing large, so that its delivery need not wait for these imports."""
+    return name in TABLE and not TABLE[name].imports
+
+
 def leave_out_unused(name: str, orders: Orders) -> None:
     """Make modules of which a delivery has no use look as if they were not installed."""
     row = TABLE.get(name)
