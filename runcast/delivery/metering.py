@@ -65,7 +65,7 @@ class Metering:
         values = {key: encodable(value) for key, value in covered.items()}
         record: Record = Metrics(time=moment, step=self._state.step, values=values, by=self._meter)
         if final:
-            record = Summary(time=moment, values=values, by=self._meter)
+            record = Summary(time=moment, values=dict(values), by=self._meter)
         append_lines(self._directory.journal, encode_line(record))
 
     def recover(self, reading: Reading, *, is_over: bool) -> int:

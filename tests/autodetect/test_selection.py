@@ -357,7 +357,7 @@ from runcast.integrations.loading import load_tracker
 sys.modules[sys.argv[1]] = None
 load_tracker(sys.argv[2])
 """
-    for need in {TABLE[name].needs[-1], TABLE[name].needs[-2]}:
+    for need in {*TABLE[name].needs[-2:]}:
         module = need.partition(":")[2] or need.replace("-", "_")
         command = [sys.executable, "-c", code, module, TABLE[name].tracker]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -546,7 +546,7 @@ def test_online_only_without_credentials_is_an_error_by_name(site: Site, tmp_pat
         match=r"wandb is not configured, and offline=False asks for online\..*Log in with: wandb login",
     ):
         select("wandb", offline=False, environ={"HOME": str(tmp_path)})
-    assert list(select("all", offline=False, environ={"HOME": str(tmp_path)}).chosen) == ["tensorboard"]
+    assert list(select("all", offline=False, environ={"HOME": str(tmp_path)}).chosen) == ["tensorboard", "system"]
 
 
 def test_a_local_tracker_gets_the_environment_that_keeps_it_offline(site: Site, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from runcast.core.errors import JournalError
 from runcast.delivery.courier.child import Child
 from runcast.delivery.courier.messages import EXITS, HURRY, NEWS, OVER, REST, STAY, Report, Task
 from runcast.delivery.courier.pacing import Pace
-from runcast.delivery.courier.sharing import shares_nothing
+from runcast.delivery.courier.sharing import is_meter
 from runcast.delivery.courier.system import NO_SIGNAL, ended_by, step_back
 from runcast.delivery.liveness import end_run, last_status
 from runcast.delivery.lock import EXIT_REFUSED, EXIT_RESTART, EXIT_SUSPENDED
@@ -64,7 +64,7 @@ class Courier:
         self._obey(told)
 
     def start_first(self) -> Job | None:
-        """Start the deliveries that wait for no import: a meter lacks what it does not see from the beginning.
+        """Start the meters, before the others' imports: a meter lacks what it does not see from the beginning.
 
         Return None, or in a process that was forked the job that it has to carry out.
         """
@@ -75,7 +75,7 @@ class Courier:
             # Slurm and systemd send SIGTERM to all processes of a job, and the end of the training is to be delivered.
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
         for child in self._children:
-            if child.is_due() and shares_nothing(child.job.name) and self._start(child):
+            if child.is_due() and is_meter(child.job.name) and self._start(child):
                 if self._task.mode == "training":
                     step_back()
                 return child.job

@@ -34,9 +34,9 @@ def import_shared(orders: Mapping[str, Orders]) -> None:
         os.environ[THREADS] = threads
 
 
-def shares_nothing(name: str) -> bool:
-    """Return whether a tracker's SDK imports nothing large, so that its delivery need not wait for these imports."""
-    return name in TABLE and not TABLE[name].imports
+def is_meter(name: str) -> bool:
+    """Return whether a tracker is a meter, which lacks what passes while others wait for these imports."""
+    return name in TABLE and TABLE[name].measures
 
 
 def leave_out_unused(name: str, orders: Orders) -> None:

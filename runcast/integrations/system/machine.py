@@ -19,7 +19,7 @@ class Machine:
 
     def __init__(self, pid: int, directory: Path, *, without: int) -> None:
         self._pid, self._directory, self._without = pid, directory, without
-        self._now = 0.0
+        self._now, self._busy, self._rates = 0.0, (0.0, 0.0), dict[str, int]()
         self._processes: dict[tuple[int, float], float] = {}
         self.sample()
 
@@ -75,7 +75,7 @@ def _processor_times() -> tuple[float, float]:
 
 def _transferred() -> dict[str, int]:
     """Return the bytes that disks and network cards have transferred, as far as the system says."""
-    found = {}
+    found: dict[str, int] = {}
     if (disks := psutil.disk_io_counters()) is not None:
         found |= {"disk_read": disks.read_bytes, "disk_written": disks.write_bytes}
     cards = [card for name, card in psutil.net_io_counters(pernic=True).items() if not name.startswith("lo")]
