@@ -106,7 +106,8 @@ def _print_all(out: "Console", directory: "RunDirectory", metric: list[str] | No
         _print_plots(out, chosen)
     else:
         _print_curves(out, held, every=every)
-        _print_values(out, "summary", held.summary)
+        _print_values(out, "summary", {key: one for key, one in held.summary.items() if key not in held.metered})
+        _print_totals(out, held)
         shown = held.params if every else telling(held.params)
         _print_values(out, "params", shown, hidden=len(held.params) - len(shown))
         _print_files(out, held)
@@ -201,6 +202,18 @@ def _print_values(out: "Console", title: str, values: dict[str, Any], hidden: in
         out.print(grid)
     if hidden:
         out.print(f"and {hidden} {title} that have their default: runcast show --all", style="dim")
+
+
+def _print_totals(out: "Console", held: "Contents") -> None:
+    """Print the totals of each meter as one paragraph, named without the meter."""
+    from runcast.cli.output import notes, number
+
+    totals: dict[str, list[str]] = {}
+    for key in sorted(held.summary.keys() & set(held.metered)):
+        meter, _, name = key.partition("/")
+        value = held.summary[key]
+        totals.setdefault(meter, []).append(f"{name} {value if isinstance(value, str) else number(value)}")
+    notes(out, [(meter, " · ".join(texts)) for meter, texts in totals.items()])
 
 
 def _print_files(out: "Console", held: "Contents") -> None:

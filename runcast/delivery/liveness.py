@@ -10,7 +10,7 @@ import msgspec
 
 from runcast.journal.file import Journal
 from runcast.journal.layout import RunDirectory, RunFile, host_name, process_began
-from runcast.journal.records import AnyRecord, Finish, Metrics, Start, Status, decode, encode
+from runcast.journal.records import AnyRecord, Finish, Start, Status, decode, encode, meter_of
 
 TAIL_BYTES = 256 * 1024  # the end of a run is in its last records; only a meter or another rank may write after it
 
@@ -85,7 +85,7 @@ def _last_records(directory: RunDirectory) -> Iterator[AnyRecord]:
 def ended_at(directory: RunDirectory) -> float:
     """Return when a run ended: the time of its finish record, or else of the training's own last record."""
     for record in _last_records(directory):
-        if not (isinstance(record, Metrics) and record.by):  # a meter also writes after the end of the training
+        if meter_of(record) is None:  # a meter also writes after the end of the training
             return record.time
     return directory.load().created
 

@@ -75,7 +75,7 @@ class Delivery:
         self.needs_restart = self._is_open = False
         self.folder = directory.tracker(name)
         self.state = load_state(self.folder) or DeliveryState()
-        self.metering = Metering(directory, name, self.state)
+        self.metering = Metering(directory, name, self.state, covers=tracker.covers)
         self.attempt = Attempts(
             name,
             explain=lambda error: self.tracker.explain(error),
@@ -212,7 +212,10 @@ class Delivery:
         self.when_over()
         if self.tracker.measures:
             self._measure(final=True)
-            log.warning("%s %s of the training", self.name, self.state.coverage or "does not say how much it measured")
+            if self.tracker.covers:
+                log.warning(
+                    "%s %s of the training", self.name, self.state.coverage or "does not say how much it measured"
+                )
         elif self.follow:
             wait_for_meters(self.directory, session, self.wait)
         if self.ranks is not None:
@@ -236,7 +239,7 @@ class Delivery:
         measured: dict[str, Number] = {}
         self.transfer.records.send_one("measure", lambda: measured.update(self.tracker.measure(final)), [self.name])
         if measured:
-            self.metering.write(measured, time.time())
+            self.metering.write(measured, time.time(), final=final)
             self._save(points=self.state.points + len(measured))
 
     # State

@@ -1,5 +1,7 @@
 """Measurements of a meter as records of the journal, named by how much of the training they cover.
 
+They are points of a curve while the run lasts, and the totals at its end are summary values.
+
 A meter reports the seconds that it covered as `<name>/measured_s`. The journal adds `<name>/training_s`. While less
 than half of the training is covered, the other values are `<name>/partial/...`, so that a part never passes for the
 whole.
@@ -13,7 +15,7 @@ from runcast.journal.coverage import MEASURED, PARTIAL, TRAINED, Coverage
 from runcast.journal.file import append_lines
 from runcast.journal.layout import RunDirectory
 from runcast.journal.reader import JournalReader
-from runcast.journal.records import AnyRecord, Metrics, encode_line
+from runcast.journal.records import AnyRecord, Metrics, Record, Summary, encode_line, meter_of
 from runcast.journal.state import DeliveryState
 from runcast.values.scalars import Number, encodable
 
@@ -25,12 +27,13 @@ class Metering:
         directory: The run's folder.
         meter: The tracker's name.
         state: The delivery's state, which stores the coverage.
+        covers: Whether it matters how much of the training is covered.
     """
 
-    def __init__(self, directory: RunDirectory, meter: str, state: DeliveryState) -> None:
+    def __init__(self, directory: RunDirectory, meter: str, state: DeliveryState, *, covers: bool) -> None:
         self._directory, self._meter, self._state = directory, meter, state
         self._measured_at = time.time()
-        self._is_silent = False
+        self._is_silent = not covers
 
     def begin(self) -> None:
         """Note that the meter measures from now on."""
@@ -53,21 +56,23 @@ class Metering:
         coverage, now = self._state.coverage, time.time()
         return final or coverage is None or coverage.will_be_enough(now - self._measured_at, now)
 
-    def write(self, measured: Mapping[str, Number], moment: float) -> None:
+    def write(self, measured: Mapping[str, Number], moment: float, *, final: bool) -> None:
         """Write a measurement into the journal, from where it reaches every other tracker."""
         self._measured_at = moment
         if f"{self._meter}/{MEASURED}" not in measured:  # this meter does not report its coverage
             self._is_silent, self._state.coverage = True, None
         covered = _cover(measured, self._meter, self._state.coverage, time.time())
         values = {key: encodable(value) for key, value in covered.items()}
-        record = Metrics(time=moment, step=self._state.step, values=values, by=self._meter)
+        record: Record = Metrics(time=moment, step=self._state.step, values=values, by=self._meter)
+        if final:
+            record = Summary(time=moment, values=dict(values), by=self._meter)
         append_lines(self._directory.journal, encode_line(record))
 
-    def recover(self, reading: Reading) -> int:
+    def recover(self, reading: Reading, *, is_over: bool) -> int:
         """Write what an earlier, killed process had measured and not written; return the number of values."""
         rows = _unwritten(reading, self._directory, self._meter)
-        for moment, measured in rows:
-            self.write(measured, moment)
+        for number, (moment, measured) in enumerate(rows, 1):
+            self.write(measured, moment, final=is_over and number == len(rows))
         return sum(len(measured) for _, measured in rows)
 
 
@@ -119,7 +124,7 @@ def _records(directory: RunDirectory, cursor: int) -> Iterator[tuple[AnyRecord, 
 
 def _unwritten(reading: Reading, directory: RunDirectory, meter: str) -> list[tuple[float, dict[str, Number]]]:
     """List the measurements that a meter has stored and a killed process did not write to the journal."""
-    written = sum(isinstance(record, Metrics) and record.by == meter for record in JournalReader(directory.journal))
+    written = sum(meter_of(record) == meter for record in JournalReader(directory.journal))
     rows: dict[int, tuple[float, dict[str, Number]]] = {}
     for key, value, row, moment in reading.points:
         rows.setdefault(row, (moment, {}))[1][key] = value

@@ -214,10 +214,16 @@ def _line(line: bytes, rank: str, source: str, end: int) -> bytes:
         record = decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _no_record(line)
-    if type(record) is not Metrics or record.by is not None:
+    if type(record) is not Metrics or record.by not in (None, "system"):
         return b""
-    values = {f"rank{rank}/{key}": value for key, value in record.values.items()}
-    return encode(RankMetrics(time=record.time, step=record.step, values=values, source=source, end=end))
+    if record.by is None:
+        values = {f"rank{rank}/{key}": value for key, value in record.values.items()}
+    else:  # of another node's processors and so on, under that node's name
+        values = {key: value for key, value in record.values.items() if key.startswith("system/node")}
+    if not values:
+        return b""
+    copy = RankMetrics(time=record.time, step=record.step, values=values, by=record.by, source=source, end=end)
+    return encode(copy)
 
 
 def _no_record(line: bytes) -> bytes:

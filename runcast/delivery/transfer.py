@@ -13,7 +13,7 @@ from runcast.delivery.sending.refusals import Refusals
 from runcast.integrations.contract import ALL_KINDS, Reading, TrackedRun, Tracker
 from runcast.journal.layout import RunDirectory
 from runcast.journal.reader import JournalReader, journal_size
-from runcast.journal.records import AnyRecord, Artifact, Finish, Media, Metrics, Start, points
+from runcast.journal.records import AnyRecord, Artifact, Finish, Media, Metrics, Start, meter_of, points
 from runcast.journal.state import DeliveryState
 from runcast.values.points import Point
 
@@ -117,7 +117,7 @@ class Transfer:
             self.state.ending = self.state.ending_error = None
         elif isinstance(record, Finish):
             self.state.ending, self.state.ending_error = record.status, record.error
-        elif self.records.holds(record):
+        elif meter_of(record) != self.name and self.records.holds(record):
             if isinstance(record, Media | Artifact):  # which must not simply be sent again
                 self.save(sending=end)
             self.records.send(record, offset)
@@ -148,4 +148,4 @@ class Transfer:
         self.save(cursor=end, sending=end)
         if self.tracker.measures:
             self.deliver_available()  # to know how long the training has lasted
-            self.save(points=self.state.points + self.metering.recover(reading))
+            self.save(points=self.state.points + self.metering.recover(reading, is_over=not self.tracked.trains))

@@ -11,7 +11,7 @@ from runcast.delivery.metering import uncover
 from runcast.delivery.recovery import Identity, identity, mark
 from runcast.integrations.contract import Tracker
 from runcast.journal.reader import JournalReader
-from runcast.journal.records import Metrics, points
+from runcast.journal.records import AnyRecord, Metrics, Summary, meter_of, points
 from runcast.values.points import Point
 
 EXAMPLES = 5
@@ -68,7 +68,7 @@ def compare_points(
             for record, offset in batch:
                 if up_to_cursor and offset > cursor:
                     return
-                if isinstance(record, Metrics) and _concerns(record, tracker):
+                if isinstance(record, Metrics | Summary) and _concerns(record, tracker):
                     for point in points(record):
                         key = uncover(point.key, tracker.name) if tracker.measures else point.key
                         if key is not None:
@@ -109,10 +109,10 @@ def _with_time(one: int, moment: float) -> int:
     return (one + int(moment) * 0x9E3779B97F4A7C15) % 2**64 - 2**63
 
 
-def _concerns(record: Metrics, tracker: Tracker) -> bool:
+def _concerns(record: AnyRecord, tracker: Tracker) -> bool:
     if tracker.measures:
-        return record.by == tracker.name
-    return record.by != tracker.name and "metrics" in tracker.supports
+        return meter_of(record) == tracker.name
+    return isinstance(record, Metrics) and record.by != tracker.name and "metrics" in tracker.supports
 
 
 def _different(names: Iterable[str]) -> list[str]:

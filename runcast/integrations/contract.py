@@ -154,7 +154,8 @@ class Tracker:
     class attributes are data about the service: which names it accepts (`names` for metrics and summary, and for
     media unless it has `media_names`; likewise for params, tags and artifacts), how long a parameter's text may be,
     whether it keeps 64-bit floats, and how exactly it keeps times. `measures` is true for a tracker that is a meter
-    (CodeCarbon): its `measure` is asked now and then for metrics, which then reach every other tracker.
+    (CodeCarbon): its `measure` is asked now and then for metrics, which then reach every other tracker; `covers` is
+    false if they are of moments, and not totals of which it matters how much of the training they cover.
     `variables` maps an option, or an argument of `init`, to the environment variable with which people set it for the
     SDK (several, of which the first that is set counts, have spaces between them): `run.setting` knows them.
     `identities` names those of `TrackedRun.ids` by which the service tells one run from another (default: all): when
@@ -174,6 +175,7 @@ class Tracker:
     precision: ClassVar[Literal["float64", "float32"]] = "float64"
     time_resolution_s: ClassVar[float] = 0.01
     measures: ClassVar[bool] = False
+    covers: ClassVar[bool] = True
     variables: ClassVar[Mapping[str, str]] = MappingProxyType({})
     identities: ClassVar[frozenset[str] | None] = None
 

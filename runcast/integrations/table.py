@@ -214,12 +214,32 @@ _FIRST = (
     ),
 )
 
-TABLE: Mapping[str, Integration] = MappingProxyType({row.name: row for row in (*_FIRST, *MORE)})
+_SYSTEM = Integration(
+    name="system",
+    title="System metrics",
+    tracker="runcast.integrations.system:SystemTracker",
+    distribution="psutil",
+    package="psutil",
+    minimum="5.9",
+    tested="7.2.2",
+    open_command="runcast show {directory} --all",
+    writes="{runs}/*/journal.jsonl",
+    off={"RUNCAST_SYSTEM_METRICS": FALSE},
+    measures=True,
+    options=("every_s",),
+)
+
+_ROWS = sorted(
+    (*_FIRST, *MORE, _SYSTEM), key=lambda row: row.measures
+)  # meters are listed after the trackers everywhere
+TABLE: Mapping[str, Integration] = MappingProxyType({row.name: row for row in _ROWS})
+METERS = tuple(f"{row.name}/" for row in _ROWS if row.measures)  # the beginnings of the names of their metrics
 ALIASES: Mapping[str, str] = MappingProxyType({alias: row.name for row in TABLE.values() for alias in row.aliases})
 
 __all__ = [
     "ALIASES",
     "ENDED",
+    "METERS",
     "TABLE",
     "Address",
     "Credentials",

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from runcast.journal.records import AnyRecord, Finish, Metrics, Start
+from runcast.journal.records import AnyRecord, Finish, Start, meter_of
 
 MEASURED, TRAINED, PARTIAL = "measured_s", "training_s", "partial/"
 ENOUGH = 0.5  # share of the training; a measurement of less is never presented as the run's
@@ -29,7 +29,7 @@ class Coverage(msgspec.Struct):
             self.began = self.seen = record.time
         elif isinstance(record, Finish):
             self.end(record.time)
-        elif self.began and not (isinstance(record, Metrics) and record.by == meter):
+        elif self.began and meter_of(record) != meter:
             self.seen = max(self.seen, record.time)
 
     def end(self, time: float) -> None:

@@ -57,9 +57,10 @@ class Params(Record, frozen=True, tag="params"):
 
 
 class Summary(Record, frozen=True, tag="summary"):
-    """Final values, without a step."""
+    """Final values, without a step; `by` names the meter whose totals they are."""
 
     values: dict[str, Number | str | bool]
+    by: str | None = None
 
 
 class Tags(Record, frozen=True, tag="tags"):
@@ -134,9 +135,14 @@ def _without_surrogates(record: Record) -> Record:
     return type(record)(**{name: clean(getattr(record, name)) for name in record.__struct_fields__})
 
 
-def points(record: Metrics) -> list[Point]:
-    """List the points of a metrics record, in the order in which they were logged."""
-    step, time = record.step, record.time
+def meter_of(record: Record) -> str | None:
+    """Return the name of the meter that wrote a record; None for one of the training."""
+    return record.by if isinstance(record, Metrics | Summary) else None
+
+
+def points(record: Metrics | Summary) -> list[Point]:
+    """List the points of a record, in the order in which they were logged; those of a meter's totals have step 0."""
+    step, time = record.step if isinstance(record, Metrics) else 0, record.time
     return [
         Point(key, NON_FINITE[value] if isinstance(value, str) else value, step, time)
         for key, value in record.values.items()

@@ -99,7 +99,7 @@ def init(
         selection.skip_objects()
     job = next_job_folder() if options.per_rank and world_size() > 1 else None
     if (number := rank()) != 0:
-        return _open_beside(options, config, job, number)
+        return _open_beside(options, config, job, number, samples="system" in selection.chosen)
     if _is_imported_by_a_child():
         return _open_beside(options, config, None, number)
     joining = join_open_runs(
@@ -181,7 +181,7 @@ def is_running(directory: RunDirectory, file: RunFile) -> bool:
     return run_status(directory, file) == "running"
 
 
-def _open_beside(options: Options, config: Any, job: str | None, number: int) -> Run:
+def _open_beside(options: Options, config: Any, job: str | None, number: int, *, samples: bool = False) -> Run:
     """Make the run of another rank or of a child process: it writes nothing, or only its metrics."""
     file = new_file(options, config)
     if job is None:
@@ -196,6 +196,8 @@ def _open_beside(options: Options, config: Any, job: str | None, number: int) ->
         run: RankRun = in_folder(options.dir, lambda root: RankRun(file, root / folder, number))
     except OSError as error:
         return _unrecorded(options, config, error)
+    if samples:
+        run.sample_node((options.setup or {}).get("system", {}).get("every_s"))
     _look_after(run, watch=False)
     return Current.add(run)
 

@@ -14,8 +14,9 @@ from typing import Any
 from runcast.journal.file import Journal
 from runcast.journal.layout import RunDirectory, RunFile, rank_journals
 from runcast.journal.paths import make_private
-from runcast.journal.records import VERSION, Start, encode_line
+from runcast.journal.records import VERSION, Start, Status, encode_line
 from runcast.run.identity import Identity
+from runcast.run.ranks import other_node
 from runcast.run.run import Run
 
 
@@ -23,7 +24,21 @@ class RankRun(Run):
     """The metrics of one rank, kept for the run of rank 0, which logs everything else."""
 
     def __init__(self, file: RunFile, folder: Path, rank: int) -> None:
+        self._meter: Any = None
         super().__init__(file, RunDirectory(folder), _open(file, folder, rank), None)
+
+    def sample_node(self, every_s: Any) -> None:
+        """Sample this node, if it is for this rank to do."""
+        if (node := other_node()) and self._journal is not None:
+            from runcast.integrations.system.node import NodeMeter  # rarely needed, and start-up counts
+
+            self._meter = NodeMeter(self._journal, node, every_s, lambda: self.step)
+
+    def finish(self, status: Status = "finished", timeout_s: float | None = None, error: str | None = None) -> bool:
+        """End the metrics of this rank."""
+        if self._meter is not None:
+            self._meter.end()
+        return super().finish(status, timeout_s, error)
 
     def _log_params(self, params: dict[str, Any]) -> None:
         """Do nothing: rank 0 logs them."""

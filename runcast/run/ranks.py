@@ -17,6 +17,9 @@ JOB_VARIABLES = (
     *("SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_RESTART_COUNT", "PMIX_NAMESPACE", "OMPI_MCA_ess_base_jobid"),
     *("LSB_JOBID", "PBS_JOBID"),
 )
+# torchrun; SLURM; Lightning and others.
+NODE_VARIABLES = ("GROUP_RANK", "SLURM_NODEID", "NODE_RANK")
+LOCAL_VARIABLES = ("LOCAL_RANK", "SLURM_LOCALID", "OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID")
 _RUNS = itertools.count(1)  # counts the runs of this process: the n-th run of each rank belongs together
 
 
@@ -25,7 +28,7 @@ def rank() -> int:
     distributed = getattr(sys.modules.get("torch"), "distributed", None)
     if distributed is not None and distributed.is_available() and distributed.is_initialized():
         return int(distributed.get_rank())
-    return _first_number(RANK_VARIABLES, 0)
+    return first_number(RANK_VARIABLES, 0)
 
 
 def may_be_first() -> bool:
@@ -33,7 +36,12 @@ def may_be_first() -> bool:
 
     Lightning starts the others with only a local rank; their global rank is known once they have connected.
     """
-    return rank() == 0 and not any(_first_number((name,), 0) for name in ("LOCAL_RANK", "NODE_RANK", "GROUP_RANK"))
+    return rank() == 0 and not any(first_number((name,), 0) for name in ("LOCAL_RANK", "NODE_RANK", "GROUP_RANK"))
+
+
+def other_node() -> int:
+    """Return the number of this node, from 1, if this is its first process; 0 in any other, and on the first node."""
+    return 0 if first_number(LOCAL_VARIABLES, 0) else first_number(NODE_VARIABLES, 0)
 
 
 def world_size() -> int:
@@ -41,7 +49,7 @@ def world_size() -> int:
     distributed = getattr(sys.modules.get("torch"), "distributed", None)
     if distributed is not None and distributed.is_available() and distributed.is_initialized():
         return int(distributed.get_world_size())
-    return _first_number(SIZE_VARIABLES, 1)
+    return first_number(SIZE_VARIABLES, 1)
 
 
 def group_of_hosts() -> Any:
@@ -72,7 +80,8 @@ def next_job_folder() -> str:
     return f".job-{hashlib.sha256(text.encode('utf-8', 'surrogateescape')).hexdigest()[:16]}"
 
 
-def _first_number(variables: tuple[str, ...], default: int) -> int:
+def first_number(variables: tuple[str, ...], default: int) -> int:
+    """Return the number in the first of these variables that has one."""
     for variable in variables:
         text = os.environ.get(variable, "").strip()
         if text.isdigit():

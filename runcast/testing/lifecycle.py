@@ -8,7 +8,7 @@ from typing import Any, get_args
 from runcast.delivery.sending.refusals import unsupported
 from runcast.integrations.contract import ALL_KINDS, METHODS, Ending, Kind
 from runcast.journal.reader import JournalReader
-from runcast.journal.records import Metrics, Status
+from runcast.journal.records import Metrics, Status, Summary
 from runcast.testing.stage import Skipped, Stage, expect
 from runcast.values.media.kinds import Text
 from runcast.values.names import NameRule
@@ -238,7 +238,7 @@ def measurements(stage: Stage) -> None:
     measured = [
         record
         for record in JournalReader(stage.directory.journal)
-        if isinstance(record, Metrics) and record.by == stage.tracker.name
+        if isinstance(record, Metrics | Summary) and record.by == stage.tracker.name
     ]
     expect(bool(measured), "nothing was measured")
     wrong = {key: value for record in measured for key, value in record.values.items() if isinstance(value, str)}

@@ -20,7 +20,7 @@ def escape(text: str) -> str:
 
 
 def decode(name: str) -> str:
-    """Undo `NameRule.encode`, except for a truncated name."""
+    """Undo `NameRule.encode`, except for a truncated name and one that is shown last."""
     return _ESCAPED.sub(_unescape, name) if "_x" in name else name
 
 
@@ -33,12 +33,14 @@ class NameRule(msgspec.Struct, frozen=True, dict=True):
     """The metric keys that a service can hold: data at the top of a tracker module.
 
     `forbidden` is a regular expression that matches a piece to escape; `max_length` is in characters; `reserved` are
-    whole names that the service keeps for itself.
+    whole names that the service keeps for itself. Keys that begin with one of `last` get a `~`, where a page sorts
+    names and has no other way to show some after the others.
     """
 
     forbidden: str = r"(?!)"
     max_length: int = 100_000
     reserved: frozenset[str] = frozenset()
+    last: tuple[str, ...] = ()
 
     @cached_property
     def _to_escape(self) -> re.Pattern[str]:
@@ -49,6 +51,10 @@ class NameRule(msgspec.Struct, frozen=True, dict=True):
         name = self._to_escape.sub(lambda match: escape(match[0]), key)
         if not name or name in self.reserved:
             name = escape(name[:1]) + name[1:]
+        if key.startswith(self.last):
+            name = f"~{name}"
+        elif key.startswith(tuple(f"~{beginning}" for beginning in self.last)):
+            name = escape("~") + name[1:]
         if len(name) > self.max_length:
             import hashlib  # rarely needed, and start-up counts
 

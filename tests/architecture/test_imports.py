@@ -19,7 +19,7 @@ ROOMS = (
     *("core", "redaction", "values", "journal", "integrations", "autodetect", "delivery", "run"),
     *("callbacks", "adapters", "trainer", "history", "cli", "testing"),
 )
-SDKS = {row.package for row in TABLE.values()}
+SDKS = {row.package for row in TABLE.values()} - {"psutil"}  # which is a dependency of ours, too
 # The adapters' frameworks: the module of that name imports it, and nothing else does.
 FRAMEWORKS = {"accelerate", "ignite", "keras", "lightning", "lightning_fabric", "pytorch_lightning", "transformers"}
 FRAMEWORKS |= {"ultralytics"}

@@ -17,9 +17,10 @@ from runcast.testing import MemoryTracker
 from tests.autodetect.conftest import Site
 from tests.second_rank import EACH
 
-FIRST = ["wandb", "mlflow", "comet_ml", "clearml", "dvclive", "codecarbon", "tensorboard"]
-NAMES = [*FIRST, "swanlab", "trackio", "dagshub", "azure_ml", "flyte", "aim"]
-ALL = [name for name in NAMES if name not in ("dagshub", "azure_ml", "flyte")]  # which have no local mode
+FIRST = ["wandb", "mlflow", "comet_ml", "clearml", "dvclive", "tensorboard"]
+METERS = ["codecarbon", "system"]  # which come last
+ALL = [*FIRST, "swanlab", "trackio", "aim", *METERS]
+NAMES = [*FIRST, "swanlab", "trackio", "dagshub", "azure_ml", "flyte", "aim", *METERS]  # three have no local mode
 VALID = f"{', '.join(NAMES)}, all, none"
 
 FORMS: list[tuple[Any, list[str]]] = [
@@ -376,7 +377,7 @@ from runcast.integrations.loading import load_tracker
 sys.modules[sys.argv[1]] = None
 load_tracker(sys.argv[2])
 """
-    for need in {TABLE[name].needs[-1], TABLE[name].needs[-2]}:
+    for need in {*TABLE[name].needs[-2:]}:
         module = need.partition(":")[2] or need.replace("-", "_")
         command = [sys.executable, "-c", code, module, TABLE[name].tracker]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -565,7 +566,11 @@ def test_online_only_without_credentials_is_an_error_by_name(site: Site, tmp_pat
         match=r"wandb is not configured, and offline=False asks for online\..*Log in with: wandb login",
     ):
         select("wandb", offline=False, environ={"HOME": str(tmp_path)})
-    assert list(select("all", offline=False, environ={"HOME": str(tmp_path)}).chosen) == ["tensorboard", "aim"]
+    assert list(select("all", offline=False, environ={"HOME": str(tmp_path)}).chosen) == [
+        "tensorboard",
+        "aim",
+        "system",
+    ]
 
 
 def test_a_local_tracker_gets_the_environment_that_keeps_it_offline(site: Site, tmp_path: Path) -> None:

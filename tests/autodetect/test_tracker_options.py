@@ -19,6 +19,7 @@ WRONG = {
     "clearml": ("output_url", "output_uri"),
     "dvclive": ("reprt", "report"),
     "codecarbon": ("measure_power_sec", "measure_power_secs"),
+    "system": ("every", "every_s"),
     "tensorboard": ("logdir", "log_dir"),
     "swanlab": ("worspace", "workspace"),
     "trackio": ("space_ids", "space_id"),

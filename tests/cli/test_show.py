@@ -11,6 +11,8 @@ from plotly.offline import get_plotlyjs
 import runcast
 from runcast.cli.show import cut_names
 from runcast.history.views.page import SCRIPT
+from runcast.journal.file import append_lines
+from runcast.journal.records import Metrics, Summary, encode_line
 
 
 def test_a_run_shows_what_it_holds(cli, finished_run: runcast.Run) -> None:  # type: ignore[no-untyped-def]
@@ -167,3 +169,22 @@ def test_a_run_in_progress_is_followed_to_its_end(cli, monkeypatch: pytest.Monke
 
     assert answer.out.count("running") == 1
     assert answer.out.count("finished") == 1
+
+
+def test_the_users_own_comes_first_and_a_meters_is_one_group(cli) -> None:  # type: ignore[no-untyped-def]
+    """Curves of a meter are folded, its totals are one paragraph below the summary, and compare has them last."""
+    for name in ("one", "two"):
+        with runcast.init("p", name, report_to="none") as run:
+            run.log({"loss": 0.5}, step=1)
+            run.log_summary({"best": 0.875})
+        energy = {"codecarbon/energy_kwh": 0.25, "codecarbon/power_w": 40.5}
+        append_lines(run.dir / "journal.jsonl", encode_line(Metrics(time=1.0, step=1, values=energy, by="codecarbon")))
+        append_lines(run.dir / "journal.jsonl", encode_line(Summary(time=1.0, values=energy, by="codecarbon")))
+
+    shown, compared = cli("show", "two").out, cli("compare", "one", "two").out
+
+    assert re.search(r"codecarbon +energy_kwh 0\.25 · power_w 40\.5\n", shown)
+    assert shown.index("best") < shown.index("energy_kwh")
+    assert "and 2 of energy, hardware or speed" in shown
+    assert compared.index("best") < compared.index("codecarbon/energy_kwh")
+    assert compared.index("loss") < compared.rindex("codecarbon/energy_kwh")

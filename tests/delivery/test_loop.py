@@ -18,7 +18,7 @@ from runcast.delivery.tracked import tracked_run
 from runcast.integrations.contract import ArtifactFile, Ending, MediaFile, Reading, TrackedRun, Tracker
 from runcast.journal.layout import RunDirectory, TrackerChoice
 from runcast.journal.reader import JournalReader
-from runcast.journal.records import Media, Metrics, encode
+from runcast.journal.records import Media, Metrics, Summary, encode, meter_of
 from runcast.journal.state import DeliveryState, load_state, save_state
 from runcast.testing import MemoryTracker
 from runcast.values.names import NameRule
@@ -83,6 +83,11 @@ Deliver = Callable[..., DeliveryState]
 def points_of(run: runcast.Run, tracker: type[MemoryTracker]) -> list[tuple[str, float, int]]:
     """List the points that a tracker has."""
     return [point[:3] for point in tracker.reading_of(run.dir).points]  # type: ignore[misc]
+
+
+def summary_of(run: runcast.Run) -> dict[str, Any] | None:
+    """Return the summary that a tracker has."""
+    return MemoryTracker.reading_of(run.dir).summary
 
 
 # What arrives
@@ -440,25 +445,25 @@ class Meter(MemoryTracker):
     measures = True
 
     def measure(self, final: bool) -> dict[str, float]:
-        return {"energy": 7.0, "power": float("inf")} if final else {}
+        return {"energy": 7.0 if final else 5.0, "power": float("inf")}
 
 
 def test_what_a_meter_measures_reaches_the_other_trackers(start: Begin, deliver: Deliver) -> None:
-    """Measurements go into the journal at the last step, are not sent back to the meter, and arrive elsewhere."""
+    """Measurements are points at the last step, and the totals summary values; neither is sent back to the meter."""
     with start() as run:
         run.log({"loss": 0.5}, step=9)
 
     deliver(Meter())
     deliver(MemoryTracker())
 
-    measured = [
-        record for record in JournalReader(run.dir / "journal.jsonl") if isinstance(record, Metrics) and record.by
-    ]
-    assert [(record.by, record.step, record.values) for record in measured] == [
-        ("meter", 9, {"energy": 7.0, "power": "Infinity"})
+    measured = [record for record in JournalReader(run.dir / "journal.jsonl") if meter_of(record) == "meter"]
+    assert [(type(record), record.values) for record in measured] == [
+        (Metrics, {"energy": 5.0, "power": "Infinity"}),
+        (Summary, {"energy": 7.0, "power": "Infinity"}),
     ]
     assert points_of(run, Meter) == [("loss", 0.5, 9)]
-    assert points_of(run, MemoryTracker) == [("loss", 0.5, 9), ("energy", 7.0, 9), ("power", float("inf"), 9)]
+    assert points_of(run, MemoryTracker) == [("loss", 0.5, 9), ("energy", 5.0, 9), ("power", float("inf"), 9)]
+    assert summary_of(run) == {"energy": 7.0, "power": "Infinity"}
 
 
 class Stopwatch(MemoryTracker):
@@ -515,7 +520,7 @@ def test_a_part_of_a_training_is_never_given_as_the_whole(
     state = deliver(type("Meter", (Stopwatch,), {"covered_s": covered_s})())
     deliver(MemoryTracker())
 
-    told = {key: value for key, value, _ in points_of(run, MemoryTracker) if key.startswith("meter/")}
+    told = summary_of(run)
     assert told == {"meter/measured_s": covered_s, "meter/training_s": pytest.approx(45.0), name: 7.0}
     assert str(state.coverage) == said
 
@@ -535,8 +540,9 @@ def test_what_a_killed_meter_had_measured_is_told_once(start: Begin, deliver: De
     deliver(later())
     deliver(MemoryTracker())
 
-    told = [(key, value) for key, value, _ in points_of(run, MemoryTracker) if key.startswith("meter/")]
-    assert told == [("meter/measured_s", 30.0), ("meter/energy", 7.0), ("meter/training_s", pytest.approx(45.0))]
+    told = {"meter/measured_s": 30.0, "meter/energy": 7.0, "meter/training_s": pytest.approx(45.0)}
+    assert summary_of(run) == told
+    assert sum(meter_of(record) == "meter" for record in JournalReader(run.dir / "journal.jsonl")) == 1
 
 
 # Death

@@ -332,6 +332,7 @@ def test_a_rank_cannot_write_as_another_or_as_runcast(train: Callable[..., RunDi
         for record in (
             Finish(time=1.0, status="failed"),
             Metrics(time=1.0, step=1, values={"gpu": 1.0}, by="codecarbon"),
+            Metrics(time=1.0, step=1, values={"loss": 1.0, "system/cpu_percent": 1.0}, by="system"),
             RankMetrics(time=1.0, step=1, values={"x": 1.0}, source="1.jsonl", end=10**9),
         ):
             file.write(encode(record) + b"\n")
@@ -343,6 +344,29 @@ def test_a_rank_cannot_write_as_another_or_as_runcast(train: Callable[..., RunDi
     assert reader.damaged == 1
     assert logged(directory) == expected(1)
     assert last_status(directory) == "finished"
+
+
+NODES = """
+os.environ |= {"LOCAL_RANK": str(rank % 2), "GROUP_RANK": str(rank // 2), "RUNCAST_SYSTEM_METRICS": "1"}
+with runcast.init(setup={"system": {"every_s": 0.05}}, **options) as run:
+    run.log({"loss": rank / 8}, step=5)
+    while rank == 2 and b'"by":"system"' not in run._journal.path.read_bytes():
+        time.sleep(0.02)
+"""
+
+
+def test_each_node_of_a_job_is_sampled_by_one_process_under_its_own_name(train: Callable[..., RunDirectory]) -> None:
+    """Two nodes of two ranks: the second one is `system/node1`, sampled by its first rank only, and a meter's."""
+    directory = train(code=NODES, report_to="system")
+    gather_ranks(directory, directory.load())
+
+    sampled = [one for one in JournalReader(directory.journal) if isinstance(one, RankMetrics) and one.by == "system"]
+    assert {record.source for record in sampled} == {"2.jsonl"}
+    assert {record.step for record in sampled} == {5}
+    assert sampled[0].values.keys() >= {"system/node1/cpu_percent", "system/node1/process_memory_mib"}
+    assert all(key.startswith("system/node1/") for record in sampled for key in record.values)
+    assert logged(directory)["rank3/loss", 5, 3 / 8] == 1
+    assert {key.split("/")[0] for key, _, _ in logged(directory)} == {"loss", "rank1", "rank2", "rank3", "system"}
 
 
 def test_another_machine_does_not_copy_while_the_run_may_live(train: Callable[..., RunDirectory]) -> None:

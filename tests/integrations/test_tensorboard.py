@@ -124,6 +124,35 @@ def test_the_hparams_page_shows_the_last_parameters_and_the_last_status(tmp_path
     assert finished == [changed, success]
 
 
+METERED = """
+import json, sys
+from pathlib import Path
+from runcast.integrations.contract import TrackedRun
+from runcast.integrations.tensorboard import TensorboardTracker
+from runcast.values.points import Point
+
+folder = Path(sys.argv[1])
+run = TrackedRun(id="run", name="n", project="p", directory=folder, local=folder, created=1.0, online=False)
+tracker = TensorboardTracker()
+tracker.setup(run)
+encode = tracker.names.encode
+keys = [encode("codecarbon/power_w"), encode("train/loss"), encode("~codecarbon/power_w"), "codecarbon/power_w"]
+tracker.log_metrics([Point(key, 0.5, step, 1.0) for step, key in enumerate(keys)])
+tracker.flush()
+print(json.dumps([point[:3] for point in TensorboardTracker().read(run).points]))
+"""
+
+
+def test_what_a_meter_measures_is_shown_after_the_users_own(tmp_path: Path) -> None:
+    """The page sorts names, in which a tilde comes after letters; the plain name of an earlier version is the same."""
+    seen = json.loads(run_python(METERED, tmp_path))
+
+    assert sorted(seen) == [
+        *(["_x7e_codecarbon/power_w", 0.5, 2], ["train/loss", 0.5, 1]),
+        *(["~codecarbon/power_w", 0.5, 0], ["~codecarbon/power_w", 0.5, 3]),
+    ]
+
+
 def test_a_kill_loses_nothing_and_a_resume_adds_to_the_run(tmp_path: Path) -> None:
     """What log_metrics has returned from is on disk.
 

@@ -3,7 +3,7 @@
 import pytest
 
 from runcast.journal.coverage import Coverage
-from runcast.journal.records import Finish, Metrics, Start
+from runcast.journal.records import Finish, Metrics, Start, Summary
 
 
 def start(time: float, session: int = 1) -> Start:
@@ -20,7 +20,7 @@ def test_sessions_add_up_and_pauses_between_them_do_not_count() -> None:
         Metrics(time=170.0, step=1, values={"meter/measured_s": 1.0}, by="meter"),  # behind a kill at 130
         start(500.0, 2),
         Finish(time=512.0, status="finished"),
-        Metrics(time=512.5, step=1, values={"meter/measured_s": 2.0}, by="meter"),
+        Summary(time=512.5, values={"meter/measured_s": 2.0}, by="meter"),
     ]
 
     for record in records:

@@ -43,7 +43,11 @@ RECORDS: list[tuple[AnyRecord, dict[str, Any]]] = [
     ),
     (
         Summary(time=1.5, values={"best": 0.9, "which": "last", "ok": False}),
-        {"type": "summary", "time": 1.5, "values": {"best": 0.9, "which": "last", "ok": False}},
+        {"type": "summary", "time": 1.5, "values": {"best": 0.9, "which": "last", "ok": False}, "by": None},
+    ),
+    (
+        Summary(time=1.5, values={"energy": 1e-9}, by="codecarbon"),
+        {"type": "summary", "time": 1.5, "values": {"energy": 1e-9}, "by": "codecarbon"},
     ),
     (Tags(time=1.5, tags=["a", "é"]), {"type": "tags", "time": 1.5, "tags": ["a", "é"]}),
     (

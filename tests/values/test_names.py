@@ -17,9 +17,15 @@ RULES = {
     "no edge dashes": (NameRule(r"\A-+|-+\Z"), r"(?!-).*(?<!-)"),
     "path": (NameRule(r"[^\w. :/-]|\A/|//|/\Z", 250), r"(?!/)(?!.*//)[\w. :/-]*(?<!/)"),
     "not at the start": (NameRule(r"\As(?=ummary/)"), r"(?!summary/).*"),
+    "last": (NameRule(last=("meter/", "system/")), r"(?!meter/|system/).*"),
     "reserved": (NameRule(reserved=frozenset(("_step", "step"))), r"(?!(?:_step|step)\Z).*"),
 }
-KEYS = st.text() | st.text("_x0123456789abcdef/-. s", max_size=12) | st.sampled_from(["_step", "step", "_x73_tep", ""])
+KEYS = (
+    st.sampled_from(["meter/a", "~meter/a", "_x7e_meter/a", "~~meter/a"])
+    | st.text()
+    | st.text("_x0123456789abcdef/-. s", max_size=12)
+    | st.sampled_from(["_step", "step", "_x73_tep", ""])
+)
 ANY_RULE = st.sampled_from(list(RULES))
 LONGEST = 100_000
 
@@ -97,3 +103,12 @@ def test_a_cut_name_is_allowed_as_well(key: str) -> None:
     name = NameRule(r"[^A-Za-z0-9._-]", max_length=32).encode(key)
 
     assert re.fullmatch(r"[A-Za-z0-9._-]{1,32}", name)
+
+
+def test_what_is_shown_last_sorts_after_letters_and_its_name_is_its_own() -> None:
+    """A user's name that looks like a meter's in its place stays another one."""
+    rule = NameRule(last=("meter/",))
+
+    assert [rule.encode(key) for key in ("meter/a", "~meter/a", "~other/a", "meters/a")] == [
+        *("~meter/a", "_x7e_meter/a", "~other/a", "meters/a"),
+    ]

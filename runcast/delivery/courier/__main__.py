@@ -32,11 +32,13 @@ def main(path: str) -> None:
         return
     first, _, told = text.partition(b"\n")
     task = msgspec.json.decode(first, type=Task)
-    if not task.only_corrects:
-        import_shared(task.orders)
     courier = Courier(RunDirectory(Path(path)), task, line, told)
-    gc.freeze()  # so that a collection in a delivery copies no page that it shares with this process
-    job = courier.run()
+    job = courier.start_first()
+    if job is None:
+        if not task.only_corrects:
+            import_shared(task.orders)
+        gc.freeze()  # so that a collection in a delivery copies no page that it shares with this process
+        job = courier.run()
     del courier
     if job is not None:
         carry_out(job)

@@ -17,6 +17,7 @@ from runcast.core.errors import JournalError
 from runcast.delivery.courier.child import Child
 from runcast.delivery.courier.messages import EXITS, HURRY, NEWS, OVER, REST, STAY, Report, Task
 from runcast.delivery.courier.pacing import Pace
+from runcast.delivery.courier.sharing import is_meter
 from runcast.delivery.courier.system import NO_SIGNAL, ended_by, step_back
 from runcast.delivery.liveness import end_run, last_status
 from runcast.delivery.lock import EXIT_REFUSED, EXIT_RESTART, EXIT_SUSPENDED
@@ -62,10 +63,10 @@ class Courier:
             os.set_blocking(descriptor, False)
         self._obey(told)
 
-    def run(self) -> Job | None:
-        """Keep the deliveries until nothing is left to do.
+    def start_first(self) -> Job | None:
+        """Start the meters, before the others' imports: a meter lacks what it does not see from the beginning.
 
-        Return None then. A process that was forked returns the job that it has to carry out instead.
+        Return None, or in a process that was forked the job that it has to carry out.
         """
         signal.set_wakeup_fd(self._signalled, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -73,6 +74,19 @@ class Courier:
         if self._task.mode == "training":
             # Slurm and systemd send SIGTERM to all processes of a job, and the end of the training is to be delivered.
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        for child in self._children:
+            if child.is_due() and is_meter(child.job.name) and self._start(child):
+                if self._task.mode == "training":
+                    step_back()
+                return child.job
+        return None
+
+    def run(self) -> Job | None:
+        """Keep the deliveries until nothing is left to do.
+
+        Return None then. A process that was forked returns the job that it has to carry out instead.
+        """
+        if self._task.mode == "training":
             step_back()
         try:
             while True:

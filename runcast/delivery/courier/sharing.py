@@ -34,6 +34,11 @@ def import_shared(orders: Mapping[str, Orders]) -> None:
         os.environ[THREADS] = threads
 
 
+def is_meter(name: str) -> bool:
+    """Return whether a tracker is a meter, which lacks what passes while others wait for these imports."""
+    return name in TABLE and TABLE[name].measures
+
+
 def leave_out_unused(name: str, orders: Orders) -> None:
     """Make modules of which a delivery has no use look as if they were not installed."""
     row = TABLE.get(name)

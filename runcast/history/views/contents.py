@@ -1,11 +1,13 @@
 """The contents of a run's journal by kind, as `runcast show` displays them."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
 from runcast.history.views.digest import metric_named
 from runcast.history.views.dropped import DroppedValues, dropped_values
+from runcast.integrations.table import METERS
 from runcast.journal.layout import RunDirectory
 from runcast.journal.reader import JournalReader
 from runcast.journal.records import Artifact, Finish, Media, Metrics, Params, Start, Summary, Tags, points
@@ -13,14 +15,14 @@ from runcast.values.points import Point
 from runcast.values.scalars import Number
 
 SPEEDS = ("_per_second", "/runtime", "_runtime")
-METERS = ("codecarbon/", "system/", "gpu/", "cpu/")
+METERED = (*METERS, "system/", "gpu/", "cpu/")
 
 
 class Contents(msgspec.Struct, kw_only=True):
     """The contents of a run.
 
-    `curves` maps a metric to its (step, value) pairs in the order of logging; `metered` names those that a meter
-    measured; params and summary have the last value.
+    `curves` maps a metric to its (step, value) pairs in the order of logging; params and summary have the last value;
+    `metered` names the curves and summary values that a meter measured.
     `artifacts` are the newest of each name, `media` counts files by key, `error` is the traceback of a failed run,
     `dropped` holds the values that could not be kept, `damaged` counts damaged lines of the journal.
     """
@@ -54,6 +56,8 @@ def contents(directory: RunDirectory) -> Contents:
             held.params.update(record.values)
         elif isinstance(record, Summary):
             held.summary.update(record.values)
+            if record.by is not None:
+                held.metered += sorted(record.values.keys() - held.metered)
         elif isinstance(record, Tags):
             held.tags += [tag for tag in record.tags if tag not in held.tags]
         elif isinstance(record, Media):
@@ -71,7 +75,12 @@ def contents(directory: RunDirectory) -> Contents:
 
 def is_metered(key: str, held: Contents) -> bool:
     """Return whether a metric was measured beside the training: energy, processors, memory, speed."""
-    return key in held.metered or key.startswith(METERS) or key.endswith(SPEEDS)
+    return key in held.metered or key.startswith(METERED) or key.endswith(SPEEDS)
+
+
+def own_first(keys: Iterable[str]) -> list[str]:
+    """Sort names, those of meters after the user's own."""
+    return sorted(keys, key=lambda key: (key.startswith(METERED), key))
 
 
 def points_of(directory: RunDirectory, word: str, since: int | None = None) -> tuple[str, list[Point]]:

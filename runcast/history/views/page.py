@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 from runcast.core.errors import RuncastError
 from runcast.history.overview import RunOverview, overview
-from runcast.history.views.contents import Contents, contents, is_metered
+from runcast.history.views.contents import Contents, contents, is_metered, own_first
 from runcast.integrations.payloads import MediaFile
 from runcast.journal.layout import RunDirectory
 from runcast.journal.paths import inside
@@ -181,7 +181,7 @@ def thinned(curve: list[Any], most: int) -> list[Any]:
 def _details(run: Run, *, is_alone: bool) -> str:
     about, held, directory = run
     parts = [
-        _table("Summary", held.summary.items()),
+        _table("Summary", ((key, held.summary[key]) for key in own_first(held.summary))),
         _table("Params", held.params.items()),
         _table("Dropped values", ((key, f"{one.count:,}: it {one.reason}") for key, one in held.dropped.items())),
         _media(directory),

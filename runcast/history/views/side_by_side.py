@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from runcast.delivery.liveness import RunStatus, run_status
-from runcast.history.views.contents import contents
+from runcast.history.views.contents import contents, own_first
 from runcast.history.views.digest import Digest, digest, metric_named
 from runcast.history.views.listing import duration_of
 from runcast.journal.layout import RunDirectory
@@ -78,12 +78,12 @@ def curves_of(directories: list[RunDirectory], word: str) -> tuple[str, list[lis
 
 def _side_by_side(each: list[dict[str, Any]]) -> dict[str, list[Any]]:
     keys = dict.fromkeys(key for values in each for key in values)
-    return {key: [values.get(key) for values in each] for key in sorted(keys)}
+    return {key: [values.get(key) for values in each] for key in own_first(keys)}
 
 
 def _metrics(digests: list[Digest]) -> dict[str, MetricComparison]:
     found = {}
-    for key in sorted({key for held in digests for key in held.metrics}):
+    for key in own_first({key for held in digests for key in held.metrics}):
         each = [held.metrics.get(key) for held in digests]
         found[key] = MetricComparison(
             last=[None if one is None else one.last for one in each],

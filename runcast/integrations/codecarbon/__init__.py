@@ -7,12 +7,15 @@ Writes: `emissions.csv` in the run's own folder, a row for each measurement: eve
     with `online=True`; while it is not known, emissions are reckoned with the world's average and called so.
     `energy_measured_kwh` is the part of `energy_kwh` that comes from sensors; the rest is an estimate. `measured_s` is
     how many seconds of `training_s` were measured, over all sessions. While that is less than half, the amounts are
-    called `codecarbon/partial/energy_kwh` and so on, as they are not those of the run.
+    called `codecarbon/partial/energy_kwh` and so on, as they are not those of the run. In the other trackers, the
+    measurements are curves, and the last one of a session is summary values.
 Drops: all that is logged, and the status: CodeCarbon holds nothing but its measurements.
-Limits: nothing is measured before the SDK is up, between a kill and the restart, and after the training; of several
-    machines, only that of the first rank. Where the look-up fails, CodeCarbon takes the place to be Quebec; emissions
-    are not reported then. With `on_csv_write=update` the file keeps the last row only. Read in codecarbon 3.3.2 on
-    2026-11-20.
+Limits: nothing is measured between a kill and the restart, and after the training; of several machines, only that of
+    the first rank. The seconds before the SDK is up are measured by what the counters and the load of the processors
+    were before; in process mode, and with a sensor that has no such counter, they are missing, and counted as missing.
+    That was tried with estimates only: there was neither RAPL nor a GPU. Where the look-up fails, CodeCarbon takes the
+    place to be Quebec; emissions are not reported then. With `on_csv_write=update` the file keeps the last row only.
+    Read in codecarbon 3.3.2 on 2026-11-30.
 """
 
 import json
@@ -20,10 +23,14 @@ import logging
 import time
 from collections.abc import Mapping
 
-from runcast.integrations.codecarbon import reader
-from runcast.integrations.codecarbon.sdk import Meter
+from runcast.integrations.codecarbon.early import Early
 from runcast.integrations.contract import Ending, Reading, TrackedRun, Tracker
 from runcast.values.scalars import Number
+
+EARLY = Early()  # before the import of CodeCarbon
+
+from runcast.integrations.codecarbon import reader  # noqa: E402
+from runcast.integrations.codecarbon.sdk import Meter  # noqa: E402
 
 AMOUNTS = "amounts"  # so far, as this run's own state keeps them where CodeCarbon keeps no file
 UNKEPT = "CodeCarbon keeps no file (save_to_file=False): what it measures is in the journal and in the other trackers"
@@ -48,7 +55,8 @@ class CodecarbonTracker(Tracker):
         if not run.trains:
             log.warning("CodeCarbon measures nothing more of run %s: its training is over", run.id)
             return
-        meter = Meter(run)
+        # Of a later run in this process, the early moment is none.
+        meter = Meter(run, EARLY if EARLY.time >= run.time else None)
         if meter.file != run.local / reader.FILE:
             run.remember(file=str(meter.file))
         if not meter.keeps_file:

@@ -13,6 +13,7 @@ from codecarbon import EmissionsTracker, OfflineEmissionsTracker
 from codecarbon.output_methods.base_output import BaseOutput
 
 from runcast.core.errors import FinalError
+from runcast.integrations.codecarbon.early import Early, start
 from runcast.integrations.codecarbon.options import arguments_for, configured, has_place
 from runcast.integrations.codecarbon.reader import FILE
 from runcast.integrations.contract import TrackedRun
@@ -22,13 +23,13 @@ ESTIMATES = ("cpu_load", "constant")  # the modes of its CPU class (external/har
 
 
 class Meter:
-    """CodeCarbon's own tracker, which measures from now on.
+    """CodeCarbon's own tracker, which measures from the early moment on, or from now.
 
     `parts` are those of the machine, "measured" or "estimated"; `is_placed` says whether the place is known, `file`
     where the rows go if it `keeps_file`.
     """
 
-    def __init__(self, run: TrackedRun) -> None:
+    def __init__(self, run: TrackedRun, early: Early | None) -> None:
         self._swallowed, self._rows = _Swallowed(), _Rows()
         logging.getLogger("codecarbon").addFilter(self._swallowed)
         known = configured()
@@ -47,7 +48,7 @@ class Meter:
             self.keeps_file = bool(getattr(self._meter, "_save_to_file", True))
             self.id = str(self._meter.run_id)  # which it lacks if its constructor has swallowed an exception
             self.parts = _parts(self._meter, run.pid if settings.get("tracking_mode") == "process" else 0)
-            self._meter.start()
+            start(self._meter, early)
             if self._meter._start_time is None:
                 raise FinalError(self._failure())
             self.is_placed = is_online or has_place(settings)

@@ -5,6 +5,7 @@ Writes: one folder of event files, a new file after each restart. It is the run'
     --logdir runs` shows each run once; `TENSORBOARD_LOGGING_DIR`, or `setup={"tensorboard": {"log_dir": ...}}`, puts it
     elsewhere, in a sub-folder named after the run id. Parameters and status are on the HPARAMS page; parameters,
     summary, tags, notes and status are also texts named `runcast/...`.
+    A meter's metrics are `~codecarbon/...`, as the page sorts by name and would show them before yours.
 Drops: artifacts, which TensorBoard has no place for, captions, and line breaks in the cells of tables. A video is kept
     as a line of text with its path.
 Limits: values are 32-bit floats, so a finite value beyond 3.4e38 becomes infinite. The page shows a sample of 1,000
@@ -34,7 +35,6 @@ from runcast.integrations.files import append
 from runcast.integrations.tensorboard import reader
 from runcast.integrations.tensorboard.events import as_text, first_event, hparam, media_summary, session_end
 from runcast.integrations.tensorboard.reader import NOTES, PARAMS, STATUS, SUMMARY, TAGS
-from runcast.values.names import NameRule
 from runcast.values.points import Point
 from runcast.values.scalars import Number, ParamValue
 
@@ -46,7 +46,7 @@ class TensorboardTracker(Tracker):
     """
 
     name = "tensorboard"
-    names = NameRule(reserved=reader.RESERVED)
+    names = reader.NAMES
     precision = "float32"
     variables: ClassVar[Mapping[str, str]] = {"log_dir": "TENSORBOARD_LOGGING_DIR"}
 

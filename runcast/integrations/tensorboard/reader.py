@@ -9,7 +9,9 @@ from tensorboard.plugins.hparams import metadata as hparams_metadata
 
 from runcast.core.errors import FinalError
 from runcast.integrations.contract import Reading
+from runcast.integrations.table import METERS
 from runcast.integrations.tensorboard.events import FENCE
+from runcast.values.names import NameRule
 from runcast.values.points import Point, PointList
 
 PARAMS, SUMMARY, TAGS, NOTES, STATUS = TEXTS = (
@@ -23,6 +25,7 @@ RESERVED = frozenset(
         *TEXTS,
     )
 )
+NAMES = NameRule(reserved=RESERVED, last=METERS)  # an earlier version wrote names of meters as they are
 # TensorBoard takes the first parameters and the first end that it meets in a run, so what may change is in one small
 # file that is replaced as a whole, under a name that sorts before the others. It is also what a resumed run starts
 # from.
@@ -38,7 +41,7 @@ def read_folder(folder: Path) -> Reading:
     stores = (events.images, events.audios, events.histograms, events.tensors)
     return Reading(
         points=PointList(
-            Point(key, event.value, event.step, event.wall_time)
+            Point(NAMES.encode(key) if key.startswith(METERS) else key, event.value, event.step, event.wall_time)
             for key in events.scalars.Keys()
             for event in events.Scalars(key)
         ),
