@@ -97,6 +97,20 @@ def test_a_deleted_working_directory_stops_nothing(when: str, tracker: str, tmp_
         assert (state.phase, state.points) == ("finished", 2)
 
 
+@pytest.mark.parametrize("tracker", ["tensorboard", "dvclive"])
+def test_a_locale_without_unicode_costs_no_metric(tracker: str, tmp_path: Path) -> None:
+    """A cluster's POSIX or Latin-1 locale cannot name every key in a file; the trackers get it all the same."""
+    pytest.importorskip(tracker)
+    locale = {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+    done = run_script(tmp_path, tracker, "{}", r"run.log({'\u0442\u043e\u0447\u043d\u043e': 1.0}, step=0)", **locale)
+
+    assert done.returncode == 0, done.stderr
+    state = load_state(RunDirectory(tmp_path / "runs" / "one").tracker(tracker))
+    assert state is not None
+    assert (state.phase, state.points) == ("finished", 3)
+
+
 def test_relative_options_of_a_tracker_are_meant_from_where_the_run_began(tmp_path: Path) -> None:
     """A log directory of TensorBoard that is relative does not follow a script that goes elsewhere."""
     pytest.importorskip("tensorboard")

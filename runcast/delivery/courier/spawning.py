@@ -24,9 +24,11 @@ def child_environment() -> dict[str, str]:
     """Return the environment of a process that runs our modules.
 
     It lets a fresh interpreter find this runcast, and lacks the variables that change how Python treats the training
-    script's code, because an SDK may not work under them.
+    script's code, because an SDK may not work under them. SDKs write files in the locale's encoding, which cannot
+    hold every key on a cluster whose locale is Latin-1 or POSIX, so there it is UTF-8.
     """
     environment = {name: value for name, value in os.environ.items() if name not in OF_THE_SCRIPT}
+    environment["PYTHONUTF8"] = "1"
     root = str(Path(__file__).resolve().parents[3])
     if root not in (*site.getsitepackages(), site.getusersitepackages()):
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
