@@ -74,6 +74,8 @@ def scan() -> Installed:
     """List the distributions on `sys.path`."""
     found: dict[str, Distribution] = {}
     for folder in sys.path:
+        if not isinstance(folder, str):  # a path or bytes, from which Python imports nothing
+            continue
         try:
             names = os.listdir(folder or ".")
         except OSError:

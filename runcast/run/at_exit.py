@@ -11,6 +11,7 @@ from runcast.core.foreign import attempt, described
 from runcast.journal.layout import RunDirectory
 from runcast.journal.records import Status
 from runcast.journal.status import status_of
+from runcast.run.current import ipython
 from runcast.run.run import Run
 
 
@@ -19,10 +20,10 @@ def look_after(run: Run, *, watch: bool = True) -> None:
 
     With *watch*, correct the status if the process turns out to have failed.
     """
-    reference, pid = weakref.ref(run), os.getpid()
+    reference, pid, is_in_shell = weakref.ref(run), os.getpid(), ipython() is not None
 
     def at_exit(run: Run) -> None:  # keeps a reference: a run that a function opened and left must be finished too
-        interactive = hasattr(sys, "ps1") or "IPython" in sys.modules  # there, the last error need not end the process
+        interactive = is_in_shell or hasattr(sys, "ps1")  # there, the last error need not end the process
         error = None if interactive else getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
         status, text = _ending(run, error)
         # `sys.exit(3)` cannot be seen from here: the exit code, which the C library knows, may correct the status.

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
 
 from runcast.core.errors import NoRunError
+from runcast.core.foreign import attempt
 from runcast.journal.records import Status
 from runcast.redaction.console import say
 from runcast.run.run import Run
@@ -13,9 +14,14 @@ from runcast.run.run import Run
 
 def cell() -> int | None:
     """Return the number of the cell that is running, or None outside of a notebook or an interactive IPython."""
-    interactive = sys.modules.get("IPython")
-    shell = interactive.get_ipython() if interactive is not None else None
+    shell = ipython()
     return None if shell is None else int(shell.execution_count)
+
+
+def ipython() -> Any:
+    """Return the shell of a notebook or an interactive IPython, or None; a script may import IPython as well."""
+    module = sys.modules.get("IPython")
+    return attempt(lambda: module.get_ipython(), lambda _: None)  # type: ignore[union-attr]
 
 
 class Current:

@@ -16,7 +16,13 @@ _BEGIN = "import sys; sys.path[:1] = []; import runpy; runpy.run_module(sys.argv
 
 
 def module_command(module: str, *arguments: str) -> list[str]:
-    """Return the command that runs a module of ours without importing from the working directory."""
+    """Return the command that runs a module of ours without importing from the working directory.
+
+    Raises:
+        OSError: There is no interpreter to run it; a frozen program would only run itself again.
+    """
+    if not sys.executable or getattr(sys, "frozen", False):
+        raise OSError("this program has no Python interpreter of its own; delivery='thread' needs none")
     return [sys.executable, "-c", _BEGIN, module, *arguments]
 
 
