@@ -102,3 +102,14 @@ def test_a_script_that_imports_ipython_fails_like_any_other(tmp_path: Path) -> N
 
     assert done.returncode == 1
     assert kept(tmp_path) == (1, ["failed"])
+
+
+def test_a_short_script_with_threads_delivers_all(tmp_path: Path) -> None:
+    """Python imports nothing that registers an exit handler once it shuts down, and this script ends at once."""
+    pytest.importorskip("tensorboard")
+
+    done = run_script(tmp_path, LOGS.replace('report_to="tensorboard"', 'report_to="tensorboard", delivery="thread"'))
+
+    state = load_state(RunDirectory(tmp_path / "runs" / "one").tracker("tensorboard"))
+    assert state is not None, done.stderr
+    assert (state.phase, state.points) == ("finished", 1)
