@@ -1,9 +1,12 @@
 """The commands and the environment of processes that run our modules."""
 
+import contextlib
 import os
 import site
 import sys
 from pathlib import Path
+
+from runcast.journal.paths import private_temporary_folder
 
 OF_THE_SCRIPT = frozenset(
     f"PYTHON{name}" for name in ("OPTIMIZE", "WARNINGS", "INSPECT", "DEVMODE", "VERBOSE", "PROFILEIMPORTTIME")
@@ -35,6 +38,9 @@ def child_environment() -> dict[str, str]:
     """
     environment = {name: value for name, value in os.environ.items() if name not in OF_THE_SCRIPT}
     environment["PYTHONUTF8"] = "1"
+    if os.path.expanduser("~") == "~":  # a container's random user without HOME: SDKs need some home
+        with contextlib.suppress(OSError):
+            environment["HOME"] = str(private_temporary_folder())
     root = str(Path(__file__).resolve().parents[3])
     if root not in (*site.getsitepackages(), site.getusersitepackages()):
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
