@@ -18,8 +18,7 @@ from runcast.journal.seal import is_known_elsewhere
 from runcast.journal.state import Carrier, load_state
 from runcast.redaction.console import keep_standard_descriptors, say, warn
 from runcast.redaction.tree import redact
-from runcast.run.at_exit import look_after
-from runcast.run.current import Current
+from runcast.run.current import Current, look_after
 from runcast.run.opening import check_resume, in_folder, new_file, open_run
 from runcast.run.options import Options, RunOptions, settle
 from runcast.run.ranks import may_be_first, next_job_folder, rank, world_size
