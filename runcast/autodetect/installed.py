@@ -73,9 +73,7 @@ class Installed(NamedTuple):
 def scan() -> Installed:
     """List the distributions on `sys.path`."""
     found: dict[str, Distribution] = {}
-    for folder in sys.path:
-        if not isinstance(folder, str):  # a path or bytes, from which Python imports nothing
-            continue
+    for folder in [each for each in sys.path if isinstance(each, str)]:  # Python imports nothing from a Path or bytes
         try:
             names = os.listdir(folder or ".")
         except OSError:

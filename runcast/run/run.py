@@ -146,7 +146,7 @@ class Run(Recorder):
 
     def after_fork(self) -> None:
         """Disarm the run in a forked child: it may log, but never finishes the run or touches the deliveries."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._copies = Copies()
         if self._carrier is not None:
             self._carrier.abandon()

@@ -113,3 +113,16 @@ def test_a_short_script_with_threads_delivers_all(tmp_path: Path) -> None:
     state = load_state(RunDirectory(tmp_path / "runs" / "one").tracker("tensorboard"))
     assert state is not None, done.stderr
     assert (state.phase, state.points) == ("finished", 1)
+
+
+def test_a_signal_handler_may_end_a_run_in_the_middle_of_a_call(tmp_path: Path) -> None:
+    """It runs between two lines of ours, in the thread that is in the middle of logging."""
+    handler = (
+        "import signal; signal.signal(signal.SIGUSR1, lambda *_: (run.log_artifact(__file__), run.finish('killed')))"
+    )
+    inside = "with run._lock: signal.raise_signal(signal.SIGUSR1)"
+
+    done = run_script(tmp_path, "\n".join((LOGS.replace("tensorboard", "none"), handler, inside)))
+
+    assert done.returncode == 0, done.stderr
+    assert kept(tmp_path) == (1, ["killed"])
