@@ -73,7 +73,7 @@ class Installed(NamedTuple):
 def scan() -> Installed:
     """List the distributions on `sys.path`."""
     found: dict[str, Distribution] = {}
-    for folder in sys.path:
+    for folder in [each for each in sys.path if isinstance(each, str)]:  # Python imports nothing from a Path or bytes
         try:
             names = os.listdir(folder or ".")
         except OSError:

@@ -2,6 +2,7 @@
 
 import codecs
 import io
+import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -41,12 +42,16 @@ def run(arguments: Sequence[str] | None = None) -> None:
 
     keep_standard_descriptors()
     codecs.register_error("runcast", in_ascii)
+    if None in (sys.stdout, sys.stderr):  # closed by a daemon, or by `>&-`
+        nowhere = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - for the whole process
+        sys.stdout, sys.stderr = sys.stdout or nowhere, sys.stderr or nowhere
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="runcast")  # works in a terminal that supports only ASCII
     json = "--json" in (sys.argv[1:] if arguments is None else arguments)
     try:
         status = make_app()(args=arguments, prog_name="runcast", standalone_mode=False)
+        sys.stdout.flush()
     except UsageError as error:
         stop_for_usage(error, json=json)
     except typer.Abort:
@@ -54,9 +59,20 @@ def run(arguments: Sequence[str] | None = None) -> None:
     except RuncastError as error:
         stop(str(error), json=json)
     except OSError as error:  # an unreadable folder, a name that is too long
-        stop(f"{error.filename or 'it'} cannot be used ({error.strerror or error}).", json=json)
+        if error.filename is None:
+            _drop_output()
+        place = error.filename or "A file, or the output,"
+        stop(f"{place} cannot be used ({error.strerror or error}).", json=json and error.filename is not None)
     else:
         sys.exit(status if isinstance(status, int) else EXIT_OK)
+
+
+def _drop_output() -> None:
+    """Forget what could not be printed, for example on a full disk: Python would try it again at exit, and complain."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def make_app() -> typer.Typer:

@@ -5,6 +5,7 @@ labels, and the state of a delivery elsewhere are used only for a run that this 
 trusts.
 """
 
+import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ from runcast.integrations.table import TABLE
 from runcast.journal.layout import RunDirectory, RunFile, TrackerChoice
 from runcast.journal.paths import absolute, shown
 from runcast.redaction.tree import REDACTED
+from runcast.values.scalars import without_surrogates
 
 # Decides how a tracker takes part here and now, given its name and whether offline was requested:
 # `runcast.autodetect.decide`.
@@ -65,10 +67,10 @@ def orders_for_training(
     The script's own folder comes last in the path: it may hold a module of the user's, and a file named like an SDK or
     like something that an SDK imports.
     """
-    here = str(absolute("."))
-    path = [str(absolute(each)) if isinstance(each, str) else each for each in sys.path]
+    here = _spelt(".")
+    path = [_spelt(each) for each in sys.path if isinstance(each, str)]  # Python imports from nothing else
     script = getattr(sys.modules.get("__main__"), "__file__", None)
-    if path and path[0] in (here, str(absolute(Path(script).parent)) if isinstance(script, str) else here):
+    if path and path[0] in (here, _spelt(Path(script).parent) if isinstance(script, str) else here):
         path.append(path.pop(0))
     return {
         name: Orders(
@@ -80,6 +82,11 @@ def orders_for_training(
         )
         for name, choice in chosen.items()
     }
+
+
+def _spelt(path: str | Path) -> str:
+    """Return an absolute path as a delivery spells it, which uses UTF-8 whatever the locale of the script is."""
+    return without_surrogates(os.fsencode(absolute(path)).decode("utf-8", "surrogateescape"))
 
 
 def orders_for(

@@ -13,9 +13,9 @@ import threading
 import time
 from collections import deque
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from runcast.journal.paths import own_mode
+from runcast.journal.paths import make_private, own_mode
 from runcast.journal.reader import journal_size
 from runcast.redaction.console import warn
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from runcast.journal.locks import FileLock
 
 BACKLOG_BYTES = 64 * 2**20
+PART_BYTES = 2**22
 RETRY_S = 1.0
 SETTLE_TRIES, SETTLE_PAUSE_S = 20, 0.001
 CURES = {
@@ -144,6 +145,31 @@ class Journal:
 
         self._hold = FileLock(self.path)
         self._hold.take()
+
+    def place(self) -> Literal["there", "moved", "deleted"]:
+        """Return what has become of the file's path, which others need: this process can write in any case."""
+        try:
+            if self.path.exists():
+                return "there"
+            return "moved" if os.fstat(self._fd).st_nlink else "deleted"
+        except OSError:  # a daemon has closed it, or a network share is away
+            return "there"
+
+    def restore(self) -> None:
+        """Write a deleted file again, and continue there.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        make_private(self.path.parent)
+        descriptor = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_RDWR, 0o600)
+        own_mode(descriptor)
+        with self._lock:
+            at = 0
+            while part := os.pread(self._fd, PART_BYTES, at):
+                at += os.write(descriptor, part)
+            deleted, self._fd = self._fd, descriptor
+        os.close(deleted)
 
     def size(self) -> int:
         """Return the length of the file in bytes."""

@@ -8,18 +8,30 @@ import traceback
 from runcast.core.foreign import attempt, described
 from runcast.journal.records import Status
 
+CANCELLED = ("CancelledError", "Cancelled")  # asyncio's, trio's
 # The exit codes of scripts that handle a signal and call sys.exit, by the convention of shells and launchers.
 TOLD_TO_GO = (128 + signal.SIGINT, 128 + signal.SIGTERM)
 
 
 def status_of(error: BaseException | None) -> tuple[Status, str | None]:
-    """Return the status of a run that ends with *error*, and the traceback as text."""
-    if error is None or (isinstance(error, SystemExit) and error.code in (None, 0)):
+    """Return the status of a run that ends with *error*, and the traceback as text.
+
+    A generator that its consumer has closed has finished; a task that was cancelled, as Ctrl-C does, was killed.
+    """
+    if error is None or isinstance(error, GeneratorExit) or (isinstance(error, SystemExit) and error.code in (None, 0)):
         return "finished", None
     text = attempt(lambda: "".join(traceback.format_exception(type(error), error, error.__traceback__)), described)
     if isinstance(error, SystemExit):
         return status_of_code(error.code), text
-    return ("killed" if isinstance(error, KeyboardInterrupt) else "failed"), text
+    return ("killed" if _is_stop(error) else "failed"), text
+
+
+def _is_stop(error: BaseException) -> bool:
+    """Return whether an exception stops the script from outside; asyncio and trio raise it as theirs, or in a group."""
+    if isinstance(error, Exception):
+        return False
+    parts = getattr(error, "exceptions", ())  # of a BaseExceptionGroup
+    return isinstance(error, KeyboardInterrupt) or type(error).__name__ in CANCELLED or any(map(_is_stop, parts))
 
 
 def status_of_code(code: object) -> Status:

@@ -1,7 +1,8 @@
 """Device values on their way to the host, which become records in the order of logging once they have arrived."""
 
-import threading
+import contextlib
 import time
+from collections import deque
 from typing import NamedTuple
 
 from runcast.core.foreign import attempt, described
@@ -18,16 +19,17 @@ class Arrived(NamedTuple):
 
 
 class Copies:
-    """The copies under way; `waiting` is empty when there are none."""
+    """The copies under way; `waiting` is empty when there are none.
+
+    It has no lock, because a signal handler that logs, or ends the run, could wait for it for ever.
+    """
 
     def __init__(self) -> None:
-        self.waiting: list[tuple[int, float, dict[str, DeviceValue]]] = []
-        self._lock = threading.Lock()
+        self.waiting: deque[tuple[int, float, dict[str, DeviceValue]]] = deque()
 
     def add(self, step: int, now: float, copies: dict[str, DeviceValue]) -> None:
         """Take the values of one call of `log`."""
-        with self._lock:
-            self.waiting.append((step, now, copies))
+        self.waiting.append((step, now, copies))
 
     def take_arrived(self, wait_until: float | None = None) -> list[Arrived]:
         """Return the outcomes of the calls whose values have all arrived.
@@ -35,16 +37,20 @@ class Copies:
         With a deadline, wait for the others; values that have not arrived by then are lost.
         """
         taken: list[Arrived] = []
-        with self._lock:
-            for step, now, copies in self.waiting:
-                while not (are_there := all(map(_is_settled, copies.values()))):
+        with contextlib.suppress(IndexError):  # another thread, or a handler, has taken the last one
+            while self.waiting:
+                call = self.waiting[0]
+                while not (are_there := all(map(_is_settled, call[2].values()))):
                     if wait_until is None or time.monotonic() > wait_until:
                         break
                     time.sleep(0.001)
                 if not are_there and wait_until is None:
                     break
-                taken.append(_read(step, now, copies))
-            self.waiting = self.waiting[len(taken) :]
+                first = self.waiting.popleft()
+                if first is call:
+                    taken.append(_read(*call))
+                else:  # it was taken meanwhile
+                    self.waiting.appendleft(first)
         return taken
 
 

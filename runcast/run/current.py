@@ -1,28 +1,39 @@
-"""The current run: the one that `runcast.log` and its siblings mean, as in W&B."""
+"""The runs of this process: the current one, which `runcast.log` and its siblings mean, and the end of open ones."""
 
+import atexit
+import contextlib
+import os
 import sys
-from collections.abc import Mapping
+import weakref
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
-from weakref import WeakKeyDictionary
 
 from runcast.core.errors import NoRunError
+from runcast.core.foreign import attempt, described
+from runcast.journal.layout import RunDirectory
 from runcast.journal.records import Status
+from runcast.journal.status import status_of
 from runcast.redaction.console import say
 from runcast.run.run import Run
 
 
 def cell() -> int | None:
     """Return the number of the cell that is running, or None outside of a notebook or an interactive IPython."""
-    interactive = sys.modules.get("IPython")
-    shell = interactive.get_ipython() if interactive is not None else None
+    shell = ipython()
     return None if shell is None else int(shell.execution_count)
+
+
+def ipython() -> Any:
+    """Return the shell of a notebook or an interactive IPython, or None; a script may import IPython as well."""
+    module = sys.modules.get("IPython")
+    return attempt(lambda: module.get_ipython(), lambda _: None)  # type: ignore[union-attr]
 
 
 class Current:
     """The runs that this process has begun, the newest last; the current one is the newest that is not finished."""
 
     begun: ClassVar[list[Run]] = []
-    cells: ClassVar[WeakKeyDictionary[Run, int | None]] = WeakKeyDictionary()  # of a notebook
+    cells: ClassVar[weakref.WeakKeyDictionary[Run, int | None]] = weakref.WeakKeyDictionary()  # of a notebook
 
     @classmethod
     def add(cls, run: Run) -> Run:
@@ -75,3 +86,71 @@ def finish(status: Status = "finished", timeout_s: float | None = None, error: s
     """Finish the current run, as `Run.finish` does; without one, do nothing and return True."""
     run = Current.find()
     return True if run is None else run.finish(status, timeout_s, error)
+
+
+def look_after(run: Run, *, watch: bool = True) -> None:
+    """Finish the run with its true status when the interpreter exits; keep forked children from doing so.
+
+    With *watch*, correct the status if the process turns out to have failed.
+    """
+    reference, pid, is_in_shell = weakref.ref(run), os.getpid(), ipython() is not None
+
+    def at_exit(run: Run) -> None:  # keeps a reference: a run that a function opened and left must be finished too
+        interactive = is_in_shell or hasattr(sys, "ps1")  # there, the last error need not end the process
+        error = None if interactive else getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
+        status, text = _ending(run, error)
+        # `sys.exit(3)` cannot be seen from here: the exit code, which the C library knows, may correct the status.
+        is_preliminary = watch and status == "finished" and not interactive and os.getpid() == pid
+        carrier = run._carrier if is_preliminary else None
+        is_awaited = carrier is not None and carrier.await_exit_code()
+        with contextlib.suppress(KeyboardInterrupt):  # it ends the waiting, as the run has said; nothing else is left
+            run.finish(status, error=text)
+        if carrier is not None and is_awaited:
+            carrier.tell_exit_code()
+        elif is_preliminary:
+            from runcast.delivery.courier.carriers import tell_exit_code
+
+            attempt(lambda: tell_exit_code(RunDirectory(run.dir), run._file.session), run._report_failure)
+
+    def after_fork() -> None:
+        if (still := reference()) is not None:
+            still.after_fork()
+
+    atexit.register(at_exit, run)
+    forget = _finish_with_worker(run)
+
+    def on_finish() -> None:
+        atexit.unregister(at_exit)
+        forget()
+
+    run.on_finish = on_finish
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=after_fork)
+
+
+def _ending(run: Run, error: BaseException | None) -> tuple[Status, str | None]:
+    return attempt(
+        lambda: run.ending() if error is None and run.ending is not None else status_of(error),
+        lambda failure: ("failed", described(failure)),
+    )
+
+
+def _finish_with_worker(run: Run) -> Callable[[], object]:
+    """Finish the run when a worker of multiprocessing ends, if this is one: a forked worker runs no exit handlers.
+
+    Return what undoes that.
+    """
+    process = sys.modules.get("multiprocessing.process")
+    if process is None or process.parent_process() is None:
+        return lambda: None
+    from multiprocessing.util import Finalize  # a worker has imported it
+
+    before = sys.exc_info()[1]  # the worker may have been started while an error was handled
+
+    def at_end() -> None:
+        error = sys.exc_info()[1]
+        status, text = _ending(run, None if error is before else error)
+        with contextlib.suppress(KeyboardInterrupt):
+            run.finish(status, error=text)
+
+    return Finalize(None, at_end, exitpriority=-1).cancel  # negative: after the worker's own children have ended

@@ -3,11 +3,8 @@
 `autodetect` and `delivery` are imported when it is called.
 """
 
-import atexit
-import contextlib
 import os
 import sys
-import weakref
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,15 +12,13 @@ from typing import Any
 import msgspec
 
 from runcast.core.errors import OptionError, RuncastError
-from runcast.core.foreign import attempt, described
 from runcast.journal.layout import RunDirectory, RunFile, TrackerChoice
 from runcast.journal.paths import shown
 from runcast.journal.seal import is_known_elsewhere
 from runcast.journal.state import Carrier, load_state
-from runcast.journal.status import status_of
 from runcast.redaction.console import keep_standard_descriptors, say, warn
 from runcast.redaction.tree import redact
-from runcast.run.current import Current
+from runcast.run.current import Current, look_after
 from runcast.run.opening import check_resume, in_folder, new_file, open_run
 from runcast.run.options import Options, RunOptions, settle
 from runcast.run.ranks import may_be_first, next_job_folder, rank, world_size
@@ -125,7 +120,7 @@ def init(
         run.log_params(config)
         _attach_config(run)
     _greet(run, file, options, [*joining.remarks, *selection.remarks()])
-    _look_after(run)
+    look_after(run)
     return Current.add(run)
 
 
@@ -198,7 +193,7 @@ def _open_beside(options: Options, config: Any, job: str | None, number: int, *,
         return _unrecorded(options, config, error)
     if samples:
         run.sample_node((options.setup or {}).get("system", {}).get("every_s"))
-    _look_after(run, watch=False)
+    look_after(run, watch=False)
     return Current.add(run)
 
 
@@ -255,43 +250,6 @@ def _greet(run: Run, file: RunFile, options: Options, remarks: Iterable[str]) ->
         say(f"  {remark}")
     if reported and not is_known_elsewhere():
         say("  your home cannot be written, so on other machines, runcast sync and verify need --trust for this run")
-
-
-def _look_after(run: Run, *, watch: bool = True) -> None:
-    """Finish the run with its true status when the interpreter exits; keep forked children from doing so.
-
-    With *watch*, correct the status if the process turns out to have failed.
-    """
-    reference, pid = weakref.ref(run), os.getpid()
-
-    def at_exit(run: Run) -> None:  # keeps a reference: a run that a function opened and left must be finished too
-        interactive = hasattr(sys, "ps1") or "IPython" in sys.modules  # there, the last error need not end the process
-        error = None if interactive else getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
-        status, text = attempt(
-            lambda: run.ending() if error is None and run.ending is not None else status_of(error),
-            lambda failure: ("failed", described(failure)),
-        )
-        # `sys.exit(3)` cannot be seen from here: the exit code, which the C library knows, may correct the status.
-        is_preliminary = watch and status == "finished" and not interactive and os.getpid() == pid
-        carrier = run._carrier if is_preliminary else None
-        is_awaited = carrier is not None and carrier.await_exit_code()
-        with contextlib.suppress(KeyboardInterrupt):  # it ends the waiting, as the run has said; nothing else is left
-            run.finish(status, error=text)
-        if carrier is not None and is_awaited:
-            carrier.tell_exit_code()
-        elif is_preliminary:
-            from runcast.delivery.courier.carriers import tell_exit_code
-
-            attempt(lambda: tell_exit_code(RunDirectory(run.dir), run._file.session), run._report_failure)
-
-    def after_fork() -> None:
-        if (still := reference()) is not None:
-            still.after_fork()
-
-    atexit.register(at_exit, run)
-    run.on_finish = lambda: atexit.unregister(at_exit)
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=after_fork)
 
 
 __all__ = ["check", "init", "is_running"]

@@ -134,7 +134,7 @@ def new_file(options: Options, config: Any) -> RunFile:
         pid=os.getpid(),
         pid_began=process_began(os.getpid()),
         cwd=without_surrogates(str(absolute("."))),
-        argv=redact(plain_value(list(sys.argv))),
+        argv=redact(plain_value(list(getattr(sys, "argv", ())))),
         python=sys.version.split()[0],
         runcast=_version(),
         config=redact(plain(config)) if config is not None else {},

@@ -6,10 +6,15 @@ import os
 import sys
 from typing import Any
 
-# In this order: torchrun and most launchers; SLURM's srun; Open MPI; MPICH, Intel MPI; LSF's jsrun; Hugging Face/others
-# that set only a local rank.
-RANK_VARIABLES = ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "JSM_NAMESPACE_RANK")
-SIZE_VARIABLES = ("WORLD_SIZE", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "JSM_NAMESPACE_SIZE")
+# In this order: torchrun and most launchers; SLURM's srun; Open MPI; PMIx; MPICH, Intel MPI; LSF's jsrun; horovodrun.
+RANK_VARIABLES = (
+    *("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMIX_RANK"),
+    *("PMI_RANK", "JSM_NAMESPACE_RANK", "HOROVOD_RANK"),
+)
+SIZE_VARIABLES = (
+    *("WORLD_SIZE", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE"),
+    *("PMI_SIZE", "JSM_NAMESPACE_SIZE", "HOROVOD_SIZE"),
+)
 # Variables that are equal in all ranks of a job and differ between jobs: torchrun and most launchers; SLURM; PMIx, Open
 # MPI; LSF; PBS. Kubernetes' training operators set those of torchrun.
 JOB_VARIABLES = (
@@ -28,7 +33,9 @@ def rank() -> int:
     distributed = getattr(sys.modules.get("torch"), "distributed", None)
     if distributed is not None and distributed.is_available() and distributed.is_initialized():
         return int(distributed.get_rank())
-    return first_number(RANK_VARIABLES, 0)
+    # Launchers set RANK together with WORLD_SIZE; alone it may be anything, such as the rank of a LoRA.
+    is_of_a_job = first_number(("RANK",), 0) < first_number(("WORLD_SIZE",), 0)
+    return first_number(RANK_VARIABLES if is_of_a_job else RANK_VARIABLES[1:], 0)
 
 
 def may_be_first() -> bool:
@@ -84,6 +91,6 @@ def first_number(variables: tuple[str, ...], default: int) -> int:
     """Return the number in the first of these variables that has one."""
     for variable in variables:
         text = os.environ.get(variable, "").strip()
-        if text.isdigit():
+        if text.isdecimal():
             return int(text)
     return default

@@ -51,7 +51,7 @@ class Recorder:
         self._texts: dict[str, str] = {}  # the last bare one of each key: it is kept again when it changes
         self._copies = Copies()
         self._earlier = EarlierParams(directory.journal)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may log, or finish, in the middle of a call
         self._check_from = time.time()
         self._check_at = self._check_from + CHECK_S
         self._pid = os.getpid()

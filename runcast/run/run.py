@@ -22,7 +22,7 @@ from runcast.run.arrivals import Copies
 from runcast.run.identity import Identity, identity_of
 from runcast.run.options import finish_timeout_s
 from runcast.run.recording import Recorder
-from runcast.run.status import report_coverage, report_end, report_status
+from runcast.run.status import find_again, report_coverage, report_end, report_status
 
 
 class Run(Recorder):
@@ -111,7 +111,7 @@ class Run(Recorder):
         if self._journal is None or os.getpid() != self._pid:
             return self._is_delivered
         journal, carrier, delivered = self._journal, self._carrier, self._is_delivered
-        deadline = time.monotonic() + wait_s
+        deadline, is_there = time.monotonic() + wait_s, True
         try:
             try:
                 attempt(lambda: self._collect_copies(deadline), self._report_failure)
@@ -121,14 +121,15 @@ class Run(Recorder):
                 dropped = self._count_dropped()
                 self._append(Finish(time=time.time(), status=status, error=text or None, dropped=dropped))
                 self._journal = None
+            is_there = find_again(journal, RunDirectory(self.dir), self._file)
             if carrier is not None:
-                end, left_s = journal.size(), max(0.0, deadline - time.monotonic())
+                end, left_s = journal.size(), max(0.0, deadline - time.monotonic()) if is_there else 0.0
                 delivered = bool(attempt(lambda: carrier.finish(end, left_s), self._report_failure))
         finally:  # after an interrupt, too, the user learns what is still waiting
-            self._is_delivered = journal.close() and delivered
+            self._is_delivered = journal.close() and delivered and is_there
             states = {} if carrier is None else carrier.states()
             report_coverage(states)
-            report_end(self.dir, self._file.session, journal.lost_records, {} if delivered else states)
+            report_end(self.dir, self._file.session, journal.lost_records, {} if delivered or not is_there else states)
             report_status(f"run {self.name} is {self.status}", self.dir, self._dropped)
         return self._is_delivered
 
@@ -145,7 +146,7 @@ class Run(Recorder):
 
     def after_fork(self) -> None:
         """Disarm the run in a forked child: it may log, but never finishes the run or touches the deliveries."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._copies = Copies()
         if self._carrier is not None:
             self._carrier.abandon()

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from runcast.journal.file import Journal
+from runcast.journal.layout import RunDirectory, RunFile
 from runcast.journal.paths import shown
 from runcast.journal.records import Status
 from runcast.journal.state import DeliveryState, is_over
@@ -54,6 +56,25 @@ def report_status(is_over: str, directory: Path, dropped: Mapping[str, int]) -> 
         keys = f"{', '.join(sorted(dropped)[:5])}{', …' if len(dropped) > 5 else ''}"
         is_over += f"; {counted(sum(dropped.values()), 'value was', 'values were')} dropped ({keys})"
     say(f"{is_over}; see it with: runcast show {shown(directory)}")
+
+
+def find_again(journal: Journal, directory: RunDirectory, file: RunFile) -> bool:
+    """Return whether a run's folder is where it began; report one that was moved, and write a deleted one again."""
+    place, where = journal.place(), shown(directory.path)
+    if place == "moved":
+        warn(
+            f"the folder {where} was moved while the run was going on, so the trackers lack its end. "
+            "Deliver it from where it is now: runcast sync FOLDER"
+        )
+    elif place == "deleted":
+        try:
+            journal.restore()
+            directory.save(file)
+            rest = f"Its records are there again, without its files. Deliver them with: runcast sync {where}"
+        except OSError as error:
+            rest = f"It cannot be written again ({error.strerror}): what the trackers lack is lost."
+        warn(f"the folder {where} was deleted while the run was going on. {rest}")
+    return place == "there"
 
 
 def report_end(directory: Path, session: int, lost: int, behind: Mapping[str, DeliveryState]) -> None:

@@ -13,9 +13,11 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from functools import partial
+from itertools import islice
 from types import (
     BuiltinFunctionType,
     FunctionType,
+    MemberDescriptorType,
     MethodDescriptorType,
     MethodType,
     ModuleType,
@@ -39,7 +41,7 @@ _ADDRESS = re.compile(r"(?:\bat |\(|=)0x[0-9a-fA-F]{6,}|\bid='\d{6,}'")
 _NAMED = (type, ModuleType, FunctionType, BuiltinFunctionType, MethodType, MethodDescriptorType, WrapperDescriptorType)
 _METHODS = ("to_dict", "as_dict", "model_dump", "flag_values_dict", "_asdict")
 _DATACLASS = "__dataclass_fields__"
-_SHOWN_BY_STR = ("datetime", "decimal", "fractions", "ipaddress", "uuid")
+_SHOWN_BY_STR = ("datetime", "decimal", "fractions", "ipaddress", "pydantic.networks", "uuid")
 
 
 def plain(config: Any) -> dict[str, Any]:
@@ -175,9 +177,9 @@ class _Reader:
         return _described(value) if names is None else self.read_items(names, partial(getattr, value))
 
     def _read_mapping(self, value: Mapping[Any, Any]) -> Json:
-        keys = list(value.keys())
+        keys = list(islice(value.keys(), MAX_ELEMENTS + 1))  # those of a proxy may never end
         if len(keys) > MAX_ELEMENTS:
-            return f"{type(value).__name__}({len(keys)})"
+            return f"{type(value).__name__}({attempt(lambda: len(value), lambda _: f'more than {MAX_ELEMENTS}')})"
         return self.read_items(keys, value.__getitem__)
 
     def _read_omegaconf(self, value: Any, omegaconf: ModuleType) -> Json:
@@ -272,6 +274,8 @@ def _attributes(config: Any) -> dict[str, Any]:
     for owner in reversed((config if is_class else type(config)).__mro__):
         found |= vars(owner)
     if not is_class:
+        slots = [name for name, value in found.items() if isinstance(value, MemberDescriptorType)]
+        found |= {name: getattr(config, name) for name in slots if hasattr(config, name)}
         found |= attempt(lambda: vars(config), lambda _: {})
     return {name: value for name, value in found.items() if not name.startswith("_") and not _is_code(value)}
 

@@ -32,9 +32,9 @@ print("url", callback.url)
 np.save("weights.npy", model.get_weights()[0])
 fit("ends", "end")
 fit("steps", "steps", 3)
-os.environ["RANK"] = "1"
+os.environ |= {"RANK": "1", "WORLD_SIZE": "2"}
 fit("other")
-del os.environ["RANK"]
+del os.environ["RANK"], os.environ["WORLD_SIZE"]
 try:
     fit("wrong", "often")
 except OptionError as error:

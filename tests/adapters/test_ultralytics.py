@@ -51,13 +51,13 @@ later = attach(model, "none")
 model.trainer.ddp = True
 model.val(name="val", **COMMON)
 print("joined", later.run.id == report.run.id)
-os.environ["RANK"] = "1"
+os.environ |= {"RANK": "1", "WORLD_SIZE": "2"}
 other = attach(model, "none")
 other.on_pretrain_routine_end(model.trainer)
 other.on_train_epoch_end(model.trainer)
 other.teardown(model.trainer)
 print("rank one", other.run)
-del os.environ["RANK"]
+del os.environ["RANK"], os.environ["WORLD_SIZE"]
 
 # an interrupt, and the training that is resumed after it
 def interrupt(trainer):

@@ -250,6 +250,7 @@ def test_an_open_run_may_be_given(tmp_path):
 def test_other_ranks_open_nothing(tmp_path, monkeypatch):
     """One process of a job reports."""
     monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
     callback = TensorBoardCallback()
     handler = CallbackHandler([callback])
 

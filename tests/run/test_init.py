@@ -279,6 +279,7 @@ def test_only_rank_zero_writes(
 ) -> None:
     """On the other ranks of a job a run takes everything and writes nothing, so the script needs no `if`."""
     monkeypatch.setenv(variable, "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
 
     with start(config={"a": 1}) as run:
         run.log({"loss": 0.5}, step=0)

@@ -15,6 +15,7 @@ import runcast
 from runcast.journal.file import Journal
 from runcast.journal.layout import RunDirectory
 from runcast.journal.paths import private_temporary_folder, shown
+from runcast.journal.reader import JournalReader
 from runcast.journal.records import Artifact, Finish, Media, Metrics
 from runcast.journal.state import load_state
 from tests.journals import records
@@ -95,6 +96,42 @@ def test_a_deleted_working_directory_stops_nothing(when: str, tracker: str, tmp_
         state = load_state(RunDirectory(root / "one").tracker(tracker))
         assert state is not None
         assert (state.phase, state.points) == ("finished", 2)
+
+
+@pytest.mark.parametrize("tracker", ["tensorboard", "dvclive"])
+def test_a_locale_without_unicode_costs_no_metric(tracker: str, tmp_path: Path) -> None:
+    """A cluster's POSIX or Latin-1 locale cannot name every key in a file; the trackers get it all the same."""
+    pytest.importorskip(tracker)
+    locale = {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+    done = run_script(tmp_path, tracker, "{}", r"run.log({'\u0442\u043e\u0447\u043d\u043e': 1.0}, step=0)", **locale)
+
+    assert done.returncode == 0, done.stderr
+    state = load_state(RunDirectory(tmp_path / "runs" / "one").tracker(tracker))
+    assert state is not None
+    assert (state.phase, state.points) == ("finished", 3)
+
+
+@pytest.mark.parametrize("fate", ["deleted", "moved"])
+def test_a_folder_that_goes_away_loses_no_record(fate: str, tmp_path: Path) -> None:
+    """Someone clears old runs, or moves them, while a training is going on: its journal is whole, and says where."""
+    pytest.importorskip("tensorboard")
+    how = {"deleted": "shutil.rmtree(run.dir)", "moved": "os.rename('runs', 'elsewhere')"}[fate]
+
+    done = run_script(tmp_path, "tensorboard", "{}", f"import shutil; run.flush(60); {how}")
+
+    assert done.returncode == 0, done.stderr
+    assert f"was {fate} while the run was going on" in done.stderr
+    assert "safe in the journal" not in done.stderr
+    run = tmp_path / {"deleted": "runs", "moved": "elsewhere"}[fate] / "one"
+    kinds = [type(record) for record in JournalReader(run / "journal.jsonl")]
+    assert (kinds.count(Metrics), kinds.count(Finish)) == (2, 1)
+    synced = subprocess.run(
+        [sys.executable, "-m", "runcast", "sync", str(run)], cwd=tmp_path, capture_output=True, text=True, timeout=120
+    )
+    state = load_state(RunDirectory(run).tracker("tensorboard"))
+    assert state is not None, synced.stderr
+    assert (state.phase, state.points) == ("finished", 2)
 
 
 def test_relative_options_of_a_tracker_are_meant_from_where_the_run_began(tmp_path: Path) -> None:

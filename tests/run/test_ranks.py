@@ -24,6 +24,10 @@ def test_alone_is_rank_zero_of_one() -> None:
         ({"RANK": "", "WORLD_SIZE": " "}, (0, 1)),
         ({"RANK": "abc", "WORLD_SIZE": "-1"}, (0, 1)),
         ({"LOCAL_RANK": "1"}, (0, 1)),
+        ({"HOROVOD_RANK": "1", "HOROVOD_SIZE": "2"}, (1, 2)),
+        ({"RANK": "8"}, (0, 1)),  # of a LoRA
+        ({"RANK": "8", "WORLD_SIZE": "4", "SLURM_PROCID": "3"}, (3, 4)),
+        ({"RANK": "²", "WORLD_SIZE": "³"}, (0, 1)),  # digits, and not a number for `int`
     ],
 )
 def test_launchers_are_understood(

@@ -78,3 +78,19 @@ def test_a_training_that_ends_without_a_known_error_has_failed():
 def test_an_exit_with_success_is_no_failure():
     """sys.exit(0) and no error are the same."""
     assert status_of(SystemExit(0)) == status_of(None) == ("finished", None)
+
+
+def test_a_closed_generator_has_finished():
+    """Whoever consumes it has enough; that is no failure of the training in it."""
+    assert status_of(GeneratorExit()) == ("finished", None)
+
+
+def test_a_cancelled_task_was_killed():
+    """Ctrl-C cancels the main task of asyncio, and a nursery of trio raises it in a group."""
+    import asyncio
+    import builtins
+
+    assert status_of(asyncio.CancelledError())[0] == "killed"
+    if (group := getattr(builtins, "BaseExceptionGroup", None)) is not None:  # from Python 3.11
+        assert status_of(group("", [ValueError(), KeyboardInterrupt()]))[0] == "killed"
+        assert status_of(group("", [ValueError()]))[0] == "failed"

@@ -7,6 +7,7 @@ import decimal
 import enum
 import fractions
 import functools
+import itertools
 import json
 import pathlib
 import subprocess
@@ -209,6 +210,13 @@ def test_a_pydantic_model_is_read_and_its_secrets_are_not() -> None:
     assert plain(model()) == {"lr": 0.1, "key": "[redacted]"}
 
 
+def test_an_address_of_pydantic_is_text() -> None:
+    """Its repr is code."""
+    pydantic = pytest.importorskip("pydantic")
+
+    assert plain({"url": pydantic.HttpUrl("http://host/path")}) == {"url": "http://host/path"}
+
+
 def test_an_attrs_object_is_read() -> None:
     """The fields of an attrs class are its names."""
     attr = pytest.importorskip("attr")
@@ -299,6 +307,21 @@ def test_a_class_used_as_a_config_gives_its_attributes() -> None:
     assert plain(CFG()) == {"seed": 1, "lr": 0.1, "epochs": 3}
 
 
+def test_the_slots_of_an_object_are_its_attributes() -> None:
+    """A class with `__slots__` keeps its values elsewhere; one that was never set is none."""
+
+    class Base:
+        __slots__ = ("lr",)
+
+    class CFG(Base):
+        __slots__ = ("_private", "epochs", "unset")
+
+        def __init__(self) -> None:
+            self.lr, self.epochs, self._private = 0.1, 3, 2
+
+    assert plain(CFG()) == {"lr": 0.1, "epochs": 3}
+
+
 @pytest.mark.parametrize("config", [[1, 2], "text", 5, (1, 2)])
 def test_a_config_without_names_stands_under_config(config: Any) -> None:
     """A list or a number can be logged as well."""
@@ -349,6 +372,19 @@ def test_a_long_collection_is_described() -> None:
     assert tree["list"] == "list(10001)"
     assert tree["set"] == "set(10001)"
     assert len(tree["text"]) == 10_000_000
+
+
+def test_a_mapping_whose_keys_never_end_is_described() -> None:
+    """A proxy may answer to everything with itself."""
+
+    class Proxy:
+        def keys(self) -> Any:
+            return itertools.count()
+
+        def __getitem__(self, key: Any) -> Any:
+            return self
+
+    assert plain({"x": Proxy(), "lr": 0.1}) == {"x": "Proxy(more than 10000)", "lr": 0.1}
 
 
 def test_shared_parts_cannot_explode() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from runcast.core.errors import OptionError, RuncastError, TrackerUnavailableError
+from runcast.core.foreign import attempt, described
 from runcast.delivery.attempts import backoff_s
 from runcast.delivery.courier.client import CourierProcess
 from runcast.delivery.courier.messages import EXITS, HURRY, REST, STAY, Report, Task
@@ -125,6 +126,9 @@ POLL_S = 0.02
 REPORT_S = 2.0
 
 
+STARTS = 3  # how often a courier that cannot be started at all is tried before nobody waits for it
+
+
 class ProcessCarrier:
     """The courier of one session of a run, and the states of its deliveries."""
 
@@ -136,6 +140,7 @@ class ProcessCarrier:
         self._waits = 0  # the number of threads that wait for the deliveries now
         self._states = {name: StateFile(directory.tracker(name)) for name in orders}
         self._failed: set[str] = set()
+        self._unstartable: set[tuple[str, str]] = set()
         self._refusals: dict[str, set[str]] = {name: set() for name in orders}
         self._starts, self._start_at, self._progress = 0, 0.0, 0
         task = Task(orders=dict(orders), mode="training", training=os.getpid(), session=session)
@@ -147,14 +152,15 @@ class ProcessCarrier:
         self._starts = self._starts + 1 if progress == self._progress else 1
         self._progress = progress
         self._start_at = time.monotonic() + backoff_s(self._starts)
-        try:
-            self._courier.start()
-        except OSError as error:
-            self._warn_of_start("the deliveries", str(error))
+        # Not only an OSError: a test may forbid sockets and processes, and an audit hook raises what it likes.
+        attempt(self._courier.start, lambda error: self._warn_of_start("the deliveries", described(error)))
         if self._waits:
             self._courier.tell(HURRY)
 
     def _warn_of_start(self, what: str, error: str) -> None:
+        if (what, error) in self._unstartable:
+            return
+        self._unstartable.add((what, error))
         warn(
             f"{what} could not be started ({error}). The records wait in the journal: runcast sync "
             f"{shown(self._directory.path)}"
@@ -239,7 +245,7 @@ class ProcessCarrier:
                 if not missing and not (is_last and self._is_busy()):
                     return
                 waited_s = time.monotonic() - began
-                if waited_s > timeout_s:
+                if waited_s > timeout_s or (not self._courier.pid and self._starts >= STARTS):
                     return
                 if is_last and waited_s > REPORT_S:
                     done = f"{len(self._states) - len(missing)} of {len(self._states)} delivered"

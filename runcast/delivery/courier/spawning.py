@@ -1,9 +1,12 @@
 """The commands and the environment of processes that run our modules."""
 
+import contextlib
 import os
 import site
 import sys
 from pathlib import Path
+
+from runcast.journal.paths import private_temporary_folder
 
 OF_THE_SCRIPT = frozenset(
     f"PYTHON{name}" for name in ("OPTIMIZE", "WARNINGS", "INSPECT", "DEVMODE", "VERBOSE", "PROFILEIMPORTTIME")
@@ -16,7 +19,13 @@ _BEGIN = "import sys; sys.path[:1] = []; import runpy; runpy.run_module(sys.argv
 
 
 def module_command(module: str, *arguments: str) -> list[str]:
-    """Return the command that runs a module of ours without importing from the working directory."""
+    """Return the command that runs a module of ours without importing from the working directory.
+
+    Raises:
+        OSError: There is no interpreter to run it; a frozen program would only run itself again.
+    """
+    if not sys.executable or getattr(sys, "frozen", False):
+        raise OSError("this program has no Python interpreter of its own; delivery='thread' needs none")
     return [sys.executable, "-c", _BEGIN, module, *arguments]
 
 
@@ -24,9 +33,14 @@ def child_environment() -> dict[str, str]:
     """Return the environment of a process that runs our modules.
 
     It lets a fresh interpreter find this runcast, and lacks the variables that change how Python treats the training
-    script's code, because an SDK may not work under them.
+    script's code, because an SDK may not work under them. SDKs write files in the locale's encoding, which cannot
+    hold every key on a cluster whose locale is Latin-1 or POSIX, so there it is UTF-8.
     """
     environment = {name: value for name, value in os.environ.items() if name not in OF_THE_SCRIPT}
+    environment["PYTHONUTF8"] = "1"
+    if os.path.expanduser("~") == "~":  # a container's random user without HOME: SDKs need some home
+        with contextlib.suppress(OSError):
+            environment["HOME"] = str(private_temporary_folder())
     root = str(Path(__file__).resolve().parents[3])
     if root not in (*site.getsitepackages(), site.getusersitepackages()):
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))

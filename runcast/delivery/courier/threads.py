@@ -130,6 +130,9 @@ class ThreadCarrier:
         self._threads = [
             TrackerThread(directory, file, name, target, options[name]) for name, target in targets.items()
         ]
+        # SDKs import it, which fails once a short script has ended and Python shuts down.
+        import concurrent.futures.thread  # noqa: F401 - imported late: rarely needed, and start-up counts
+
         for thread in self._threads:
             thread.start()
 

@@ -1,12 +1,15 @@
 """A system without /proc, scheduling groups, process descriptors and on_exit, as macOS is: the same code, and what it lacks."""
 
 import os
+import pwd
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
+from runcast.delivery.courier.spawning import child_environment
 from runcast.journal.layout import RunDirectory
 from runcast.journal.state import DeliveryState, load_state
 from runcast.testing import MemoryTracker
@@ -87,3 +90,18 @@ def test_a_later_sync_delivers(tmp_path: Path, environment: dict[str, str]) -> N
     reading = MemoryTracker.reading_of(tmp_path / "run")
     assert [point[:3] for point in reading.points] == POINTS
     assert reading.status == "finished"
+
+
+def test_a_user_without_a_home_gets_one_for_its_deliveries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container's random user is in no list of users; without HOME, SDKs fail, or write into a folder called ~."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.delenv("HOME")
+    assert "HOME" not in child_environment()  # a known user has one all the same
+
+    def unknown(uid: int) -> None:
+        raise KeyError(uid)
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+
+    assert Path(child_environment()["HOME"]).parent == tmp_path
