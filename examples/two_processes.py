@@ -3,10 +3,14 @@
 Gradients are averaged (DDP), or the whole training is sharded (FSDP2). One run is reported, and all ranks end with the
 same weights.
 
-Run it with: torchrun --nproc-per-node 2 examples/two_processes.py
-Sharded:     torchrun --nproc-per-node 2 examples/two_processes.py --fsdp true
+Run it with: python examples/two_processes.py
+Sharded:     python examples/two_processes.py --fsdp true
+
+It launches itself with torchrun, as you would: torchrun --nproc-per-node 2 examples/two_processes.py
 """
 
+import os
+import subprocess
 import sys
 
 import torch
@@ -39,6 +43,9 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
 
 
 if __name__ == "__main__":
+    if "RANK" not in os.environ:
+        torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+        sys.exit(subprocess.call([*torchrun, *sys.argv]))
     result = main()
     if torch.distributed.get_rank() == 0:
         print({name: round(value, 4) for name, value in result.items()})

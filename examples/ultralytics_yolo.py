@@ -3,19 +3,24 @@
 It reports the losses and the validation of each epoch, the best weights, the plots, and a validation and an export
 after the training: one run on every tracker, and nothing twice.
 
-Run it with: python examples/ultralytics_yolo.py --epochs 20
+Run it with: python examples/ultralytics_yolo.py
 
-In a clone of this repository, whose torch may be a CPU build, for which there is no torchvision:
+In a clone of this repository, where Ultralytics is in a folder of its own:
 
-    PYTHONPATH=.:tests/adapters:.venv/vision .venv/bin/python -m torchvision_on_cpu examples/ultralytics_yolo.py
+    PYTHONPATH=tests/adapters:.venv/vision .venv/bin/python -m torchvision_on_cpu examples/ultralytics_yolo.py
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from ultralytics import YOLO
+
+try:
+    from ultralytics import YOLO
+except ImportError as error:
+    sys.exit(f"{error}. Install it with: pip install ultralytics\n\n{__doc__}")
 
 from runcast.adapters.ultralytics import attach
 

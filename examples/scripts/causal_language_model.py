@@ -1,8 +1,10 @@
 """Train a causal language model on local text, in the manner of the examples of transformers.
 
-    python causal_language_model.py --output_dir out --do_train --do_eval --gradient_accumulation_steps 2
-
 It runs under both trainers: change `runcast` to `transformers` in the import of Trainer and TrainingArguments.
+
+Run it with:
+
+    python examples/scripts/causal_language_model.py --output_dir out --do_train --do_eval
 """
 
 import math

@@ -1,8 +1,10 @@
 """Turn sequences round with an encoder and a decoder, in the manner of the examples of transformers.
 
-    python sequence_to_sequence.py --output_dir out --do_train --do_eval --predict_with_generate
-
 It runs under both trainers: change `runcast` to `transformers` in the import of the trainer and its arguments.
+
+Run it with:
+
+    python examples/scripts/sequence_to_sequence.py --output_dir out --do_train --do_eval --predict_with_generate
 """
 
 import random

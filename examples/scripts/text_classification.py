@@ -1,8 +1,10 @@
 """Classify short texts, in the manner of the examples of transformers.
 
-    python text_classification.py --output_dir out --do_train --do_eval --do_predict
-
 It runs under both trainers: change `runcast` to `transformers` in the import of Trainer and TrainingArguments.
+
+Run it with:
+
+    python examples/scripts/text_classification.py --output_dir out --do_train --do_eval --do_predict
 """
 
 import random

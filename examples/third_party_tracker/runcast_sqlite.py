@@ -6,6 +6,8 @@ Needs: Python's own sqlite3.
 Writes: `runs/runs.sqlite`, or `setup={"sqlite": {"path": …}}`, or RUNCAST_SQLITE_PATH.
 Drops: media, artifacts.
 Limits: none.
+
+Run its check with: PYTHONPATH=examples/third_party_tracker python -m runcast.testing runcast_sqlite:SqliteTracker out
 """
 
 import json
