@@ -16,7 +16,7 @@ from accelerate.tracking import GeneralTracker, on_main_process
 
 from runcast.adapters.named_media import as_images, as_table, log_figure
 from runcast.run.lasting import LastingRun
-from runcast.run.options import MoreRunOptions, Unpack
+from runcast.run.options import RunOptions, Unpack
 from runcast.run.run import Run
 from runcast.values.media.kinds import Text
 
@@ -37,7 +37,7 @@ class RuncastTracker(GeneralTracker):  # type: ignore[misc]
         report_to: "all", "none", or trackers by name, class or instance, as for `runcast.init`.
         run: An open run to report to; it is not finished here.
         logging_dir: The folder that holds the runs, as Accelerate's trackers call `dir`.
-        options: The other arguments of `runcast.init`.
+        options: The other arguments of `runcast.init`, those of `RunOptions`.
 
     Raises:
         OptionError: An option is wrong or unknown, or a tracker's name is wrong.
@@ -55,7 +55,7 @@ class RuncastTracker(GeneralTracker):  # type: ignore[misc]
         report_to: Any = ...,
         run: Run | None = None,
         logging_dir: str | os.PathLike[str] | None = None,
-        **options: Unpack[MoreRunOptions],
+        **options: Unpack[RunOptions],
     ) -> None:
         super().__init__()
         self._lasting = LastingRun(report_to, run, root=logging_dir, project=project, **options)

@@ -52,7 +52,9 @@ class RuncastLogger(Logger):  # type: ignore[misc]
         prefix: Is put before the name of each metric, with a slash.
         save_dir: The folder that holds the runs, as other loggers call `dir`.
         version: The run's id, as other loggers call `id`; 3 means "version_3".
-        options: The other arguments of `runcast.init`. With an `id`, a run of that id is resumed.
+        project: Groups runs in the trackers. Default: the name of the working directory.
+        options: The other arguments of `runcast.init`, those of `RunOptions`. With an `id`, a run of that id is
+            resumed.
 
     Raises:
         OptionError: An option is wrong or unknown, or a tracker's name is wrong.
@@ -68,6 +70,7 @@ class RuncastLogger(Logger):  # type: ignore[misc]
         prefix: str = "",
         save_dir: str | os.PathLike[str] | None = None,
         version: int | str | None = None,
+        project: str | None = None,
         **options: Unpack[RunOptions],
     ) -> None:
         super().__init__()
@@ -75,7 +78,7 @@ class RuncastLogger(Logger):  # type: ignore[misc]
             raise OptionError(f"log_model={log_model!r} is unknown. Valid values are: True, False, 'all'.")
         if version is not None:
             options.setdefault("id", version if isinstance(version, str) else f"version_{version}")
-        self._lasting = LastingRun(report_to, run, root=save_dir, **options)
+        self._lasting = LastingRun(report_to, run, root=save_dir, project=project, **options)
         self._log_model = log_model
         self._prefix = f"{prefix}/" if prefix else ""
         self._checkpoints: dict[int, Any] = {}

@@ -46,6 +46,7 @@ def attach(
     run: Run | None = None,
     log_model: Literal["best", "last", "all"] | None = "best",
     log_plots: bool = True,
+    project: str | None = None,
     **options: Unpack[RunOptions],
 ) -> "Report":
     """Report everything that a model does from now on to every tracker.
@@ -61,7 +62,9 @@ def attach(
         run: An open run to report to; it is not finished here.
         log_model: Keep the "best" weights, the "last" or "all" of these as artifacts.
         log_plots: Keep the plots that Ultralytics draws as images.
-        options: The other arguments of `runcast.init`. Without `project` and `name`, those that `train` is given.
+        project: Groups runs in the trackers. Default: the name of the working directory.
+        options: The other arguments of `runcast.init`, those of `RunOptions`. Without `project` and `name`, those that
+            `train` is given.
 
     Raises:
         OptionError: An option is wrong or unknown, a tracker's name is wrong, or *model* takes no callbacks.
@@ -73,7 +76,7 @@ def attach(
         )
     if log_model not in (None, "best", "last", "all"):
         raise OptionError(f"log_model={log_model!r} is unknown. Valid values are: None, 'best', 'last', 'all'.")
-    report = Report(model, LastingRun(report_to, run, **options), log_model, log_plots)
+    report = Report(model, LastingRun(report_to, run, project=project, **options), log_model, log_plots)
     for event in EVENTS:
         functions = model.callbacks[event]
         functions[:] = [f for f in functions if not isinstance(getattr(f, "__self__", None), Report)]

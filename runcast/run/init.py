@@ -20,7 +20,7 @@ from runcast.redaction.console import keep_standard_descriptors, say, warn
 from runcast.redaction.tree import redact
 from runcast.run.current import Current, look_after
 from runcast.run.opening import check_resume, in_folder, new_file, open_run
-from runcast.run.options import Options, RunOptions, settle
+from runcast.run.options import OF_ADAPTERS, Options, settle
 from runcast.run.ranks import may_be_first, next_job_folder, rank, world_size
 from runcast.run.run import Run
 from runcast.values.config import plain
@@ -150,7 +150,7 @@ def check(report_to: Any = ..., **options: Any) -> Options:
     from runcast.autodetect import select
     from runcast.autodetect.tracker_options import check_setup
 
-    check_names(options, RunOptions.__annotations__)
+    check_names(options, OF_ADAPTERS)
     settled = settle(options)
     select(report_to, offline=settled.offline, setup=settled.setup)
     check_setup(settled.setup)

@@ -12,7 +12,7 @@ from runcast.journal.status import status_of
 from runcast.run.borrowed import Loan, borrow, find_open, lend, share
 from runcast.run.identity import resumed_run
 from runcast.run.init import check, init_for_trainer
-from runcast.run.options import RunOptions, Unpack
+from runcast.run.options import OF_ADAPTERS, RunOptions, Unpack
 from runcast.run.random_name import random_id
 from runcast.run.ranks import may_be_first
 from runcast.run.run import Run
@@ -34,7 +34,8 @@ class LastingRun:
         report_to: "all", "none", or trackers by name, class or instance, as for `runcast.init`.
         run: An open run to report to.
         root: The folder that holds the runs, for frameworks that have another name for `dir`.
-        options: The other arguments of `runcast.init`.
+        project: Groups runs in the trackers. Default: the name of the working directory.
+        options: The other arguments of `runcast.init`, those of `RunOptions`.
 
     Raises:
         OptionError: An option or a tracker's name is wrong or unknown.
@@ -47,17 +48,19 @@ class LastingRun:
         run: Run | None = None,
         *,
         root: str | os.PathLike[str] | None = None,
+        project: str | None = None,
         **options: Unpack[RunOptions],
     ) -> None:
         if root is not None:
             options.setdefault("dir", root)
         if options.get("id") is not None and options.get("resume") is None:
             options["resume"] = "allow"
-        self._settled = check("none" if run is not None else report_to, **options)
+        self._settled = check("none" if run is not None else report_to, project=project, **options)
         self.run = run
         self.id: str | None = self._settled.id or fresh_id()
         self._report_to = report_to
         self._options = {name: value for name, value in options.items() if name not in ("id", "resume")}
+        self._options["project"] = project
         self._instead: dict[str, Any] = {}  # replace the user's options, for this run only
         self._root: Path | None = None  # the folder of the runs, once the run has been in it
         self.is_mine, self._is_held = run is None, False
@@ -111,7 +114,7 @@ class LastingRun:
         return find_open(str(self.dir)) or borrow(loan)
 
     def _init(self, defaults: dict[str, Any]) -> Run:
-        check_names((name for name in defaults if name != "report_to"), RunOptions.__annotations__)
+        check_names((name for name in defaults if name != "report_to"), OF_ADAPTERS)
         own = {name: value for name, value in self._options.items() if value is not None}
         own |= {} if self._report_to is ... else {"report_to": self._report_to}
         if defaults.get("config") is not None:

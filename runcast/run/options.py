@@ -29,8 +29,30 @@ FINISH_VARIABLE, FINISH_S = "RUNCAST_FINISH_TIMEOUT_S", 60.0
 DELIVERIES = ("process", "thread", "later")
 
 
-class MoreRunOptions(TypedDict, total=False):
-    """The arguments of `runcast.init` that every adapter accepts and passes on, besides `report_to` and `project`."""
+class RunOptions(TypedDict, total=False):
+    """The arguments of `runcast.init` that every adapter takes besides `report_to` and `project`.
+
+    Attributes:
+        name: A name for people. Default: two words and a number.
+        config: The configuration: anything with names and values (dict, dataclass, Namespace, OmegaConf …).
+            Secrets are redacted.
+        dir: The folder that holds the runs. Default: "runs".
+        id: The run's id, for resuming it. Default: the time and four random digits.
+        resume: "never" (the default): an existing id is an error. "allow": resume the run if it exists. "must": it has
+            to exist.
+        group: A group of runs, in the trackers that support groups.
+        tags: Words for finding the run.
+        notes: A longer text about the run.
+        offline: True: local modes only. False: online only. Default: online where the user has configured credentials.
+        strict: Whether a tracker that fails for good makes a `log` raise, within about a second. Default: False.
+        delivery: "process" (the default): a child process per tracker. "thread": a thread per tracker in this process.
+            "later": nothing until `runcast sync`.
+        setup: Options for each tracker's SDK, as passed to it by hand: {"wandb": {"entity": "team"}}.
+        per_rank: Whether to keep the metrics of every rank of a job: rank 0's under their own names, rank 3's under
+            "rank3/…". Default: False: the other ranks log nothing.
+        axes: The x-axes of metrics that have another than the step: {"val/*": "epoch"}, where "epoch" is a metric that
+            is logged in the same call. Native where a service has x-axes; elsewhere it is a metric beside them.
+    """
 
     name: str | None
     config: Any
@@ -48,10 +70,7 @@ class MoreRunOptions(TypedDict, total=False):
     axes: Mapping[str, str] | None
 
 
-class RunOptions(MoreRunOptions, total=False):
-    """The arguments of `runcast.init` that every adapter accepts and passes on, besides `report_to`."""
-
-    project: str | None
+OF_ADAPTERS = ("project", *RunOptions.__annotations__)  # the names of all arguments that every adapter takes
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from jsonargparse import ArgumentParser
 from lightning.pytorch.callbacks import BatchSizeFinder, LearningRateFinder
 from lightning.pytorch.tuner import Tuner
 from torch.utils.data import DataLoader
@@ -263,3 +264,15 @@ def test_a_logger_without_arguments_on_the_command_line(folder):
     run_well(CLI_SCRIPT, folder, "fit", "--config", str(only_run_in(folder).path / "config.yaml"), **settings)
 
     assert [told.file.trackers for told in runs_in(folder)] == [{}, {}]
+
+
+def test_every_argument_has_a_type_and_a_help_on_the_command_line():
+    """As LightningCLI shows them: `--trainer.logger.tags`, for example."""
+    parser = ArgumentParser()
+    names = parser.add_class_arguments(RuncastLogger, "logger")
+
+    options = {action.dest: action for action in parser._actions if action.dest in names}
+
+    assert {"logger.report_to", "logger.project", "logger.tags", "logger.axes", "logger.save_dir"} <= set(options)
+    assert [name for name, action in options.items() if not action.help] == []
+    assert options["logger.tags"].help.startswith("Words for finding the run.")

@@ -1,12 +1,14 @@
 """An argument beats the environment, the environment beats the default; what is wrong is said with what is valid."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
+import docstring_parser
 import pytest
 
+import runcast
 from runcast.core.errors import OptionError
-from runcast.run.options import settle
+from runcast.run.options import OF_ADAPTERS, RunOptions, settle
 from runcast.values.settings import seconds
 
 
@@ -114,3 +116,16 @@ def test_seconds_are_numbers() -> None:
     assert seconds("X", 5.0, {"X": "0.5"}) == 0.5
     with pytest.raises(OptionError, match="X='soon' is not a number of seconds"):
         seconds("X", 5.0, {"X": "soon"})
+
+
+def test_the_arguments_that_adapters_take_are_those_of_init() -> None:
+    """With the same types and the same words, which LightningCLI shows as the help of each."""
+    init, shared = (docstring_parser.parse_from_object(each) for each in (runcast.init, RunOptions))
+    words = {each.arg_name: each.description for each in init.params}
+    types = get_type_hints(runcast.init)
+
+    assert tuple(name for name in words if name != "report_to") == OF_ADAPTERS
+    assert {each.arg_name: each.description for each in shared.params} == {
+        name: words[name] for name in OF_ADAPTERS if name != "project"
+    }
+    assert {name: types[name] for name in OF_ADAPTERS[1:]} == get_type_hints(RunOptions)

@@ -62,7 +62,8 @@ class RuncastLogger(BaseLogger):  # type: ignore[misc]
         report_to: "all", "none", or trackers by name, class or instance, as for `runcast.init`.
         run: An open run to report to; it is not finished here.
         log_dir: The folder that holds the runs, as TensorboardLogger calls `dir`.
-        options: The other arguments of `runcast.init`.
+        project: Groups runs in the trackers. Default: the name of the working directory.
+        options: The other arguments of `runcast.init`, those of `RunOptions`.
 
     Raises:
         OptionError: An option is wrong or unknown, or a tracker's name is wrong.
@@ -75,9 +76,10 @@ class RuncastLogger(BaseLogger):  # type: ignore[misc]
         *,
         run: Run | None = None,
         log_dir: str | os.PathLike[str] | None = None,
+        project: str | None = None,
         **options: Unpack[RunOptions],
     ) -> None:
-        self._lasting = LastingRun(report_to, run, root=log_dir, **options)
+        self._lasting = LastingRun(report_to, run, root=log_dir, project=project, **options)
         self._attached: WeakSet[Engine] = WeakSet()
         self._unfinished: set[Engine] = set()
 

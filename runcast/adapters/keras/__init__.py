@@ -51,7 +51,8 @@ class RuncastCallback(keras.callbacks.Callback):  # type: ignore[misc]
         backup_dir: The folder of a `keras.callbacks.BackupAndRestore` before this in the list: a training that is
             resumed from it continues its run.
         log_dir: The folder that holds the runs, as `keras.callbacks.TensorBoard` calls `dir`.
-        options: The other arguments of `runcast.init`.
+        project: Groups runs in the trackers. Default: the name of the working directory.
+        options: The other arguments of `runcast.init`, those of `RunOptions`.
 
     Raises:
         OptionError: An option is wrong or unknown, or a tracker's name is wrong.
@@ -69,12 +70,13 @@ class RuncastCallback(keras.callbacks.Callback):  # type: ignore[misc]
         mode: str = "auto",
         backup_dir: str | os.PathLike[str] | None = None,
         log_dir: str | os.PathLike[str] | None = None,
+        project: str | None = None,
         **options: Unpack[RunOptions],
     ) -> None:
         super().__init__()
         if log_model not in (None, "best", "last", "all"):
             raise OptionError(f"log_model={log_model!r} is unknown. Valid values are: None, 'best', 'last', 'all'.")
-        self._lasting = LastingRun(report_to, run, root=log_dir, **options)
+        self._lasting = LastingRun(report_to, run, root=log_dir, project=project, **options)
         self._every, self._log_model = every_steps, log_model
         self._monitor, self._mode = monitor, mode
         self._run_id = absolute(backup_dir) / RUN_ID if backup_dir else None

@@ -43,7 +43,8 @@ class ReportCallback(TrainerCallback):
             every checkpoint when it is saved. Default: what WANDB_LOG_MODEL, HF_MLFLOW_LOG_ARTIFACTS, COMET_LOG_ASSETS,
             CLEARML_LOG_MODEL and HF_DVCLIVE_LOG_MODEL ask for, each if its tracker is selected; else False.
         again: Whether a second training of the same trainer is the "same" run (the default) or a "new" one.
-        options: The other arguments of `runcast.init`.
+        project: Groups runs in the trackers. Default: the name of the working directory.
+        options: The other arguments of `runcast.init`, those of `RunOptions`.
 
     Raises:
         OptionError: A tracker's name or `log_model` is wrong.
@@ -59,11 +60,12 @@ class ReportCallback(TrainerCallback):
         run: Run | None = None,
         log_model: bool | str | None = None,
         again: str = "same",
+        project: str | None = None,
         **options: Unpack[RunOptions],
     ) -> None:
         if again not in ("same", "new"):
             raise OptionError(f"again={again!r} is unknown. Valid values are: same, new.")
-        self._lasting = LastingRun(report_to, run, **options)
+        self._lasting = LastingRun(report_to, run, project=project, **options)
         self.is_on = run is not None or not reports_nothing(report_to)
         self.run_id: str | None = None  # in a checkpoint: the run that a resumed training continues
         self._options, self._again = options, again
