@@ -1,8 +1,10 @@
 """The address of a delivered run, and the command that opens it."""
 
+import hashlib
 import os
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 from runcast.integrations.table import TABLE, Address
@@ -36,14 +38,42 @@ def page_command(directory: RunDirectory, name: str, where: str | None, port: in
         return None
     runs = directory.path.parent  # unless the user's options keep the files elsewhere
     is_there = not Path(where).exists() or Path(where).resolve().is_relative_to(runs.resolve())
-    return _filled(row.page_command, directory, name, where, runs=shown(runs) if is_there else where, port=str(port))
+    more = {"runs": shown(runs) if is_there else where, "port": str(port)}
+    if "{named}" in row.page_command:
+        more["named"] = _name_links(runs, name) if is_there else where
+    return _filled(row.page_command, directory, name, where, **more)
+
+
+def _name_links(runs: Path, name: str) -> str:
+    """Make links to a tracker's files, each called as its run, for a page that shows the names of folders.
+
+    They lie in the user's cache: beside the runs, a page on the folder of all runs would show each run twice.
+    """
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "runcast", "pages")
+    folder = cache / hashlib.sha256(str(runs.resolve()).encode()).hexdigest()[:12] / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for file in sorted(runs.glob("*/run.json")):
+        directory = RunDirectory(file.parent)
+        where = Path(place(directory, name, load_state(directory.tracker(name))) or "")
+        if where.is_absolute() or where.parts:
+            link = folder / _as_file_name(directory.load().name)
+            if link.is_symlink():  # two runs of one name
+                link = link.with_name(f"{link.name} {directory.path.name[-6:]}")
+            link.symlink_to(where.resolve())
+    return str(folder)
+
+
+def _as_file_name(name: str) -> str:
+    return re.sub(r"[/,:\s]+|^\.", "-", name)[:100] or "-"
 
 
 def _filled(command: str, directory: RunDirectory, name: str, where: str, **more: str) -> str | None:
     """Fill in a command of the table."""
     state, local = load_state(directory.tracker(name)), shown(directory.tracker(name))
     ids = state.ids if state is not None else {}
-    places = {**ids, "url": where, "local": local, "directory": shown(directory.path), **more}
+    own = _as_file_name(directory.load().name)
+    places = {**ids, "url": where, "local": local, "directory": shown(directory.path), "name": own, **more}
     places["folder"] = ids.get("folder") or os.path.normpath(os.path.join(local, TABLE[name].folder))
     try:
         return command.format(**{key: shlex.quote(value) for key, value in places.items()})

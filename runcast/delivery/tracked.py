@@ -35,6 +35,7 @@ def tracked_run(
         axes=file.axes,
         time=file.started if state is not None and state.attempts and file.started else file.created,
         options=options or {},
+        script=file.argv[0] if file.argv else "",
         given=TOLD.intersection(file.given),
         ids=dict(state.ids) if state else {},
         resumed=bool(state and state.attempts),

@@ -208,8 +208,8 @@ _FIRST = (
         imports=("numpy", "google.protobuf"),
         minimum="2.15",
         tested="2.21.0",
-        open_command="tensorboard --logdir {url}",
-        page_command="tensorboard --logdir {runs} --port {port}",
+        open_command="tensorboard --logdir_spec {name}:{url}",
+        page_command="tensorboard --logdir {named} --port {port}",
         options=("log_dir", "max_queue", "flush_secs", "filename_suffix", "comment", "purge_step"),
     ),
 )

@@ -34,7 +34,8 @@ def test_sync_delivers_and_verify_agrees(cli, later_run: runcast.Run) -> None:  
     assert "complete" in synced.out
     assert "10 of 10" in after.out
     assert "32-bit floats" in after.out
-    assert f"tensorboard --logdir runs/{later_run.id}/trackers/tensorboard" in after.out.splitlines()[-1]
+    where = f"runs/{later_run.id}/trackers/tensorboard"
+    assert f"tensorboard --logdir_spec {later_run.name}:{where}" in after.out.splitlines()[-1]
 
 
 def test_sync_and_verify_speak_json(cli, later_run: runcast.Run) -> None:  # type: ignore[no-untyped-def]

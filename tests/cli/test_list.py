@@ -184,17 +184,24 @@ def test_what_lies_elsewhere_is_said_before_a_run_is_removed(cli: Any) -> None:
 
 
 def test_a_page_is_found(cli: Any) -> None:
-    """The command that serves it, and its address; a tracker that has none says what else there is."""
+    """The command that serves it, and its address; a tracker that has none says what else there is.
+
+    TensorBoard calls a run as its folder is called: there each is called by its own name, and two of one name differ.
+    """
     pytest.importorskip("tensorboard")
-    run = runcast.init("shapes", report_to=["tensorboard", "dvclive"])
-    run.log({"loss": 0.5}, step=0)
-    assert run.finish()
+    for _ in range(2):
+        run = runcast.init("shapes", "a/b", report_to=["tensorboard", "dvclive"])
+        run.log({"loss": 0.5}, step=0)
+        assert run.finish()
 
     page = json.loads(cli("open", "tens", "--port", "6007", "--json").out)
 
+    named = Path(page["command"].split()[2])
     assert page == {
         "tracker": "tensorboard",
         "address": "http://127.0.0.1:6007",
-        "command": "tensorboard --logdir runs --port 6007",
+        "command": f"tensorboard --logdir {named} --port 6007",
     }
+    assert sorted(link.name for link in named.iterdir()) == ["a-b", f"a-b {run.id[-6:]}"]
+    assert all(list(link.glob("events.out.tfevents*")) for link in named.iterdir())
     assert "dvclive has no page of its own for local runs" in cli("open", "dvclive").err

@@ -66,6 +66,7 @@ class ClearmlTracker(Tracker):
         self._repeats = events.Repeats(is_resumed=run.resumed or run.is_joined)
         if known != self._task.id and not run.is_joined:
             self._task.set_comment(run.notes or "")
+            self._task.set_script(entry_point=run.script)
             own = {"runcast_run_id": run.id, "runcast_replaces": run.replaces, "group": run.group}
             self._task.set_user_properties(**{key: value for key, value in own.items() if value})
         self._task.set_user_properties(runcast_status="running")

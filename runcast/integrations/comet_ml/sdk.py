@@ -67,6 +67,8 @@ def start(run: TrackedRun, *, online: bool) -> Any:
     if not experiment.alive:
         experiment.end()
         raise RetryableError("Comet did not open the experiment; its own message is in the log.")
+    if run.script:
+        experiment.set_filename(run.script)
     if not online:
         experiment.start_time = int(run.created * 1000)
     return experiment

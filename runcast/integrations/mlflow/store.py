@@ -165,6 +165,8 @@ def own_tags(run: TrackedRun) -> dict[str, str]:
         ) from None
     with contextlib.suppress(ImportError, KeyError, OSError):
         tags["mlflow.user"] = getpass.getuser()
+    if run.script:
+        tags |= {"mlflow.source.name": run.script, "mlflow.source.type": "LOCAL"}
     parent = run.options.get("parent_run_id")
     tags |= {"runcast.run_id": run.id, "runcast.group": run.group or "", "mlflow.note.content": run.notes or ""}
     return {key: value[:TAG_CHARS] for key, value in {**tags, "mlflow.parentRunId": parent or ""}.items() if value}
