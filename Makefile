@@ -84,14 +84,16 @@ check: $(VENV)/.ready  ## lint, format, docstrings, types
 format: $(VENV)/.ready  ## write the stub of the public names, apply ruff's fixes
 	@$(BIN)/python tools/stub.py
 	@$(BIN)/python tools/transformers_table.py
+	@$(BIN)/python tools/tracker_pages.py
 	@$(BIN)/python -m ruff check --fix .
 	@$(BIN)/python -m ruff format .
 
 bench: $(VENV)/.bench  ## measure the budgets, with other tools in the same run
 	@$(BIN)/python -m benchmarks
 
-picture: $(VENV)/.ready  ## train the demo in a temporary folder and draw the README's picture of it
+picture: $(VENV)/.ready  ## train the demo in a temporary folder and draw the README's picture of it, and the docs' drawings
 	@folder=$$(mktemp -d) && cd $$folder && $(CURDIR)/$(BIN)/python -m runcast demo && $(CURDIR)/$(BIN)/python $(CURDIR)/tools/picture.py
+	@$(BIN)/python tools/drawings.py
 
 faults: $(VENV)/.ready  ## break everything that can break, and check that training and data survive
 	@$(BIN)/python -m faults
