@@ -82,10 +82,16 @@ def log(values: Mapping[str, Any], step: int | None = None, commit: bool | None 
     current_run("log(…)").log(values, step, commit)
 
 
-def finish(status: Status = "finished", timeout_s: float | None = None, error: str | None = None) -> bool:
+def finish(
+    status: Status | int = "finished",
+    timeout_s: float | None = None,
+    error: str | None = None,
+    *,
+    exit_code: int | None = None,
+) -> bool:
     """Finish the current run, as `Run.finish` does; without one, do nothing and return True."""
     run = Current.find()
-    return True if run is None else run.finish(status, timeout_s, error)
+    return True if run is None else run.finish(status, timeout_s, error, exit_code=exit_code)
 
 
 def look_after(run: Run, *, watch: bool = True) -> None:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import get_args
+from typing import cast, get_args
 
 import msgspec
 
@@ -17,12 +17,14 @@ from runcast.journal.layout import RunDirectory, RunFile
 from runcast.journal.records import Finish, Status
 from runcast.journal.state import Carrier, Statistics, tracker_statistics
 from runcast.journal.status import status_of
+from runcast.redaction.console import say
 from runcast.redaction.tree import redact_text
 from runcast.run.arrivals import Copies
 from runcast.run.identity import Identity, identity_of
 from runcast.run.options import finish_timeout_s
 from runcast.run.recording import Recorder
 from runcast.run.status import find_again, report_coverage, report_end, report_status
+from runcast.values.scalars import without_surrogates
 
 
 class Run(Recorder):
@@ -44,12 +46,27 @@ class Run(Recorder):
     ) -> None:
         super().__init__(file, directory, journal, carrier, strict=strict)
         self._saved_config = msgspec.json.encode(self.config)
-        self.name, self.project = file.name, file.project
+        self.project = file.project
         self.unrecorded: OSError | None = None  # why nothing of it is kept, if there is no place to write to
         # Tells the status if the interpreter exits before `finish`; for trainers without an event for it.
         self.ending: Callable[[], tuple[Status, str | None]] | None = None
         self.on_finish: Callable[[], None] | None = None
         self._is_delivered = carrier is None and all(choice.left for choice in file.trackers.values())
+
+    @property
+    def name(self) -> str:
+        """The run's name for people. Setting it renames the run; a tracker that has opened it keeps the old name."""
+        return self._file.name
+
+    @name.setter
+    def name(self, name: str | None) -> None:
+        old, self._file.name = self._file.name, redact_text(without_surrogates(str(name or self._file.name)))
+        if self._file.name != old and self._journal is not None and os.getpid() == self._pid:
+            attempt(lambda: self._rewrite("name"), self._report_failure)
+            say(
+                f"the run {old} is now {self._file.name}; a tracker that has opened it keeps the old name, so rather "
+                "give it to init(name=…)"
+            )
 
     def identity(self) -> Identity | None:
         """Return the run's id, name and folder, and its ids and address in each tracker, as far as known.
@@ -84,14 +101,22 @@ class Run(Recorder):
         self._collect_copies(deadline)
         return self._carrier.flush(self._journal.size(), max(0.0, deadline - time.monotonic()))
 
-    def finish(self, status: Status = "finished", timeout_s: float | None = None, error: str | None = None) -> bool:
+    def finish(
+        self,
+        status: Status | int = "finished",
+        timeout_s: float | None = None,
+        error: str | None = None,
+        *,
+        exit_code: int | None = None,
+    ) -> bool:
         """End the run and give the trackers time to receive the rest. Further calls do nothing.
 
         Args:
-            status: "finished", "failed", "killed" or "crashed".
+            status: "finished", "failed", "killed" or "crashed"; or an exit code, as W&B has it first.
             timeout_s: How long to wait, in seconds (default: RUNCAST_FINISH_TIMEOUT_S, else 60). Undelivered records
                 stay in the journal, and the command that delivers them is printed.
             error: A traceback as text, for a run that failed.
+            exit_code: As in W&B, instead of a status: 0 is "finished", any other "failed".
 
         Returns:
             Whether every tracker has all records and has closed the run.
@@ -99,13 +124,16 @@ class Run(Recorder):
         Raises:
             OptionError: There is no such status; the run stays open.
         """
+        code = status if exit_code is None and isinstance(status, int) else exit_code
+        if code is not None:
+            status = "failed" if code else "finished"
         if status not in get_args(Status):
             raise OptionError(f"status={status!r} is unknown. Valid values are: {', '.join(get_args(Status))}.")
         wait_s = finish_timeout_s(timeout_s)
         with self._lock:
             if self.status is not None:
                 return self._is_delivered
-            self.status = status
+            self.status = cast(Status, status)
         if self.on_finish is not None:
             self.on_finish()
         if self._journal is None or os.getpid() != self._pid:
@@ -115,11 +143,12 @@ class Run(Recorder):
         try:
             try:
                 attempt(lambda: self._collect_copies(deadline), self._report_failure)
-                attempt(self._save_config, self._report_failure)
+                if msgspec.json.encode(self.config) != self._saved_config:  # for the next session
+                    attempt(lambda: self._rewrite("config"), self._report_failure)
             finally:  # even if that is interrupted, the run ends with this status
                 text = attempt(lambda: redact_text(str(error or "")), described)
                 dropped = self._count_dropped()
-                self._append(Finish(time=time.time(), status=status, error=text or None, dropped=dropped))
+                self._append(Finish(time=time.time(), status=self.status, error=text or None, dropped=dropped))
                 self._journal = None
             is_there = find_again(journal, RunDirectory(self.dir), self._file)
             if carrier is not None:
@@ -133,15 +162,15 @@ class Run(Recorder):
             report_status(f"run {self.name} is {self.status}", self.dir, self._dropped)
         return self._is_delivered
 
-    def _save_config(self) -> None:
-        """Keep what the script has set in `config` in run.json, for the next session."""
-        if msgspec.json.encode(self.config) == self._saved_config or not (self.dir / "run.json").exists():
-            return
+    def _rewrite(self, entry: str) -> None:
+        """Keep what the script has set in run.json, unless that is a later session's by now."""
         directory = RunDirectory(self.dir)
+        if not directory.run_json.exists():
+            return
         with directory.settled():
             file = directory.load()
             if file.session == self._file.session:
-                file.config = self.config
+                setattr(file, entry, getattr(self._file, entry))
                 directory.save(file)
 
     def after_fork(self) -> None:

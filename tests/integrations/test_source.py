@@ -11,9 +11,9 @@ from pathlib import Path
 SCRIPT = """
 import runcast
 
-with runcast.init(report_to=["mlflow", "comet_ml", "clearml"], notes="a first try", name="first") as run:
-    run.log({"loss": 0.5}, step=0)
-assert run.delivered
+run = runcast.init(report_to=["mlflow", "comet_ml", "clearml"], notes="a first try", name="first")
+run.log({"loss": 0.5}, step=0)
+assert run.finish()
 """
 
 

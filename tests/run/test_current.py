@@ -1,11 +1,12 @@
 """`runcast.log` and its siblings, as scripts that were written for W&B call them."""
 
+import json
 from collections.abc import Callable
 
 import pytest
 
 import runcast
-from runcast.journal.records import Media, Metrics, Params, Summary, points
+from runcast.journal.records import Finish, Media, Metrics, Params, Summary, points
 from runcast.run.current import Current
 from tests.journals import records
 
@@ -125,3 +126,32 @@ def test_a_resumed_run_has_the_config_that_was_set(start: Start) -> None:
 
     assert again.config == {"lr": 3, "net": {"depth": 2}}
     assert again.config.net.depth == 2
+
+
+@pytest.mark.parametrize(("code", "status"), [(0, "finished"), (1, "failed"), (255, "failed")])
+def test_a_run_is_finished_with_an_exit_code(start: Start, code: int, status: str) -> None:
+    """By keyword or first, as in scripts for W&B; also of the current run."""
+    runs = [start(), start(), start()]
+
+    runs[0].finish(exit_code=code)
+    runs[1].finish(code)
+    runcast.finish(exit_code=code)
+
+    assert [run.status for run in runs] == [status] * 3
+    assert [record.status for run in runs for record in records(run, Finish)] == [status] * 3
+
+
+def test_a_run_is_renamed(start: Start, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its new name is the one in its folder, and the terminal says once who keeps the old one."""
+    run = start(name="first")
+
+    run.name = "lr 0.1"
+    run.name = "lr 0.1"
+    run.finish()
+
+    assert run.name == "lr 0.1"
+    assert json.loads((run.dir / "run.json").read_text())["name"] == "lr 0.1"
+    assert (
+        capsys.readouterr().err.count("the run first is now lr 0.1; a tracker that has opened it keeps the old name")
+        == 1
+    )
