@@ -14,10 +14,10 @@ TRACKERS := $(VENV)/trackers
 # Azure's SDK needs an older mlflow-skinny, and so an environment of the same kind.
 AZURE := $(VENV)/azure
 
-.PHONY: help setup demo test trackers busy check format bench picture docs faults matrix clean
+.PHONY: help setup demo test trackers busy check format bench picture screenshots docs faults matrix clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | awk -F: '{printf "  make %-8s%s\n", $$1, $$2}'
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | awk -F: '{printf "  make %-12s%s\n", $$1, $$2}'
 
 setup: $(VENV)/.ready  ## make .venv with the project, all seven SDKs and the development tools
 
@@ -94,6 +94,9 @@ bench: $(VENV)/.bench  ## measure the budgets, with other tools in the same run
 picture: $(VENV)/.ready  ## train the demo in a temporary folder and draw the README's picture of it, and the docs' drawings
 	@folder=$$(mktemp -d) && cd $$folder && $(CURDIR)/$(BIN)/python -m runcast demo && $(CURDIR)/$(BIN)/python $(CURDIR)/tools/picture.py
 	@$(BIN)/python tools/drawings.py
+
+screenshots: $(VENV)/.ready  ## train the demo, and take the docs' pictures of trackers' own pages (needs Chromium)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tools/screenshots.py
 
 faults: $(VENV)/.ready  ## break everything that can break, and check that training and data survive
 	@$(BIN)/python -m faults

@@ -36,7 +36,14 @@ class BorrowedRun(Run):
     def __init__(self, file: RunFile, directory: RunDirectory) -> None:
         super().__init__(file, directory, Journal(directory.journal), None)
 
-    def finish(self, status: Status = "finished", timeout_s: float | None = None, error: str | None = None) -> bool:
+    def finish(
+        self,
+        status: Status | int = "finished",
+        timeout_s: float | None = None,
+        error: str | None = None,
+        *,
+        exit_code: int | None = None,
+    ) -> bool:
         """Write the device values that are still on their way; the run stays open, so it is not delivered yet."""
         self._collect_copies(time.monotonic() + finish_timeout_s(timeout_s))
         return False
