@@ -157,6 +157,7 @@ def test_the_methods_of_a_run_are_these() -> None:
         "log_artifact",
         "log_params",
         "log_summary",
+        "name",
         "statistics",
         "urls",
     }
