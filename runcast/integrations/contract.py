@@ -49,13 +49,12 @@ class TrackedRun(msgspec.Struct, kw_only=True):
 
     `directory` is the run's folder, `local` the folder under it where this tracker may write files. `online` says
     whether credentials are configured and wanted. `options` is what the user passed as `init(setup={name: options})`.
-    `script` is what was started, the first word of the command line. `given` names the arguments of `init` that the
-    user passed, `variables` is that of the Tracker. `pid` is the training process; it is over if not `trains`, and a
-    meter has nothing to measure then. `created` is when the run began, and `time` that of the record that is being
-    delivered, at first of the session: a service that stores times gets these, not those of the delivery. `axes` maps
-    patterns of metrics to the metric that is their x-axis, for a service that has such axes. `ids` survives restarts:
-    `remember` writes it before it returns. `resumed` is true when this tracker has opened this run before. `url` is set
-    by `setup`: where a person sees the run (a web address or a local path).
+    `script` is the command line's first word. `given` names the arguments of `init` that the user passed, `variables`
+    is that of the Tracker. `pid` is the training process; it is over if not `trains`, and a meter has nothing to
+    measure then. `created` is when the run began, and `time` that of the record that is being delivered, at first of
+    the session: the times for a service that stores them. `axes` maps patterns of metrics to the metric that is their
+    x-axis. `ids` survives restarts: `remember` writes it before it returns. `resumed` is true when this tracker has
+    opened this run before. `url` is set by `setup`: the run's web address or local path.
     """
 
     id: str
