@@ -34,11 +34,18 @@ class RankRun(Run):
 
             self._meter = NodeMeter(self._journal, node, every_s, lambda: self.step)
 
-    def finish(self, status: Status = "finished", timeout_s: float | None = None, error: str | None = None) -> bool:
+    def finish(
+        self,
+        status: Status | int = "finished",
+        timeout_s: float | None = None,
+        error: str | None = None,
+        *,
+        exit_code: int | None = None,
+    ) -> bool:
         """End the metrics of this rank."""
         if self._meter is not None:
             self._meter.end()
-        return super().finish(status, timeout_s, error)
+        return super().finish(status, timeout_s, error, exit_code=exit_code)
 
     def _log_params(self, params: dict[str, Any]) -> None:
         """Do nothing: rank 0 logs them."""
