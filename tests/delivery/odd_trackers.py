@@ -202,3 +202,12 @@ class Mortal(MemoryTracker):
             with open(self._path, "ab") as file:
                 file.write(b'\n["point", "los')
         raise Death
+
+
+class Unreachable(MemoryTracker):
+    """Has a server that is away."""
+
+    name = "unreachable"
+
+    def setup(self, run: TrackedRun) -> None:
+        raise RetryableError("the server is away")

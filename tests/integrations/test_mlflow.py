@@ -404,3 +404,50 @@ def test_a_run_in_a_folder_is_read_without_the_variable_that_allowed_it(tmp_path
     [seen] = drive(run, ["read", {}])
 
     assert seen["points"] == [["loss", 0.5, 3]]
+
+
+class Busy(OldServer):
+    """Answers that it is asked too much, and for how long it wants to be left alone."""
+
+    def _pass_on(self, body: bytes | None) -> None:
+        self.send_response(429)
+        self.send_header("Retry-After", "7")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+
+WISH = """
+import sys
+from pathlib import Path
+from runcast.core.errors import RetryableError
+from runcast.delivery.attempts import explained
+from runcast.integrations.contract import TrackedRun
+from runcast.integrations.mlflow import MlflowTracker
+folder, tracker = Path(sys.argv[1]), MlflowTracker()
+about = dict(id="run", name="run", project="p", created=1.7e9, online=True, variables=tracker.variables)
+run = TrackedRun(directory=folder, local=folder, **about)
+run.ids.update(run_id="0" * 32, tracking_uri=sys.argv[3])
+try:
+    explained(tracker.explain, lambda: getattr(tracker, sys.argv[2])(run))
+except RetryableError as error:
+    print(error.retry_after_s)
+"""
+
+
+@pytest.mark.parametrize("first", ["exists", "read", "setup"])
+def test_the_pause_that_a_server_asks_for_is_known_whatever_was_called_first(first: str, tmp_path: Path) -> None:
+    """A process that takes over a run asks whether it exists, before anything else; the pause is that of Retry-After."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Busy) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        environment = {**os.environ, "MLFLOW_TRACKING_URI": address, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
+        answer = subprocess.run(
+            [sys.executable, "-c", WISH, str(tmp_path), first, address],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=170,
+        )
+        server.shutdown()
+
+    assert answer.stdout == "7.0\n", answer.stderr

@@ -173,7 +173,7 @@ class ProcessCarrier:
             try:
                 for report in self._courier.reports():
                     self._pass_on(report)
-                if not self._courier.is_running() and not self._are_over() and time.monotonic() >= self._start_at:
+                if self._is_gone() and time.monotonic() >= self._start_at:
                     self._warn_of_death()
                     self._start()
                 for name in self._states:
@@ -181,6 +181,10 @@ class ProcessCarrier:
             finally:
                 self._lock.release()
         return failure
+
+    def _is_gone(self) -> bool:
+        """Return whether the courier has ended before its deliveries had closed the run or given up."""
+        return not (self._courier.is_running() or self._courier.is_idle or self._are_over())
 
     def _warn_of_death(self) -> None:
         if self._courier.pid and not self._is_death_known:
@@ -242,7 +246,7 @@ class ProcessCarrier:
             while True:
                 self.check()
                 missing = [name for name, state in self.states().items() if not is_done(state)]
-                if not missing and not (is_last and self._is_busy()):
+                if (not missing or self._courier.is_idle) and not (is_last and self._is_busy()):
                     return
                 waited_s = time.monotonic() - began
                 if waited_s > timeout_s or (not self._courier.pid and self._starts >= STARTS):

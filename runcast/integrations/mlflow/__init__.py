@@ -66,11 +66,11 @@ class MlflowTracker(Tracker):
     _is_open = False
 
     def __init__(self) -> None:
+        heed_retry_after()
         self._stamps: dict[tuple[str, int, str], int] = {}
 
     def setup(self, run: TrackedRun) -> None:
         self._tracked, self._uri = run, store.choose_store(run)
-        heed_retry_after()
         store.prepare_store(self._uri, run)
         self._client, tags = MlflowClient(self._uri), store.own_tags(run)
         self._database = database_of(self._uri)

@@ -23,7 +23,7 @@ from runcast.journal.layout import RunDirectory
 from runcast.journal.records import Metrics, encode
 from runcast.journal.state import DeliveryState, load_state
 from runcast.testing import MemoryTracker
-from tests.delivery.odd_trackers import Deprecated, Dying, DyingLate, Hanging, Optional, Refusing
+from tests.delivery.odd_trackers import Deprecated, Dying, DyingLate, Hanging, Optional, Refusing, Unreachable
 from tests.waiting import wait_for
 
 Begin = Callable[..., runcast.Run]
@@ -468,6 +468,19 @@ def test_an_exit_code_says_how_a_run_ended_that_nobody_finished(code: int, statu
     wait_for(lambda: MemoryTracker.reading_of(tmp_path / "run").status == status)
     wait_for(lambda: last_status(RunDirectory(tmp_path / "run")) == status)
     assert points_of(tmp_path / "run") == [("loss", 0.5, 0)]
+
+
+def test_nobody_waits_for_deliveries_that_have_given_up(
+    start: Begin, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The patience of a delivery may be shorter than that of `finish`: another courier would only begin anew."""
+    monkeypatch.setenv("RUNCAST_LINGER_S", "0")
+    run = start(Unreachable)
+    run.log({"loss": 0.5}, step=0)
+
+    assert run.finish(timeout_s=60) is False
+    assert state_of(run.dir, "unreachable").attempts == 1
+    assert "is started again" not in caplog.text
 
 
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "on_exit"), reason="the C library does not tell exit codes")
