@@ -40,7 +40,7 @@ _PUBLIC = {
     "callbacks.watch": "WatchCallback",
     "callbacks.trackers": (
         "AimCallback AzureMLCallback ClearMLCallback CodeCarbonCallback CometCallback DVCLiveCallback DagsHubCallback "
-        "FlyteCallback MLflowCallback SwanLabCallback TensorBoardCallback TrackioCallback WandbCallback"
+        "FlyteCallback MLflowCallback SwanLabCallback SystemCallback TensorBoardCallback TrackioCallback WandbCallback"
     ),
     "trainer.evaluation": "EvalPrediction PredictionOutput",
     "adapters.transformers": "get_reporting_integration_callbacks",

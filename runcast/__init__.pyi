@@ -29,6 +29,7 @@ from runcast.callbacks.trackers import (
     FlyteCallback as FlyteCallback,
     MLflowCallback as MLflowCallback,
     SwanLabCallback as SwanLabCallback,
+    SystemCallback as SystemCallback,
     TensorBoardCallback as TensorBoardCallback,
     TrackioCallback as TrackioCallback,
     WandbCallback as WandbCallback,

@@ -126,12 +126,6 @@ class DVCLiveCallback(TrackerCallback):
     tracker = "dvclive"
 
 
-class CodeCarbonCallback(TrackerCallback):
-    """The report of energy and emissions, as CodeCarbon measures them: `CodeCarbonCallback(measure_power_secs=30)`."""
-
-    tracker = "codecarbon"
-
-
 class TensorBoardCallback(TrackerCallback):
     """The report to TensorBoard: `TensorBoardCallback(log_dir="boards")`."""
 
@@ -172,3 +166,15 @@ class AimCallback(TrackerCallback):
     """The report to a repository of Aim: `AimCallback(repo="/data/aim", experiment="digits")`."""
 
     tracker = "aim"
+
+
+class CodeCarbonCallback(TrackerCallback):
+    """The report of energy and emissions, as CodeCarbon measures them: `CodeCarbonCallback(measure_power_secs=30)`."""
+
+    tracker = "codecarbon"
+
+
+class SystemCallback(TrackerCallback):
+    """The samples of processors, memory, disks, network and GPUs: `SystemCallback(every_s=30)`."""
+
+    tracker = "system"

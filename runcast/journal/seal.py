@@ -78,14 +78,10 @@ def _new_key(path: Path) -> bytes | None:
     with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         file.write(os.urandom(KEY_BYTES))
     try:
-        if path.exists():  # damaged
+        os.link(new, path)
+    except OSError:  # another process made one first: use that; or it is damaged, or the file system has no links
+        if _read(path) is None:
             os.replace(new, path)
-        else:
-            os.link(new, path)
-    except FileExistsError:  # another process made one first: use that
-        pass
-    except OSError:  # a file system without links
-        os.replace(new, path)
     finally:
         new.unlink(missing_ok=True)
     return _read(path)

@@ -58,6 +58,7 @@ PUBLIC = [
     "Statistics",
     "Table",
     "SwanLabCallback",
+    "SystemCallback",
     "TensorBoardCallback",
     "TerminateOnNaNCallback",
     "Text",

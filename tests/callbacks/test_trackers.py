@@ -20,6 +20,7 @@ from runcast.callbacks.trackers import (
     FlyteCallback,
     MLflowCallback,
     SwanLabCallback,
+    SystemCallback,
     TensorBoardCallback,
     TrackerCallback,
     TrackioCallback,
@@ -37,7 +38,6 @@ FORMS = (
     CometCallback,
     ClearMLCallback,
     DVCLiveCallback,
-    CodeCarbonCallback,
     TensorBoardCallback,
     SwanLabCallback,
     TrackioCallback,
@@ -45,6 +45,8 @@ FORMS = (
     AzureMLCallback,
     FlyteCallback,
     AimCallback,
+    CodeCarbonCallback,
+    SystemCallback,
 )
 
 

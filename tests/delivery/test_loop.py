@@ -443,6 +443,7 @@ class Meter(MemoryTracker):
     name = "meter"
     supports = frozenset(("metrics",))
     measures = True
+    covers = False
 
     def measure(self, final: bool) -> dict[str, float]:
         return {"energy": 7.0 if final else 5.0, "power": float("inf")}
