@@ -53,7 +53,7 @@ $(TRACKERS)/.ready: $(VENV)/.ready
 		> "$$($(TRACKERS)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/main.pth"
 	@sed 's/^protobuf==.*/protobuf==6.33.5/; s/^filelock==.*/filelock==3.32.7/' constraints.txt > $(TRACKERS)/constraints.txt
 	@$(TRACKERS)/bin/python -m pip --disable-pip-version-check install --quiet \
-		--constraint $(TRACKERS)/constraints.txt --editable '.[more,dagshub_dvc]'
+		--constraint $(TRACKERS)/constraints.txt --editable '.[more,dagshub-dvc]'
 	@touch $@
 
 $(AZURE)/.ready: $(VENV)/.ready
@@ -63,7 +63,7 @@ $(AZURE)/.ready: $(VENV)/.ready
 		> "$$($(AZURE)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/main.pth"
 	@sed '/^mlflow/d; /^azure-storage-blob/d; /^pytz/d' constraints.txt > $(AZURE)/constraints.txt
 	@$(AZURE)/bin/python -m pip --disable-pip-version-check install --quiet \
-		--constraint $(AZURE)/constraints.txt --editable '.[azure_ml]'
+		--constraint $(AZURE)/constraints.txt --editable '.[azure-ml]'
 	@touch $@
 
 trackers: $(TRACKERS)/.ready $(AZURE)/.ready  ## set up the trackers of the second rank, and run their tests

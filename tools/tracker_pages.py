@@ -37,7 +37,7 @@ def written(text: str, row: Integration) -> str:
 def section(row: Integration) -> Iterator[str]:
     """Write the section of one tracker."""
     yield from ("", "## Configure", "", "| what | how |", "|---|---|")
-    yield f"| install | `pip install 'runcast[{row.name}]'` |"
+    yield f"| install | `{row.install}` |"
     yield f"| go online | `{row.log_in}` |" if row.log_in else "| go online | – (always local) |"
     for what, switches in (("local mode only", row.offline), ("switch off", row.off)):
         found = [f"`{variable}={values[0]}`" for variable, values in switches.items()]

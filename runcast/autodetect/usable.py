@@ -35,7 +35,7 @@ def look_at(row: Integration, installed: Installed, offline: bool | None, enviro
         return unusable(f"has no package for Python {row.below} and newer", "Use an older Python for it.")
     if version is None:
         is_ours = row.name in TABLE
-        how = f"Install it with: pip install 'runcast[{row.name}]'" if is_ours else f"Install {distribution} again."
+        how = f"Install it with: {row.install}" if is_ours else f"Install {distribution} again."
         return unusable("is not installed", how)
     if is_older(version, row.minimum):
         problem = f"{version} is too old, {row.minimum} or newer is needed"

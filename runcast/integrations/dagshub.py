@@ -1,7 +1,7 @@
 """Write runs to DagsHub, which keeps an MLflow server for each of its repositories.
 
 Needs: mlflow 2.14 or newer, tested with 3.17.2; mlflow-skinny is enough. DagsHub's own package is needed for DVC only,
-    tested with 0.7.3: `pip install 'runcast[dagshub_dvc]'`.
+    tested with 0.7.3: `pip install 'runcast[dagshub-dvc]'`.
 Writes: to the server of a repository, named by the option `repo` or DAGSHUB_REPO ("owner/name") at DAGSHUB_CLIENT_HOST,
     or by MLFLOW_TRACKING_URI; with the user DAGSHUB_USERNAME (else the owner) and the token DAGSHUB_USER_TOKEN, or with
     MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD. There is no local mode, and nothing asks for a log-in. Under
@@ -75,7 +75,7 @@ def _commit(run: TrackedRun, artifact: ArtifactFile) -> None:
         from dagshub.upload import Repo
         from httpx import TransportError
     except ImportError as error:
-        how = "Install it with: pip install 'runcast[dagshub_dvc]'"
+        how = "Install it with: pip install 'runcast[dagshub-dvc]'"
         raise FinalError(f"{artifact.name} is in MLflow only: DVC needs DagsHub's package. {how}") from error
     address = urlsplit(str(run.setting("tracking_uri")))
     owner, _, name = address.path.strip("/").removesuffix(".mlflow").partition("/")

@@ -102,6 +102,11 @@ class Integration(msgspec.Struct, frozen=True, kw_only=True):
     below: str = ""
     extra: Literal["all", "more", "apart"] = "all"
 
+    @property
+    def install(self) -> str:
+        """The command that installs it; before pip 23.3 only the metadata's spelling of an extra does, with hyphens."""
+        return f"pip install 'runcast[{self.name.replace('_', '-')}]'"
+
 
 class Ended(msgspec.Struct, frozen=True):
     """A service that people still ask for by name, but that ended on `date`; `distribution` is its SDK."""

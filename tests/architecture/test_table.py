@@ -3,6 +3,7 @@
 import ast
 import re
 import sys
+from importlib.metadata import metadata
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,9 @@ def test_a_row_has_its_extra(name: str, project: dict[str, Any]) -> None:
     """`pip install 'runcast[NAME]'`, which our messages recommend, installs the row's distribution."""
     row = TABLE[name]
 
+    assert re.fullmatch(r"pip install 'runcast\[(.*)\]'", row.install)[1] in metadata("runcast").get_all(
+        "Provides-Extra"
+    )  # type: ignore[index]
     marker = f"; python_version < '{row.below}'" if row.below else ""
     assert project["optional-dependencies"][name] == [f"{row.distribution}>={row.minimum}{marker}"]
 
