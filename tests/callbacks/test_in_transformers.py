@@ -295,6 +295,7 @@ def test_push_to_hub(train, served, monkeypatch):
         runcast.ClearMLCallback,
         runcast.DVCLiveCallback,
         runcast.CodeCarbonCallback,
+        runcast.SystemCallback,
         runcast.TensorBoardCallback,
         pytest.param(runcast.SwanLabCallback, marks=pytest.mark.trackers),
         pytest.param(runcast.TrackioCallback, marks=pytest.mark.trackers),

@@ -48,9 +48,11 @@ import sys, runcast
 with runcast.init("p", report_to=sys.argv[1], id="run", offline=True) as run:
     run.log({"loss": 0.5}, step=1)
 """
+# TensorBoard is given the name of a run with its folder.
 PATHS = """
 import json, os, sys
-paths = [word.removeprefix("sqlite:///").removeprefix("TRACKIO_DIR=") for word in sys.argv[1:] if "/" in word or "." in word]
+words = [word.removeprefix("sqlite:///").removeprefix("TRACKIO_DIR=") for word in sys.argv[1:] if "/" in word or "." in word]
+paths = [word.rpartition(":")[2] for word in words]
 print(json.dumps({path: os.path.exists(path) for path in paths}))
 """
 CASES = {
