@@ -41,7 +41,7 @@ def look_at(row: Integration, installed: Installed, offline: bool | None, enviro
         problem = f"{version} is too old, {row.minimum} or newer is needed"
         return unusable(problem, f"Upgrade it with: pip install -U {distribution}")
     if not has_package(row.package):
-        problem = f"is broken: {distribution} {version} is listed as installed, but there is no package {row.package}"
+        problem = f"is broken: {distribution} {version} is installed, but its package {row.package} is missing"
         return unusable(problem, f"Repair it with: {again}")
     if problem := _incomplete(row, installed):
         return unusable(problem, f"Repair it with: {again}")

@@ -103,7 +103,7 @@ def test_one_that_is_gone_is_an_error_only_when_it_is_asked_for(tmp_path, instal
 
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60)
 
-    assert "runcast-sqlite 0.1.0 is listed as installed, but there is no package runcast_sqlite" in done.stdout
+    assert "runcast-sqlite 0.1.0 is installed, but its package runcast_sqlite is missing" in done.stdout
     assert "TrackerUnavailableError" in done.stderr
     assert "pip install --force-reinstall runcast-sqlite" in done.stderr
 
