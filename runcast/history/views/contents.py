@@ -15,7 +15,7 @@ from runcast.values.points import Point
 from runcast.values.scalars import Number
 
 SPEEDS = ("_per_second", "/runtime", "_runtime")
-METERED = (*METERS, "system/", "gpu/", "cpu/")
+METERED = (*METERS, "gpu/", "cpu/")
 
 
 class Contents(msgspec.Struct, kw_only=True):

@@ -17,13 +17,13 @@ from runcast.core.errors import GoneError
 from runcast.integrations.mlflow.store import BUSY_S, SQLITE
 
 COLUMNS = ("key", "step", "timestamp", "value", "is_nan")
-LATEST = "step, timestamp, value"
+LATEST = ("step", "timestamp", "value")
 
 _INTO = f"(run_uuid, {', '.join(COLUMNS)}) values (?, ?, ?, ?, ?, ?) on conflict do"
 _ADD = f"insert into metrics {_INTO} nothing"
 _RENEW = (
     f"insert into latest_metrics {_INTO} update set {', '.join(f'{name} = excluded.{name}' for name in COLUMNS[1:])} "
-    f"where ({', '.join(f'excluded.{name}' for name in LATEST.split(', '))}) > ({LATEST})"
+    f"where ({', '.join(f'excluded.{name}' for name in LATEST)}) > ({', '.join(LATEST)})"
 )
 
 
