@@ -33,11 +33,6 @@ $(VENV)/.bench: $(VENV)/.ready
 	@$(PIP) --editable '.[all,dev,bench]'
 	@touch $@
 
-$(VENV)/.docs: $(VENV)/.ready
-	@echo "Adding the documentation tools."
-	@$(PIP) --editable '.[all,dev,docs]'
-	@touch $@
-
 demo: $(VENV)/.ready  ## train a small network, cast it to every tracker, read each one back
 	@$(BIN)/python -m runcast demo
 
@@ -46,25 +41,25 @@ test: $(VENV)/.ready  ## run the tests
 	@$(BIN)/python -m compileall -q runcast
 	@$(BIN)/python -m pytest -n 3 --dist worksteal
 
+# An environment beside the main one: its folder, how its constraints differ, its extras.
+define beside
+	@test -x $(1)/bin/python || $(BIN)/python -m venv $(1)
+	@$(BIN)/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))' \
+		> "$$($(1)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/main.pth"
+	@sed $(2) constraints.txt > $(1)/constraints.txt
+	@$(1)/bin/python -m pip --disable-pip-version-check install --quiet \
+		--constraint $(1)/constraints.txt --editable '.[$(3)]'
+	@touch $@
+endef
+
+$(TRACKERS)/.ready: EXTRAS := more,dagshub-dvc
 $(TRACKERS)/.ready: $(VENV)/.ready
 	@echo "Setting up $(TRACKERS): the SDKs of the trackers of the second rank."
-	@test -x $(TRACKERS)/bin/python || $(BIN)/python -m venv $(TRACKERS)
-	@$(BIN)/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))' \
-		> "$$($(TRACKERS)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/main.pth"
-	@sed 's/^protobuf==.*/protobuf==6.33.5/; s/^filelock==.*/filelock==3.32.7/' constraints.txt > $(TRACKERS)/constraints.txt
-	@$(TRACKERS)/bin/python -m pip --disable-pip-version-check install --quiet \
-		--constraint $(TRACKERS)/constraints.txt --editable '.[more,dagshub-dvc]'
-	@touch $@
+	$(call beside,$(TRACKERS),'s/^protobuf==.*/protobuf==6.33.5/; s/^filelock==.*/filelock==3.32.7/',$(EXTRAS))
 
 $(AZURE)/.ready: $(VENV)/.ready
 	@echo "Setting up $(AZURE): Azure's SDK."
-	@test -x $(AZURE)/bin/python || $(BIN)/python -m venv $(AZURE)
-	@$(BIN)/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))' \
-		> "$$($(AZURE)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/main.pth"
-	@sed '/^mlflow/d; /^azure-storage-blob/d; /^pytz/d' constraints.txt > $(AZURE)/constraints.txt
-	@$(AZURE)/bin/python -m pip --disable-pip-version-check install --quiet \
-		--constraint $(AZURE)/constraints.txt --editable '.[azure-ml]'
-	@touch $@
+	$(call beside,$(AZURE),'/^mlflow/d; /^azure-storage-blob/d; /^pytz/d',azure-ml)
 
 trackers: $(TRACKERS)/.ready $(AZURE)/.ready  ## set up the trackers of the second rank, and run their tests
 	@$(TRACKERS)/bin/python -m pytest -n 3 --dist worksteal -m trackers
@@ -101,7 +96,7 @@ screenshots: $(VENV)/.ready  ## train the demo, and take the docs' pictures of t
 faults: $(VENV)/.ready  ## break everything that can break, and check that training and data survive
 	@$(BIN)/python -m faults
 
-docs: $(VENV)/.docs  ## build the documentation into site/
+docs: $(VENV)/.ready  ## build the documentation into site/
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 	@echo "Open site/index.html"
 
