@@ -264,7 +264,7 @@ def test_a_distribution_without_its_package_is_broken(site: Site) -> None:
 
     with pytest.raises(
         TrackerUnavailableError,
-        match=r"clearml is broken: clearml 2\.1\.12 is listed.*pip install --force-reinstall clearml",
+        match=r"clearml is broken: clearml 2\.1\.12 is installed, but its package clearml is missing\..*pip install --force-reinstall clearml",
     ):
         select("clearml", environ={})
 
