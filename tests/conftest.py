@@ -61,6 +61,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     home.mkdir()
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    monkeypatch.setenv("RUNCAST_FINISH_TIMEOUT_S", "300")  # a busy machine needs long to start several SDKs at once
     monkeypatch.setenv("RUNCAST_SYSTEM_METRICS", "0")  # one process less for each run; its own tests turn it on
 
 

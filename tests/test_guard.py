@@ -54,10 +54,10 @@ def test_an_interrupted_run_leaves_no_process_behind(tmp_path: Path, how: signal
             stdout=output,
             stderr=output,
         )
-    wait_for(lambda: (tmp_path / "started").exists(), 100)
-    wait_for(lambda: len(marked(mark)) >= 4 + processes, 100)  # itself, two, and the one of the second
+    wait_for(lambda: (tmp_path / "started").exists())
+    wait_for(lambda: len(marked(mark)) >= 4 + processes)  # itself, two, and the one of the second
 
     run.send_signal(how)
 
-    wait_for(lambda: not [pid for pid in marked(mark) if pid != run.pid], 100)
-    run.wait(100)
+    wait_for(lambda: not [pid for pid in marked(mark) if pid != run.pid])
+    run.wait()

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 
-def wait_for(condition: Callable[[], object], timeout_s: float = 30.0) -> None:
+def wait_for(condition: Callable[[], object], timeout_s: float = 120.0) -> None:
     """Wait for another process; a condition that never comes true fails the test."""
     deadline = time.monotonic() + timeout_s
     while not condition():

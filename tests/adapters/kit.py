@@ -24,7 +24,7 @@ EXAMPLES = ROOT / "examples"
 TRACKERS = ("tensorboard", "mlflow", "wandb", "dvclive", "comet_ml", "clearml")
 QUIET = {
     "RUNCAST_QUIET": "1",
-    "RUNCAST_FINISH_TIMEOUT_S": "150",  # a busy machine needs long to start several SDKs at once
+    "RUNCAST_FINISH_TIMEOUT_S": "300",  # a busy machine needs long to start several SDKs at once
     "OMP_NUM_THREADS": "1",
     "HF_HUB_OFFLINE": "1",
     "TOKENIZERS_PARALLELISM": "false",

@@ -303,7 +303,6 @@ def ranks(folder):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
 @pytest.mark.parametrize("run_two", [launched, ranks], ids=["accelerate", "transformers"])
 def test_one_run_of_two_processes(folder, run_two):
     """Two processes on gloo: rank zero reports, each step once, and both end."""

@@ -100,10 +100,8 @@ def test_d6_d8_what_is_not_selected_receives_nothing_and_all_is_safe(folder):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
 def test_d7_d10_d14_a_broken_tracker_costs_neither_the_training_nor_the_others_a_point(folder, monkeypatch):
     """D7: a changed SDK kills theirs. D10: DVCLive's step is the global step. D14: a failing finish stops the others."""
-    monkeypatch.setenv("RUNCAST_FINISH_TIMEOUT_S", "150")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([os.environ.get("PYTHONPATH", ""), str(folder)]))
     callback = ReportCallback(["dvclive", "tensorboard", Broken, BrokenAtTheEnd], delivery="thread")
 
@@ -136,7 +134,7 @@ class UntilMeasured(transformers.TrainerCallback):
         self.before = self.measured_s()
 
     def on_step_end(self, args, state, control, **kwargs):
-        wait_for(lambda: self.measured_s() > self.before, 120)
+        wait_for(lambda: self.measured_s() > self.before)
 
     def measured_s(self):
         found = [load_state(run / "trackers" / "codecarbon") for run in Path("runs").glob("*")]
@@ -144,10 +142,8 @@ class UntilMeasured(transformers.TrainerCallback):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
 def test_d17_a_second_training_is_measured_too(folder, monkeypatch):
     """D17: theirs measure the energy of the first training only, and tell it to no other tracker."""
-    monkeypatch.setenv("RUNCAST_FINISH_TIMEOUT_S", "150")
     monkeypatch.setenv("CODECARBON_MEASURE_POWER_SECS", "1")
     trainer = make_trainer([ReportCallback("codecarbon"), UntilMeasured()])
 

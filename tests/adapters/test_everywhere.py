@@ -42,7 +42,6 @@ def run_example(name: str, folder: Path, trackers: tuple[str, ...], modules: War
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
 @pytest.mark.parametrize("name", SHORT)
 def test_an_example_reaches_its_trackers(folder, name):
     """One command: names and steps are those of the framework, and each tracker has all of it."""

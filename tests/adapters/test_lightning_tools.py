@@ -179,7 +179,6 @@ CASES = ["fresh", "open", "users"]
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
 @pytest.mark.parametrize("method", ["forkserver", pytest.param("spawn", marks=pytest.mark.matrix)])
 def test_processes_that_lightning_spawns_report_to_one_run(folder, method):
     """Fit, test and what the script logs, whether the run was opened before, by the logger or by the user, or not."""
@@ -253,7 +252,6 @@ def test_trainings_of_the_command_line_each_have_a_folder(folder):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
 def test_a_logger_without_arguments_on_the_command_line(folder):
     """Its saved configuration can be used again, which an argument without a word for its default would prevent."""
     logger = "--trainer.logger=runcast.adapters.lightning.RuncastLogger"

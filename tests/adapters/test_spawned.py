@@ -66,7 +66,6 @@ if __name__ == "__main__":
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
 @pytest.mark.parametrize(
     ("script", "modules"),
     [(ACCELERATE, warm.ACCELERATE), (IGNITE, warm.IGNITE), (KERAS, warm.KERAS)],

@@ -137,7 +137,7 @@ def test_the_card_links_to_the_run_in_its_trackers(tmp_path, hub):
             run.url = "https://plain.example/me/run"
 
     run = init(report_to=Online, dir=tmp_path / "runs", delivery="thread")
-    assert run.flush(30)
+    assert run.flush(600)
 
     trainer_of(tmp_path, ReportCallback(run=run), PushToHubCallback(save_strategy="end", hub_model_id="digits")).train()
 

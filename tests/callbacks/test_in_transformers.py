@@ -270,7 +270,7 @@ def test_notify(train, served):
 
     train(runcast.NotifyCallback(hook.url, name="tiny"))
 
-    assert hook.arrived.wait(30)
+    assert hook.arrived.wait(120)
     assert hook.told[0]["text"] == "tiny: finished at step 6 of 6"
 
 

@@ -57,7 +57,7 @@ def train(training, steps=100, **logs):
 
 def told(hook):
     """Return the one message that came."""
-    assert hook.arrived.wait(30)
+    assert hook.arrived.wait(120)
     (message,) = hook.told
     return message
 
@@ -142,7 +142,7 @@ def test_a_webhook_that_fails_costs_a_line(stage, hook, caplog, fault):
     training.event("on_train_end")
     for thread in set(threading.enumerate()) - before:
         if thread.name.startswith("Thread") and "_post" in thread.name:
-            thread.join(30)
+            thread.join(120)
 
     assert training.handler.failures == 0
     assert "The webhook was not notified that the training finished" in caplog.text
@@ -196,7 +196,7 @@ callback.on_train_end(args, state, None)
 def test_a_program_that_ends_tells_before_it_is_gone(hook, ending, status):
     """Also under transformers, where no event says that a training failed."""
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, hook.url, ending], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", PROGRAM, hook.url, ending], capture_output=True, text=True, check=False
     )
 
     assert done.returncode == (1 if ending == "fail" else 0), done.stderr

@@ -21,7 +21,6 @@ def completed(words: str, folder: Path) -> set[str]:
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=60,
         check=False,
     )
     return set(done.stdout.split())

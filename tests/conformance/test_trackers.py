@@ -32,7 +32,6 @@ def test_the_tracker_keeps_the_contract(name: str, tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         env=environment,
-        timeout=170,
         check=False,
     )
 

@@ -46,7 +46,7 @@ def test_the_command_prints_one_line_a_check_and_tracebacks_of_failures_only(tmp
     (tmp_path / "mine.py").write_text(FORGETS)
     command = [sys.executable, "-m", "runcast.testing", "mine:Forgets", "check", "--only", "declaration,tags,kinds"]
 
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
 
     lines = done.stdout.splitlines()
     assert (done.returncode, done.stderr) == (1, "")

@@ -63,7 +63,7 @@ def test_a_file_that_cannot_be_shown_holds_up_nothing(
 
     for step, each in enumerate(media):
         run.log({f"sample{step}": each, "loss": step / 4}, step=step)
-    run.finish(timeout_s=150)
+    run.finish(timeout_s=600)
 
     state = load_state(RunDirectory(run.dir).tracker(tracker))
     assert state is not None

@@ -39,7 +39,7 @@ drive = driver("aim")
 def aims_own_view(folder: Path) -> list[dict[str, Any]]:
     """Return what Aim's own reader says of the runs of a repository."""
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", READER, folder], capture_output=True, text=True, timeout=170, check=False
+        [sys.executable, "-W", "ignore", "-c", READER, folder], capture_output=True, text=True, check=False
     )
     assert "ANSWER" in done.stdout, done.stderr[-3000:]
     return list(json.loads(done.stdout.rpartition("ANSWER")[2]))

@@ -23,7 +23,7 @@ def test_wandb_shows_a_metric_over_its_axis(tmp_path: Path) -> None:
 
     (file,) = (run.dir / "trackers" / "wandb" / "wandb").glob("*run-*/*.wandb")
     command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(file)]
-    output = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     records = [json.loads(line) for line in output.splitlines()]
     defined = {
         one["metric"].get("name"): one["metric"].get("step_metric") for one in records if one["type"] == "metric"

@@ -25,9 +25,7 @@ drive = driver("clearml")
 def python(code: str, *arguments: Path, **environment: str) -> str:
     """Run a script in a process of its own; return what it prints last."""
     command = [sys.executable, "-c", code, *map(str, arguments)]
-    done = subprocess.run(
-        command, env={**os.environ, **environment}, capture_output=True, text=True, timeout=90, check=False
-    )
+    done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip().splitlines()[-1]
 

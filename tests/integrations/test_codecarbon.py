@@ -74,7 +74,6 @@ def meter(
         text=True,
         cwd=local,
         env={**os.environ, "TMPDIR": str(local), **(environment or {})},
-        timeout=60,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -260,17 +259,15 @@ run.finish()
 def test_a_run_has_what_was_measured_of_it_and_says_of_how_much(tmp_path: Path, fate: tuple[str, ...]) -> None:
     """Whatever is killed: each row is there once, everywhere, and `verify`, `status`, `show` and the last line agree."""
     done = subprocess.run(
-        [sys.executable, "-c", TRAINING, *fate], cwd=tmp_path, capture_output=True, text=True, timeout=170, check=False
+        [sys.executable, "-c", TRAINING, *fate], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.returncode in (0, -signal.SIGKILL), done.stderr
     command = [sys.executable, "-m", "runcast"]
-    wait_for(lambda: "finished" in (tmp_path / "runs/run/trackers/codecarbon/state.json").read_text(), 60)
-    subprocess.run([*command, "sync"], cwd=tmp_path, capture_output=True, timeout=100, check=False)
+    wait_for(lambda: "finished" in (tmp_path / "runs/run/trackers/codecarbon/state.json").read_text())
+    subprocess.run([*command, "sync"], cwd=tmp_path, capture_output=True, check=False)
 
     said = {
-        word: subprocess.run(
-            [*command, word, "run"], cwd=tmp_path, capture_output=True, text=True, timeout=100, check=True
-        )
+        word: subprocess.run([*command, word, "run"], cwd=tmp_path, capture_output=True, text=True, check=True)
         for word in ("verify", "status", "show")
     }
 

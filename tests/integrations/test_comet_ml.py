@@ -27,7 +27,7 @@ drive = driver("comet_ml")
 def upload(*archives: Path, **environment: str) -> None:
     """Run `comet upload`."""
     command = [sys.executable, "-m", "comet_ml.scripts.comet", "upload", *map(str, archives)]
-    subprocess.run(command, env={**os.environ, **environment}, capture_output=True, timeout=60, check=True)
+    subprocess.run(command, env={**os.environ, **environment}, capture_output=True, check=True)
 
 
 def log(*points: tuple[Any, ...]) -> list[Any]:
@@ -231,7 +231,7 @@ def test_an_experiment_that_the_user_opened_is_joined_and_left_open(tmp_path: Pa
     quiet = {"COMET_DISABLE_AUTO_LOGGING": "1", "COMET_AUTO_LOG_CO2": "0", "COMET_AUTO_LOG_ENV_DETAILS": "0"}
     command = [sys.executable, "-c", JOINED, str(tmp_path)]
     done = subprocess.run(
-        command, env={**os.environ, **quiet}, capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path
+        command, env={**os.environ, **quiet}, capture_output=True, text=True, check=False, cwd=tmp_path
     )
 
     assert done.stdout.splitlines()[-1:] == ["[('loss', 0.5, 3)] True"], done.stderr

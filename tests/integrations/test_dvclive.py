@@ -24,9 +24,7 @@ def shell(folder: Path, *command: str) -> str:
         f"GIT_{role}_{field}": "someone@example.com" for role in ("AUTHOR", "COMMITTER") for field in ("NAME", "EMAIL")
     }
     environment = {**os.environ, **user, "GIT_CONFIG_GLOBAL": os.devnull, "DVC_NO_ANALYTICS": "1"}
-    return subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=True
-    ).stdout
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True).stdout
 
 
 def files(run: Path) -> Path:
@@ -277,9 +275,7 @@ print(sorted(point[:3] for point in tracker.read(run).points) == sorted(point[:3
 
 def test_a_batch_that_finds_no_room_leaves_no_trace(tmp_path: Path) -> None:
     """On a full disk a batch fails as a whole, in all of its files, and may be sent again: each point is there once."""
-    done = subprocess.run(
-        [sys.executable, "-c", FULL_DISK, str(tmp_path)], capture_output=True, text=True, timeout=60, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", FULL_DISK, str(tmp_path)], capture_output=True, text=True, check=True)
 
     failed, complete = done.stdout.splitlines()
     assert "File too large" in failed

@@ -29,7 +29,7 @@ for path in ("folder/inside/file", "weights.bin"):
             file.write(name)
         run.log_artifact(path.partition("/")[0], name=f"{name}{path[0]}")
 run.log_summary({"best": 0.5})
-print(run.finish(timeout_s=150))
+print(run.finish(timeout_s=600))
 """
 
 
@@ -44,9 +44,7 @@ def test_every_tracker_holds_all_of_a_run_on_a_poor_file_system(
     script = SESSION.replace("TRACKERS", repr(trackers))
 
     for first in ("0", "10"):
-        done = subprocess.run(
-            [sys.executable, "-c", script, first], cwd=tmp_path, capture_output=True, text=True, timeout=170
-        )
+        done = subprocess.run([sys.executable, "-c", script, first], cwd=tmp_path, capture_output=True, text=True)
         assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
 
     run = RunDirectory(tmp_path / "runs" / "run")

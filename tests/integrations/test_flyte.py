@@ -71,10 +71,8 @@ def play(script: str, folder: Path) -> Any:
     """Run a script in a process of its own; return what it answers."""
     path = folder / "script.py"
     path.write_text(textwrap.dedent(script))
-    environment = {**os.environ, "TMPDIR": str(folder), "RUNCAST_FINISH_TIMEOUT_S": "120"}
-    done = subprocess.run(
-        [sys.executable, path, folder], capture_output=True, text=True, env=environment, timeout=170, check=False
-    )
+    environment = {**os.environ, "TMPDIR": str(folder)}
+    done = subprocess.run([sys.executable, path, folder], capture_output=True, text=True, env=environment, check=False)
     assert "ANSWER" in done.stdout, done.stderr[-3000:]
     return json.loads(done.stdout.rpartition("ANSWER")[2])
 
@@ -98,7 +96,6 @@ def test_a_task_gets_a_deck_for_each_run_and_the_model_as_its_checkpoint(tmp_pat
         [sys.executable, "-m", "runcast", "verify", "run-0", "--dir", tmp_path / "runs", "--json"],
         capture_output=True,
         text=True,
-        timeout=170,
         check=False,
     )
     assert verified.returncode == 0, verified.stdout[-3000:] + verified.stderr[-3000:]

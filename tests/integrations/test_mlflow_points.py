@@ -56,9 +56,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Write the same in both ways into a new store; return what each left, and the store's path."""
     path = tmp_path_factory.mktemp("store") / "mlflow.db"
     environment = {**os.environ, "HOME": str(path.parent), "MLFLOW_DISABLE_TELEMETRY": "true"}
-    answer = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(path)], env=environment, capture_output=True, text=True, timeout=170
-    )
+    answer = subprocess.run([sys.executable, "-c", SCRIPT, str(path)], env=environment, capture_output=True, text=True)
     assert answer.returncode == 0, answer.stderr
     return {**json.loads(answer.stdout.splitlines()[-1]), "path": path}
 
@@ -77,9 +75,7 @@ def ask(code: str, path: Path) -> str:
     """Run a line of code with the module in a process of its own; return what it printed."""
     whole = f"import sys; from runcast.integrations.mlflow.points import *; {code}"
     environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
-    answer = subprocess.run(
-        [sys.executable, "-c", whole, str(path)], env=environment, capture_output=True, text=True, timeout=170
-    )
+    answer = subprocess.run([sys.executable, "-c", whole, str(path)], env=environment, capture_output=True, text=True)
     return (answer.stdout + answer.stderr).strip().splitlines()[-1]
 
 

@@ -98,7 +98,7 @@ mlflow.start_run(run_name="theirs")
 run = runcast.init("p", "ours", {"lr": 0.1}, report_to="mlflow")
 for step, value in enumerate((1.0, 0.5, 0.25)):
     run.log({"loss": value}, step=step)
-assert run.flush(120)
+assert run.flush(600)
 os.kill(os.getpid(), 9)
 """
 

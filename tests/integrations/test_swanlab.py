@@ -51,7 +51,7 @@ def sync(folder: Path, server: Server) -> None:
     code = "import sys; from swanlab.cli import cli; cli(sys.argv[1:])"
     command = [sys.executable, "-c", code, *command[3:]]
     environment = {**os.environ, **server.environment}
-    subprocess.run(command, cwd=folder.parent, env=environment, capture_output=True, timeout=60, check=True)
+    subprocess.run(command, cwd=folder.parent, env=environment, capture_output=True, check=True)
 
 
 def folder_of(run: Path) -> Path:

@@ -42,7 +42,7 @@ def test_the_trainings_processes_are_sampled_with_its_children_and_without_ours(
         child = int(training.stdout.readline())
         whole, alone = (Machine(training.pid, tmp_path, without=without) for without in (0, child))
         before = sum(psutil.Process(child).cpu_times()[:2])
-        wait_for(lambda: sum(psutil.Process(child).cpu_times()[:2]) > before + 0.3, 60)
+        wait_for(lambda: sum(psutil.Process(child).cpu_times()[:2]) > before + 0.3)
 
         (ids, seen), (rest, less) = whole.sample(), alone.sample()
         training.communicate(b"")
@@ -84,11 +84,11 @@ def test_samples_reach_every_tracker_from_the_start_also_after_a_kill_of_the_met
         return {name: state.pid for name, state in states.items() if state is not None and state.pid}
 
     with subprocess.Popen([sys.executable, "-c", SCRIPT], cwd=tmp_path, stdin=subprocess.PIPE) as training:
-        wait_for(lambda: len(sampled()) > 1 and len(pids()) == 4, 100)
+        wait_for(lambda: len(sampled()) > 1 and len(pids()) == 4)
         began = {name: psutil.Process(pid).create_time() for name, pid in pids().items()}
         os.kill(pids()["system"], signal.SIGKILL)
         before = len(sampled())
-        wait_for(lambda: len(sampled()) > before + 2, 100)
+        wait_for(lambda: len(sampled()) > before + 2)
         training.communicate(b"\n")
 
     assert training.returncode == 0
@@ -99,7 +99,7 @@ def test_samples_reach_every_tracker_from_the_start_also_after_a_kill_of_the_met
     assert all(set(values) >= {"system/cpu_percent", "system/process_memory_mib"} for values in points)
     assert set(totals.values) >= set(points[-1])
     verify = [sys.executable, "-m", "runcast", "verify", "run"]
-    done = subprocess.run(verify, cwd=tmp_path, capture_output=True, text=True, timeout=200, check=False)
+    done = subprocess.run(verify, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
     assert "it keeps nothing of its own" in " ".join(done.stdout.split())
 

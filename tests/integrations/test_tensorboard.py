@@ -24,7 +24,6 @@ def run_python(script: str, *arguments: object, **environment: str) -> str:
         capture_output=True,
         text=True,
         env={**os.environ, **environment},
-        timeout=60,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -28,7 +28,7 @@ def installed(tmp_path_factory):
     source = shutil.copytree(EXAMPLE, tmp_path_factory.mktemp("source") / "package")
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
     offline = ["--no-deps", "--no-build-isolation", "--no-index", "--target", str(folder), str(source)]
-    done = subprocess.run([*pip, *offline], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([*pip, *offline], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return folder
 
@@ -40,7 +40,7 @@ def python(installed, tmp_path):
     def python(*arguments):
         environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{installed}", "RUNCAST_QUIET": "1"}
         return subprocess.run(
-            [sys.executable, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60
+            [sys.executable, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True
         )
 
     return python
@@ -101,7 +101,7 @@ def test_one_that_is_gone_is_an_error_only_when_it_is_asked_for(tmp_path, instal
     environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{broken}"}
     code = "from runcast.autodetect import select; print(select('all').skipped['sqlite']); select('sqlite')"
 
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
 
     assert "runcast-sqlite 0.1.0 is installed, but its package runcast_sqlite is missing" in done.stdout
     assert "TrackerUnavailableError" in done.stderr

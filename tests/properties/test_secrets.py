@@ -52,7 +52,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, "subproces
         "PYTHONPATH": str(ROOT),
         "DB_PASSWORD": IN_ENVIRONMENT,
         "DATABASE_URL": f"postgres://bob:{IN_ENVIRONMENT}@db/runs",
-        "RUNCAST_FINISH_TIMEOUT_S": "150",
+        "RUNCAST_FINISH_TIMEOUT_S": "300",
     }
     script = str(ROOT / "tests" / "properties" / "secret_run.py")
     arguments = [",".join(TRACKERS), str(out), "--api-key", IN_ARGV, f"--password={IN_ARGV}", f"https://b:{IN_ARGV}@h/"]
@@ -62,14 +62,12 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, "subproces
         cwd=work,
         env=environment,
         capture_output=True,
-        timeout=170,
     )
     assert done.returncode == 1, done.stderr.decode()[-3000:]
     return folder, done
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
 def test_no_secret_is_in_any_byte_that_runcast_or_a_tracker_wrote(
     finished: tuple[Path, "subprocess.CompletedProcess[bytes]"],
 ) -> None:
@@ -91,7 +89,6 @@ def test_no_secret_is_in_any_byte_that_runcast_or_a_tracker_wrote(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
 def test_no_secret_is_printed(finished: tuple[Path, "subprocess.CompletedProcess[bytes]"]) -> None:
     """What runcast prints holds no secret; Python's own traceback, which is the script's, comes after it."""
     _, done = finished
@@ -102,7 +99,6 @@ def test_no_secret_is_printed(finished: tuple[Path, "subprocess.CompletedProcess
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
 def test_what_only_looks_like_a_secret_arrives_everywhere(
     finished: tuple[Path, "subprocess.CompletedProcess[bytes]"], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,7 +119,6 @@ def test_what_only_looks_like_a_secret_arrives_everywhere(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
 def test_every_file_is_for_its_owner_only(finished: tuple[Path, "subprocess.CompletedProcess[bytes]"]) -> None:
     """Also under a umask of zero, nobody else may read or write what a run and its trackers leave."""
     folder, _ = finished

@@ -411,7 +411,7 @@ def test_an_interrupt_while_device_values_are_awaited_leaves_the_end_in_the_jour
     assert process.stdout is not None
     assert process.stdout.readline() == "waiting\n"
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=30)
+    process.communicate()
 
     lines = (tmp_path / "one" / "journal.jsonl").read_text().splitlines()
     assert '"type":"finish"' in lines[-1]

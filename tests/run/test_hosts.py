@@ -35,9 +35,7 @@ sys.addaudithook(forbid)
 def run_script(folder: Path, text: str) -> "subprocess.CompletedProcess[str]":
     """Run a script."""
     (folder / "script.py").write_text(text)
-    return subprocess.run(
-        [sys.executable, "script.py"], cwd=folder, capture_output=True, text=True, timeout=120, check=False
-    )
+    return subprocess.run([sys.executable, "script.py"], cwd=folder, capture_output=True, text=True, check=False)
 
 
 def kept(folder: Path) -> tuple[int, list[str]]:

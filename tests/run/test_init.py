@@ -356,7 +356,7 @@ def test_a_child_that_imports_the_script_again_starts_no_run(tmp_path: Path, met
     script.write_text(SPAWNS)
 
     done = subprocess.run(
-        [sys.executable, script, tmp_path / "runs", method], check=True, timeout=60, capture_output=True, text=True
+        [sys.executable, script, tmp_path / "runs", method], check=True, capture_output=True, text=True
     )
 
     assert done.stdout == "[1, 4, 9]\n"

@@ -186,7 +186,6 @@ def test_a_training_that_never_ended_has_failed_when_the_script_ends(tmp_path, e
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
-        timeout=60,
     )
 
     last = json.loads((tmp_path / "runs" / "r" / "journal.jsonl").read_text().splitlines()[-1])
@@ -257,7 +256,6 @@ def test_processes_of_one_script_report_to_one_run(tmp_path, method):
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         check=True,
-        timeout=60,
     )
 
     def told(name):

@@ -37,9 +37,7 @@ def test_it_has_its_name_everywhere(tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text(SCRIPT)
 
     def call(*command: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, *command], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True
-        )
+        return subprocess.run([sys.executable, *command], cwd=tmp_path, capture_output=True, text=True, check=True)
 
     trained = call("train.py")
     status, verified = call("-m", "runcast", "status").stdout, call("-m", "runcast", "verify").stdout

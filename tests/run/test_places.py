@@ -49,7 +49,6 @@ def run_script(
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=120,
     )
 
 
@@ -118,7 +117,7 @@ def test_a_folder_that_goes_away_loses_no_record(fate: str, tmp_path: Path) -> N
     pytest.importorskip("tensorboard")
     how = {"deleted": "shutil.rmtree(run.dir)", "moved": "os.rename('runs', 'elsewhere')"}[fate]
 
-    done = run_script(tmp_path, "tensorboard", "{}", f"import shutil; run.flush(60); {how}")
+    done = run_script(tmp_path, "tensorboard", "{}", f"import shutil; run.flush(600); {how}")
 
     assert done.returncode == 0, done.stderr
     assert f"was {fate} while the run was going on" in done.stderr
@@ -127,7 +126,7 @@ def test_a_folder_that_goes_away_loses_no_record(fate: str, tmp_path: Path) -> N
     kinds = [type(record) for record in JournalReader(run / "journal.jsonl")]
     assert (kinds.count(Metrics), kinds.count(Finish)) == (2, 1)
     synced = subprocess.run(
-        [sys.executable, "-m", "runcast", "sync", str(run)], cwd=tmp_path, capture_output=True, text=True, timeout=120
+        [sys.executable, "-m", "runcast", "sync", str(run)], cwd=tmp_path, capture_output=True, text=True
     )
     state = load_state(RunDirectory(run).tracker("tensorboard"))
     assert state is not None, synced.stderr
@@ -312,7 +311,7 @@ def test_a_system_without_file_locks_is_told_what_is_supported(tmp_path: Path) -
         "except runcast.RuncastError as error: print(error)\n"
     )
 
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
 
     assert done.stderr == ""
     assert done.stdout.startswith("imported\nruncast runs on Linux and macOS only")
@@ -336,7 +335,7 @@ def test_a_closed_standard_stream_is_not_the_journal(closed: str, tmp_path: Path
     )
     (tmp_path / "script.py").write_text(code)
 
-    done = subprocess.run(f"{sys.executable} script.py {closed}", shell=True, cwd=tmp_path, timeout=120)
+    done = subprocess.run(f"{sys.executable} script.py {closed}", shell=True, cwd=tmp_path)
 
     assert done.returncode == 0
     journal = (tmp_path / "runs" / "one" / "journal.jsonl").read_bytes()

@@ -104,7 +104,7 @@ def test_a_killed_delivery_is_started_again_and_doubles_nothing(start: Begin) ->
     run = start("tensorboard")
     for step in range(200):
         run.log({"loss": step / 4}, step=step)
-    assert run.flush(60)
+    assert run.flush(600)
     killed = state_of(run.dir, "tensorboard").pid
     for step in range(200, 400):
         run.log({"loss": step / 4}, step=step)
@@ -112,7 +112,7 @@ def test_a_killed_delivery_is_started_again_and_doubles_nothing(start: Begin) ->
     for step in range(400, 600):
         run.log({"loss": step / 4}, step=step)
 
-    run.finish(timeout_s=60)
+    run.finish(timeout_s=600)
 
     assert state_of(run.dir, "tensorboard").pid != killed
     assert read_tensorboard(run.dir) == {
@@ -157,7 +157,7 @@ def test_a_tracker_that_dies_in_mid_batch_gets_the_rest_once(
     for step in range(100):
         run.log({"loss": step / 4}, step=step)
 
-    run.finish(timeout_s=60)
+    run.finish(timeout_s=600)
 
     assert sorted(points_of(run.dir, Dying)) == [("loss", step / 4, step) for step in range(100)]
     assert Dying.reading_of(run.dir).status == "finished"
@@ -236,7 +236,7 @@ run.finish(timeout_s=3.5)
 def test_in_a_terminal_the_end_says_on_one_line_what_it_waits_for(tmp_path: Path) -> None:
     """The line is written over and removed; the last one names the run, and how to see it."""
     command = [sys.executable, "-c", IN_A_TERMINAL, SLOW_END, str(tmp_path)]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=True, timeout=60)
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=True)
     os.kill(state_of(tmp_path / "run", "hanging").pid, signal.SIGKILL)
 
     lines = done.stdout.decode().split("\r\n")
@@ -294,7 +294,7 @@ def test_a_run_knows_where_it_is_seen(start: Begin) -> None:
     """Once a tracker has opened the run, its address is known, and how much it has."""
     run = start()
     run.log({"loss": 0.5, "acc": 1}, step=0)
-    assert run.flush(30)
+    assert run.flush(600)
 
     assert run.urls == {"memory": str((run.dir / "trackers" / "memory" / "memory.jsonl").resolve())}
     assert (run.statistics().trackers["memory"].delivered, run.statistics().trackers["memory"].waiting) == (2, 0)
@@ -307,7 +307,7 @@ def test_a_resumed_run_is_flushed_for_real(start: Begin) -> None:
         run.log({"loss": 0.5}, step=0)
     with start(resume="allow") as run:
         run.log({"loss": 0.25}, step=1)
-        assert run.flush(30)
+        assert run.flush(600)
 
         assert points_of(run.dir) == [("loss", 0.5, 0), ("loss", 0.25, 1)]
     assert MemoryTracker.reading_of(run.dir).status == "finished"
@@ -319,11 +319,11 @@ from runcast.testing import MemoryTracker
 signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 run = runcast.init(dir=sys.argv[1], id="run", report_to=MemoryTracker)
 run.log({"loss": 0.5}, step=0)
-assert run.flush(60)
+assert run.flush(600)
 os.kill(int(sys.stdin.readline()), signal.SIGKILL)
 sys.stdin.readline()
 run.log({"loss": 0.25}, step=1)
-run.finish(timeout_s=60)
+run.finish(timeout_s=600)
 """
 
 
@@ -364,7 +364,7 @@ def test_what_a_tracker_measured_itself_does_not_wait_for_it(start: Begin) -> No
     """`statistics` counts as waiting what a tracker has yet to get, and not its own measurements."""
     run = start()
     run.log({"loss": 0.5}, step=0)
-    assert run.flush(30)
+    assert run.flush(600)
     os.kill(state_of(run.dir).pid, signal.SIGSTOP)
     with (run.dir / "journal.jsonl").open("ab") as journal:
         journal.write(encode(Metrics(time=1.0, step=0, values={"energy": 7}, by="memory")) + b"\n")
@@ -387,8 +387,8 @@ ENDS = {
     "exception": ("1 / 0", 1, "failed"),
     "interrupt": ("raise KeyboardInterrupt", -2, "killed"),
     "exit 3": ("sys.exit(3)", 3, "failed"),
-    "SIGKILL": ("run.flush(30); os.kill(os.getpid(), signal.SIGKILL)", -9, "crashed"),
-    "SIGTERM": ("run.flush(30); os.kill(os.getpid(), signal.SIGTERM)", -15, TOLD_TO_GO),
+    "SIGKILL": ("run.flush(600); os.kill(os.getpid(), signal.SIGKILL)", -9, "crashed"),
+    "SIGTERM": ("run.flush(600); os.kill(os.getpid(), signal.SIGTERM)", -15, TOLD_TO_GO),
     "SIGTERM at once": ("os.kill(os.getpid(), signal.SIGTERM)", -15, TOLD_TO_GO),
     "exit 143": ("sys.exit(143)", 143, "killed"),
     "os._exit": ("os._exit(7)", 7, "crashed"),
@@ -417,7 +417,7 @@ def test_a_job_that_is_told_to_end_is_delivered_with_its_end(tmp_path: Path) -> 
     script = (
         "import sys, runcast\nfrom runcast.testing import MemoryTracker\n"
         f"run = runcast.init(dir={str(tmp_path)!r}, id='run', report_to=MemoryTracker)\n"
-        "run.log({'loss': 0.5}, step=0)\nrun.flush(30)\nrun.log({'loss': 0.25}, step=1)\nprint('ready', flush=True)\n"
+        "run.log({'loss': 0.5}, step=0)\nrun.flush(600)\nrun.log({'loss': 0.25}, step=1)\nprint('ready', flush=True)\n"
         "sys.stdin.read()\n"
     )
     with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as training:
@@ -478,7 +478,7 @@ def test_nobody_waits_for_deliveries_that_have_given_up(
     run = start(Unreachable)
     run.log({"loss": 0.5}, step=0)
 
-    assert run.finish(timeout_s=60) is False
+    assert run.finish(timeout_s=600) is False
     assert state_of(run.dir, "unreachable").attempts == 1
     assert "is started again" not in caplog.text
 
@@ -541,7 +541,7 @@ def test_a_file_beside_the_script_that_is_named_like_an_sdk_does_no_harm(tmp_pat
         "    for step in range(3):\n        run.log({'loss': step / 4}, step=step)\n"
     )
 
-    subprocess.run([sys.executable, "train.py"], check=True, cwd=tmp_path, capture_output=True, timeout=120)
+    subprocess.run([sys.executable, "train.py"], check=True, cwd=tmp_path, capture_output=True)
 
     assert state_of(tmp_path / "runs" / "run", "mine").points == 3
     reading = read_tensorboard(tmp_path / "runs" / "run")
@@ -561,7 +561,7 @@ os.closerange(3, 1024)
 run.log({"loss": 0.25}, step=1)
 run.finish()
 """
-    subprocess.run([sys.executable, "-c", script, str(tmp_path / "runs")], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", script, str(tmp_path / "runs")], check=True)
 
     assert sorted(points_of(tmp_path / "runs" / "run")) == [("loss", 0.25, 1), ("loss", 0.5, 0)]
 
@@ -653,7 +653,7 @@ def test_deliveries_step_back_unless_someone_waits_for_them(start: Begin, tracke
     """While `flush` waits, in whichever thread, they get their share; afterwards the training comes first; then `finish`."""
     run = start(trackers)
     run.log({"loss": 0.5})
-    assert run.flush(30)
+    assert run.flush(600)
     pid = state_of(run.dir).pid
     group = Path(f"/proc/{pid}/autogroup")
     wait_for(lambda: group.read_text().endswith(" nice 19\n"))

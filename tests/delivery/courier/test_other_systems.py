@@ -30,7 +30,7 @@ def log(*steps):
     for step in range(*steps):
         run.log({"loss": step / 4}, step=step)
 log(10)
-run.flush(60)
+run.flush(600)
 """
 STATE = "from runcast.journal.state import load_state\nstate = lambda: load_state(run.dir / 'trackers' / 'memory')\n"
 REST = "log(10, 30)\nrun.finish()\n"
@@ -71,7 +71,6 @@ def test_everything_arrives_once_with_the_status_that_can_be_known(
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
     )
 
     assert done.returncode == code, done.stderr
@@ -85,7 +84,7 @@ def test_a_later_sync_delivers(tmp_path: Path, environment: dict[str, str]) -> N
     """The command line runs the same courier."""
     script = SCRIPT.replace("report_to=MemoryTracker", "report_to=MemoryTracker, delivery='later'") + REST
     for command in (["-c", script, str(tmp_path)], ["-m", "runcast", "sync", str(tmp_path / "run"), "--trust"]):
-        subprocess.run([sys.executable, *command], env=environment, capture_output=True, check=True, timeout=120)
+        subprocess.run([sys.executable, *command], env=environment, capture_output=True, check=True)
 
     reading = MemoryTracker.reading_of(tmp_path / "run")
     assert [point[:3] for point in reading.points] == POINTS

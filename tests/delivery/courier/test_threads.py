@@ -49,7 +49,7 @@ def test_an_object_gets_the_run_in_this_process(start: Begin) -> None:
     tracker = Handle()
     with start(tracker, setup={"handle": {"entity": object}}, name="lucky") as run:
         run.log({"loss": 0.5}, step=3)
-        assert run.flush(10)
+        assert run.flush(600)
         assert [point[:3] for point in Handle.reading_of(run.dir).points] == [("loss", 0.5, 3)]
         assert list(run.urls) == ["handle"]
 
@@ -160,7 +160,7 @@ def test_logging_goes_on_while_a_tracker_is_slow(start: Begin) -> None:
 
     run = start(Slow())
     run.log({"loss": 0.5}, step=0)
-    assert entered.wait(20)
+    assert entered.wait(120)
     for step in range(1, 100):
         run.log({"loss": 0.5}, step=step)
     assert run.statistics().logged == 100
@@ -176,7 +176,7 @@ def test_a_resumed_run_is_flushed_for_real(start: Begin) -> None:
         run.log({"loss": 0.5}, step=0)
     with start(MemoryTracker(), id="run", resume="allow") as run:
         run.log({"loss": 0.25}, step=1)
-        assert run.flush(10)
+        assert run.flush(600)
 
         assert [point[:3] for point in MemoryTracker.reading_of(run.dir).points] == [
             ("loss", 0.5, 0),
