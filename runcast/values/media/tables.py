@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from runcast.core.errors import OptionError
-from runcast.redaction.tree import redact_text, redact_under
+from runcast.redaction.tree import redact_column, redact_text
 from runcast.values.config import plain_value, to_json
-from runcast.values.media.cells import Cell, csv_line
+from runcast.values.media.cells import Cell, csv_cells, csv_line
 from runcast.values.scalars import NON_FINITE
 
+_BARE = frozenset((str, float, bool, type(None)))
 MAX_INT_BITS = 10_000  # Python writes no int of more than 4,300 digits
 
 
@@ -49,20 +50,25 @@ def check_width(index: int, row: Sequence[Any], columns: Sequence[str]) -> None:
 
 def csv_text(rows: Sequence[Sequence[Any]], columns: Sequence[str]) -> str:
     """Write a table as CSV, without secrets: None becomes an empty cell, a list or mapping JSON, bytes their repr."""
-    lines = [csv_line(map(redact_text, columns))]
-    lines += [csv_line(_cell(*cell) for cell in zip(columns, row, strict=True)) for row in rows]
-    return "".join(lines)
+    header = csv_line(map(redact_text, columns))
+    if not (rows and columns):
+        return header + "\n" * len(rows)
+    cells = (csv_cells(_cells(*column)) for column in zip(columns, zip(*rows, strict=True), strict=True))
+    return header + "".join([",".join(line) + "\n" for line in zip(*cells, strict=True)])
 
 
-def _cell(column: str, value: Any) -> Cell:
+def _cells(column: str, values: Sequence[Any]) -> list[Cell]:
+    trees = [value if type(value) in _BARE else _tree(value) for value in values]
+    return [to_json(tree) if isinstance(tree, list | dict) else tree for tree in redact_column(column, trees)]
+
+
+def _tree(value: Any) -> Any:
     if type(value) is int and value.bit_length() < MAX_INT_BITS:
         return value
     if isinstance(value, bytes | bytearray):
-        value = repr(bytes(value))
-    tree = redact_under(column, plain_value(value))
-    if isinstance(tree, list | dict):
-        return to_json(tree)
-    return NON_FINITE[tree] if tree in NON_FINITE and not isinstance(value, str) else tree
+        return repr(bytes(value))
+    tree = plain_value(value)
+    return NON_FINITE[tree] if isinstance(tree, str) and tree in NON_FINITE and not isinstance(value, str) else tree
 
 
 def listed(values: Any) -> list[Any]:
