@@ -52,6 +52,7 @@ _WORD_BEFORE = r"([A-Za-z]{2,20}) \Z"
 _NO_TEXT = r"//|-?[0-9.]+(?:[eE][+-]?[0-9]+)?\Z"
 _NEXT_LINE = r"(?P<block>[|>][-+0-9]{0,2})?[ \t]{0,8}\r?\n"
 _MAX_KEYS = 100_000
+_NUMBERS = frozenset((int, float, bool, type(None)))
 _TOGETHER, _TEXT_OR_NONE = 64, frozenset((str, type(None)))
 _MAX_LINES, _MAX_LINE = 100, 2000  # of a value below its name; a limit, so that many names in one text stay cheap
 
@@ -90,6 +91,8 @@ def _redact(tree: Any, parent: str, secrecy: Secrecy) -> Any:
         return _redact_mapping(tree, parent, secrecy)
     if not isinstance(tree, list | tuple):
         return tree
+    if _NUMBERS.issuperset(map(type, tree)):
+        return list(tree)
     if secrecy is not Secrecy.NONE:
         return [_redact(value, parent, secrecy) for value in tree]
     if len(tree) == 2 and isinstance(tree[0], str) and _VARIABLE.fullmatch(tree[0]):  # of os.environ.items()
