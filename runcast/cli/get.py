@@ -48,7 +48,7 @@ def get(
             cells = [[encodable(cell) if isinstance(cell, float) else cell for cell in line] for line in lines]
             print_json({"table": metric, "columns": columns, "rows": cells})
         else:
-            typer.echo("".join(map(csv_line, [columns, *lines])), nl=False)
+            typer.echo(csv_line(columns) + "".join(map(csv_line, lines)), nl=False)
         return
     key, found = points_of(directory, metric, since)
     if json:
