@@ -57,7 +57,7 @@ from runcast.core.functions import LambdaCallback as LambdaCallback
 from runcast.integrations.contract import TrackedRun as TrackedRun, Tracker as Tracker
 from runcast.integrations.payloads import Ending as Ending, Reading as Reading
 from runcast.journal.state import Statistics as Statistics
-from runcast.run.current import finish as finish, log as log
+from runcast.run.current import finish as finish, log as log, log_samples as log_samples
 from runcast.run.init import init as init
 from runcast.run.run import Run as Run
 from runcast.trainer.evaluation import EvalPrediction as EvalPrediction, PredictionOutput as PredictionOutput

@@ -2,6 +2,7 @@
 
 import re
 from enum import Enum, auto
+from functools import lru_cache
 from itertools import pairwise
 
 MAX_NAME = 128  # characters, from the end; anything longer is not a name
@@ -90,9 +91,14 @@ _FILE = re.compile(r"\S*[/\\]\S*\.(?:cfg|conf|crt|env|ini|json|key|pem|p12|toml|
 
 def secrecy_of(name: str) -> Secrecy:
     """Judge a name: an option, an environment variable, a field, a header, in any spelling."""
+    return _secrecy(name[-MAX_NAME:])
+
+
+@lru_cache(4096)
+def _secrecy(name: str) -> Secrecy:
     if name in ("PWD", "OLDPWD"):  # the shell's working directory
         return Secrecy.NONE
-    words = [word.lower() for word in _WORD.findall(name[-MAX_NAME:])]
+    words = [word.lower() for word in _WORD.findall(name)]
     while words and (words[-1].isdigit() or words[-1] in _QUALIFIERS):
         words.pop()
     if not words:
@@ -119,6 +125,8 @@ def secrecy_of(name: str) -> Secrecy:
 
 def hides(secrecy: Secrecy, value: str) -> bool:
     """Return whether a text under such a name is a secret, not empty, a reference or a plain word."""
+    if secrecy is Secrecy.NONE:
+        return False
     text = value.strip()
     if len(text) < MAX_WORD and (text.lower() in _NO_SECRETS or _REFERENCE.fullmatch(text) or _FILE.fullmatch(text)):
         return False

@@ -82,6 +82,15 @@ def log(values: Mapping[str, Any], step: int | None = None, commit: bool | None 
     current_run("log(…)").log(values, step, commit)
 
 
+def log_samples(rows: Any, step: int | None = None, key: str = "samples") -> None:
+    """Append rows of an LLM or RL run to the current run, as `Run.log_samples` does.
+
+    Raises:
+        NoRunError: There is no current run.
+    """
+    current_run("log_samples(…)").log_samples(rows, step, key)
+
+
 def finish(
     status: Status | int = "finished",
     timeout_s: float | None = None,

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import cast, get_args
+from typing import Any, cast, get_args
 
 import msgspec
 
@@ -67,6 +67,22 @@ class Run(Recorder):
                 f"the run {old} is now {self._file.name}; a tracker that has opened it keeps the old name, so rather "
                 "give it to init(name=…)"
             )
+
+    def log_samples(self, rows: Any, step: int | None = None, key: str = "samples") -> None:
+        """Append rows of an LLM or RL run at a step: prompts, completions, rewards, messages, whatever there is.
+
+        They are a table at that step. Its first column is the step, so that the tables of several steps can be joined.
+
+        Args:
+            rows: A list of mappings, one a row, whose keys may differ; a mapping of columns to lists or arrays; a data
+                frame of pandas, Polars or PyArrow; a `datasets.Dataset`; a `runcast.Table`; or one row as a mapping. A
+                cell that is a list, a mapping or an array becomes JSON. Rows without names are counted and reported.
+            step: As in `log`.
+            key: Their name in the trackers.
+        """
+        from runcast.values.media.samples import SampleTable  # rarely needed, and start-up counts
+
+        self.log({attempt(lambda: str(key), lambda _: "samples"): SampleTable(rows)}, step)
 
     def identity(self) -> Identity | None:
         """Return the run's id, name and folder, and its ids and address in each tracker, as far as known.

@@ -10,7 +10,7 @@ import os
 import re
 import sys
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import Enum
 from functools import partial
 from itertools import islice
@@ -34,9 +34,11 @@ from runcast.values.scalars import encodable, without_surrogates
 MAX_DEPTH = 32
 MAX_ELEMENTS = 10_000  # of one list, set or dict
 MAX_VALUES = 100_000  # of a whole config: nested lists that share elements can expand to 2^32 values
+MAX_WHOLE = 2**20  # of a value that is kept whole, and of a list in it
 
 Json: TypeAlias = "str | int | float | bool | None | list[Json] | dict[str, Json]"
 
+_NUMBERS = frozenset((int, float))
 _ADDRESS = re.compile(r"(?:\bat |\(|=)0x[0-9a-fA-F]{6,}|\bid='\d{6,}'")
 _NAMED = (type, ModuleType, FunctionType, BuiltinFunctionType, MethodType, MethodDescriptorType, WrapperDescriptorType)
 _METHODS = ("to_dict", "as_dict", "model_dump", "flag_values_dict", "_asdict")
@@ -62,23 +64,25 @@ def plain(config: Any) -> dict[str, Any]:
     return reader.read_items(list(attributes), attributes.__getitem__) if attributes else {"config": tree}
 
 
-def plain_value(value: Any) -> Json:
-    """Turn one value into a JSON value, by the same rules."""
-    return _Reader().read(_itself, value)
+def plain_value(value: Any, *, whole: bool = False) -> Json:
+    """Turn one value into a JSON value, by the same rules; or *whole*, with long lists and the content of arrays."""
+    return _Reader(whole).read(_itself, value)
 
 
 class _Reader:
     """The reader of one config, which tracks the containers it is in and how many values it may still read."""
 
-    def __init__(self) -> None:
+    def __init__(self, whole: bool = False) -> None:
         self._open: set[int] = set()
-        self._left = MAX_VALUES
+        self._whole, self._end = whole, 2**64 if whole else 2**63  # a column of a data frame may be unsigned
+        self._most, self._left = (MAX_WHOLE, MAX_WHOLE) if whole else (MAX_ELEMENTS, MAX_VALUES)
 
     def read(self, get: Callable[[Any], Any], key: Any) -> Json:
         """Read the value of `get(key)`; an exception from its code stops here."""
         self._left -= 1
         if self._left < 0:
-            return f"<left out: the config has more than {MAX_VALUES:,} values>"
+            whose, most = ("cell", MAX_WHOLE) if self._whole else ("config", MAX_VALUES)
+            return f"<left out: the {whose} has more than {most:,} values>"
         try:
             return self._read(get(key))
         except PASSING:
@@ -115,7 +119,7 @@ class _Reader:
         if isinstance(value, str):
             return without_surrogates(str.__str__(value))
         if isinstance(value, int):
-            return int(value) if -(2**63) <= value < 2**63 else str(int(value))
+            return int(value) if -(2**63) <= value < self._end else str(int(value))
         if isinstance(value, float):
             return encodable(float(value))
         if isinstance(value, bytes | bytearray):
@@ -165,9 +169,9 @@ class _Reader:
         if isinstance(value, Mapping) or (hasattr(kind, "keys") and hasattr(kind, "__getitem__")):
             return self._read_mapping(value)
         if isinstance(value, list | tuple | set | frozenset | deque):
-            if len(value) > MAX_ELEMENTS:
+            if len(value) > self._most:
                 return f"{kind.__name__}({len(value)})"
-            elements = [self.read(_itself, element) for element in value]
+            elements = self._read_numbers(value) or [self.read(_itself, each) for each in value]
             return sorted(elements, key=_order) if isinstance(value, set | frozenset) else elements
         names = _field_names(value, kind)
         if names is None and failures:
@@ -176,10 +180,17 @@ class _Reader:
                 return f"<unreadable: {type(failures[0]).__name__}>"
         return _described(value) if names is None else self.read_items(names, partial(getattr, value))
 
+    def _read_numbers(self, values: Collection[Any]) -> list[Json]:
+        """Return the values if all are numbers that JSON can hold, which is quick for the ids of tokens; else []."""
+        if len(values) > self._left or not _NUMBERS.issuperset(map(type, values)):
+            return []
+        self._left -= len(values)
+        return list(values) if all(-(2**63) <= each < 2**63 for each in values) else []
+
     def _read_mapping(self, value: Mapping[Any, Any]) -> Json:
-        keys = list(islice(value.keys(), MAX_ELEMENTS + 1))  # those of a proxy may never end
-        if len(keys) > MAX_ELEMENTS:
-            return f"{type(value).__name__}({attempt(lambda: len(value), lambda _: f'more than {MAX_ELEMENTS}')})"
+        keys = list(islice(value.keys(), self._most + 1))  # those of a proxy may never end
+        if len(keys) > self._most:
+            return f"{type(value).__name__}({attempt(lambda: len(value), lambda _: f'more than {self._most}')})"
         return self.read_items(keys, value.__getitem__)
 
     def _read_omegaconf(self, value: Any, omegaconf: ModuleType) -> Json:
@@ -205,10 +216,14 @@ class _Reader:
             return getattr(value, name) if hasattr(kind, name) else default
 
         shape, dtype, device = list(value.shape), own("dtype", ""), own("device", "cpu")
+        size = math.prod(shape)
         host = str(getattr(device, "platform", getattr(device, "type", device))) == "cpu"
         dense = "sparse" not in str(own("layout", "")) and not hasattr(kind, "device_mesh")
-        if host and dense and hasattr(kind, "item") and math.prod(shape) == 1:
+        if host and dense and hasattr(kind, "item") and size == 1:
             return self._read(value.item())
+        most = self._most if len(shape) == 1 else MAX_ELEMENTS  # ids of tokens are many, and pictures no cells
+        if self._whole and dense and str(device) != "meta" and hasattr(kind, "tolist") and size <= most:
+            return self._read(value.item() if size == 1 else value.tolist())
         parts = (str(getattr(dtype, "name", dtype)).removeprefix("torch."), str(shape), "" if host else str(device))
         return f"{kind.__name__}({', '.join(filter(None, parts))})"
 

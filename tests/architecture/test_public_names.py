@@ -81,6 +81,7 @@ PUBLIC = [
     "get_reporting_integration_callbacks",
     "init",
     "log",
+    "log_samples",
 ]
 CURRENT = {"config", "run", "summary"}  # properties of the current run
 # A new one goes behind these.
@@ -157,6 +158,7 @@ def test_the_methods_of_a_run_are_these() -> None:
         "log",
         "log_artifact",
         "log_params",
+        "log_samples",
         "log_summary",
         "name",
         "statistics",

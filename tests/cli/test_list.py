@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +143,26 @@ def test_the_points_of_a_metric_can_be_read(cli: Any, runs: list[runcast.Run]) -
     found = json.loads(cli("get", "last", "nan", "--since", "1", "--json").out)
     assert (found["metric"], [one[:2] for one in found["points"]]) == ("nan", [[2, "NaN"]])
     assert "It could be eval/loss, train/loss" in cli("get", "low", "loss").err
+
+
+def test_the_rows_of_a_table_can_be_read(cli: Any, start: Callable[..., runcast.Run]) -> None:
+    """Those of all steps under one header, with their step, whatever columns each step has."""
+    with start(name="talk") as run:
+        run.log_samples([{"prompt": "007", "n": 2**53 + 1}, {"prompt": None, "n": float("inf")}], step=10)
+        run.log_samples([{"prompt": "a,b", "chat": ["x"]}], step=20)
+        run.log({"errors": runcast.Table([["cat", 3]], columns=["class", "count"])}, step=20)
+
+    assert cli("get", "talk", "samples").out == (
+        'step,prompt,n,chat\n10,"007",9007199254740993,\n10,,Infinity,\n20,"a,b",,"[""x""]"\n'
+    )
+    assert cli("get", "talk", "errors").out == "step,class,count\n20,cat,3\n"
+    assert json.loads(cli("get", "talk", "samples", "--json").out) == {
+        "table": "samples",
+        "columns": ["step", "prompt", "n", "chat"],
+        "rows": [[10, "007", 9007199254740993, None], [10, None, "Infinity", None], [20, "a,b", None, '["x"]']],
+    }
+    assert json.loads(cli("get", "talk", "samples", "--since", "10", "--json").out)["rows"] == [[20, "a,b", '["x"]']]
+    assert "samples (2)" in cli("show", "talk").out
 
 
 def test_what_runs_take_is_shown(cli: Any, runs: list[runcast.Run]) -> None:

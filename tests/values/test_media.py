@@ -370,11 +370,12 @@ def test_a_cell_may_hold_anything(tmp_path: Path) -> None:
         [1, {"x": 2}],
         np.float32(0.5),
         np.zeros((2, 2)),
+        np.zeros((101, 100)),
         Path("/a"),
         "\ud800",
     ]
 
-    path = Table([cells], columns=list("abcdefghi")).save(tmp_path, "x")
+    path = Table([cells], columns=list("abcdefghij")).save(tmp_path, "x")
 
     assert read(path)[1] == [
         'a,"b"\nc',
@@ -383,7 +384,8 @@ def test_a_cell_may_hold_anything(tmp_path: Path) -> None:
         "True",
         '[1,{"x":2}]',
         "0.5",
-        "ndarray(float64, [2, 2])",
+        "[[0.0,0.0],[0.0,0.0]]",
+        "ndarray(float64, [101, 100])",
         "/a",
         "\\ud800",
     ]

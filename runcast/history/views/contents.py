@@ -5,12 +5,14 @@ from typing import Any
 
 import msgspec
 
+from runcast.delivery.sending.naming import media_file
 from runcast.history.views.digest import metric_named
 from runcast.history.views.dropped import DroppedValues, dropped_values
 from runcast.integrations.table import METERS
 from runcast.journal.layout import RunDirectory
 from runcast.journal.reader import JournalReader
 from runcast.journal.records import Artifact, Finish, Media, Metrics, Params, Start, Summary, Tags, points
+from runcast.values.media.cells import Cell
 from runcast.values.points import Point
 from runcast.values.scalars import Number
 
@@ -96,3 +98,13 @@ def points_of(directory: RunDirectory, word: str, since: int | None = None) -> t
                 found.setdefault(point.key, []).append(point)
     key = metric_named(word, found)
     return key, [point for point in found[key] if since is None or point.step > since]
+
+
+def rows_of(directory: RunDirectory, key: str, since: int | None = None) -> list[dict[str, Cell]] | None:
+    """Return the rows of the tables of this key, each with its step, those after a step only; None if it has none."""
+    records = [one for one in JournalReader(directory.journal) if isinstance(one, Media) and one.kind == "table"]
+    tables = [media_file(record, key, directory) for record in records if record.key == key]
+    if not tables:
+        return None
+    chosen = (table for table in tables if since is None or table.step > since)
+    return [{"step": table.step, **row} for table in chosen for row in table.records()]

@@ -23,7 +23,12 @@ _CELL = re.compile(r'(?:"((?:[^"]|"")*)"|([^,\r\n]*))(,|\r\n|\r|\n|\Z)')
 
 def csv_line(cells: Iterable[Cell]) -> str:
     """Write a row."""
-    return ",".join(map(_written, cells)) + "\n"
+    return ",".join(csv_cells(cells)) + "\n"
+
+
+def csv_cells(cells: Iterable[Cell]) -> list[str]:
+    """Write cells, each as in a row."""
+    return list(map(_written, cells))
 
 
 def read_table(path: Path) -> tuple[list[str], list[list[Cell]]]:
@@ -60,7 +65,9 @@ def _written(cell: Cell) -> str:
         return str(encodable(cell))
     if not isinstance(cell, str):
         return str(cell)
-    return _quoted(cell) if set(cell) & set(',"\r\n') or _typed(cell) is not cell else cell
+    if "," in cell or "\n" in cell or '"' in cell or "\r" in cell or _typed(cell) is not cell:
+        return _quoted(cell)
+    return cell
 
 
 def _quoted(text: str) -> str:

@@ -197,8 +197,8 @@ class Table(Medium, frozen=True, eq=False):
 
     Args:
         rows: Lists of cells, one list a row, or a 2-d array (both need `columns`); mappings, one a row; a mapping of
-            columns to their cells; a data frame of pandas (without its index), Polars or PyArrow. None is an empty
-            cell.
+            columns to their cells; a data frame of pandas (without its index), Polars or PyArrow, or a
+            `datasets.Dataset`. None is an empty cell; a list, a mapping or an array becomes JSON.
         columns: The names of the columns; where the rows have names, which of them, and in which order.
         caption: A line of text below it.
         data: W&B's name for rows.

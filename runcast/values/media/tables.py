@@ -1,25 +1,33 @@
 """Reading of tables in any accepted form, and their text as CSV."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from runcast.core.errors import OptionError
-from runcast.redaction.tree import redact_text, redact_under
+from runcast.redaction.tree import redact_column, redact_text
 from runcast.values.config import plain_value, to_json
-from runcast.values.media.cells import Cell, csv_line
+from runcast.values.media.cells import Cell, csv_cells, csv_line
+from runcast.values.media.checks import is_instance
 from runcast.values.scalars import NON_FINITE
 
+_BARE = frozenset((str, float, bool, type(None)))
 MAX_INT_BITS = 10_000  # Python writes no int of more than 4,300 digits
 
 
 def rows_and_columns(rows: Any, columns: Sequence[Any] | None) -> tuple[list[Sequence[Any]], list[str]]:
     """Read a table from any accepted form; *columns* selects and orders its columns."""
-    if hasattr(type(rows), "to_pydict"):  # PyArrow
+    if is_dataset(rows):
+        rows = rows.to_dict()
+    elif hasattr(type(rows), "to_pydict"):  # PyArrow
         rows = rows.to_pydict()
-    if hasattr(type(rows), "itertuples") or hasattr(type(rows), "iter_rows"):  # pandas, Polars
+    cells: Iterable[Sequence[Any]]
+    if _is_pandas_or_polars(rows):
         frame = rows if columns is None else rows[list(columns)]
         names = list(frame.columns)
-        cells = frame.itertuples(index=False, name=None) if hasattr(frame, "itertuples") else frame.iter_rows()
+        if hasattr(frame, "iter_rows"):
+            cells = frame.iter_rows()
+        else:
+            cells = zip(*(_pandas_column(frame.iloc[:, at]) for at in range(len(names))), strict=True)
     elif isinstance(rows, Mapping):
         names = list(rows if columns is None else columns)
         parts = [listed(rows[name]) for name in names]
@@ -38,6 +46,29 @@ def rows_and_columns(rows: Any, columns: Sequence[Any] | None) -> tuple[list[Seq
     return list(cells), list(map(str, names))
 
 
+def is_frame(rows: Any) -> bool:
+    """Return whether a value is a data frame, or a dataset of Hugging Face."""
+    return is_dataset(rows) or hasattr(type(rows), "to_pydict") or _is_pandas_or_polars(rows)
+
+
+def is_dataset(rows: Any) -> bool:
+    """Return whether a value is a dataset of Hugging Face, in memory or in files."""
+    return is_instance(rows, "datasets", "Dataset")
+
+
+def _is_pandas_or_polars(rows: Any) -> bool:
+    return hasattr(type(rows), "itertuples") or hasattr(type(rows), "iter_rows")
+
+
+def _pandas_column(series: Any) -> list[Any]:
+    """Return the cells of a column, None where one is missing; a NaN among numbers is a number."""
+    has_nan = series.dtype.kind == "f" or series.dtype == object
+    return [
+        None if is_missing and not (has_nan and isinstance(cell, float)) else cell
+        for cell, is_missing in zip(series.tolist(), series.isna(), strict=True)
+    ]
+
+
 def check_width(index: int, row: Sequence[Any], columns: Sequence[str]) -> None:
     """Raise OptionError if a row has not one cell for each column."""
     if len(row) != len(columns):
@@ -49,20 +80,25 @@ def check_width(index: int, row: Sequence[Any], columns: Sequence[str]) -> None:
 
 def csv_text(rows: Sequence[Sequence[Any]], columns: Sequence[str]) -> str:
     """Write a table as CSV, without secrets: None becomes an empty cell, a list or mapping JSON, bytes their repr."""
-    lines = [csv_line(map(redact_text, columns))]
-    lines += [csv_line(_cell(*cell) for cell in zip(columns, row, strict=True)) for row in rows]
-    return "".join(lines)
+    header = csv_line(map(redact_text, columns))
+    if not (rows and columns):
+        return header + "\n" * len(rows)
+    cells = (csv_cells(_cells(*column)) for column in zip(columns, zip(*rows, strict=True), strict=True))
+    return header + "".join([",".join(line) + "\n" for line in zip(*cells, strict=True)])
 
 
-def _cell(column: str, value: Any) -> Cell:
+def _cells(column: str, values: Sequence[Any]) -> list[Cell]:
+    trees = [value if type(value) in _BARE else _tree(value) for value in values]
+    return [to_json(tree) if isinstance(tree, list | dict) else tree for tree in redact_column(column, trees)]
+
+
+def _tree(value: Any) -> Any:
     if type(value) is int and value.bit_length() < MAX_INT_BITS:
         return value
     if isinstance(value, bytes | bytearray):
-        value = repr(bytes(value))
-    tree = redact_under(column, plain_value(value))
-    if isinstance(tree, list | dict):
-        return to_json(tree)
-    return NON_FINITE[tree] if tree in NON_FINITE and not isinstance(value, str) else tree
+        return repr(bytes(value))
+    tree = plain_value(value, whole=True)
+    return NON_FINITE[tree] if isinstance(tree, str) and tree in NON_FINITE and not isinstance(value, str) else tree
 
 
 def listed(values: Any) -> list[Any]:
