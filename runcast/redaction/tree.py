@@ -19,7 +19,7 @@ from runcast.redaction.code import (
 )
 from runcast.redaction.names import Secrecy, hides, is_random, secrecy_of
 
-__all__ = ["REDACTED", "SafeKeys", "redact", "redact_text", "redact_under"]
+__all__ = ["REDACTED", "SafeKeys", "redact", "redact_shapes", "redact_text", "redact_under"]
 
 _FLAG = re.compile(r"--?[A-Za-z][\w.-]*")
 _ASSIGNED = re.compile(r"([-+]{0,2}[\w./-]{1,128})=(.*)", re.DOTALL)
@@ -152,7 +152,7 @@ def redact_text(text: str) -> str:
 
     Source lines in a traceback lose only their literals: `token = load(path)` is not a secret.
     """
-    text = _redact_shapes(text)
+    text = redact_shapes(text)
     if "\n" not in text or not re.search(FRAMES, text):
         return _redact_names(text)
     pieces: list[str] = []
@@ -169,7 +169,7 @@ def redact_text(text: str) -> str:
     return "".join(pieces) + _redact_names("".join(prose))
 
 
-def _redact_shapes(text: str) -> str:
+def redact_shapes(text: str) -> str:
     """Remove secrets that need no name: of a known shape, in a URL, or after a program's option."""
     if "PRIVATE KEY" in text:
         text = re.sub(_PRIVATE_KEY, REDACTED, text)
