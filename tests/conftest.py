@@ -61,6 +61,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
     monkeypatch.setenv("RUNCAST_SYSTEM_METRICS", "0")  # one process less for each run; its own tests turn it on
+    monkeypatch.setenv("RUNCAST_SNAPSHOT", "none")  # likewise
 
 
 @pytest.fixture(autouse=True)

@@ -3,10 +3,10 @@
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import cast, get_args
+from typing import TYPE_CHECKING, cast, get_args
 
 import msgspec
 
@@ -21,10 +21,13 @@ from runcast.redaction.console import say
 from runcast.redaction.tree import redact_text
 from runcast.run.arrivals import Copies
 from runcast.run.identity import Identity, identity_of
-from runcast.run.options import finish_timeout_s
+from runcast.run.options import USUAL_PARTS, finish_timeout_s
 from runcast.run.recording import Recorder
 from runcast.run.status import find_again, report_coverage, report_end, report_status
 from runcast.values.scalars import without_surrogates
+
+if TYPE_CHECKING:
+    from runcast.run.snapshot.collector import Collector
 
 
 class Run(Recorder):
@@ -51,6 +54,7 @@ class Run(Recorder):
         # Tells the status if the interpreter exits before `finish`; for trainers without an event for it.
         self.ending: Callable[[], tuple[Status, str | None]] | None = None
         self.on_finish: Callable[[], None] | None = None
+        self._collector: Collector | None = None
         self._is_delivered = carrier is None and all(choice.left for choice in file.trackers.values())
 
     @property
@@ -67,6 +71,24 @@ class Run(Recorder):
                 f"the run {old} is now {self._file.name}; a tracker that has opened it keeps the old name, so rather "
                 "give it to init(name=…)"
             )
+
+    def take_snapshot(self, parts: Sequence[str]) -> None:
+        """Record the commit, and let a process collect the other parts (`init`'s `snapshot`)."""
+        from runcast.run.snapshot.checkout import find_checkout
+        from runcast.run.snapshot.collector import PREFIX, Collector
+
+        if (source := self._file.source) is not None:
+            told = msgspec.structs.asdict(source).items()
+            self._log_params({f"{PREFIX}git/{name}": value for name, value in told if value is not None})
+        checkout = attempt(find_checkout, lambda _: None)
+        root = checkout.root if checkout is not None else ""
+
+        def report(error: BaseException) -> None:
+            if not {*parts} <= {*USUAL_PARTS}:  # of what nobody asked for, nobody needs to hear
+                self._drop("snapshot", f"is missing: {described(error)}")
+
+        if [part for part in parts if part != "git" or root]:
+            self._collector = attempt(lambda: Collector(str(self.dir.absolute()), parts, root), report)
 
     def identity(self) -> Identity | None:
         """Return the run's id, name and folder, and its ids and address in each tracker, as far as known.
@@ -143,6 +165,8 @@ class Run(Recorder):
         try:
             try:
                 attempt(lambda: self._collect_copies(deadline), self._report_failure)
+                if self._collector is not None:
+                    self._collector.wait(max(0.0, deadline - time.monotonic()))
                 if msgspec.json.encode(self.config) != self._saved_config:  # for the next session
                     attempt(lambda: self._rewrite("config"), self._report_failure)
             finally:  # even if that is interrupted, the run ends with this status
@@ -177,6 +201,8 @@ class Run(Recorder):
         """Disarm the run in a forked child: it may log, but never finishes the run or touches the deliveries."""
         self._lock = threading.RLock()
         self._copies = Copies()
+        if self._collector is not None:
+            self._collector.abandon()
         if self._carrier is not None:
             self._carrier.abandon()
             self._carrier = None
