@@ -118,7 +118,7 @@ def init(
     if options.delivery != "later" and (selection.chosen or selection.objects):
         carrier = open_carrier(directory, file, selection.chosen, selection.objects, joining.setup, options.delivery)
     run = Run(file, directory, journal, carrier, strict=options.strict)
-    run.take_snapshot(options.snapshot)
+    run._take_snapshot(options.snapshot)
     if file.tags:
         run.add_tags(*file.tags)
     if config is not None:

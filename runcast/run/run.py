@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, cast, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 import msgspec
 
@@ -14,11 +14,12 @@ from runcast.core.errors import OptionError
 from runcast.core.foreign import attempt, described
 from runcast.journal.file import Journal
 from runcast.journal.layout import RunDirectory, RunFile
-from runcast.journal.records import Finish, Status
+from runcast.journal.records import ALERTS, Finish, Status
 from runcast.journal.state import Carrier, Statistics, tracker_statistics
 from runcast.journal.status import status_of
 from runcast.redaction.console import say
 from runcast.redaction.tree import redact_text
+from runcast.run.alerts.titles import LEVELS, Pauses, level_of, one_line
 from runcast.run.arrivals import Copies
 from runcast.run.identity import Identity, identity_of
 from runcast.run.options import USUAL_PARTS, finish_timeout_s
@@ -55,6 +56,7 @@ class Run(Recorder):
         self.ending: Callable[[], tuple[Status, str | None]] | None = None
         self.on_finish: Callable[[], None] | None = None
         self._collector: Collector | None = None
+        self._pauses = Pauses()
         self._is_delivered = carrier is None and all(choice.left for choice in file.trackers.values())
 
     @property
@@ -72,7 +74,44 @@ class Run(Recorder):
                 "give it to init(name=…)"
             )
 
-    def take_snapshot(self, parts: Sequence[str]) -> None:
+    def alert(self, title: str, text: str = "", level: str = "info") -> None:
+        """Tell people what they should know now: in each tracker, and by the webhook in RUNCAST_WEBHOOK.
+
+        A tracker without alerts shows it as a text under the key `alerts`, and as a tag such as `alert-error`. At most
+        one of a title is sent a minute; the next one says how many were held back. It does not wait, and never raises.
+        In a job of several ranks, only rank 0's count.
+
+        Args:
+            title: One line; it also tells one kind of alert from another.
+            text: The details.
+            level: "info", "warn" (or "warning"), or "error".
+        """
+        self._guarded("alert", self._alert, title, text, level)
+
+    def _alert(self, title: Any, text: Any, level: Any) -> None:
+        from runcast.values.media.kinds import Text  # rarely needed, and start-up counts
+
+        if self._journal is None:
+            self._log_unusual()
+            return
+        if (known := level_of(level)) is None:
+            self._drop("alert level", f"is {level!r}; 'info' is used. Use {', '.join(LEVELS)}")
+        head = redact_text(one_line(title))
+        if (held := self._pauses.note(head, time.monotonic())) is None:
+            return
+        more = f"({held} more of these were held back.)" if held else ""
+        caption = f"{known or 'info'}: {head}"
+        content = "\n\n".join(filter(None, (caption, redact_text(without_surrogates(str(text or ""))), more)))
+        self._log_media(ALERTS, Text(content, caption=caption), self.step, time.time())
+        self.add_tags(f"alert-{known or 'info'}")
+        if url := os.environ.get("RUNCAST_WEBHOOK"):
+            from runcast.run.alerts.webhook import TIMEOUT_S, post_beside  # likewise
+
+            message = {"text": f"{self.name}: {content}", "status": "alert", "level": known or "info", "title": head}
+            told = {**message, "name": self.name, "step": self.step}
+            post_beside(url, told, "of an alert", TIMEOUT_S)
+
+    def _take_snapshot(self, parts: Sequence[str]) -> None:
         """Record the commit, and let a process collect the other parts (`init`'s `snapshot`)."""
         from runcast.run.snapshot.checkout import find_checkout
         from runcast.run.snapshot.collector import PREFIX, Collector

@@ -1,4 +1,4 @@
-"""What the services' own pages show of the script that was started, and of its commit."""
+"""What the services' own pages show of the script that was started, of its commit, and of its alerts."""
 
 import json
 import os
@@ -14,6 +14,7 @@ import runcast
 trackers = ["mlflow", "comet_ml", "clearml", "wandb", "dvclive"]
 run = runcast.init(report_to=trackers, notes="a first try", name="first", snapshot="git")
 run.log({"loss": 0.5}, step=0)
+run.alert("NaN loss", "in layer 3", level="warning")
 assert run.finish()
 """
 URL = "https://git.example.com/team/model.git"
@@ -68,6 +69,11 @@ def test_a_run_shows_the_script_that_was_started(tmp_path: Path) -> None:
     (transactions,) = tmp_path.glob("runs/*/trackers/wandb/**/*.wandb")
     record = b"\n" + bytes([len(URL)]) + URL.encode() + b"\x12(" + commit.encode()  # GitRepoRecord: 1, 2
     assert record in transactions.read_bytes()
+    # AlertRecord: title, text, level
+    assert b"\n\x08NaN loss\x12\nin layer 3\x1a\x04WARN" in transactions.read_bytes()
+    assert tags["tag.alert-warn"] == "true"
+    (alert,) = tmp_path.glob("runs/mlartifacts/**/media/alerts+step+0.txt")
+    assert alert.read_text() == "warn: NaN loss\n\nin layer 3"
     (params,) = tmp_path.glob("runs/*/trackers/dvclive/dvclive/params.yaml")
     assert {line.strip() for line in params.read_text().splitlines()} >= {f"snapshot/git/commit: {commit}"}
     kept = [path for path in tmp_path.glob("runs/**/*") if path.is_file()]

@@ -26,7 +26,7 @@ from runcast.core.errors import FinalError, GoneError, RetryableError, TrackerEr
 from runcast.integrations.contract import ArtifactFile, Ending, MediaFile, Reading, TrackedRun, Tracker
 from runcast.integrations.payloads import rows_of
 from runcast.integrations.trackio import reader
-from runcast.integrations.trackio.media import content
+from runcast.integrations.trackio.media import alert_entry, content
 from runcast.integrations.trackio.sdk import Row, Store
 from runcast.integrations.trackio.server import VARIABLES, ServerError, open_store
 from runcast.values.names import NameRule
@@ -82,6 +82,8 @@ class TrackioTracker(Tracker):
         value = content(media, lambda path: self._open.keep(path, media.step))
         self._stop_if_gone()
         self._open.log([Row({media.key: value}, media.step, media.time)])
+        if alert := media.alert():
+            self._open.alert(alert_entry(alert, media))
 
     def log_artifact(self, artifact: ArtifactFile) -> None:
         self._open.log_artifact(artifact.name, artifact.kind, artifact.path)

@@ -32,7 +32,7 @@ from runcast.integrations.payloads import rows_of
 from runcast.integrations.wandb import reader
 from runcast.integrations.wandb.axes import Axes
 from runcast.integrations.wandb.core_log import CoreLog, is_gone
-from runcast.integrations.wandb.media import as_wandb
+from runcast.integrations.wandb.media import as_wandb, send_alert
 from runcast.integrations.wandb.rows import with_step, without_waiting
 from runcast.integrations.wandb.sdk import FLUSH_S, VARIABLES, await_upload, open_run, own_folders, settings_of
 from runcast.values.names import NameRule, PathRule
@@ -101,6 +101,7 @@ class WandbTracker(Tracker):
     def log_media(self, media: MediaFile) -> None:
         with own_folders(self._tracked):
             self._run.log(with_step({media.key: as_wandb(media)}, media.step, media.time))
+        send_alert(self._run, media)
 
     def log_artifact(self, artifact: ArtifactFile) -> None:
         with own_folders(self._tracked):
