@@ -261,9 +261,9 @@ def test_a_script_without_a_working_directory_has_no_child_to_wait_for(tmp_path:
 
 
 def slow_git(folder: Path) -> Path:
-    """Make a Git that never answers."""
+    """Make a Git that never answers, and that leaves the id of its process."""
     folder.mkdir()
-    (folder / "git").write_text(f"#!/bin/sh\necho started > {folder}/started\nexec sleep 1000\n")
+    (folder / "git").write_text(f"#!/bin/sh\necho $$ > {folder}/new; mv {folder}/new {folder}/pid\nexec sleep 1000\n")
     (folder / "git").chmod(0o755)
     return folder
 
@@ -311,8 +311,8 @@ def test_nothing_follows_the_end_of_a_run(
     monkeypatch.chdir(root)
     monkeypatch.setenv("PATH", f"{slow}:{os.environ['PATH']}")
     run = start(snapshot=["git", "packages"])
-    wait_for((slow / "started").exists)
-    (asked,) = [each for each in psutil.process_iter(["cmdline"]) if each.info["cmdline"] == ["sleep", "1000"]]
+    wait_for((slow / "pid").exists)
+    asked = psutil.Process(int((slow / "pid").read_text()))
     collecting = asked.parent()
 
     run.finish(timeout_s=0.0)

@@ -5,8 +5,8 @@ Writes: one SQLite file for each project, with media and artifacts beside it, in
     directories, or where TRACKIO_DIR says: one place for all runs, because people open Trackio to compare them. With
     TRACKIO_SERVER_URL and its write token, a self-hosted server; with TRACKIO_SPACE_ID, a Space of Hugging Face, which
     is not tested. A run that the script has opened itself is left alone. Each batch is one transaction. Final values,
-    tags, notes, the status and the end of the run are in its config, under `runcast/`. A deleted run is recreated under
-    another id.
+    tags, notes, the status and the end of the run are in its config, under `runcast/`. An alert is one of Trackio's,
+    and a text. A deleted run is recreated under another id.
 Drops: captions of texts, tables and histograms; empty folders; on a server the times of points, which are those of the
     delivery. Trackio's dashboard knows no status. Its artifacts belong to the project: those of one name have the type
     of the first.

@@ -7,7 +7,7 @@ Writes: a run at W&B when credentials are configured, else W&B's own files for `
     there are two runs, and `init` says so. Points are rows with a step metric of their own, `global_step`, because
     W&B drops a step that goes back. Each row has the time at which it was logged. A deleted run is recreated under
     another id, with the config `runcast/replaces`; W&B is asked for it on resuming and after refused rows (every 15
-    s).
+    s). An alert is one of W&B's, and a text; the commit is in W&B's git field.
 Drops: captions of texts, tables, histograms, and of files that W&B cannot show (an svg, an avi), which are kept in a
     page with a link; of more than 512 bins, neighbours are merged. W&B shows a crashed run as "Failed"; the summary
     `runcast/status` says which. On a full disk the SDK raises nothing. Versions up to 0.29 write the file only every

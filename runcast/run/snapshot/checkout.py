@@ -13,11 +13,11 @@ from runcast.values.scalars import without_surrogates
 
 SMALL_BYTES, LARGE_BYTES = 2**16, 2**25  # of HEAD, a ref or the config; of all packed refs
 LINKS = 5  # of refs that refer to refs
-_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
-_REMOTE = re.compile(r'\[remote "(?P<name>.*)"\]', re.IGNORECASE)
-_URL = re.compile(r'url\s*=\s*"?(?P<url>[^"\s]+)', re.IGNORECASE)
-# The second form is of a password with a slash in it: only a port of digits may follow the colon otherwise.
-_LOGIN = re.compile(r"(?P<scheme>[\w+.-]+)://(?P<user>[^/:@]*)(?:[^/]*|:(?!\d+(?:/|\Z)).*)@")
+HEX = frozenset("0123456789abcdef")
+REMOTE = '[remote "', '"]'
+# A string, as patterns take long to compile and few URLs need this one. The second form is of a password with a slash
+# in it: only a port of digits may follow the colon otherwise.
+_LOGIN = r"(?P<scheme>[\w+.-]+)://(?P<user>[^/:@]*)(?:[^/]*|:(?!\d+(?:/|\Z)).*)@"
 
 
 class Checkout(NamedTuple):
@@ -53,7 +53,7 @@ def read_source() -> Source | None:
                 break
             name = text.removeprefix("ref:").strip()
             text = _ref(checkout, name)
-        if _COMMIT.fullmatch(text):
+        if len(text) in (40, 64) and HEX.issuperset(text):
             branch = name.removeprefix("refs/heads/")
             return Source(commit=text, branch=_clean(branch) if branch else None, remote=_remote(checkout))
     return None
@@ -61,7 +61,7 @@ def read_source() -> Source | None:
 
 def without_credentials(url: str) -> str:
     """Return a remote's URL without a password; the user of a web address is left out too, as a token may be one."""
-    if found := _LOGIN.match(url):
+    if "@" in url and (found := re.match(_LOGIN, url)):
         user = "" if found["scheme"].lower().startswith("http") else f"{found['user']}@"
         url = f"{found['scheme']}://{user}{url[found.end() :]}"
     return _clean(url)
@@ -108,10 +108,12 @@ def _remote(checkout: Checkout) -> str | None:
     with contextlib.suppress(OSError):
         for line in map(str.strip, _read(f"{checkout.common}/config").splitlines()):
             if line.startswith("["):
-                section = _REMOTE.fullmatch(line)
-                name = section["name"] if section else None
-            elif name is not None and (found := _URL.match(line)):
-                urls.setdefault(name, found["url"])
+                before, after = REMOTE
+                name = line.removeprefix(before).removesuffix(after) if line.startswith(before) else None
+                continue
+            entry, _, value = line.partition("=")
+            if name is not None and entry.strip().lower() == "url":
+                urls.setdefault(name, value.strip().strip('"'))
     url = urls.get("origin") or next(iter(urls.values()), None)
     return without_credentials(url) if url else None
 

@@ -16,7 +16,10 @@ from runcast.redaction.diff import redact_diff
 
 GIT_S = 20.0  # for each question; a large work tree on a network share may take longer
 DIFF_BYTES = 2**21
-PLACES = ("DIR", "WORK_TREE", "INDEX_FILE", "COMMON_DIR", "OBJECT_DIRECTORY", "PREFIX", "NAMESPACE")  # of a hook, say
+PLACES = {
+    f"GIT_{name}"
+    for name in ("DIR", "WORK_TREE", "INDEX_FILE", "COMMON_DIR", "OBJECT_DIRECTORY", "PREFIX", "NAMESPACE")
+}
 QUIET = {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "GIT_NO_LAZY_FETCH": "1", "GIT_ALLOW_PROTOCOL": "none"}
 
 
@@ -47,7 +50,8 @@ def diff_of(root: str) -> tuple[str, str]:
 
 
 def _ask(root: str, *question: str, limit: int) -> Answer:
-    environment = {name: value for name, value in os.environ.items() if name.removeprefix("GIT_") not in PLACES}
+    # The script may be part of a hook, whose variables mean another work tree.
+    environment = {name: value for name, value in os.environ.items() if name not in PLACES}
     command = ["git", "-C", root, "-c", "core.fsmonitor=false", "--no-pager", *question]
     with tempfile.TemporaryFile() as complaints:  # a pipe would fill up with a warning for each file
         try:
