@@ -74,9 +74,9 @@ def init(
             "rank3/…". Default: False: the other ranks log nothing.
         axes: The x-axes of metrics that have another than the step: {"val/*": "epoch"}, where "epoch" is a metric that
             is logged in the same call. Native where a service has x-axes; elsewhere it is a metric beside them.
-        snapshot: What to keep of the state that the run was made from: "git" (commit, branch, remote, and whether files
-            differ from the commit), "hardware", both by default, "diff" and "packages". The first two are params under
-            "snapshot/", the others the files of one artifact. Secrets are redacted. () or "none": nothing.
+        snapshot: What to keep of the state that the run was made from: "git" (commit, branch, remote) and "hardware",
+            both by default, as params under "snapshot/"; "diff" (to the commit) and "packages" as the files of one
+            artifact. Secrets are redacted. () or "none": nothing.
 
     Raises:
         OptionError: An argument or variable is wrong.

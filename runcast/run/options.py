@@ -27,7 +27,8 @@ RESUMES = ("never", "allow", "must")
 FINISHES = WAIT, BACKGROUND = "wait", "background"
 FINISH_VARIABLE, FINISH_S = "RUNCAST_FINISH_TIMEOUT_S", 60.0
 DELIVERIES = ("process", "thread", "later")
-PARTS, USUAL_PARTS = ("git", "diff", "packages", "hardware"), ("git", "hardware")  # of a snapshot
+SNAPSHOT = "snapshot"  # what its params begin with, its artifact's name, and the artifact's kind
+PARTS, USUAL_PARTS = ("git", "diff", "packages", "hardware"), ("git", "hardware")
 
 
 class RunOptions(TypedDict, total=False):
@@ -53,9 +54,9 @@ class RunOptions(TypedDict, total=False):
             "rank3/…". Default: False: the other ranks log nothing.
         axes: The x-axes of metrics that have another than the step: {"val/*": "epoch"}, where "epoch" is a metric that
             is logged in the same call. Native where a service has x-axes; elsewhere it is a metric beside them.
-        snapshot: What to keep of the state that the run was made from: "git" (commit, branch, remote, and whether files
-            differ from the commit), "hardware", both by default, "diff" and "packages". The first two are params under
-            "snapshot/", the others the files of one artifact. Secrets are redacted. () or "none": nothing.
+        snapshot: What to keep of the state that the run was made from: "git" (commit, branch, remote) and "hardware",
+            both by default, as params under "snapshot/"; "diff" (to the commit) and "packages" as the files of one
+            artifact. Secrets are redacted. () or "none": nothing.
     """
 
     name: str | None

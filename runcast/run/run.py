@@ -1,6 +1,7 @@
 """A run, as the training script holds it."""
 
 import os
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -22,13 +23,13 @@ from runcast.redaction.tree import redact_text
 from runcast.run.alerts.titles import LEVELS, Pauses, level_of, one_line
 from runcast.run.arrivals import Copies
 from runcast.run.identity import Identity, identity_of
-from runcast.run.options import USUAL_PARTS, finish_timeout_s
+from runcast.run.options import SNAPSHOT, USUAL_PARTS, finish_timeout_s
 from runcast.run.recording import Recorder
 from runcast.run.status import find_again, report_coverage, report_end, report_status
 from runcast.values.scalars import without_surrogates
 
 if TYPE_CHECKING:
-    from runcast.run.snapshot.collector import Collector
+    from runcast.run.snapshot.collection import Collector, Found
 
 
 class Run(Recorder):
@@ -112,22 +113,33 @@ class Run(Recorder):
             post_beside(url, told, "of an alert", TIMEOUT_S)
 
     def _take_snapshot(self, parts: Sequence[str]) -> None:
-        """Record the commit, and let a process collect the other parts (`init`'s `snapshot`)."""
-        from runcast.run.snapshot.checkout import find_checkout
-        from runcast.run.snapshot.collector import PREFIX, Collector
-
+        """Record the commit and the hardware, and begin to collect what takes longer (`init`'s `snapshot`)."""
+        told: dict[str, Any] = {}
         if (source := self._file.source) is not None:
-            told = msgspec.structs.asdict(source).items()
-            self._log_params({f"{PREFIX}git/{name}": value for name, value in told if value is not None})
-        checkout = attempt(find_checkout, lambda _: None)
-        root = checkout.root if checkout is not None else ""
+            told["git"] = {name: value for name, value in msgspec.structs.asdict(source).items() if value is not None}
+        if "hardware" in parts:
+            from runcast.run.snapshot.environment import describe_hardware
 
-        def report(error: BaseException) -> None:
-            if not {*parts} <= {*USUAL_PARTS}:  # of what nobody asked for, nobody needs to hear
-                self._drop("snapshot", f"is missing: {described(error)}")
+            told["hardware"] = attempt(describe_hardware, lambda _: {})
+        if any(told.values()):
+            self._log_params({SNAPSHOT: told})
+        if not {*parts} <= {*USUAL_PARTS}:
+            from runcast.run.snapshot.checkout import find_checkout
+            from runcast.run.snapshot.collection import Collector
 
-        if [part for part in parts if part != "git" or root]:
-            self._collector = attempt(lambda: Collector(str(self.dir.absolute()), parts, root), report)
+            checkout = attempt(find_checkout, lambda _: None)
+            self._collector = Collector(parts, checkout.root if checkout is not None else "", self._record_found)
+
+    def _record_found(self, found: "Found") -> None:
+        if found.is_dirty is not None:
+            self._log_params({SNAPSHOT: {"git": {"dirty": found.is_dirty}}})
+        if found.files:
+            with tempfile.TemporaryDirectory(prefix="runcast-") as temporary:
+                for name, text in found.files.items():
+                    Path(temporary, name).write_text(text, encoding="utf-8", errors="replace", newline="")
+                self.log_artifact(temporary, SNAPSHOT, SNAPSHOT)
+        for part, reason in found.lacking.items():
+            self._drop(f"{SNAPSHOT}/{part}", f"lacks something: {reason}")
 
     def identity(self) -> Identity | None:
         """Return the run's id, name and folder, and its ids and address in each tracker, as far as known.
@@ -240,8 +252,7 @@ class Run(Recorder):
         """Disarm the run in a forked child: it may log, but never finishes the run or touches the deliveries."""
         self._lock = threading.RLock()
         self._copies = Copies()
-        if self._collector is not None:
-            self._collector.abandon()
+        self._collector = None
         if self._carrier is not None:
             self._carrier.abandon()
             self._carrier = None

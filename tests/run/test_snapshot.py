@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -219,8 +220,7 @@ def test_the_usual_snapshot_is_the_commit_and_the_hardware(
     second = start(id="a-run", resume="allow")
     second.finish()
 
-    assert params(first).keys() >= {"snapshot/git/commit", "snapshot/git/dirty", "snapshot/hardware/cpu"}
-    assert params(first)["snapshot/git/dirty"] is False
+    assert params(first).keys() >= {"snapshot/git/commit", "snapshot/git/branch", "snapshot/hardware/cpu"}
     assert params(second)["snapshot/git/commit"] == git(root, "rev-parse", "HEAD")
     assert [each for each in records(second) if each["type"] in ("artifact", "dropped")] == []
 
@@ -247,7 +247,7 @@ run.finish()
 
 
 def test_a_script_without_a_working_directory_has_no_child_to_wait_for(tmp_path: Path) -> None:
-    """Nothing is raised, the diff is counted as missing, and the collecting process is not one of the script's."""
+    """Nothing is raised, the diff is counted as missing, and the script finds no child that it did not start."""
     command = [sys.executable, "-c", SCRIPT, str(tmp_path / "runs")]
 
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
@@ -256,7 +256,7 @@ def test_a_script_without_a_working_directory_has_no_child_to_wait_for(tmp_path:
     (journal,) = tmp_path.glob("runs/*/journal.jsonl")
     found = [json.loads(line) for line in journal.read_text().splitlines()]
     assert [each["reason"] for each in found if each["type"] == "dropped"] == [
-        "lacks a part: diff: the script is in no work tree of Git"
+        "lacks something: the script is in no work tree of Git"
     ]
 
 
@@ -274,18 +274,18 @@ def test_git_that_is_missing_slow_or_refuses_is_said(tmp_path: Path, monkeypatch
     answers = {}
     with monkeypatch.context() as changed:
         changed.setenv("PATH", "")
-        answers["missing"] = differences.is_dirty(str(root)), differences.diff_of(str(root))[1]
+        answers["missing"] = differences.diff_of(str(root))
     with monkeypatch.context() as changed:
         changed.setenv("PATH", f"{slow_git(tmp_path / 'slow')}:{os.environ['PATH']}")
         changed.setattr(differences, "GIT_S", 0.2)
-        answers["slow"] = differences.is_dirty(str(root)), differences.diff_of(str(root))[1]
+        answers["slow"] = differences.diff_of(str(root))
     with monkeypatch.context() as changed:
         changed.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
-        answers["refuses"] = differences.is_dirty(str(root)), differences.diff_of(str(root))[1]
+        answers["refuses"] = differences.diff_of(str(root))
 
-    assert answers["missing"] == (None, "git could not be started (No such file or directory)")
-    assert answers["slow"] == (None, "git took more than 0.2 s")
-    assert answers["refuses"][0] is None
+    assert answers["missing"] == ("", "git could not be started (No such file or directory)")
+    assert answers["slow"] == ("", "git took more than 0.2 s")
+    assert answers["refuses"][0] == ""
     assert "dubious ownership" in answers["refuses"][1]
 
 
@@ -310,14 +310,12 @@ def test_nothing_follows_the_end_of_a_run(
     root, slow = make(tmp_path / "repository"), slow_git(tmp_path / "slow")
     monkeypatch.chdir(root)
     monkeypatch.setenv("PATH", f"{slow}:{os.environ['PATH']}")
-    run = start(snapshot=["git", "packages"])
+    run = start(snapshot=["git", "diff", "packages"])
     wait_for((slow / "pid").exists)
-    asked = psutil.Process(int((slow / "pid").read_text()))
-    collecting = asked.parent()
+    (collecting,) = [thread for thread in threading.enumerate() if thread.name == "runcast-snapshot"]
 
     run.finish(timeout_s=0.0)
 
-    asked.kill()
-    assert collecting is not None
-    wait_for(lambda: not collecting.is_running() or collecting.status() == psutil.STATUS_ZOMBIE)
+    psutil.Process(int((slow / "pid").read_text())).kill()
+    collecting.join()
     assert [each["type"] for each in records(run)] == ["start", "params", "finish"]

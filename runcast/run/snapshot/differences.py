@@ -30,12 +30,6 @@ class Answer(NamedTuple):
     problem: str
 
 
-def is_dirty(root: str) -> bool | None:
-    """Return whether files that Git knows differ from the commit; None if it cannot be asked."""
-    answer = _ask(root, "status", "--porcelain", "--untracked-files=no", limit=1)
-    return None if answer.problem and not answer.output else bool(answer.output)
-
-
 def diff_of(root: str) -> tuple[str, str]:
     """Return the diff to the commit without secrets, and what is missing in it, if anything."""
     options = ("--no-ext-diff", "--no-textconv", "--no-color", "--no-renames", "--src-prefix=a/", "--dst-prefix=b/")

@@ -13,6 +13,7 @@ from runcast.run.snapshot.checkout import without_credentials
 from runcast.values.scalars import ParamValue, without_surrogates
 
 GIB = 2**30
+SMALL = 2**14  # characters of a file that is read; /proc/cpuinfo takes longer with each processor
 
 
 def list_packages() -> str:
@@ -23,12 +24,11 @@ def list_packages() -> str:
 
 def describe_hardware() -> dict[str, ParamValue]:
     """Describe the processors, the memory and NVIDIA's GPUs, as far as the system says."""
-    import psutil
-
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     found: dict[str, ParamValue] = {
         "cpu": _processor(),
         "cpus": os.cpu_count() or 0,
-        "memory_gib": round(psutil.virtual_memory().total / GIB, 1),
+        "memory_gib": round(memory / GIB, 1),
     }
     if gpus := _gpus():
         found |= {"gpu": ", ".join(sorted(set(gpus))), "gpus": len(gpus)}
@@ -66,6 +66,6 @@ def _gpus() -> list[str]:
 def _read(path: str) -> str:
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read(65536)
+            return file.read(SMALL)
     except OSError:
         return ""
