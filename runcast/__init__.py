@@ -44,7 +44,8 @@ _PUBLIC = {
     ),
     "trainer.evaluation": "EvalPrediction PredictionOutput",
     "adapters.transformers": "get_reporting_integration_callbacks",
-    "integrations.contract": "TrackedRun Tracker",
+    "integrations.contract": "Tracker",
+    "integrations.tracked_run": "TrackedRun",
     "integrations.payloads": "Ending Reading",
     "values.points": "Point",
     "core.errors": (

@@ -54,8 +54,9 @@ from runcast.core.events import (
     TrainerState as TrainerState,
 )
 from runcast.core.functions import LambdaCallback as LambdaCallback
-from runcast.integrations.contract import TrackedRun as TrackedRun, Tracker as Tracker
+from runcast.integrations.contract import Tracker as Tracker
 from runcast.integrations.payloads import Ending as Ending, Reading as Reading
+from runcast.integrations.tracked_run import TrackedRun as TrackedRun
 from runcast.journal.state import Statistics as Statistics
 from runcast.run.current import finish as finish, log as log, log_samples as log_samples
 from runcast.run.init import init as init

@@ -63,6 +63,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
     monkeypatch.setenv("RUNCAST_FINISH_TIMEOUT_S", "300")  # a busy machine needs long to start several SDKs at once
     monkeypatch.setenv("RUNCAST_SYSTEM_METRICS", "0")  # one process less for each run; its own tests turn it on
+    monkeypatch.setenv("RUNCAST_SNAPSHOT", "none")  # likewise
 
 
 @pytest.fixture(autouse=True)

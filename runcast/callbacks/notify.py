@@ -1,14 +1,9 @@
 """A callback that notifies a person of the end of a training."""
 
 import atexit
-import http.client
-import json
-import logging
 import math
 import os
 import sys
-import threading
-import urllib.request
 import weakref
 from typing import Any
 
@@ -16,9 +11,8 @@ from runcast.callbacks.host import is_transformers
 from runcast.callbacks.stopping import reason_of
 from runcast.core.events import TrainerCallback, TrainerControl, TrainerState
 from runcast.redaction.tree import redact_text
+from runcast.run.alerts.webhook import TIMEOUT_S, VARIABLE, post, post_beside
 from runcast.values.numbers import as_json, leaves
-
-_log = logging.getLogger("runcast.callbacks")
 
 
 class NotifyCallback(TrainerCallback):
@@ -39,8 +33,8 @@ class NotifyCallback(TrainerCallback):
 
     reports = True
 
-    def __init__(self, url: str | None = None, *, name: str | None = None, timeout_s: float = 10.0) -> None:
-        self._url = url or os.environ.get("RUNCAST_WEBHOOK")
+    def __init__(self, url: str | None = None, *, name: str | None = None, timeout_s: float = TIMEOUT_S) -> None:
+        self._url = url or os.environ.get(VARIABLE)
         self._name = name
         self._timeout_s = timeout_s
         self._latest: dict[str, float | None] = {}
@@ -92,7 +86,7 @@ class NotifyCallback(TrainerCallback):
         waits: bool = False,
     ) -> None:
         if not self._url or not state.is_world_process_zero or self._told:
-            return None
+            return
         self._told = True
         name = self._name or getattr(args, "run_name", None) or args.output_dir
         why = reason or error
@@ -106,24 +100,7 @@ class NotifyCallback(TrainerCallback):
             "reason": reason,
             "error": error,
         }
-        if waits:
-            return _post(self._url, message, status, self._timeout_s)
-        thread = threading.Thread(target=_post, args=(self._url, message, status, self._timeout_s), daemon=True)
-        thread.start()
-        atexit.register(thread.join, self._timeout_s)
-        return None
-
-
-def _post(url: str, message: dict[str, Any], status: str, timeout_s: float) -> None:
-    try:
-        request = urllib.request.Request(  # noqa: S310 - the user's own address
-            url, json.dumps(message).encode(), {"Content-Type": "application/json"}
-        )
-        urllib.request.urlopen(request, timeout=timeout_s).close()  # noqa: S310
-    except (OSError, ValueError, http.client.HTTPException) as problem:
-        code = getattr(problem, "code", None)
-        what = type(problem).__name__ + (f" {code}" if isinstance(code, int) else "")  # its text may hold the address
-        _log.warning("The webhook was not notified that the training %s: %s.", status, what)
+        (post if waits else post_beside)(self._url, message, f"that the training {status}", self._timeout_s)
 
 
 def _at_exit(callback: "weakref.ref[NotifyCallback]", args: Any, state: TrainerState) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 PLOT_LINES = 8
 LONGEST_VALUE = 200
+ALERTS_SHOWN = 5
 SHORTEST_NAME = 12
 SPARK_MIN, SPARK_WIDE = 8, 60
 
@@ -131,6 +132,9 @@ def _print_head(out: "Console", about: "RunOverview", held: "Contents", director
     )
     if held.tags:
         out.print(f"tags: {', '.join(held.tags)}", style="dim")
+    if held.alerts:
+        newest = held.alerts[-ALERTS_SHOWN:]
+        notes(out, [("alert", f"{caption} (at step {step})") for step, caption in newest])
     if held.error:
         notes(out, [("error", held.error.strip().splitlines()[-1])])
 

@@ -33,6 +33,7 @@ def tracked_run(
         notes=file.notes,
         pid=file.pid,
         axes=file.axes,
+        source=file.source,
         time=file.started if state is not None and state.attempts and file.started else file.created,
         options=options or {},
         script=file.argv[0] if file.argv else "",

@@ -8,19 +8,15 @@ an SDK raises passes through a method as it is; `explain` says what it means: `R
 Tracker recreates it, see `exists`).
 """
 
-import contextlib
 import errno
 import inspect
-import os
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
-import msgspec
-
 from runcast.core.errors import FinalError, OptionError, RetryableError, TrackerError, is_about_content
 from runcast.integrations.payloads import ArtifactFile, Ending, MediaFile, Reading
+from runcast.integrations.tracked_run import TrackedRun
 from runcast.journal.records import Status
 from runcast.values.names import NameRule, PathRule
 from runcast.values.points import Point
@@ -42,107 +38,6 @@ ALL_KINDS: frozenset[Kind] = frozenset(METHODS)
 OLD_ARGUMENTS = {"finish": "status"}  # of version 0.1
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 FILE_ERRORS = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError)
-
-
-class TrackedRun(msgspec.Struct, kw_only=True):
-    """The run as a Tracker receives it, which also stores the tracker's own ids of it.
-
-    `directory` is the run's folder, `local` the folder under it where this tracker may write files. `online` says
-    whether credentials are configured and wanted. `options` is what the user passed as `init(setup={name: options})`.
-    `script` is the command line's first word. `given` names the arguments of `init` that the user passed, `variables`
-    is that of the Tracker. `pid` is the training process; it is over if not `trains`, and a meter has nothing to
-    measure then. `created` is when the run began, and `time` that of the record that is being delivered, at first of
-    the session: the times for a service that stores them. `axes` maps patterns of metrics to the metric that is their
-    x-axis. `ids` survives restarts: `remember` writes it before it returns. `resumed` is true when this tracker has
-    opened this run before. `url` is set by `setup`: the run's web address or local path.
-    """
-
-    id: str
-    name: str
-    project: str
-    directory: Path
-    local: Path
-    created: float
-    online: bool
-    variables: Mapping[str, str] = {}
-    group: str | None = None
-    tags: Sequence[str] = ()
-    notes: str | None = None
-    pid: int = 0
-    trains: bool = True
-    axes: Mapping[str, str] = {}
-    options: Mapping[str, Any] = {}
-    given: frozenset[str] = frozenset()
-    script: str = ""
-    time: float = 0.0
-    ids: dict[str, str] = {}
-    resumed: bool = False
-    url: str | None = None
-    save_ids: Callable[[dict[str, str]], None] | None = None
-
-    def setting(self, field: str) -> Any:
-        """Choose a value.
-
-        The tracker's own option, else init's argument, else the SDK's variable, else our default (None if there is
-        none).
-        """
-        if field in self.options:
-            return self.options[field]
-        if field in self.given:
-            return getattr(self, field)
-        found = (os.environ.get(variable) for variable in self.variables.get(field, "").split())
-        return next(filter(None, found), getattr(self, field, None))
-
-    def words(self, field: str) -> list[str]:
-        """Choose a value that is several words; a text, as a variable holds it, has commas between them."""
-        found = self.setting(field) or ()
-        return [word.strip() for word in found.split(",")] if isinstance(found, str) else list(found)
-
-    def join(self, **ids: str) -> None:
-        """Note that the service's run was opened by other code, which also writes to it and closes it."""
-        self.remember(**ids, joined="yes")
-
-    @property
-    def is_joined(self) -> bool:
-        """Return whether the service's run was opened by other code; version 0.1 had two keys for it."""
-        return bool({"guest", "joined"} & self.ids.keys())
-
-    @contextlib.contextmanager
-    def scratch(self) -> Iterator[Path]:
-        """Make a temporary folder among the tracker's own files, replacing one left by a killed process."""
-        import shutil  # start-up counts, and only a delivery needs it
-
-        folder = self.local / ".scratch"
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-
-    @property
-    def generation(self) -> int:
-        """Return the number of the service's run: 1, and one more after each deletion."""
-        return int(self.ids.get("generation", "1"))
-
-    @property
-    def replaces(self) -> str | None:
-        """Return the service's identifier of the deleted run that this one replaces, for the service to show."""
-        return self.ids.get("replaces")
-
-    def recreate(self, identities: Collection[str] | None) -> None:
-        """Forget the run that was deleted at the service, so that `setup` creates another one."""
-        names = self.ids.keys() - {"generation", "replaces"} if identities is None else frozenset(identities)
-        for name in sorted(names & self.ids.keys()):
-            self.ids["replaces"] = self.ids.pop(name)
-        self.resumed, self.url = False, None
-        self.remember(generation=str(self.generation + 1))
-
-    def remember(self, **ids: str) -> None:
-        """Keep the service's own identifiers of this run, so that a restart or a resume finds it again."""
-        self.ids.update(ids)
-        if self.save_ids is not None:
-            self.save_ids(self.ids)
 
 
 class Tracker:

@@ -3,15 +3,23 @@
 from collections.abc import Collection, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from runcast.journal.records import Status
+from runcast.journal.records import ALERTS, Status
 from runcast.values.media import MediaKind
 from runcast.values.media.cells import Cell, read_table
 from runcast.values.points import Point, PointList
 from runcast.values.scalars import Number
+
+
+class Alert(NamedTuple):
+    """A message that people should see at once; `level` is "info", "warn" or "error"."""
+
+    level: str
+    title: str
+    text: str
 
 
 class MediaFile(msgspec.Struct, frozen=True):
@@ -30,6 +38,13 @@ class MediaFile(msgspec.Struct, frozen=True):
     def text(self) -> str:
         """Return the content of a text."""
         return self.path.read_text(encoding="utf-8")
+
+    def alert(self) -> Alert | None:
+        """Return the alert that a text is, for a service that has alerts; it is stored as a text all the same."""
+        level, colon, title = (self.caption or "").partition(": ")
+        if self.kind != "text" or self.key.partition("/")[0] != ALERTS or not colon:
+            return None
+        return Alert(level, title, self.text().partition("\n\n")[2])
 
     def table(self) -> tuple[list[str], list[list[Cell]]]:
         """Return the columns and the rows of a table; a cell is a text, a number, a bool or None."""

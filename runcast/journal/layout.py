@@ -41,6 +41,18 @@ class TrackerChoice(msgspec.Struct, frozen=True, kw_only=True):
     left: bool = False
 
 
+class Source(msgspec.Struct, frozen=True, kw_only=True):
+    """The commit that a script's code was checked out from.
+
+    `branch` is missing under a detached HEAD. `remote` is the URL of "origin", or else of the first remote, without
+    credentials.
+    """
+
+    commit: str
+    branch: str | None = None
+    remote: str | None = None
+
+
 class Session(msgspec.Struct, frozen=True, kw_only=True):
     """A session after the first: when and where it began, and which params changed."""
 
@@ -56,7 +68,8 @@ class RunFile(msgspec.Struct, kw_only=True):
 
     `pid_began` distinguishes the training process from a later one with the same id, even if the clock has been
     changed. `jobs` maps each folder beside the run's in which other ranks leave their records to the earliest moment at
-    which one of them can have begun. `axes` maps patterns of metrics to the metric that is their x-axis.
+    which one of them can have begun. `axes` maps patterns of metrics to the metric that is their x-axis. `source` is
+    that of the last session.
     """
 
     version: int = VERSION
@@ -78,6 +91,7 @@ class RunFile(msgspec.Struct, kw_only=True):
     argv: list[str] = []
     python: str = ""
     runcast: str = ""
+    source: Source | None = None
     trackers: dict[str, TrackerChoice] = {}
     skipped: dict[str, str] = {}
     config: dict[str, Any] = {}

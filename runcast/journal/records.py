@@ -13,6 +13,7 @@ from runcast.values.points import Point
 from runcast.values.scalars import NON_FINITE, NonFinite, Number, ParamValue, without_surrogates
 
 VERSION = 1
+ALERTS = "alerts"  # the key of texts that are alerts; their captions are "level: title"
 
 Status: TypeAlias = Literal["finished", "failed", "killed", "crashed"]
 

@@ -45,6 +45,7 @@ def init(
     setup: Mapping[str, Mapping[str, Any]] | None = None,
     per_rank: bool | None = None,
     axes: Mapping[str, str] | None = None,
+    snapshot: str | Iterable[str] | None = None,
 ) -> Run:
     """Start a run and cast it to every selected tracker; `log` may be called at once.
 
@@ -73,6 +74,9 @@ def init(
             "rank3/…". Default: False: the other ranks log nothing.
         axes: The x-axes of metrics that have another than the step: {"val/*": "epoch"}, where "epoch" is a metric that
             is logged in the same call. Native where a service has x-axes; elsewhere it is a metric beside them.
+        snapshot: What to keep of the state that the run was made from: "git" (commit, branch, remote) and "hardware",
+            both by default, as params under "snapshot/"; "diff" (to the commit) and "packages" as the files of one
+            artifact. Secrets are redacted. () or "none": nothing.
 
     Raises:
         OptionError: An argument or variable is wrong.
@@ -114,6 +118,7 @@ def init(
     if options.delivery != "later" and (selection.chosen or selection.objects):
         carrier = open_carrier(directory, file, selection.chosen, selection.objects, joining.setup, options.delivery)
     run = Run(file, directory, journal, carrier, strict=options.strict)
+    run._take_snapshot(options.snapshot)
     if file.tags:
         run.add_tags(*file.tags)
     if config is not None:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from runcast.core.errors import OptionError
+from runcast.core.foreign import attempt
 from runcast.journal.file import Journal
 from runcast.journal.layout import RunDirectory, RunFile, Session, TrackerChoice, host_name, process_began
 from runcast.journal.paths import absolute, make_private, private_temporary_folder
@@ -19,6 +20,7 @@ from runcast.redaction.console import warn
 from runcast.redaction.tree import redact, redact_text
 from runcast.run.options import Options
 from runcast.run.random_name import random_id, random_name
+from runcast.run.snapshot.checkout import read_source
 from runcast.values.config import plain, plain_value
 from runcast.values.params import flatten
 from runcast.values.scalars import without_surrogates
@@ -137,6 +139,7 @@ def new_file(options: Options, config: Any) -> RunFile:
         argv=redact(plain_value(list(getattr(sys, "argv", ())))),
         python=sys.version.split()[0],
         runcast=_version(),
+        source=attempt(read_source, lambda _: None) if "git" in options.snapshot else None,
         config=redact(plain(config)) if config is not None else {},
     )
 

@@ -27,6 +27,8 @@ RESUMES = ("never", "allow", "must")
 FINISHES = WAIT, BACKGROUND = "wait", "background"
 FINISH_VARIABLE, FINISH_S = "RUNCAST_FINISH_TIMEOUT_S", 60.0
 DELIVERIES = ("process", "thread", "later")
+SNAPSHOT = "snapshot"  # what its params begin with, its artifact's name, and the artifact's kind
+PARTS, USUAL_PARTS = ("git", "diff", "packages", "hardware"), ("git", "hardware")
 
 
 class RunOptions(TypedDict, total=False):
@@ -52,6 +54,9 @@ class RunOptions(TypedDict, total=False):
             "rank3/…". Default: False: the other ranks log nothing.
         axes: The x-axes of metrics that have another than the step: {"val/*": "epoch"}, where "epoch" is a metric that
             is logged in the same call. Native where a service has x-axes; elsewhere it is a metric beside them.
+        snapshot: What to keep of the state that the run was made from: "git" (commit, branch, remote) and "hardware",
+            both by default, as params under "snapshot/"; "diff" (to the commit) and "packages" as the files of one
+            artifact. Secrets are redacted. () or "none": nothing.
     """
 
     name: str | None
@@ -68,6 +73,7 @@ class RunOptions(TypedDict, total=False):
     setup: Mapping[str, Mapping[str, Any]] | None
     per_rank: bool | None
     axes: Mapping[str, str] | None
+    snapshot: str | Iterable[str] | None
 
 
 OF_ADAPTERS = ("project", *RunOptions.__annotations__)  # the names of all arguments that every adapter takes
@@ -90,6 +96,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     delivery: str
     setup: Mapping[str, Mapping[str, Any]]
     axes: Mapping[str, str]
+    snapshot: tuple[str, ...]
     given: frozenset[str]
 
 
@@ -143,6 +150,7 @@ def settle(arguments: Mapping[str, Any], environ: Mapping[str, str] = os.environ
         delivery=_one_of("delivery", chosen.get("delivery", "process"), DELIVERIES),
         setup=setup,
         axes=axes,
+        snapshot=_parts(chosen.get("snapshot", USUAL_PARTS)),
         given=given,
     )
 
@@ -160,6 +168,7 @@ _VARIABLES = {
     "strict": "RUNCAST_STRICT",
     "per_rank": "RUNCAST_PER_RANK",
     "delivery": "RUNCAST_DELIVERY",
+    "snapshot": "RUNCAST_SNAPSHOT",
 }
 
 
@@ -202,6 +211,17 @@ def _one_of(name: str, value: Any, valid: tuple[str, ...]) -> str:
     if word not in valid:
         raise OptionError(f"{name}={value!r} is unknown. Valid values are: {', '.join(valid)}.")
     return word
+
+
+def _parts(value: Any) -> tuple[str, ...]:
+    """Return the parts of a snapshot, in their order."""
+    words = value.split(",") if isinstance(value, str) else value if isinstance(value, Iterable) else [value]
+    wanted = {str(word).strip().lower() for word in words}
+    if wanted <= set(NOTHING):
+        return ()
+    if unknown := sorted(wanted - set(PARTS)):
+        raise OptionError(f"snapshot={unknown[0]!r} is unknown. Valid parts are: {', '.join(PARTS)}.")
+    return tuple(part for part in PARTS if part in wanted)
 
 
 def _flag(name: str, value: Any) -> bool | None:

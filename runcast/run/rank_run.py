@@ -53,6 +53,9 @@ class RankRun(Run):
     def _log_summary(self, values: dict[str, Any]) -> None:
         """Do nothing: rank 0 logs it."""
 
+    def _alert(self, title: Any, text: Any, level: Any) -> None:
+        """Do nothing: rank 0 sends them."""
+
     def add_tags(self, *tags: str) -> None:
         """Do nothing: rank 0 adds them."""
 

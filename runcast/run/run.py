@@ -1,12 +1,13 @@
 """A run, as the training script holds it."""
 
 import os
+import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, cast, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 import msgspec
 
@@ -14,17 +15,21 @@ from runcast.core.errors import OptionError
 from runcast.core.foreign import attempt, described
 from runcast.journal.file import Journal
 from runcast.journal.layout import RunDirectory, RunFile
-from runcast.journal.records import Finish, Status
+from runcast.journal.records import ALERTS, Finish, Status
 from runcast.journal.state import Carrier, Statistics, tracker_statistics
 from runcast.journal.status import status_of
 from runcast.redaction.console import say
 from runcast.redaction.tree import redact_text
+from runcast.run.alerts.titles import LEVELS, Pauses, level_of, one_line
 from runcast.run.arrivals import Copies
 from runcast.run.identity import Identity, identity_of
-from runcast.run.options import finish_timeout_s
+from runcast.run.options import SNAPSHOT, USUAL_PARTS, finish_timeout_s
 from runcast.run.recording import Recorder
 from runcast.run.status import find_again, report_coverage, report_end, report_status
 from runcast.values.scalars import without_surrogates
+
+if TYPE_CHECKING:
+    from runcast.run.snapshot.collection import Collector, Found
 
 
 class Run(Recorder):
@@ -51,6 +56,8 @@ class Run(Recorder):
         # Tells the status if the interpreter exits before `finish`; for trainers without an event for it.
         self.ending: Callable[[], tuple[Status, str | None]] | None = None
         self.on_finish: Callable[[], None] | None = None
+        self._collector: Collector | None = None
+        self._pauses = Pauses()
         self._is_delivered = carrier is None and all(choice.left for choice in file.trackers.values())
 
     @property
@@ -83,6 +90,72 @@ class Run(Recorder):
         from runcast.values.media.samples import SampleTable  # rarely needed, and start-up counts
 
         self.log({attempt(lambda: str(key), lambda _: "samples"): SampleTable(rows)}, step)
+
+    def alert(self, title: str, text: str = "", level: str = "info") -> None:
+        """Tell people what they should know now: in each tracker, and by the webhook in RUNCAST_WEBHOOK.
+
+        A tracker without alerts shows it as a text under the key `alerts`, and as a tag such as `alert-error`. At most
+        one of a title is sent a minute; the next one says how many were held back. It does not wait, and never raises.
+        In a job of several ranks, only rank 0's count.
+
+        Args:
+            title: One line; it also tells one kind of alert from another.
+            text: The details.
+            level: "info", "warn" (or "warning"), or "error".
+        """
+        self._guarded("alert", self._alert, title, text, level)
+
+    def _alert(self, title: Any, text: Any, level: Any) -> None:
+        from runcast.values.media.kinds import Text  # rarely needed, and start-up counts
+
+        if self._journal is None:
+            self._log_unusual()
+            return
+        if (known := level_of(level)) is None:
+            self._drop("alert level", f"is {level!r}; 'info' is used. Use {', '.join(LEVELS)}")
+        head = redact_text(one_line(title))
+        if (held := self._pauses.note(head, time.monotonic())) is None:
+            return
+        more = f"({held} more of these were held back.)" if held else ""
+        caption = f"{known or 'info'}: {head}"
+        content = "\n\n".join(filter(None, (caption, redact_text(without_surrogates(str(text or ""))), more)))
+        self._log_media(ALERTS, Text(content, caption=caption), self.step, time.time())
+        self.add_tags(f"alert-{known or 'info'}")
+        if url := os.environ.get("RUNCAST_WEBHOOK"):
+            from runcast.run.alerts.webhook import TIMEOUT_S, post_beside  # likewise
+
+            message = {"text": f"{self.name}: {content}", "status": "alert", "level": known or "info", "title": head}
+            told = {**message, "name": self.name, "step": self.step}
+            post_beside(url, told, "of an alert", TIMEOUT_S)
+
+    def _take_snapshot(self, parts: Sequence[str]) -> None:
+        """Record the commit and the hardware, and begin to collect what takes longer (`init`'s `snapshot`)."""
+        told: dict[str, Any] = {}
+        if (source := self._file.source) is not None:
+            told["git"] = {name: value for name, value in msgspec.structs.asdict(source).items() if value is not None}
+        if "hardware" in parts:
+            from runcast.run.snapshot.environment import describe_hardware
+
+            told["hardware"] = attempt(describe_hardware, lambda _: {})
+        if any(told.values()):
+            self._log_params({SNAPSHOT: told})
+        if not {*parts} <= {*USUAL_PARTS}:
+            from runcast.run.snapshot.checkout import find_checkout
+            from runcast.run.snapshot.collection import Collector
+
+            checkout = attempt(find_checkout, lambda _: None)
+            self._collector = Collector(parts, checkout.root if checkout is not None else "", self._record_found)
+
+    def _record_found(self, found: "Found") -> None:
+        if found.is_dirty is not None:
+            self._log_params({SNAPSHOT: {"git": {"dirty": found.is_dirty}}})
+        if found.files:
+            with tempfile.TemporaryDirectory(prefix="runcast-") as temporary:
+                for name, text in found.files.items():
+                    Path(temporary, name).write_text(text, encoding="utf-8", errors="replace", newline="")
+                self.log_artifact(temporary, SNAPSHOT, SNAPSHOT)
+        for part, reason in found.lacking.items():
+            self._drop(f"{SNAPSHOT}/{part}", f"lacks something: {reason}")
 
     def identity(self) -> Identity | None:
         """Return the run's id, name and folder, and its ids and address in each tracker, as far as known.
@@ -159,6 +232,8 @@ class Run(Recorder):
         try:
             try:
                 attempt(lambda: self._collect_copies(deadline), self._report_failure)
+                if self._collector is not None:
+                    self._collector.wait(max(0.0, deadline - time.monotonic()))
                 if msgspec.json.encode(self.config) != self._saved_config:  # for the next session
                     attempt(lambda: self._rewrite("config"), self._report_failure)
             finally:  # even if that is interrupted, the run ends with this status
@@ -193,6 +268,7 @@ class Run(Recorder):
         """Disarm the run in a forked child: it may log, but never finishes the run or touches the deliveries."""
         self._lock = threading.RLock()
         self._copies = Copies()
+        self._collector = None
         if self._carrier is not None:
             self._carrier.abandon()
             self._carrier = None

@@ -60,6 +60,7 @@ class Stage:
             dir=self.subject.folder,
             report_to="none",
             delivery="later",
+            snapshot=(),
             **{"name": f"check {word}", "offline": True, **arguments},
         )
 

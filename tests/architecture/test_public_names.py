@@ -152,6 +152,7 @@ def test_the_methods_of_a_run_are_these() -> None:
     assert public == {
         "add_tags",
         "after_fork",
+        "alert",
         "finish",
         "flush",
         "identity",

@@ -141,7 +141,7 @@ def test_a_webhook_that_fails_costs_a_line(stage, hook, caplog, fault):
 
     training.event("on_train_end")
     for thread in set(threading.enumerate()) - before:
-        if thread.name.startswith("Thread") and "_post" in thread.name:
+        if thread.name.startswith("Thread") and "(post)" in thread.name:
             thread.join(120)
 
     assert training.handler.failures == 0

@@ -188,3 +188,18 @@ def test_the_users_own_comes_first_and_a_meters_is_one_group(cli) -> None:  # ty
     assert "and 2 of energy, hardware or speed" in shown
     assert compared.index("best") < compared.index("codecarbon/energy_kwh")
     assert compared.index("loss") < compared.rindex("codecarbon/energy_kwh")
+
+
+def test_alerts_are_shown_at_the_top(cli, finished_run: runcast.Run) -> None:  # type: ignore[no-untyped-def]
+    """The newest ones, with their level and step."""
+    with runcast.init("shapes", report_to="none") as run:
+        run.log({"loss": 1.0}, step=4)
+        for number in range(6):
+            run.alert(f"alert number {number}", level="error")
+
+    answer = cli("show", run.id)
+
+    assert [line.split("alert ", 1)[1].strip() for line in answer.out.splitlines() if "at step 4" in line] == [
+        f"error: alert number {number} (at step 4)" for number in range(1, 6)
+    ]
+    assert json.loads(cli("show", run.id, "--json").out)["contents"]["alerts"][0] == [4, "error: alert number 0"]

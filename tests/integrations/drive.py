@@ -94,8 +94,9 @@ def call(tracker: Tracker, method: str, *arguments: Any) -> Any:
     elif method == "finish":
         tracker.finish(Ending(*arguments, **{} if len(arguments) > 2 else {"ended_at": 1.7e9 + 60}))
     elif method == "log_media":
-        key, step, kind, path = arguments
-        tracker.log_media(MediaFile(tracker.names.encode(key), step, kind, Path(path), "a caption", 1.7e9))
+        key, step, kind, path, *caption = arguments
+        about = caption[0] if caption else "a caption"
+        tracker.log_media(MediaFile(tracker.names.encode(key), step, kind, Path(path), about, 1.7e9))
     elif method == "log_artifact":
         name, kind, path = arguments
         tracker.log_artifact(ArtifactFile(tracker.artifact_names.encode(name), kind, Path(path)))

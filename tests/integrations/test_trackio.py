@@ -299,3 +299,15 @@ def test_a_local_run_that_goes_on_at_a_server_is_another_run_there(tmp_path: Pat
 
     assert (first["ids"]["server"], second["ids"]["server"]) == ("", server.url)
     assert lacking["points"] == []
+
+
+def test_an_alert_is_one_of_trackios(tmp_path: Path) -> None:
+    """A text that is an alert is in Trackio's own table, too, and one that is sent again is there once; others are not."""
+    (tmp_path / "alert.txt").write_text("warn: NaN loss\n\nin layer 3")
+    alert = ["log_media", "alerts", 3, "text", str(tmp_path / "alert.txt"), "warn: NaN loss"]
+    text = ["log_media", "note", 3, "text", str(tmp_path / "alert.txt"), "warn: NaN loss"]
+
+    drive(tmp_path / "runs" / "one", SETUP, alert, alert, text)
+
+    (database,) = (tmp_path / "runs").glob("trackio/*.db")
+    assert rows(database, "SELECT title, text, level, step FROM alerts") == [("NaN loss", "in layer 3", "warn", 3)]

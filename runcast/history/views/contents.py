@@ -11,7 +11,7 @@ from runcast.history.views.dropped import DroppedValues, dropped_values
 from runcast.integrations.table import METERS
 from runcast.journal.layout import RunDirectory
 from runcast.journal.reader import JournalReader
-from runcast.journal.records import Artifact, Finish, Media, Metrics, Params, Start, Summary, Tags, points
+from runcast.journal.records import ALERTS, Artifact, Finish, Media, Metrics, Params, Start, Summary, Tags, points
 from runcast.values.media.cells import Cell
 from runcast.values.points import Point
 from runcast.values.scalars import Number
@@ -25,6 +25,7 @@ class Contents(msgspec.Struct, kw_only=True):
 
     `curves` maps a metric to its (step, value) pairs in the order of logging; params and summary have the last value;
     `metered` names the curves and summary values that a meter measured.
+    `alerts` are the steps and captions ("level: title") of alerts.
     `artifacts` are the newest of each name, `media` counts files by key, `error` is the traceback of a failed run,
     `dropped` holds the values that could not be kept, `damaged` counts damaged lines of the journal.
     """
@@ -34,6 +35,7 @@ class Contents(msgspec.Struct, kw_only=True):
     params: dict[str, Any] = {}
     summary: dict[str, Any] = {}
     tags: list[str] = []
+    alerts: list[tuple[int, str]] = []
     artifacts: list[Artifact] = []
     media: dict[str, int] = {}
     error: str | None = None
@@ -63,6 +65,8 @@ def contents(directory: RunDirectory) -> Contents:
         elif isinstance(record, Tags):
             held.tags += [tag for tag in record.tags if tag not in held.tags]
         elif isinstance(record, Media):
+            if record.key == ALERTS and record.kind == "text" and record.caption:
+                held.alerts.append((record.step, record.caption))
             held.media[record.key] = held.media.get(record.key, 0) + 1
         elif isinstance(record, Artifact):
             artifacts[record.name] = record

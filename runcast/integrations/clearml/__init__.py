@@ -22,7 +22,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from clearml.backend_api import Session
-from clearml.backend_api.services import tasks
 
 from runcast.core.errors import RetryableError, TrackerError
 from runcast.integrations.clearml import events, task
@@ -67,7 +66,7 @@ class ClearmlTracker(Tracker):
         self._repeats = events.Repeats(is_resumed=run.resumed or run.is_joined)
         if known != self._task.id and not run.is_joined:
             self._task.set_comment(run.notes or "")
-            self._task._edit(script=tasks.Script(entry_point=run.script))  # set_script fails where there is none
+            self._task._edit(script=task.script_of(run))  # set_script fails where there is none
             own = {"runcast_run_id": run.id, "runcast_replaces": run.replaces, "group": run.group}
             self._task.set_user_properties(**{key: value for key, value in own.items() if value})
         self._task.set_user_properties(runcast_status="running")

@@ -9,6 +9,7 @@ from typing import Any
 
 import clearml
 from clearml.backend_api import Session
+from clearml.backend_api.services import tasks
 
 from runcast.integrations.clearml.reader import load
 from runcast.integrations.clearml.sdk import ask
@@ -45,6 +46,13 @@ def open_session(run: TrackedRun) -> Any:
     cache = Path(task.get_offline_mode_folder()).parents[1]
     run.remember(task=task.id, cache="" if cache == run.local else str(cache))
     return task
+
+
+def script_of(run: TrackedRun) -> Any:
+    """Describe the script and its commit in ClearML's form."""
+    at = run.source
+    where = {} if at is None else {"version_num": at.commit, "branch": at.branch, "repository": at.remote}
+    return tasks.Script(entry_point=run.script, **{name: value for name, value in where.items() if value})
 
 
 def name_in_session(run: TrackedRun, name: str) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import comet_ml
+from comet_ml.messages import GitMetadataMessage
 
 from runcast.core.errors import RetryableError
 from runcast.integrations.comet_ml.sessions import OPEN, SENT, archive_folder
@@ -69,6 +70,10 @@ def start(run: TrackedRun, *, online: bool) -> Any:
         raise RetryableError("Comet did not open the experiment; its own message is in the log.")
     if run.script:
         experiment.set_filename(run.script)
+    if (at := run.source) is not None:  # as the SDK does where it reads them itself
+        names = dict.fromkeys(("user", "root", "status", "repo_name"))
+        told = {**names, "parent": at.commit, "branch": at.branch, "origin": at.remote}
+        experiment._enqueue_message(GitMetadataMessage(git_metadata=told))
     if not online:
         experiment.start_time = int(run.created * 1000)
     return experiment

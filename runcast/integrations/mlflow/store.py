@@ -167,6 +167,9 @@ def own_tags(run: TrackedRun) -> dict[str, str]:
         tags["mlflow.user"] = getpass.getuser()
     if run.script:
         tags |= {"mlflow.source.name": run.script, "mlflow.source.type": "LOCAL"}
+    if (at := run.source) is not None:
+        named = {"commit": at.commit, "branch": at.branch or "", "repoURL": at.remote or ""}
+        tags |= {f"mlflow.source.git.{name}": value for name, value in named.items()}
     parent = run.options.get("parent_run_id")
     tags |= {"runcast.run_id": run.id, "runcast.group": run.group or "", "mlflow.note.content": run.notes or ""}
     return {key: value[:TAG_CHARS] for key, value in {**tags, "mlflow.parentRunId": parent or ""}.items() if value}

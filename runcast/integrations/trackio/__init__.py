@@ -5,8 +5,8 @@ Writes: one SQLite file for each project, with media and artifacts beside it, in
     directories, or where TRACKIO_DIR says: one place for all runs, because people open Trackio to compare them. With
     TRACKIO_SERVER_URL and its write token, a self-hosted server; with TRACKIO_SPACE_ID, a Space of Hugging Face, which
     is not tested. A run that the script has opened itself is left alone. Each batch is one transaction. Final values,
-    tags, notes, the status and the end of the run are in its config, under `runcast/`. A deleted run is recreated under
-    another id.
+    tags, notes, the status and the end of the run are in its config, under `runcast/`. An alert is one of Trackio's,
+    and a text. A deleted run is recreated under another id.
 Drops: captions of texts, tables and histograms; empty folders; on a server the times of points, which are those of the
     delivery. Trackio's dashboard knows no status. Its artifacts belong to the project: those of one name have the type
     of the first.
@@ -26,7 +26,7 @@ from runcast.core.errors import FinalError, GoneError, RetryableError, TrackerEr
 from runcast.integrations.contract import ArtifactFile, Ending, MediaFile, Reading, TrackedRun, Tracker
 from runcast.integrations.payloads import rows_of
 from runcast.integrations.trackio import reader
-from runcast.integrations.trackio.media import content
+from runcast.integrations.trackio.media import alert_entry, content
 from runcast.integrations.trackio.sdk import Row, Store
 from runcast.integrations.trackio.server import VARIABLES, ServerError, open_store
 from runcast.values.names import NameRule
@@ -82,6 +82,8 @@ class TrackioTracker(Tracker):
         value = content(media, lambda path: self._open.keep(path, media.step))
         self._stop_if_gone()
         self._open.log([Row({media.key: value}, media.step, media.time)])
+        if alert := media.alert():
+            self._open.alert(alert_entry(alert, media))
 
     def log_artifact(self, artifact: ArtifactFile) -> None:
         self._open.log_artifact(artifact.name, artifact.kind, artifact.path)

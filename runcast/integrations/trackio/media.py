@@ -2,10 +2,12 @@
 
 import math
 from collections.abc import Callable
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from runcast.integrations.contract import MediaFile
+from runcast.integrations.payloads import Alert
 
 
 def content(media: MediaFile, keep: Callable[[Path], str]) -> dict[str, Any]:
@@ -26,3 +28,9 @@ def _cells(row: dict[str, Any]) -> dict[str, Any]:
 
 def _is_odd(value: Any) -> bool:
     return (isinstance(value, float) and not math.isfinite(value)) or (type(value) is int and abs(value) >= 2**63)
+
+
+def alert_entry(alert: Alert, media: MediaFile) -> dict[str, Any]:
+    """Describe an alert to Trackio; its id is that of the text, so that one that comes again is known."""
+    moment = datetime.fromtimestamp(media.time, timezone.utc).isoformat()
+    return {**alert._asdict(), "step": media.step, "timestamp": moment, "alert_id": f"{media.path.stem} {media.time}"}

@@ -71,6 +71,12 @@ class Store:
         (artifact.add_dir if path.is_dir() else artifact.add_file)(path)
         self._commit(artifact)
 
+    def alert(self, entry: dict[str, Any]) -> None:
+        """Store an alert; one that is stored already stays single."""
+        with self._here():
+            columns = {f"{name}s": [value] for name, value in entry.items()}
+            SQLiteStorage.bulk_alert(self.project, self.name, run_id=self.run_id, **columns)
+
     def blob(self, digest: str) -> Path | None:
         """Return where the content of a file of an artifact is, if it is on this machine."""
         with self._here():

@@ -122,6 +122,11 @@ class Server(Store):
         ]
         self._write("/bulk_log", logs=entries)
 
+    def alert(self, entry: dict[str, Any]) -> None:
+        """Store an alert; one that is stored already stays single."""
+        about = {"project": self.project, "run": self.name, "run_id": self.run_id}
+        self._write("/bulk_alert", alerts=[{**about, **entry}])
+
     def _commit(self, artifact: Any) -> None:
         manifest, uploads = [], []
         for path, logical in artifact._pending_files:

@@ -7,7 +7,7 @@ Writes: a run at W&B when credentials are configured, else W&B's own files for `
     there are two runs, and `init` says so. Points are rows with a step metric of their own, `global_step`, because
     W&B drops a step that goes back. Each row has the time at which it was logged. A deleted run is recreated under
     another id, with the config `runcast/replaces`; W&B is asked for it on resuming and after refused rows (every 15
-    s).
+    s). An alert is one of W&B's, and a text; the commit is in W&B's git field.
 Drops: captions of texts, tables, histograms, and of files that W&B cannot show (an svg, an avi), which are kept in a
     page with a link; of more than 512 bins, neighbours are merged. W&B shows a crashed run as "Failed"; the summary
     `runcast/status` says which. On a full disk the SDK raises nothing. Versions up to 0.29 write the file only every
@@ -32,7 +32,7 @@ from runcast.integrations.payloads import rows_of
 from runcast.integrations.wandb import reader
 from runcast.integrations.wandb.axes import Axes
 from runcast.integrations.wandb.core_log import CoreLog, is_gone
-from runcast.integrations.wandb.media import as_wandb
+from runcast.integrations.wandb.media import as_wandb, send_alert
 from runcast.integrations.wandb.rows import with_step, without_waiting
 from runcast.integrations.wandb.sdk import FLUSH_S, VARIABLES, await_upload, open_run, own_folders, settings_of
 from runcast.values.names import NameRule, PathRule
@@ -101,6 +101,7 @@ class WandbTracker(Tracker):
     def log_media(self, media: MediaFile) -> None:
         with own_folders(self._tracked):
             self._run.log(with_step({media.key: as_wandb(media)}, media.step, media.time))
+        send_alert(self._run, media)
 
     def log_artifact(self, artifact: ArtifactFile) -> None:
         with own_folders(self._tracked):

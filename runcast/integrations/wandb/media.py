@@ -15,6 +15,7 @@ from runcast.values.scalars import Number
 
 MAX_TABLE_ROWS = 10_000
 MAX_BINS = 512
+MAX_TITLE_CHARS = 63  # of an alert, as wandb.Run.alert says
 MAX_PAGE_BYTES = 2**24  # of a file in a page, which is twice in it
 
 
@@ -51,6 +52,12 @@ def _as_its_kind(media: MediaFile) -> Any:
     if len(rows) > MAX_TABLE_ROWS:
         raise FinalError(f"A table of {len(rows):,} rows: W&B cuts it at {MAX_TABLE_ROWS:,}. Log it as an artifact.")
     return wandb.Table(columns=columns, data=rows, allow_mixed_types=True)
+
+
+def send_alert(run: Any, media: MediaFile) -> None:
+    """Send a text that is an alert as one of W&B's, which writes to the user's e-mail or Slack."""
+    if alert := media.alert():
+        run.alert(alert.title[:MAX_TITLE_CHARS], alert.text, alert.level.upper())
 
 
 def merged(counts: list[Number], edges: list[Number]) -> tuple[list[Number], list[Number]]:

@@ -60,11 +60,10 @@ def open_run(run: TrackedRun, tag_names: NameRule) -> Any:
 
 
 def _arguments(run: TrackedRun, tag_names: NameRule) -> dict[str, Any]:
-    own = ("entity", "name", "group", "job_type", "notes")
     tags = [*json.loads(run.ids.get("tags", "[]")), *map(tag_names.encode, run.words("tags"))]
     return {
         **run.options,
-        **{name: run.setting(name) for name in own},
+        **{name: run.setting(name) for name in ("entity", "name", "group", "job_type", "notes")},
         "id": run.ids["id"],
         "resume": "allow" if run.resumed else run.setting("resume"),
         "mode": (run.options.get("mode") or "online") if run.online else "offline",
@@ -82,7 +81,8 @@ def settings_of(run: TrackedRun) -> wandb.Settings:
     if isinstance(wanted, wandb.Settings):
         wanted = {name: getattr(wanted, name) for name in wanted.model_fields_set}
     timeouts = {name: value for name, value in TIMEOUTS.items() if f"WANDB_{name.upper()}" not in os.environ}
-    ours = {name: value for name, value in {**SETTINGS, **timeouts}.items() if name in wandb.Settings.model_fields}
+    at = {"git_commit": run.source.commit, "git_remote_url": run.source.remote} if run.source is not None else {}
+    ours = {name: v for name, v in {**SETTINGS, **timeouts, **at}.items() if name in wandb.Settings.model_fields}
     return wandb.Settings(**{**ours, **wanted})
 
 

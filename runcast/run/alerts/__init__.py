@@ -1,0 +1,5 @@
+"""The alerts of a run.
+
+In the journal an alert is a text under the key `alerts`, whose caption is "level: title". Services that have alerts get
+one of those, too (`MediaFile.alert`). `titles.py` holds back what comes too often, `webhook.py` posts.
+"""

@@ -1,0 +1,67 @@
+"""The parts of a snapshot that take time, the diff and the list of packages, collected by a thread."""
+
+import threading
+from collections.abc import Callable, Collection
+
+from runcast.core.foreign import attempt, described
+from runcast.run.snapshot.differences import diff_of
+from runcast.run.snapshot.environment import list_packages
+
+PARTS = ("diff", "packages")
+PATIENCE_S = 45.0  # more than Git gets for all that it is asked
+
+
+class Found:
+    """What was found.
+
+    It is the files of one artifact, whether the work tree differs from its commit (None: unknown), and why a part lacks
+    something, if it does.
+    """
+
+    def __init__(self) -> None:
+        self.files: dict[str, str] = {}
+        self.is_dirty: bool | None = None
+        self.lacking: dict[str, str] = {}
+
+
+class Collector:
+    """A thread that collects, and gives what it has found to `record`, unless nobody waits for it any more.
+
+    Args:
+        parts: What to collect.
+        root: The work tree, or empty.
+        record: Is called once, by the thread.
+    """
+
+    def __init__(self, parts: Collection[str], root: str, record: Callable[[Found], None]) -> None:
+        self._parts, self._root, self._record = parts, root, record
+        self._is_awaited, self._recording = True, threading.RLock()
+        self._thread = threading.Thread(target=self._collect, name="runcast-snapshot", daemon=True)
+        self._thread.start()
+
+    def wait(self, timeout_s: float) -> None:
+        """Wait until all is recorded; after the timeout nothing is recorded any more."""
+        self._thread.join(min(timeout_s, PATIENCE_S))
+        with self._recording:
+            self._is_awaited = False
+
+    def _collect(self) -> None:
+        found = Found()
+        for part, collect in zip(PARTS, (self._add_diff, self._add_packages), strict=True):
+            if part in self._parts and (reason := attempt(lambda: collect(found), described)):  # noqa: B023 - at once
+                found.lacking[part] = reason
+        with self._recording:
+            if self._is_awaited:
+                attempt(lambda: self._record(found), lambda _: None)
+
+    def _add_diff(self, found: Found) -> str:
+        text, problem = diff_of(self._root) if self._root else ("", "the script is in no work tree of Git")
+        if text or not problem:
+            found.is_dirty = bool(text)
+        if text:
+            found.files["diff.patch"] = text
+        return problem
+
+    def _add_packages(self, found: Found) -> str:
+        found.files["packages.txt"] = list_packages()
+        return ""
