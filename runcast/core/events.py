@@ -229,10 +229,7 @@ class TrainerCallback:
         """Called when a prediction is over, with its metrics."""
 
     def on_save(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> Control:
-        """Called when a checkpoint has been written, to `args.output_dir/checkpoint-<global_step>`.
-
-        With `async_save`, the training is some steps further by then; `state` is that of the checkpoint.
-        """
+        """Called when a checkpoint is on disk, in `args.output_dir/checkpoint-<global_step>`, with its own `state`."""
 
     def on_log(
         self, args: Any, state: TrainerState, control: TrainerControl, *, logs: dict[str, Any], **kwargs: Any

@@ -39,7 +39,7 @@ class Gate(TrainerCallback):
 
 def writers():
     """List the threads that write a checkpoint."""
-    return [thread for thread in threading.enumerate() if thread.name == "runcast-checkpoint"]
+    return [thread for thread in threading.enumerate() if thread.name.startswith("runcast-checkpoint")]
 
 
 class Tied(nn.Module):

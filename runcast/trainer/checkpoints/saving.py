@@ -70,11 +70,8 @@ class Saving:
     def save(self) -> None:
         """Write a checkpoint of the step, or begin to. All processes of the job call it."""
         self.wait()
-        self._training.reduce()
-        self._begin(self._ranks, self._stage)
-        if self._stage is None:
-            self._end()
-        else:
+        self._write(self._ranks, self._stage)
+        if self._stage is not None:
             self._control.should_save = False
 
     def wait(self) -> None:
@@ -100,22 +97,13 @@ class Saving:
         if self._training.engine.is_sharded and self._ranks.size > 1:
             _log.warning("No last checkpoint is saved: each process has its part of the model only.")
             return
-
-        def save() -> None:
-            if self._ranks.size == 1:
-                self._training.reduce()
-            self._begin(Ranks())
-            self._end()
-
-        self._ranks.alone(f"saved/{number}", save)
+        self._ranks.alone(f"saved/{number}", lambda: self._write(Ranks()))
 
     def leave(self) -> NoReturn:
         """Save, unless the last step is saved already, and end the process as SIGTERM wants."""
         self.wait()
         if not self._is_saved:
-            self._training.reduce()
-            self._begin(self._ranks)
-            self._end()
+            self._write(self._ranks)
         if self._training.state.is_world_process_zero:
             how = "Continue it with resume_from_checkpoint='last'." if self._is_saved else "It could not be saved."
             say(f"SIGTERM: the training stopped at step {self._training.state.global_step}. {how}")
@@ -125,8 +113,10 @@ class Saving:
     def _is_saved(self) -> bool:
         return self._training.saved_step == self._training.state.global_step
 
-    def _begin(self, ranks: Ranks, stage: Callable[[Any], Any] | None = None) -> None:
-        training, checkpoints = self._training, self._checkpoints
+    def _write(self, ranks: Ranks, stage: Callable[[Any], Any] | None = None) -> None:
+        training, checkpoints, state = self._training, self._checkpoints, self._training.state
+        if ranks.size == self._ranks.size:
+            training.reduce()
 
         def write(folder: Path) -> Iterator[None]:
             best = checkpoints.best_saved
@@ -134,8 +124,10 @@ class Saving:
                 training, folder, ranks, self._callbacks, self._processing_class, best, self._save_model, stage
             )
 
-        save, state = checkpoints.begin_save(training.state, write, ranks, in_thread=stage is not None), training.state
+        save = checkpoints.begin_save(state, write, ranks, in_thread=stage is not None)
         self._pending = save, state if stage is None else replace(state, log_history=[*state.log_history])
+        if stage is None:
+            self._end()
 
     def _end(self, *, is_announced: bool = True) -> None:
         if self._pending is None:

@@ -4,9 +4,8 @@ A thread, as neither a process nor `torch.distributed.checkpoint.async_save` sta
 checksums and syncs files does so without the interpreter's lock.
 """
 
-import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import torch
@@ -41,22 +40,14 @@ def run(steps: Iterator[None], *, in_thread: bool) -> "Future[None]":
     The future has what the rest raised, and an OSError from before.
     """
     written: Future[None] = Future()
-
-    def finish() -> None:
-        try:
-            next(steps, None)
-        except BaseException as error:  # noqa: BLE001 - whoever waits for it raises it
-            written.set_exception(error)
-        else:
-            written.set_result(None)
-
     try:
         next(steps)
+        if in_thread:
+            pool = ThreadPoolExecutor(1, "runcast-checkpoint")
+            written = pool.submit(next, steps, None)
+            pool.shutdown(wait=False)  # the thread ends with what it writes, and the process not before it
+        else:
+            written.set_result(next(steps, None))
     except OSError as error:
         written.set_exception(error)
-        return written
-    if in_thread:
-        threading.Thread(target=finish, name="runcast-checkpoint").start()  # no daemon: a process ends with it done
-    else:
-        finish()
     return written

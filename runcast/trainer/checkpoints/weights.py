@@ -13,18 +13,19 @@ from runcast.core.errors import CheckpointError
 from runcast.trainer.ranks import sharding
 
 
-def save_weights(weights: Mapping[str, torch.Tensor], folder: Path) -> None:
-    """Write weights by name; of those that are the same tensor, one.
+def save_weights(weights: Mapping[str, torch.Tensor], folder: Path, *, are_gathered: bool = False) -> None:
+    """Write weights by name; of those that are the same tensor, one. Of those that are gathered, none is.
 
     Raises:
         OSError: They cannot be written.
     """
     from safetensors import SafetensorError
-    from safetensors.torch import save_model
+    from safetensors.torch import save_file, save_model
 
     holder = SimpleNamespace(state_dict=lambda: dict(weights))  # save_model asks its module for nothing else
+    write, what = (save_file, dict(weights)) if are_gathered else (save_model, holder)
     try:
-        save_model(holder, str(folder / "model.safetensors"), metadata={"format": "pt"})
+        write(what, str(folder / "model.safetensors"), metadata={"format": "pt"})
     except SafetensorError as error:  # what safetensors makes of a full disk
         raise OSError(f"model.safetensors: {error}") from error
 
@@ -34,10 +35,11 @@ def save_whole(model: nn.Module, folder: Path, rank: int, processing_class: Any 
 
     Every process calls it, as each has a part of a sharded model.
     """
-    weights = whole_weights(model) if sharding.is_sharded(model) else model.state_dict()
+    are_gathered = sharding.is_sharded(model)
+    weights = whole_weights(model) if are_gathered else model.state_dict()
     if rank == 0:
         folder.mkdir(parents=True, exist_ok=True)
-        save_weights(weights, folder)
+        save_weights(weights, folder, are_gathered=are_gathered)
         save_config(model, folder, processing_class)
 
 
