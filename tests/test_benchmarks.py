@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("benchmarks", reason="the benchmarks are not part of the wheel")
 
-from benchmarks import gpu, report, start
+from benchmarks import checkpoints, gpu, report, start
 from benchmarks.harness import ROOT, Failed, interleaved, run_child, spread
 
 LIGHT = ["tensorboard"]
@@ -62,6 +62,16 @@ def test_the_same_training_is_timed_by_hand_and_with_ours() -> None:
         "by hand": [5, 5],
         "runcast": [5, 5],
     }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", checkpoints.WAYS[:3])
+def test_the_stalls_of_saves_are_timed(way: str) -> None:
+    """As many as there are saves; in the background, training goes on until a checkpoint is there."""
+    answer = run_child("benchmarks.checkpoints:train", way=way, width=16, layers=2, saves=2)
+
+    assert (len(answer["stalls"]), len(answer["whole"])) == (2, 2)
+    assert all(whole >= stall for whole, stall in zip(answer["whole"], answer["stalls"], strict=True))
 
 
 @pytest.mark.matrix

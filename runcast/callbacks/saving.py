@@ -79,6 +79,7 @@ class ModelCheckpointCallback(TrainerCallback):
         leads = _processes() == 1 or (state.is_world_process_zero and not is_transformers(state))
         if self._every_s is not None and leads and self._is_time:  # in our Trainer, what one process decides all do
             control.should_save = True
+            self._saved_at = time.monotonic()  # of one that is written in the background, on_save comes later
         return control
 
     def on_log(

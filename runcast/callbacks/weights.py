@@ -21,8 +21,16 @@ def whole_weights(model: Any) -> dict[str, Any]:
     return {name: value.contiguous() for name, value in weights.items() if name in once}
 
 
+def weights_in(checkpoint: Path) -> dict[str, Any]:
+    """Read the weights in a checkpoint of our Trainer."""
+    from safetensors.torch import load_file
+
+    weights: dict[str, Any] = load_file(checkpoint / "model.safetensors")
+    return weights
+
+
 def write_model(model: Any, weights: dict[str, Any] | None, folder: Path) -> None:
-    """Write a model so that its own library reads it; *weights* are those of a sharded one, gathered."""
+    """Write a model so that its own library reads it; *weights* are those of a sharded one, or earlier ones."""
     from safetensors.torch import save_file, save_model
 
     inner: Any = getattr(model, "_orig_mod", model)  # what torch.compile has wrapped

@@ -26,7 +26,7 @@ The loop, with each event at its place:
     log, evaluate, save:                          each only if `control` says so
         log()
         evaluate()
-        on_save                                   only if the checkpoint is on disk
+        on_save                                   when the checkpoint is on disk; with async_save, at a later step
     log():
         on_log
     evaluate():
@@ -229,7 +229,7 @@ class TrainerCallback:
         """Called when a prediction is over, with its metrics."""
 
     def on_save(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> Control:
-        """Called when a checkpoint has been written, to `args.output_dir/checkpoint-<global_step>`."""
+        """Called when a checkpoint is on disk, in `args.output_dir/checkpoint-<global_step>`, with its own `state`."""
 
     def on_log(
         self, args: Any, state: TrainerState, control: TrainerControl, *, logs: dict[str, Any], **kwargs: Any

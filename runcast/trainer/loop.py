@@ -7,6 +7,7 @@ from typing import Any
 from runcast.core.errors import OptionError
 from runcast.core.events import SWITCHES, TrainerControl
 from runcast.trainer.checkpoints.checkpoints import Checkpoints
+from runcast.trainer.checkpoints.saving import Saving
 from runcast.trainer.model.items import weighted
 from runcast.trainer.termination import Leaving, TerminationCallback
 from runcast.trainer.training import Training
@@ -24,7 +25,7 @@ class TrainingLoop:
         log: Logs values.
         evaluate: Evaluates, and returns the metrics.
         checkpoints: Knows which evaluation is the best, and where it was saved.
-        save: Writes a checkpoint, and returns whether it is there.
+        saving: Writes checkpoints.
         termination: Knows whether this process has received SIGTERM; None if it has no handler.
     """
 
@@ -37,11 +38,11 @@ class TrainingLoop:
         log: Callable[[dict[str, Any]], None],
         evaluate: Callable[[], dict[str, Any]],
         checkpoints: Checkpoints,
-        save: Callable[[], bool],
+        saving: Saving,
         termination: TerminationCallback | None = None,
     ) -> None:
         self._training, self._control = training, control
-        self._event, self._log, self._evaluate, self._save = event, log, evaluate, save
+        self._event, self._log, self._evaluate, self._saving = event, log, evaluate, saving
         self._checkpoints, self._termination = checkpoints, termination
         self._ranks = training.engine.ranks
         self._is_alone = self._ranks.size == 1 and termination is None
@@ -92,6 +93,7 @@ class TrainingLoop:
                 break
         if not (was_cut or control.should_training_stop):
             self._check_end()
+        self._announce_save(waits=True)
         metrics = self._finish()  # the last log, the best weights
         event("on_train_end")
         self.agree()
@@ -108,6 +110,7 @@ class TrainingLoop:
             self._log(training.metrics_since_log())  # on_log
             control.should_log = False
             self.agree()
+        self._announce_save(waits=control.should_evaluate or control.should_save)
         if self._must_leave:
             raise Leaving
         if not (control.should_evaluate or control.should_save):
@@ -119,11 +122,18 @@ class TrainingLoop:
                 control.should_save |= self._checkpoints.note_if_best(training.state, metrics)
                 control.should_evaluate = False
                 self.agree()
-            if control.should_save and self._save():
-                self._event("on_save")
+            if control.should_save:
+                self._saving.save()  # on_save; later, where it is written in the background
         self.agree()
         if self._must_leave:
             raise Leaving
+
+    def _announce_save(self, *, waits: bool) -> None:
+        """Announce the checkpoint that is written in the background, if it is on disk in every process, or wait."""
+        if self._saving.is_pending and (waits or not self._ranks.any([self._saving.is_writing])[0]):
+            with self._training.meter.paused():
+                self._saving.wait()
+            self.agree()
 
     def agree(self) -> None:
         """Make what the callbacks of any process have decided, and SIGTERM to any, the decision of all."""

@@ -178,9 +178,7 @@ class Trainer(ScriptMethods):
             training = Training(self.engine, args, state, data, self.make_optimizers, checkpoint)
             context["optimizer"], context["train_dataloader"] = self.optimizer, data.loader
             context["lr_scheduler"] = self.lr_scheduler
-            best_saved = None
-            if checkpoint is not None:
-                best_saved = load_training(training, checkpoint, self.callback_handler)
+            best_saved = None if checkpoint is None else load_training(training, checkpoint, self.callback_handler)
             state.max_steps, state.num_train_epochs = training.max_steps, training.epochs
             state.compute_steps(args, training.max_steps)
             self.checkpoints.begin(state, best_saved)
@@ -190,6 +188,7 @@ class Trainer(ScriptMethods):
                 self.checkpoints,
                 self.callback_handler,
                 self.processing_class,
+                self.control,
                 partial(self.event, "on_save"),
                 own_save if self.is_overridden("save_model") else None,
             )
@@ -205,7 +204,7 @@ class Trainer(ScriptMethods):
                 log=partial(self.log, **accepted(self.log, start_time=time.time())),
                 evaluate=evaluate if trial is None else trial.noting(evaluate, state),
                 checkpoints=self.checkpoints,
-                save=saving.save,
+                saving=saving,
                 termination=self._termination,
             )
             self.is_in_train = True
@@ -215,6 +214,7 @@ class Trainer(ScriptMethods):
                 saving.leave()
             finally:
                 self.is_in_train = False
+                saving.break_off()
         return TrainOutput(state.global_step, metrics["train_loss"], metrics)
 
     def export(self, path: str | os.PathLike[str], format: str = "safetensors", batch: Any = None) -> Path:
@@ -254,7 +254,7 @@ class Trainer(ScriptMethods):
     def event(self, name: str, **about: Any) -> None:
         """Call the callbacks that listen to an event."""
         if name in self._heard:
-            control = self.callback_handler.call(name, self.args, self.state, self.control, **about)
+            control = self.callback_handler.call(name, self.args, about.pop("state", self.state), self.control, **about)
             if control is not self.control:  # a callback's own
                 vars(self.control).update((switch, getattr(control, switch)) for switch in SWITCHES)
 

@@ -30,6 +30,7 @@ CATCHES_ALL = {
     "integrations/loading.py": "importing an SDK runs foreign code",
     "integrations/open_runs.py": "an SDK of the script's may be half imported",
     "testing/kit.py": "a tracker under test may raise anything",
+    "trainer/checkpoints/saving.py": "whatever fails while a failed training waits for its save, the failure is raised",
     "trainer/ranks/ranks.py": "what one rank raises, the others have to know before it is raised again",
 }
 

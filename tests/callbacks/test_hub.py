@@ -128,6 +128,23 @@ def test_the_whole_checkpoint_is_pushed_to_resume_from(tmp_path, hub):
     assert again.state.log_history[0] == trainer.state.log_history[0]
 
 
+def test_a_checkpoint_that_is_written_in_the_background_is_what_is_pushed(tmp_path, hub):
+    """With the weights that it holds, though the model has trained on when it is on disk."""
+    trainer = trainer_of(
+        tmp_path,
+        PushToHubCallback(None, "steps", 2, hub_model_id="digits", checkpoint=True),
+        async_save=True,
+        learning_rate=0.5,
+    )
+    trainer.train()
+
+    commits = dict(hub.commits["someone/digits"])  # the newest wins where they are fast
+    assert "Step 6" in commits
+    for name, files in commits.items():
+        saved = tmp_path / "digits" / f"checkpoint-{name.split()[1]}" / "model.safetensors"
+        assert torch.equal(weights_of(files), load(saved.read_bytes())["weight"])
+
+
 def test_the_card_links_to_the_run_in_its_trackers(tmp_path, hub):
     """Web addresses, of every tracker that has one."""
 

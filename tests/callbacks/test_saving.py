@@ -60,6 +60,23 @@ def test_it_saves_by_steps_epochs_and_minutes(stage, tmp_path, monkeypatch):
     assert training.control.should_save
 
 
+def test_a_save_that_is_still_written_is_not_asked_for_again(stage, tmp_path, monkeypatch):
+    """With async_save, `on_save` comes some steps later: the clock starts when the save is requested."""
+    now = [0.0]
+    monkeypatch.setattr("runcast.callbacks.saving.time.monotonic", lambda: now[0])
+    training = stage(ModelCheckpointCallback(every_minutes=1), output_dir=str(tmp_path))
+    training.event("on_train_begin")
+    requested = []
+    for step in range(1, 6):
+        now[0] += 25.0
+        training.event("on_step_begin")
+        training.event("on_step_end")
+        if training.control.should_save:
+            requested.append(step)
+
+    assert requested == [3]
+
+
 def test_a_save_that_failed_is_not_among_the_best(stage, tmp_path):
     """A full disk, say: links and ranks are of what is there."""
     training = stage(ModelCheckpointCallback(top_k=1), output_dir=str(tmp_path))

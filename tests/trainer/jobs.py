@@ -17,6 +17,15 @@ class Job(NamedTuple):
     found: list[dict]
 
 
+def content(path):
+    """Return what a file of a checkpoint holds; the entries in the head of a safetensors file come in any order."""
+    data = path.read_bytes()
+    if path.suffix != ".safetensors":
+        return data
+    end = 8 + int.from_bytes(data[:8], "little")
+    return json.loads(data[8:end]), data[end:]
+
+
 def run_job(folder, scenario, processes, *more):
     """Run a scenario; return what each rank ended with. None may hang."""
     job = run_ranks([SCRIPT, scenario, folder, *more], folder, processes)

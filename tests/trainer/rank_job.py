@@ -10,7 +10,9 @@ import math
 import os
 import signal
 import sys
+import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -22,8 +24,10 @@ from runcast.callbacks.progress import ProgressCallback
 from runcast.callbacks.saving import ModelCheckpointCallback
 from runcast.callbacks.stopping import EarlyStoppingCallback
 from runcast.core.events import TrainerCallback
+from runcast.trainer.checkpoints import snapshot
 from runcast.trainer.settings.arguments import TrainingArguments
 from runcast.trainer.trainer import Trainer
+from tests.trainer.jobs import content
 
 RANK, SIZE = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
 OUT = Path(sys.argv[2])
@@ -454,6 +458,80 @@ def replicated_shards():
     again = make(Numbers(24), folder=name, num_train_epochs=1, optim="adamw_torch", **settings)
     again.train(resume_from_checkpoint=str(OUT / name / "checkpoint-1"))
     return {**found, "resumed": again.model.layer.weight.full_tensor().tolist()}
+
+
+SAVES = {"optim": "adamw_torch", "save_strategy": "steps", "save_steps": 2, "max_steps": 6}
+
+
+def in_background():
+    """Checkpoints are written at once and in the background, with DDP and with FSDP."""
+    found = {}
+    for kind in ("ddp", "fsdp"):
+        weights, seen = [], []
+        for folder, more in (("at once", {}), ("later", {"async_save": True}), ("again", {"async_save": True})):
+            trainer = make(Numbers(8 * SIZE), folder=f"{kind} {folder}", fsdp=kind == "fsdp", **SAVES, **more)
+            if folder == "later":
+                trainer.add_callback("on_save", partial(note_save, seen, trainer))
+            resume = OUT / f"{kind} later" / "checkpoint-2" if folder == "again" else None
+            trainer.train(resume_from_checkpoint=resume)
+            weights.append(weight_of(trainer))
+        one, other = (OUT / f"{kind} {folder}" / "checkpoint-4" for folder in ("at once", "later"))
+        files = sorted(str(path.relative_to(one)) for path in one.rglob("*") if path.is_file())
+        found[kind] = {
+            "files": files == sorted(str(path.relative_to(other)) for path in other.rglob("*") if path.is_file()),
+            "different": [
+                name for name in files if not name.endswith(".json") and content(one / name) != content(other / name)
+            ],
+            "seen": seen,
+            "weights": weights,
+        }
+    stopping = OnRank(SIZE - 1, "on_save", "should_training_stop", 2)
+    trainer = make(Numbers(8 * SIZE), None, [stopping], **SAVES | {"max_steps": 9, "async_save": True})
+    trainer.train()
+    return {**found, "stopped": trainer.state.global_step}
+
+
+def note_save(seen, trainer, args, state, *_, **__):
+    """Note the step of a checkpoint that is announced, and that of the training."""
+    seen.append([state.global_step, trainer.state.global_step])
+
+
+def weight_of(trainer):
+    """Return the weight of the layer, gathered where it is sharded."""
+    weight = trainer.model.layer.weight
+    return (weight.full_tensor() if hasattr(weight, "full_tensor") else weight).tolist()
+
+
+def killed_in_background():
+    """The first rank dies when half of its second checkpoint's optimizer is on disk, and the training a step further."""
+    went_on, write = threading.Event(), snapshot.save_tensors
+
+    def write_half(value, path):
+        write(value, path)
+        if path.name == "optimizer.pt" and "checkpoint-4" in path.parent.name:
+            os.truncate(path, path.stat().st_size // 2)
+            went_on.wait(60)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def go_on(args, state, control, **kwargs):
+        if state.global_step == 5:
+            went_on.set()
+
+    snapshot.save_tensors = write_half
+    make(Numbers(8 * SIZE), None, [("on_step_end", go_on)], async_save=True, **SAVES).train()
+
+
+def after_the_kill():
+    """Resume from the last checkpoint, and train without having been interrupted."""
+    came_from = []
+    note = ("on_checkpoint_load", lambda *_, checkpoint, **__: came_from.append(checkpoint.name))
+    alone, resumed = (
+        make(Numbers(8 * SIZE), None, [note], folder, async_save=True, **SAVES) for folder in ("alone", "out")
+    )
+    alone.train()
+    resumed.train(resume_from_checkpoint="last")
+    weights = [weight_of(trainer) for trainer in (alone, resumed)]
+    return {"from": came_from, "weights": weights, "left": saved()}
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from runcast.trainer.settings.arguments import TrainingArguments
 
 # Names that are ours: not in transformers, or deliberately different there.
 OURS = {
+    "async_save",
     "device",
     "torch_compile_blocks",
     "optim_args",
@@ -62,7 +63,7 @@ def test_settings_mean_what_they_mean_in_transformers():
     theirs = {field.name: field.default for field in dataclasses.fields(transformers.TrainingArguments)}
     mine = {field.name: field.default for field in dataclasses.fields(TrainingArguments)}
 
-    assert set(mine) - set(theirs) == {"device", "torch_compile_blocks"}
+    assert set(mine) - set(theirs) == {"async_save", "device", "torch_compile_blocks"}
     plain = {name: getattr(value, "value", value) for name, value in theirs.items()}
     different = {
         name: (mine[name], plain[name]) for name in mine if name not in OURS and str(plain[name]) != str(mine[name])

@@ -9,7 +9,7 @@ from runcast.callbacks.host import is_transformers, open_runs
 from runcast.callbacks.hub.card import model_card
 from runcast.callbacks.hub.upload import Uploads, check_settings
 from runcast.callbacks.reporting.kept_checkpoints import checkpoint_of
-from runcast.callbacks.weights import is_sharded, whole_weights, write_model
+from runcast.callbacks.weights import is_sharded, weights_in, whole_weights, write_model
 from runcast.core.events import Control, TrainerCallback, TrainerControl, TrainerState
 from runcast.journal.paths import absolute
 from runcast.redaction.console import warn
@@ -76,7 +76,7 @@ class PushToHubCallback(TrainerCallback):
         self._timeout_s, self._finish_timeout_s = timeout_s, finish_timeout_s
         self._uploads: Uploads | None = None
         self._patience_s = finish_timeout_s
-        self._is_due = False
+        self._due: int | None = None  # the step from which on a save is to be pushed
         self._saved: Path | None = None  # the last checkpoint of this training: an earlier one's is not pushed
         self._pushed = 0
 
@@ -87,7 +87,7 @@ class PushToHubCallback(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Settle where to push to."""
-        self._is_due, self._saved, self._patience_s = False, None, self._finish_timeout_s
+        self._due, self._saved, self._patience_s = None, None, self._finish_timeout_s
         folder = Path(self._output_dir or args.output_dir)
         self._uploads = Uploads(
             self._repo or getattr(args, "hub_model_id", None) or folder.resolve().name,
@@ -102,21 +102,22 @@ class PushToHubCallback(TrainerCallback):
         if self._uploads is not None:
             self._uploads.tend()
         if self._every_steps is not None and state.global_step % self._every_steps == 0:
-            self._is_due = control.should_save = True
+            self._due, control.should_save = state.global_step, True
         return control
 
     def on_epoch_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> Control:
         """Ask for a checkpoint to push, if each epoch is pushed."""
         if self._strategy == "epoch":
-            self._is_due = control.should_save = True
+            self._due, control.should_save = state.global_step, True
         return control
 
     def on_save(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Push the saved checkpoint, if a push is due."""
         self._saved = checkpoint_of(args, state)
-        if self._is_due or self._strategy == "save":
-            self._is_due = False
-            self._push(args, state, control, kwargs)
+        is_due = self._due is not None and self._due <= state.global_step
+        if is_due or self._strategy == "save":
+            self._due = None if is_due else self._due
+            self._push(args, state, control, kwargs, self._saved if getattr(args, "async_save", False) else None)
 
     def on_train_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Push the model as it is now. Under transformers, which has no teardown, wait for it here."""
@@ -154,7 +155,15 @@ class PushToHubCallback(TrainerCallback):
         if self._uploads is not None:
             self._uploads.wait(self._patience_s)
 
-    def _push(self, args: Any, state: TrainerState, control: TrainerControl, about: dict[str, Any]) -> None:
+    def _push(
+        self,
+        args: Any,
+        state: TrainerState,
+        control: TrainerControl,
+        about: dict[str, Any],
+        checkpoint: Path | None = None,
+    ) -> None:
+        """Push the model; its weights are those of the checkpoint, if one is given: it may have trained on since."""
         model, handler = about.get("model"), about.get("callback_handler")
         if model is None or self._uploads is None:
             return
@@ -170,6 +179,7 @@ class PushToHubCallback(TrainerCallback):
         try:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
+            weights = weights_in(checkpoint) if weights is None and checkpoint is not None else weights
             write_model(model, weights, folder)
             processing_class: Any = self._processing_class or about.get("processing_class")
             if hasattr(processing_class, "save_pretrained"):

@@ -2,9 +2,10 @@
 
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from torch import nn
 
@@ -12,12 +13,21 @@ from runcast.callbacks.monitor import Monitor, reported
 from runcast.core.errors import CheckpointError, OptionError
 from runcast.core.events import TrainerState
 from runcast.trainer.checkpoints.files import Checkpoint, list_checkpoints, rotate, verify, writing
+from runcast.trainer.checkpoints.staging import run
 from runcast.trainer.checkpoints.weights import load_weights
 from runcast.trainer.ranks.ranks import Ranks
 from runcast.trainer.settings.arguments import TrainingArguments
 
 T = TypeVar("T")
 _log = logging.getLogger("runcast.trainer")
+
+
+class Save(NamedTuple):
+    """A save under way: all that are written, itself the last; what was best before; and what ends with it."""
+
+    written: list[Path]
+    older: tuple[str | None, float | None]
+    future: "Future[None]"
 
 
 class Checkpoints:
@@ -69,30 +79,45 @@ class Checkpoints:
                 f"every {state.eval_steps}. Make save_steps a multiple of eval_steps."
             )
 
-    def save(self, state: TrainerState, write: Callable[[Path], None], ranks: Ranks) -> bool:
-        """Write a checkpoint; return whether it is there. What cannot be written costs a message, not the training.
+    def begin_save(
+        self, state: TrainerState, write: Callable[[Path], Iterator[None]], ranks: Ranks, *, in_thread: bool
+    ) -> Save:
+        """Write a checkpoint, or begin to: `end_save` has to follow before anything else is asked of the checkpoints.
 
         Args:
             state: The state of the training, which learns whether the checkpoint is the best one.
-            write: Writes everything to a folder.
+            write: Writes everything to a folder, and yields once.
             ranks: The processes that write; `Ranks()` where one writes a checkpoint by itself.
+            in_thread: Whether a thread does what comes after the yield.
         """
         target, older = self._target(state), (state.best_model_checkpoint, self.best_saved)
         self._note_if_best_saved(state, target)
-        try:
+        written, best = [*(path for path in self._written if path != target), target], state.best_model_checkpoint
+
+        def steps() -> Iterator[None]:
             with writing(target, ranks) as folder:
-                write(folder)
+                yield from write(folder)
+            if ranks.rank == 0:
+                rotate(self._root, self._args.save_total_limit, written, best)
+
+        return Save(written, older, run(steps(), in_thread=in_thread))
+
+    def end_save(self, state: TrainerState, save: Save) -> bool:
+        """Wait until a checkpoint is written and older ones above the limit are deleted; return whether it is there.
+
+        What cannot be written costs a message, not the training.
+        """
+        try:
+            save.future.result()
         except OSError as error:
             _log.error(
                 "The checkpoint %s was not written: %s. The older ones are unchanged, and training continues.",
-                target,
+                save.written[-1],
                 error,
             )
-            state.best_model_checkpoint, self.best_saved = older
+            state.best_model_checkpoint, self.best_saved = save.older
             return False
-        self._written = [*(path for path in self._written if path != target), target]
-        if ranks.rank == 0:
-            rotate(self._root, self._args.save_total_limit, self._written, state.best_model_checkpoint)
+        self._written = save.written
         return True
 
     def note_if_best(self, state: TrainerState, metrics: Mapping[str, Any]) -> bool:
@@ -160,15 +185,9 @@ class Checkpoints:
         return self._checked(lambda: self._find(wanted))
 
     def _checked(self, look: Callable[[], T]) -> T:
-        ranks, found = self._ranks, None
-
-        def look_first() -> None:
-            nonlocal found
-            found = look() if ranks.rank == 0 else None
-
-        ranks.together(look_first)
-        result: T = ranks.of_first(found)
-        return result
+        ranks = self._ranks
+        found: T = ranks.of_first(ranks.together(lambda: look() if ranks.rank == 0 else None))
+        return found
 
     def _find(self, wanted: str | os.PathLike[str] | Literal[True]) -> Checkpoint | None:
         if wanted is not True and wanted != "last":

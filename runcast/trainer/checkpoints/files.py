@@ -47,7 +47,6 @@ def writing(target: Path, ranks: Ranks | None = None) -> Iterator[Path]:
     After an exception *target* is as it was. A file or a link of that name is not a checkpoint: it is kept beside it.
     """
     ranks = ranks or Ranks()
-    leads = ranks.rank == 0
     partial, retired = (target.with_name(f".{target.name}.{word}") for word in ("partial", "old"))
 
     def prepare() -> None:
@@ -63,13 +62,13 @@ def writing(target: Path, ranks: Ranks | None = None) -> Iterator[Path]:
         os.replace(partial, target)
         shutil.rmtree(retired, ignore_errors=True)
 
-    ranks.together(prepare if leads else _nothing)
+    ranks.together(lambda: prepare() if ranks.rank == 0 else None)
     try:
         yield partial
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
-    ranks.together(put_in_place if leads else _nothing)
+    ranks.together(lambda: put_in_place() if ranks.rank == 0 else None)
 
 
 def write_manifest(
@@ -198,10 +197,6 @@ def _written(folder: Path) -> float:
 def _free_name(path: Path) -> Path:
     names = (path.with_name(f"{path.name}.kept-{number}") for number in itertools.count(1))
     return next(name for name in names if not name.exists() and not name.is_symlink())
-
-
-def _nothing() -> None:
-    pass
 
 
 def _damaged(folder: Path, name: str, why: str) -> CheckpointError:

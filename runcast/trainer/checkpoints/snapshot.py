@@ -2,10 +2,12 @@
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import torch
 
 from runcast.core.errors import CheckpointError
 from runcast.core.events import TrainerState
@@ -22,6 +24,14 @@ _OF_THIS_PROCESS = ("is_world_process_zero", "is_local_process_zero", "train_bat
 _log = logging.getLogger("runcast.trainer")
 
 
+class _Taken(NamedTuple):
+    """What one process writes: files by name, its part of a sharded model by folder, and whole weights."""
+
+    files: dict[str, Any]
+    shards: dict[str, dict[str, torch.Tensor]]
+    weights: dict[str, torch.Tensor]
+
+
 def save_training(
     training: Training,
     folder: Path,
@@ -30,8 +40,11 @@ def save_training(
     processing_class: Any = None,
     best_saved: float | None = None,
     save_model: Callable[[str], object] | None = None,
-) -> None:
+    stage: Callable[[_Taken], _Taken] | None = None,
+) -> Iterator[None]:
     """Write everything to *folder*; each rank calls it, and it raises in all of them or in none.
+
+    It yields once. With `stage`, the training may go on from there while another thread writes the rest.
 
     Args:
         training: What is saved.
@@ -41,55 +54,57 @@ def save_training(
         processing_class: A tokenizer or image processor, saved with the model.
         best_saved: The value of the best checkpoint so far.
         save_model: Writes the weights in a way of its own, in every process.
+        stage: Copies all tensors to the host; None writes them as they are.
     """
+    first = ranks.rank == 0
 
-    def write_own() -> None:
-        _save_own(training, folder, ranks, best_saved)
+    def take() -> _Taken:
+        taken = _take(training, ranks, best_saved)
+        return taken if stage is None else stage(taken)
 
-    def write_common() -> None:
-        if ranks.rank == 0:
-            _save_common(training, folder, ranks, callbacks, processing_class)
+    def write(taken: _Taken) -> None:
+        if taken.shards:
+            sharding.save_shards(taken.shards, folder, ranks.group)
+        for name, content in taken.files.items():
+            save_tensors(content, folder / name)
+        if taken.weights and not (folder / "model.safetensors").exists():  # as a subclass has written it
+            save_weights(taken.weights, folder)
 
-    ranks.together(write_own)
+    taken = ranks.together(take)
     if save_model is not None:
         ranks.together(partial(save_model, str(folder)))
-    ranks.together(write_common)
+    about = ranks.together(lambda: _save_small(training, folder, callbacks, processing_class) if first else {})
+    yield
+    ranks.together(lambda: write(taken))
+    ranks.together(lambda: write_manifest(folder, world_size=ranks.size, **about) if first else None)
 
 
-def _save_own(training: Training, folder: Path, ranks: Ranks, best_saved: float | None) -> None:
+def _take(training: Training, ranks: Ranks, best_saved: float | None) -> _Taken:
     model, only_model = training.engine.model, training.args.save_only_model
-    shards: dict[str, Any] = {}
+    taken, own = _Taken({}, {}, {}), {}
     if sharding.is_sharded(model):
-        settings = sharding.save_shards(model, None if only_model else training.optimization.optimizer, folder)
-        shards = {"optimizer": settings, "buffers": sharding.own_buffers(model)}
+        optimizer = None if only_model else training.optimization.optimizer
+        shards, settings = sharding.shards_of(model, optimizer)
+        taken.shards.update(shards)
+        own = {"optimizer": settings, "buffers": sharding.own_buffers(model)}
+    elif ranks.rank == 0:
+        taken.weights.update(model.state_dict())
     if not only_model:
-        own = {**training.position(), "shards": shards, "best_saved": best_saved}
-        save_tensors(own, folder / f"rank-{ranks.rank}.pt")
+        taken.files[f"rank-{ranks.rank}.pt"] = {**training.position(), "shards": own, "best_saved": best_saved}
+        if ranks.rank == 0:
+            taken.files.update({f"{name}.pt": part.state_dict() for name, part in _whole_parts(training).items()})
+    return taken
 
 
-def _save_common(
-    training: Training, folder: Path, ranks: Ranks, callbacks: CallbackHandler, processing_class: Any
-) -> None:
+def _save_small(training: Training, folder: Path, callbacks: CallbackHandler, processing_class: Any) -> dict[str, Any]:
+    """Write all but tensors; return what the manifest says of the training."""
     model, args, state = training.engine.model, training.args, training.state
-    if sharding.is_sharded(model):
-        save_config(model, folder)
-    elif not (folder / "model.safetensors").exists():  # as a subclass has written it
-        save_weights(model, folder)
-    if hasattr(processing_class, "save_pretrained"):
-        processing_class.save_pretrained(folder)
-    if not args.save_only_model:
-        for name, part in _whole_parts(training).items():
-            save_tensors(part.state_dict(), folder / f"{name}.pt")
+    is_written = (folder / "model.safetensors").exists()
+    save_config(None if is_written else model, folder, processing_class)
     state.stateful_callbacks = callback_states(callbacks.states(), training.unsaved)
     for name, content in (("trainer_state", vars(state)), ("training_args", args.to_dict())):
         (folder / f"{name}.json").write_text(json.dumps(as_json(content), indent=2) + "\n", encoding="utf-8")
-    write_manifest(
-        folder,
-        step=state.global_step,
-        world_size=ranks.size,
-        shapes=shapes_of(model),
-        progress=training.data.progress(),
-    )
+    return {"step": state.global_step, "shapes": shapes_of(model), "progress": training.data.progress()}
 
 
 def callback_states(states: Mapping[str, Any], unsaved: set[str]) -> dict[str, Any]:

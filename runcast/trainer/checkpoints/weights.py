@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -12,13 +13,8 @@ from runcast.core.errors import CheckpointError
 from runcast.trainer.ranks import sharding
 
 
-def save_weights(model: nn.Module, folder: Path, weights: dict[str, torch.Tensor] | None = None) -> None:
-    """Write the weights, and a transformers model's configuration, so that `from_pretrained(folder)` reads them too.
-
-    Args:
-        model: The model.
-        folder: Where to.
-        weights: Those of a sharded model, gathered; by default the model's own.
+def save_weights(weights: Mapping[str, torch.Tensor], folder: Path, *, are_gathered: bool = False) -> None:
+    """Write weights by name; of those that are the same tensor, one. Of those that are gathered, none is.
 
     Raises:
         OSError: They cannot be written.
@@ -26,15 +22,12 @@ def save_weights(model: nn.Module, folder: Path, weights: dict[str, torch.Tensor
     from safetensors import SafetensorError
     from safetensors.torch import save_file, save_model
 
-    path, metadata = str(folder / "model.safetensors"), {"format": "pt"}
+    holder = SimpleNamespace(state_dict=lambda: dict(weights))  # save_model asks its module for nothing else
+    write, what = (save_file, dict(weights)) if are_gathered else (save_model, holder)
     try:
-        if weights is None:
-            save_model(model, path, metadata=metadata)
-        else:
-            save_file(weights, path, metadata=metadata)
+        write(what, str(folder / "model.safetensors"), metadata={"format": "pt"})
     except SafetensorError as error:  # what safetensors makes of a full disk
         raise OSError(f"model.safetensors: {error}") from error
-    save_config(model, folder)
 
 
 def save_whole(model: nn.Module, folder: Path, rank: int, processing_class: Any = None) -> None:
@@ -42,18 +35,18 @@ def save_whole(model: nn.Module, folder: Path, rank: int, processing_class: Any 
 
     Every process calls it, as each has a part of a sharded model.
     """
-    weights = whole_weights(model) if sharding.is_sharded(model) else None
+    are_gathered = sharding.is_sharded(model)
+    weights = whole_weights(model) if are_gathered else model.state_dict()
     if rank == 0:
         folder.mkdir(parents=True, exist_ok=True)
-        save_weights(model, folder, weights)
-        if hasattr(processing_class, "save_pretrained"):
-            processing_class.save_pretrained(folder)
+        save_weights(weights, folder, are_gathered=are_gathered)
+        save_config(model, folder, processing_class)
 
 
-def save_config(model: nn.Module, folder: Path) -> None:
-    """Write the configuration of a transformers model."""
-    for name in ("config", "generation_config"):
-        part: Any = getattr(model, name, None)
+def save_config(model: nn.Module | None, folder: Path, processing_class: Any = None) -> None:
+    """Write what `from_pretrained(folder)` reads beside the weights of a transformers model."""
+    parts: list[Any] = [getattr(model, "config", None), getattr(model, "generation_config", None), processing_class]
+    for part in parts:
         if hasattr(part, "save_pretrained"):
             part.save_pretrained(folder)
 

@@ -3,18 +3,17 @@
 import contextlib
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import distributed
 
 from runcast.core.errors import RankError
 
+T = TypeVar("T")
 _LOST = re.compile(r"gloo|nccl|xccl|connection (closed|reset|refused)|broken pipe|TCPStore", re.IGNORECASE)
-
-
 _SAVED_WITHIN = timedelta(minutes=5)
 
 
@@ -69,8 +68,10 @@ class Ranks:
         distributed.all_gather_object(values, value, group=self.group)
         return values
 
-    def together(self, action: Callable[[], object]) -> None:
+    def together(self, action: Callable[[], T]) -> T:
         """Do something in every process; where it fails in one, fail in all, so that none waits for the others in vain.
+
+        Return what it returned here.
 
         Raises:
             OSError: The action raised one here or, if nothing worse happened, elsewhere.
@@ -78,7 +79,7 @@ class Ranks:
         """
         problem: Exception | None = None
         try:
-            action()
+            result = action()
         except Exception as error:  # noqa: BLE001 - whatever it is, the others have to know, and it is raised below
             problem = error
         found = self.gather(problem and (isinstance(problem, OSError), f"{type(problem).__name__}: {problem}"))
@@ -91,6 +92,11 @@ class Ranks:
             raise problem
         if told := [trouble[1] for trouble in found if trouble is not None]:
             raise OSError(f"another process: {told[0]}")
+        return result
+
+    def apart(self) -> "Ranks":
+        """Return the same processes with a group of their own, for another thread; all of them call it."""
+        return self if self.size == 1 else replace(self, group=distributed.new_group(backend="gloo"))
 
     # When one of them fails
 

@@ -88,27 +88,34 @@ def blocks_of(model: nn.Module, config: Mapping[str, Any]) -> list[nn.Module]:
     return [block for parts in lists for block in parts if any(True for _ in block.parameters())]
 
 
-def save_shards(model: nn.Module, optimizer: torch.optim.Optimizer | None, folder: Path) -> dict[str, Any]:
-    """Write the weights and the optimizer, each process its part; return what of the latter is no tensor.
+def shards_of(
+    model: nn.Module, optimizer: torch.optim.Optimizer | None
+) -> tuple[dict[str, dict[str, torch.Tensor]], dict[str, Any]]:
+    """Return this process' part of the weights and the optimizer, by folder, and what of the latter is no tensor."""
+    from torch.distributed.checkpoint.state_dict import get_model_state_dict
+
+    weights = get_model_state_dict(model)
+    if optimizer is None:
+        return {WEIGHTS: weights}, {}
+    tensors, settings = _split(_optimizer_state(model, optimizer))
+    return {WEIGHTS: weights, OPTIMIZER: tensors}, settings
+
+
+def save_shards(shards: Mapping[str, dict[str, torch.Tensor]], folder: Path, group: Any) -> None:
+    """Write what `shards_of` returned, each process its part; they agree through the group, None for the default one.
 
     Raises:
         OSError: It cannot be written.
     """
     from torch.distributed import checkpoint
     from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
-    from torch.distributed.checkpoint.state_dict import get_model_state_dict
 
-    parts: dict[str, Any] = {WEIGHTS: get_model_state_dict(model)}
-    settings: dict[str, Any] = {}
-    if optimizer is not None:
-        parts[OPTIMIZER], settings = _split(_optimizer_state(model, optimizer))
-    for name, tensors in parts.items():
+    for name, tensors in shards.items():
         writer = HuggingFaceStorageWriter(str(folder / name), save_distributed=True)
         try:
-            checkpoint.save(tensors, storage_writer=writer)
+            checkpoint.save(tensors, storage_writer=writer, process_group=group)
         except checkpoint.CheckpointException as error:
             raise OSError(f"{name}: {_first_failure(error)}") from error
-    return settings
 
 
 def load_shards(model: nn.Module, optimizer: Any, settings: Mapping[str, Any], folder: Path) -> None:

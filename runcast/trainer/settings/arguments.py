@@ -90,6 +90,7 @@ class TrainingArguments(FurtherArguments):
     save_steps: Annotated[float, "Save each so many steps; below 1 it is a share of all steps."] = 500
     save_total_limit: Annotated[int | None, "How many checkpoints are kept: the newest, and the best one."] = None
     save_only_model: Annotated[bool, "Save the weights alone: smaller, but one cannot resume from it."] = False
+    async_save: Annotated[bool, "Write checkpoints from a copy in memory, while training continues."] = False
     enable_jit_checkpoint: Annotated[bool, "Save a checkpoint and stop when SIGTERM comes."] = False
     load_best_model_at_end: Annotated[bool, "Load the best checkpoint's weights when the training is over."] = False
     metric_for_best_model: Annotated[str | None, "The metric that says which checkpoint is best; None takes loss."] = (
