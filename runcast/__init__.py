@@ -18,7 +18,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "run.init": "init",
     "run.run": "Run",
-    "run.current": "finish log log_samples",
+    "run.current": "alert finish log log_samples",
     "journal.state": "Statistics",
     "values.media.kinds": "Audio Figure Histogram Image Table Text Video",
     "trainer.trainer": "Trainer",

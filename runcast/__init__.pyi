@@ -58,7 +58,7 @@ from runcast.integrations.contract import Tracker as Tracker
 from runcast.integrations.payloads import Ending as Ending, Reading as Reading
 from runcast.integrations.tracked_run import TrackedRun as TrackedRun
 from runcast.journal.state import Statistics as Statistics
-from runcast.run.current import finish as finish, log as log, log_samples as log_samples
+from runcast.run.current import alert as alert, finish as finish, log as log, log_samples as log_samples
 from runcast.run.init import init as init
 from runcast.run.run import Run as Run
 from runcast.trainer.evaluation import EvalPrediction as EvalPrediction, PredictionOutput as PredictionOutput

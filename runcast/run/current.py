@@ -91,6 +91,15 @@ def log_samples(rows: Any, step: int | None = None, key: str = "samples") -> Non
     current_run("log_samples(…)").log_samples(rows, step, key)
 
 
+def alert(title: str, text: str = "", level: str = "info") -> None:
+    """Send an alert of the current run, as `Run.alert` does.
+
+    Raises:
+        NoRunError: There is no current run.
+    """
+    current_run("alert(…)").alert(title, text, level)
+
+
 def finish(
     status: Status | int = "finished",
     timeout_s: float | None = None,

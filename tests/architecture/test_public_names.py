@@ -77,6 +77,7 @@ PUBLIC = [
     "WandbCallback",
     "WatchCallback",
     "__version__",
+    "alert",
     "finish",
     "get_reporting_integration_callbacks",
     "init",

@@ -33,6 +33,8 @@ def test_the_functions_mean_the_current_run(start: Start) -> None:
     runcast.config["seed"] = 1
     runcast.config = {"depth": 2}  # as scripts for W&B do now and then
     runcast.log({"loss": 0.25}, step=4)
+    runcast.log_samples([{"prompt": "a"}])
+    runcast.alert("done")
     runcast.summary["best"] = 0.125
     assert runcast.finish()
 
@@ -44,6 +46,10 @@ def test_the_functions_mean_the_current_run(start: Start) -> None:
         {"depth": 2},
     ]
     assert [record.values for record in records(run, Summary)] == [{"best": 0.125}]
+    assert [(record.key, record.kind, record.step) for record in records(run, Media)] == [
+        ("samples", "table", 4),
+        ("alerts", "text", 4),
+    ]
 
 
 def test_the_current_run_is_the_newest_that_is_open(start: Start) -> None:
