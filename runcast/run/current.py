@@ -34,6 +34,7 @@ class Current:
 
     begun: ClassVar[list[Run]] = []
     cells: ClassVar[weakref.WeakKeyDictionary[Run, int | None]] = weakref.WeakKeyDictionary()  # of a notebook
+    of_trainers: ClassVar[weakref.WeakSet[Run]] = weakref.WeakSet()  # those that the script has not begun itself
 
     @classmethod
     def add(cls, run: Run) -> Run:
@@ -56,6 +57,11 @@ class Current:
         while cls.begun and cls.begun[-1].status is not None:
             cls.begun.pop()
         return cls.begun[-1] if cls.begun else None
+
+    @classmethod
+    def of_script(cls) -> Run | None:
+        """Return the newest open run that the script has begun by a call of `init`, or None."""
+        return next((run for run in reversed(cls.begun) if run.status is None and run not in cls.of_trainers), None)
 
 
 def current_run(wanted: str) -> Run:

@@ -137,6 +137,7 @@ def init_for_trainer(**arguments: Any) -> Run:
         TrackerUnavailableError: As for `init`.
     """
     run = init(**arguments)
+    Current.of_trainers.add(run)
     if run.unrecorded is not None:
         raise OptionError(
             f"the run cannot be written ({run.unrecorded}). Choose another folder with dir= or RUNCAST_DIR, or report "
@@ -162,6 +163,14 @@ def check(report_to: Any = ..., **options: Any) -> Options:
     if settled.id is not None and may_be_first():
         check_resume(settled, settled.dir)
     return settled
+
+
+def trackers_of(report_to: Any, options: Options) -> set[str]:
+    """Return the names of the trackers that a choice means."""
+    from runcast.autodetect import select
+
+    selection = select(report_to, offline=options.offline, setup=options.setup)
+    return {*selection.chosen, *selection.objects}
 
 
 def _check_system() -> None:

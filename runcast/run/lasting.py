@@ -10,8 +10,9 @@ from typing import Any
 from runcast.journal.records import Status
 from runcast.journal.status import status_of
 from runcast.run.borrowed import Loan, borrow, find_open, lend, share
+from runcast.run.current import Current
 from runcast.run.identity import resumed_run
-from runcast.run.init import check, init_for_trainer
+from runcast.run.init import check, init_for_trainer, trackers_of
 from runcast.run.options import OF_ADAPTERS, RunOptions, Unpack
 from runcast.run.random_name import random_id
 from runcast.run.ranks import may_be_first
@@ -20,12 +21,15 @@ from runcast.run.status import Watch
 from runcast.values.params import plain
 from runcast.values.settings import check_names
 
+MILD = {"name", "project"}  # options that a trainer has of its own, and that say nothing against an open run
+
 
 class LastingRun:
     """The run of an adapter: opened when there is something to report, and resumed for anything after its end.
 
     Inside a `with` the run stays open until the block is left, and ends with the matching status. A run that was open
-    before stays open: its opener finishes it.
+    before stays open: its opener finishes it. That is the one given as `run`; without one, that of the script's own
+    `init`, unless options, an id, or a tracker that it has not, ask for another.
 
     The run's id is fixed here, so that copies of an adapter, in this process or in processes that it spawns, report to
     one run. A copy shares an open run; in a spawned process it writes to that run and leaves finishing to the owner.
@@ -59,6 +63,10 @@ class LastingRun:
         self.run = run
         self.id: str | None = self._settled.id or fresh_id()
         self._report_to = report_to
+        self._may_join_script = (
+            run is None and not {name for name, value in options.items() if value is not None} - MILD
+        )
+        self._is_in_script = False  # whether the run is the script's own, found by itself
         self._options = {name: value for name, value in options.items() if name not in ("id", "resume")}
         self._options["project"] = project
         self._instead: dict[str, Any] = {}  # replace the user's options, for this run only
@@ -71,6 +79,7 @@ class LastingRun:
         self._left: weakref.finalize[..., Any] | None = None  # set from `begin` to the end
         if run is not None:
             share(run)
+        self._join_script()
 
     @property
     def is_open(self) -> bool:
@@ -95,6 +104,7 @@ class LastingRun:
         Args:
             defaults: Arguments of `runcast.init`; the user's own take precedence.
         """
+        self._join_script()
         run = self.run
         if run is None or self._loan is not None or (run.status is not None and self.is_mine):
             joined = self._join()
@@ -107,6 +117,22 @@ class LastingRun:
         elif self._watch is not None:
             self._watch.note()
         return run
+
+    def _join_script(self) -> None:
+        """Report to the run that the script itself has begun and not finished, as the trackers' own callbacks do."""
+        if self._is_in_script and self.run is not None and self.run.status is not None:
+            self._leave_script()
+        if not self._may_join_script or self.run is not None or (run := Current.of_script()) is None:
+            return
+        if self._report_to is not ... and self._report_to != "all":
+            wanted = trackers_of(self._report_to, self._settled)
+            if not wanted or not wanted <= run._file.trackers.keys():
+                return
+        self.run, self.is_mine, self.id, self._is_in_script = run, False, run.id, True
+        share(run)
+
+    def _leave_script(self) -> None:
+        self.run, self.is_mine, self.id, self._is_in_script = None, True, fresh_id(), False
 
     def _join(self) -> Run | None:
         """Return the run if it is open here, or in the process that spawned this one."""
@@ -174,6 +200,9 @@ class LastingRun:
             id: Its id; by default a new one.
             options: Arguments of `runcast.init` that replace the user's.
         """
+        if self._is_in_script:  # the script's run was for one training only
+            self._may_join_script = False
+            self._leave_script()
         if self.is_mine and not self._is_held:
             self.run, self.id, self._root, self._has_config = None, id or fresh_id(), None, False
             self._instead = options

@@ -296,3 +296,58 @@ def test_a_wrong_value_is_told_at_once(wrong):
     """Everything that `init` would refuse, but for its own values."""
     with pytest.raises(OptionError):
         LastingRun("none", **wrong)
+
+
+def test_the_run_of_the_script_is_joined(tmp_path, monkeypatch):
+    """As the trackers' own callbacks do; the script finishes it, and what comes behind is a run by itself."""
+    monkeypatch.setenv("RUNCAST_QUIET", "1")
+    monkeypatch.setenv("RUNCAST_DIR", str(tmp_path / "runs"))
+    monkeypatch.setenv("RUNCAST_REPORT_TO", "none")
+    early = LastingRun()
+    with init() as run:
+        late = LastingRun(name="of a trainer", project="of a trainer")
+        assert late.dir == run.dir
+        for lasting in (early, late):
+            assert lasting.begin() is run
+            lasting.end()
+        assert run.status is None
+        other = LastingRun().open()
+        assert other is run
+
+    behind = late.begin()
+    late.end()
+    assert behind.id != run.id
+    assert endings(behind) == endings(run) == ["finished"]
+
+
+@pytest.mark.parametrize(
+    "options", [{"tags": ["a"]}, {"id": "mine"}, {"report_to": "tensorboard"}, {"report_to": "none"}]
+)
+def test_another_run_than_the_scripts_can_be_asked_for(options, tmp_path, monkeypatch):
+    """With any option of a run but those that a trainer has by itself, and by a tracker that the script's run lacks."""
+    monkeypatch.setenv("RUNCAST_QUIET", "1")
+    monkeypatch.setenv("RUNCAST_DIR", str(tmp_path / "runs"))
+    with init(report_to="none") as run:
+        lasting = LastingRun(delivery=None, **options)
+        own = lasting.begin()
+        lasting.end()
+        assert own is not run
+        assert run.status is None
+
+
+def test_trackers_that_the_scripts_run_has_are_no_reason_for_another(tmp_path, monkeypatch):
+    """Nor is a run of another trainer one to join; a search's next trial has its own."""
+    monkeypatch.setenv("RUNCAST_QUIET", "1")
+    monkeypatch.setenv("RUNCAST_DIR", str(tmp_path / "runs"))
+    with init(report_to=["tensorboard", "dvclive"], delivery="later") as run:
+        lasting = LastingRun(["tensorboard"])
+        assert lasting.open() is run
+        lasting.forget(delivery="later")
+        trial = lasting.open()
+        assert trial is not run
+        assert LastingRun("tensorboard").open() is run
+    quiet = LastingRun("none").open()
+    assert quiet is not trial
+    for left in (trial, quiet):
+        left.finish()
+    assert run.status == "finished"
