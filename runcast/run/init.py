@@ -118,12 +118,12 @@ def init(
     if options.delivery != "later" and (selection.chosen or selection.objects):
         carrier = open_carrier(directory, file, selection.chosen, selection.objects, joining.setup, options.delivery)
     run = Run(file, directory, journal, carrier, strict=options.strict)
-    run._take_snapshot(options.snapshot)
     if file.tags:
         run.add_tags(*file.tags)
     if config is not None:
         run.log_params(config)
         _attach_config(run)
+    run._take_snapshot(options.snapshot)  # behind the user's own: a tracker may take only so many params
     _greet(run, file, options, [*joining.remarks, *selection.remarks()])
     look_after(run)
     return Current.add(run)

@@ -386,6 +386,7 @@ def test_the_variables_that_name_a_project_are_not_overruled(folder, monkeypatch
     """WANDB_PROJECT, MLFLOW_EXPERIMENT_NAME, COMET_PROJECT_NAME, CLEARML_PROJECT … hold where the user gave no argument."""
     for variable in VARIABLES.values():
         monkeypatch.setenv(variable, "theirs")
+    monkeypatch.delenv("RUNCAST_SNAPSHOT")
     choice = list(VARIABLES)
 
     make_trainer([ReportCallback(choice, delivery="later", id="plain")], max_steps=1).train()

@@ -272,12 +272,15 @@ def test_a_run_has_what_was_measured_of_it_and_says_of_how_much(tmp_path: Path, 
     }
 
     journal = [json.loads(line) for line in (tmp_path / "runs/run/journal.jsonl").read_text().splitlines()]
-    measured = [record["values"] for record in journal if record.get("by") == "codecarbon"]
+    records = [record for record in journal if record.get("by") == "codecarbon"]
+    measured = [record["values"] for record in records]
     rows = list(csv.DictReader((tmp_path / "runs/run/trackers/codecarbon/emissions.csv").read_text().splitlines()))
     assert len(measured) == len(rows)
     amounts = [values["codecarbon/measured_s"] for values in measured]
     assert amounts == sorted(set(amounts))
-    assert all(values["codecarbon/measured_s"] <= values["codecarbon/training_s"] for values in measured)
+    assert all(values["codecarbon/measured_s"] <= values["codecarbon/training_s"] for values in measured[:-1])
+    # The meter runs on for a moment after the end, on a busy machine for a third of a second.
+    assert measured[-1]["codecarbon/measured_s"] <= records[-1]["time"] - journal[0]["time"]
     sentence = re.search(r"measured [\d.]+ of [\d.]+ s", said["status"].stdout)
     assert sentence
     assert all(sentence[0] in " ".join(done.stdout.split()) for done in said.values())
