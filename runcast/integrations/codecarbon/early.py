@@ -5,6 +5,7 @@ The import and the search for hardware take seconds, which the energy of a short
 
 import contextlib
 import glob
+import threading
 import time
 from typing import Any
 
@@ -58,7 +59,17 @@ class Early:
 
 
 def start(meter: Any, early: Early | None) -> None:
-    """Start CodeCarbon's tracker, from the early moment if each of its parts can."""
+    """Start CodeCarbon's tracker, from the early moment if each of its parts can.
+
+    Its own thread and ours would count the same seconds twice if they asked at once: they ask in turn.
+    """
+    measure, turn = meter._measure_power_and_energy, threading.Lock()
+
+    def measure_in_turn() -> None:
+        with turn:
+            measure()
+
+    meter._measure_power_and_energy = meter._scheduler.function = measure_in_turn
     parts = list(meter._hardware)
     if early is not None and all(map(early.knows, parts)):
         for hardware in parts:
