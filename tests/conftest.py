@@ -16,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import runcast
+from runcast.run.current import Current
 from tests.guard import pytest_configure  # noqa: F401 - a hook: it ends what an interrupted run leaves behind
 
 PREFIXES = (
@@ -53,13 +54,14 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Start each test without any tracker's variables, in an empty home."""
+    """Start each test without any tracker's variables and without an open run, in an empty home."""
     for name in list(os.environ):
         if name.startswith(PREFIXES) or name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "NETRC"):
             monkeypatch.delenv(name)
     home = tmp_path / "home"
     home.mkdir()
     monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setattr(Current, "begun", [])  # an adapter would join a run that another test has left open
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
     monkeypatch.setenv("RUNCAST_FINISH_TIMEOUT_S", "300")  # a busy machine needs long to start several SDKs at once
     monkeypatch.setenv("RUNCAST_SYSTEM_METRICS", "0")  # one process less for each run; its own tests turn it on

@@ -87,8 +87,10 @@ def compare_points(
         if have.take(mark_of(one)):
             counts.found += 1
             if knows_times:
-                near = one.time // tracker.time_resolution_s
-                counts.late += not any(times.take(_with_time(mark_of(one), near + more)) for more in (0, 1, -1))
+                near, rest = divmod(one.time, tracker.time_resolution_s)
+                side = 1 if 2 * rest > tracker.time_resolution_s else -1  # the other one may be an equal point's
+                moments = (near, near + side, near - side)
+                counts.late += not any(times.take(_with_time(mark_of(one), moment)) for moment in moments)
         elif offset > cursor and not tracker.measures:
             counts.waiting += 1
         else:

@@ -152,6 +152,6 @@ def assert_everywhere_once(told: Told, trackers: Iterable[str] = TRACKERS) -> No
     verdicts = verify(RunDirectory(told.path))
 
     problems = {verdict.name: verdict.problems() for verdict in verdicts if not verdict.is_right}
-    assert problems == {}
+    assert problems == {}, problems
     assert {verdict.name: verdict.found for verdict in verdicts} == dict.fromkeys(wanted, total)
     assert {verdict.status_logged for verdict in verdicts} == {told.endings[-1]}

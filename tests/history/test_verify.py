@@ -10,9 +10,13 @@ import runcast
 from runcast.autodetect import decide
 from runcast.history import comparison
 from runcast.history.comparison import Verdict
+from runcast.history.point_comparison import compare_points
 from runcast.history.sync import sync
 from runcast.history.verify import verify
 from runcast.journal.layout import RunDirectory
+from runcast.journal.records import Metrics, encode_line
+from runcast.testing import MemoryTracker
+from runcast.values.points import Point
 from tests.delivery.conftest import HERE
 
 MakeRun = Callable[..., RunDirectory]
@@ -47,6 +51,28 @@ def test_a_tracker_that_has_everything_is_right(plain_run: RunDirectory) -> None
     assert (verdict.others["params"].logged, verdict.others["params"].found) == (1, 1)
     assert verdict.status == verdict.status_logged == "finished"
     assert verdict.problems() == []
+
+
+def test_equal_points_of_almost_the_same_time_are_told_apart(tmp_path: Path) -> None:
+    """A service keeps milliseconds, so a time may cross the limit of a hundredth; the next equal point is not its."""
+    times, kept = (1796079025.8702464, 1796079025.8865476), (1796079025.87, 1796079025.887)  # the first is 86.99… there
+    journal = tmp_path / "journal.jsonl"
+    journal.write_bytes(b"".join(encode_line(Metrics(time=time, step=17, values={"epoch": 1})) for time in times))
+    late = [kept[0] + 0.05, kept[1]]
+
+    counts = [
+        compare_points(
+            journal,
+            [Point("epoch", 1, 17, time) for time in moments],
+            MemoryTracker(),
+            str,
+            cursor=journal.stat().st_size,
+            up_to_cursor=False,
+        )
+        for moments in (kept, late)
+    ]
+
+    assert [(one.found, one.late, one.extra) for one in counts] == [(2, 0, 0), (2, 1, 0)]
 
 
 def test_a_missing_and_a_doubled_point_are_found_in_dvclive(make_run: MakeRun) -> None:
