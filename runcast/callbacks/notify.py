@@ -11,7 +11,8 @@ from runcast.callbacks.host import is_transformers
 from runcast.callbacks.stopping import reason_of
 from runcast.core.events import TrainerCallback, TrainerControl, TrainerState
 from runcast.redaction.tree import redact_text
-from runcast.run.alerts.webhook import TIMEOUT_S, VARIABLE, post, post_beside
+from runcast.run.alerts.webhook import TIMEOUT_S, post, post_beside
+from runcast.run.options import WEBHOOK_VARIABLE
 from runcast.values.numbers import as_json, leaves
 
 
@@ -34,7 +35,7 @@ class NotifyCallback(TrainerCallback):
     reports = True
 
     def __init__(self, url: str | None = None, *, name: str | None = None, timeout_s: float = TIMEOUT_S) -> None:
-        self._url = url or os.environ.get(VARIABLE)
+        self._url = url or os.environ.get(WEBHOOK_VARIABLE)
         self._name = name
         self._timeout_s = timeout_s
         self._latest: dict[str, float | None] = {}

@@ -12,7 +12,6 @@ from runcast.journal.records import Media
 from runcast.redaction.tree import redact_text
 from runcast.values.media.kinds import AnyMedia, Text
 from runcast.values.media.recognition import to_media
-from runcast.values.media.samples import SampleTable
 from runcast.values.numbers import NotANumber, a
 
 
@@ -38,8 +37,7 @@ def save_media(directory: Path, key: str, media: AnyMedia | None, step: int, now
 
     def save() -> Path:
         make_private(folder)
-        table = media.at_step(step) if isinstance(media, SampleTable) else media
-        path = table.save(folder, f"{step:08d}-{os.urandom(4).hex()}")
+        path = media.at_step(step).save(folder, f"{step:08d}-{os.urandom(4).hex()}")
         path.chmod(0o600)
         return path
 

@@ -66,7 +66,6 @@ class LastingRun:
         self._may_join_script = (
             run is None and not {name for name, value in options.items() if value is not None} - MILD
         )
-        self._is_in_script = False  # whether the run is the script's own, found by itself
         self._options = {name: value for name, value in options.items() if name not in ("id", "resume")}
         self._options["project"] = project
         self._instead: dict[str, Any] = {}  # replace the user's options, for this run only
@@ -118,9 +117,14 @@ class LastingRun:
             self._watch.note()
         return run
 
+    @property
+    def _is_in_script(self) -> bool:
+        """Whether the run is the script's own, found by itself and not given."""
+        return self._may_join_script and not self.is_mine
+
     def _join_script(self) -> None:
         """Report to the run that the script itself has begun and not finished, as the trackers' own callbacks do."""
-        if self._is_in_script and self.run is not None and self.run.status is not None:
+        if self._is_in_script and not self.is_open:
             self._leave_script()
         if not self._may_join_script or self.run is not None or (run := Current.of_script()) is None:
             return
@@ -128,11 +132,11 @@ class LastingRun:
             wanted = trackers_of(self._report_to, self._settled)
             if not wanted or not wanted <= run._file.trackers.keys():
                 return
-        self.run, self.is_mine, self.id, self._is_in_script = run, False, run.id, True
+        self.run, self.is_mine, self.id = run, False, run.id
         share(run)
 
     def _leave_script(self) -> None:
-        self.run, self.is_mine, self.id, self._is_in_script = None, True, fresh_id(), False
+        self.run, self.is_mine, self.id = None, True, fresh_id()
 
     def _join(self) -> Run | None:
         """Return the run if it is open here, or in the process that spawned this one."""
@@ -201,8 +205,8 @@ class LastingRun:
             options: Arguments of `runcast.init` that replace the user's.
         """
         if self._is_in_script:  # the script's run was for one training only
-            self._may_join_script = False
             self._leave_script()
+            self._may_join_script = False
         if self.is_mine and not self._is_held:
             self.run, self.id, self._root, self._has_config = None, id or fresh_id(), None, False
             self._instead = options

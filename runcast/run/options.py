@@ -25,6 +25,7 @@ FALSE = ("0", "off", "no", "false", "")
 NOTHING = ("", "none", "no", "off", "false")  # a choice of trackers
 RESUMES = ("never", "allow", "must")
 FINISHES = WAIT, BACKGROUND = "wait", "background"
+WEBHOOK_VARIABLE = "RUNCAST_WEBHOOK"
 FINISH_VARIABLE, FINISH_S = "RUNCAST_FINISH_TIMEOUT_S", 60.0
 DELIVERIES = ("process", "thread", "later")
 SNAPSHOT = "snapshot"  # what its params begin with, its artifact's name, and the artifact's kind

@@ -1,7 +1,6 @@
 """A run, as the training script holds it."""
 
 import os
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -23,7 +22,7 @@ from runcast.redaction.tree import redact_text
 from runcast.run.alerts.titles import LEVELS, Pauses, level_of, one_line
 from runcast.run.arrivals import Copies
 from runcast.run.identity import Identity, identity_of
-from runcast.run.options import SNAPSHOT, USUAL_PARTS, finish_timeout_s
+from runcast.run.options import SNAPSHOT, USUAL_PARTS, WEBHOOK_VARIABLE, finish_timeout_s
 from runcast.run.recording import Recorder
 from runcast.run.status import find_again, report_coverage, report_end, report_status
 from runcast.values.scalars import without_surrogates
@@ -111,20 +110,21 @@ class Run(Recorder):
         if self._journal is None:
             self._log_unusual()
             return
-        if (known := level_of(level)) is None:
-            self._drop("alert level", f"is {level!r}; 'info' is used. Use {', '.join(LEVELS)}")
+        if (word := level_of(level)) is None:
+            word = "info"
+            self._drop("alert level", f"is {level!r}; {word!r} is used. Use {', '.join(LEVELS)}")
         head = redact_text(one_line(title))
         if (held := self._pauses.note(head, time.monotonic())) is None:
             return
         more = f"({held} more of these were held back.)" if held else ""
-        caption = f"{known or 'info'}: {head}"
+        caption = f"{word}: {head}"
         content = "\n\n".join(filter(None, (caption, redact_text(without_surrogates(str(text or ""))), more)))
         self._log_media(ALERTS, Text(content, caption=caption), self.step, time.time())
-        self.add_tags(f"alert-{known or 'info'}")
-        if url := os.environ.get("RUNCAST_WEBHOOK"):
+        self.add_tags(f"alert-{word}")
+        if url := os.environ.get(WEBHOOK_VARIABLE):
             from runcast.run.alerts.webhook import TIMEOUT_S, post_beside  # likewise
 
-            message = {"text": f"{self.name}: {content}", "status": "alert", "level": known or "info", "title": head}
+            message = {"text": f"{self.name}: {content}", "status": "alert", "level": word, "title": head}
             told = {**message, "name": self.name, "step": self.step}
             post_beside(url, told, "of an alert", TIMEOUT_S)
 
@@ -134,22 +134,22 @@ class Run(Recorder):
         if (source := self._file.source) is not None:
             told["git"] = {name: value for name, value in msgspec.structs.asdict(source).items() if value is not None}
         if "hardware" in parts:
-            from runcast.run.snapshot.environment import describe_hardware
+            from runcast.run.snapshot.hardware import describe_hardware
 
             told["hardware"] = attempt(describe_hardware, lambda _: {})
         if any(told.values()):
             self._log_params({SNAPSHOT: told})
         if not {*parts} <= {*USUAL_PARTS}:
-            from runcast.run.snapshot.checkout import find_checkout
             from runcast.run.snapshot.collection import Collector
 
-            checkout = attempt(find_checkout, lambda _: None)
-            self._collector = Collector(parts, checkout.root if checkout is not None else "", self._record_found)
+            self._collector = Collector(parts, self._record_found)
 
     def _record_found(self, found: "Found") -> None:
         if found.is_dirty is not None:
             self._log_params({SNAPSHOT: {"git": {"dirty": found.is_dirty}}})
         if found.files:
+            import tempfile  # rarely needed, and start-up counts
+
             with tempfile.TemporaryDirectory(prefix="runcast-") as temporary:
                 for name, text in found.files.items():
                     Path(temporary, name).write_text(text, encoding="utf-8", errors="replace", newline="")

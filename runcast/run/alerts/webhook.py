@@ -8,7 +8,7 @@ import threading
 import urllib.request
 from typing import Any
 
-VARIABLE, TIMEOUT_S = "RUNCAST_WEBHOOK", 10.0
+TIMEOUT_S = 10.0
 
 _log = logging.getLogger("runcast.webhook")
 

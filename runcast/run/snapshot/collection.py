@@ -4,8 +4,9 @@ import threading
 from collections.abc import Callable, Collection
 
 from runcast.core.foreign import attempt, described
+from runcast.run.snapshot.checkout import find_checkout
 from runcast.run.snapshot.differences import diff_of
-from runcast.run.snapshot.environment import list_packages
+from runcast.run.snapshot.packages import list_packages
 
 PARTS = ("diff", "packages")
 PATIENCE_S = 45.0  # more than Git gets for all that it is asked
@@ -29,12 +30,12 @@ class Collector:
 
     Args:
         parts: What to collect.
-        root: The work tree, or empty.
         record: Is called once, by the thread.
     """
 
-    def __init__(self, parts: Collection[str], root: str, record: Callable[[Found], None]) -> None:
-        self._parts, self._root, self._record = parts, root, record
+    def __init__(self, parts: Collection[str], record: Callable[[Found], None]) -> None:
+        self._parts, self._record = parts, record
+        self._checkout = attempt(find_checkout, lambda _: None)  # now: the script may change its directory
         self._is_awaited, self._recording = True, threading.RLock()
         self._thread = threading.Thread(target=self._collect, name="runcast-snapshot", daemon=True)
         self._thread.start()
@@ -55,7 +56,9 @@ class Collector:
                 attempt(lambda: self._record(found), lambda _: None)
 
     def _add_diff(self, found: Found) -> str:
-        text, problem = diff_of(self._root) if self._root else ("", "the script is in no work tree of Git")
+        if self._checkout is None:
+            return "the script is in no work tree of Git"
+        text, problem = diff_of(self._checkout.root)
         if text or not problem:
             found.is_dirty = bool(text)
         if text:

@@ -27,6 +27,10 @@ class Medium(msgspec.Struct, frozen=True, eq=False, dict=True):
     def _check(self) -> None:
         """Check the arguments, and keep them in the form that is saved."""
 
+    def at_step(self, step: int) -> "Medium":
+        """Return what is saved at this step: the medium itself, unless its content depends on the step."""
+        return self
+
     def save(self, folder: Path, stem: str) -> Path:
         """Write it into *folder* and return its path.
 
