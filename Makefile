@@ -14,7 +14,7 @@ TRACKERS := $(VENV)/trackers
 # Azure's SDK needs an older mlflow-skinny, and so an environment of the same kind.
 AZURE := $(VENV)/azure
 
-.PHONY: help setup demo test trackers busy check format bench picture screenshots docs faults matrix clean
+.PHONY: help setup demo test trackers busy pythons check format bench picture screenshots docs faults matrix clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | awk -F: '{printf "  make %-12s%s\n", $$1, $$2}'
@@ -70,6 +70,9 @@ matrix: $(VENV)/.ready  ## run all the variants of which `make test` runs a samp
 
 busy: $(VENV)/.ready  ## run the tests three times beside processes that keep every processor busy (an hour and more)
 	@$(BIN)/python tools/busy.py 3 $(MAKE) test
+
+pythons: $(VENV)/.ready  ## run the tests that need no framework with the other versions of Python that are here
+	@$(BIN)/python tools/pythons.py $(VENV)
 
 check: $(VENV)/.ready  ## lint, format, docstrings, types
 	@$(BIN)/python -m ruff check .

@@ -14,7 +14,7 @@ import msgspec
 
 from runcast.core.errors import TrackerUnavailableError
 from runcast.delivery.addresses import open_command, place
-from runcast.delivery.courier.spawning import child_environment, module_command
+from runcast.delivery.courier.spawning import child_environment, module_command, where_to_start
 from runcast.delivery.ranks import gather_ranks
 from runcast.delivery.trust import OF_SCRIPT, Decide, Orders, orders_for
 from runcast.history.comparison import LEFT, Verdict
@@ -98,7 +98,12 @@ class _Reader:
         self.errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by stop
         command = module_command("runcast.history.reading", str(absolute(directory.path)), name)
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=self.answer, stderr=self.errors, env=child_environment()
+            command,
+            stdin=subprocess.PIPE,
+            stdout=self.answer,
+            stderr=self.errors,
+            cwd=where_to_start(directory.path),
+            env=child_environment(),
         )
         assert self.process.stdin is not None
         with contextlib.suppress(BrokenPipeError), self.process.stdin as orders_go_here:

@@ -1,8 +1,9 @@
-"""Absolute and displayed paths, and files that only their owner may read."""
+"""Absolute and displayed paths, the interpreter's own, and files that only their owner may read."""
 
 import contextlib
 import os
 import stat
+import sys
 from pathlib import Path
 
 from runcast.core.errors import FinalError
@@ -23,6 +24,11 @@ def shown(path: Path) -> str:
         return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
     except OSError:
         return str(path)
+
+
+def interpreter() -> str | None:
+    """Return the path of this Python; None in a program that has none, or that a call of it would start once more."""
+    return None if getattr(sys, "frozen", False) else sys.executable or None
 
 
 def make_private(folder: Path) -> None:

@@ -11,9 +11,11 @@ from typing import Any, ClassVar
 from runcast.core.errors import NoRunError
 from runcast.core.foreign import attempt, described
 from runcast.journal.layout import RunDirectory
+from runcast.journal.paths import interpreter
 from runcast.journal.records import Status
 from runcast.journal.status import status_of
 from runcast.redaction.console import say
+from runcast.run.compiling import leave_uncompiled
 from runcast.run.run import Run
 
 
@@ -39,6 +41,7 @@ class Current:
     @classmethod
     def add(cls, run: Run) -> Run:
         """Make a run the current one; return it."""
+        leave_uncompiled(type(run), sys.modules[__name__])
         cls.begun = [one for one in cls.begun if one.status is None] + [run]
         cls.cells[run] = cell()
         return run
@@ -130,7 +133,7 @@ def look_after(run: Run, *, watch: bool = True) -> None:
         error = None if interactive else getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
         status, text = _ending(run, error)
         # `sys.exit(3)` cannot be seen from here: the exit code, which the C library knows, may correct the status.
-        is_preliminary = watch and status == "finished" and not interactive and os.getpid() == pid
+        is_preliminary = watch and status == "finished" and not interactive and os.getpid() == pid and interpreter()
         carrier = run._carrier if is_preliminary else None
         is_awaited = carrier is not None and carrier.await_exit_code()
         with contextlib.suppress(KeyboardInterrupt):  # it ends the waiting, as the run has said; nothing else is left

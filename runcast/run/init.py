@@ -67,8 +67,8 @@ def init(
         notes: A longer text about the run.
         offline: True: local modes only. False: online only. Default: online where the user has configured credentials.
         strict: Whether a tracker that fails for good makes a `log` raise, within about a second. Default: False.
-        delivery: "process" (the default): a child process per tracker. "thread": a thread per tracker in this process.
-            "later": nothing until `runcast sync`.
+        delivery: "process" (the default): a child process per tracker. "thread": a thread per tracker in this process,
+            the default in a program without an interpreter of its own. "later": nothing until `runcast sync`.
         setup: Options for each tracker's SDK, as passed to it by hand: {"wandb": {"entity": "team"}}.
         per_rank: Whether to keep the metrics of every rank of a job: rank 0's under their own names, rank 3's under
             "rank3/…". Default: False: the other ranks log nothing.

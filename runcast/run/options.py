@@ -15,7 +15,7 @@ else:
 
 from runcast.core.errors import OptionError
 from runcast.journal.layout import valid_id
-from runcast.journal.paths import absolute
+from runcast.journal.paths import absolute, interpreter
 from runcast.redaction.console import warn
 from runcast.values.scalars import without_surrogates
 from runcast.values.settings import as_seconds, seconds
@@ -48,8 +48,8 @@ class RunOptions(TypedDict, total=False):
         notes: A longer text about the run.
         offline: True: local modes only. False: online only. Default: online where the user has configured credentials.
         strict: Whether a tracker that fails for good makes a `log` raise, within about a second. Default: False.
-        delivery: "process" (the default): a child process per tracker. "thread": a thread per tracker in this process.
-            "later": nothing until `runcast sync`.
+        delivery: "process" (the default): a child process per tracker. "thread": a thread per tracker in this process,
+            the default in a program without an interpreter of its own. "later": nothing until `runcast sync`.
         setup: Options for each tracker's SDK, as passed to it by hand: {"wandb": {"entity": "team"}}.
         per_rank: Whether to keep the metrics of every rank of a job: rank 0's under their own names, rank 3's under
             "rank3/…". Default: False: the other ranks log nothing.
@@ -148,7 +148,7 @@ def settle(arguments: Mapping[str, Any], environ: Mapping[str, str] = os.environ
         offline=_flag("offline", chosen.get("offline")),
         strict=bool(_flag("strict", chosen.get("strict"))),
         per_rank=bool(_flag("per_rank", chosen.get("per_rank"))),
-        delivery=_one_of("delivery", chosen.get("delivery", "process"), DELIVERIES),
+        delivery=_one_of("delivery", chosen.get("delivery", "process" if interpreter() else "thread"), DELIVERIES),
         setup=setup,
         axes=axes,
         snapshot=_parts(chosen.get("snapshot", USUAL_PARTS)),

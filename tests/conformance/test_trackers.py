@@ -19,6 +19,8 @@ FOREIGN = {
     "wandb": "open_wandb_run",
 }
 
+FOLDER = "a #%20?[x] ü{y}"  # each of its characters means something to somebody: a URI, a pattern, a template
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", EACH)
@@ -28,7 +30,7 @@ def test_the_tracker_keeps_the_contract(name: str, tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
 
     done = subprocess.run(
-        [sys.executable, "-m", "runcast.testing", name, str(tmp_path / "runs"), "--json", *foreign],
+        [sys.executable, "-m", "runcast.testing", name, str(tmp_path / FOLDER), "--json", *foreign],
         capture_output=True,
         text=True,
         env=environment,

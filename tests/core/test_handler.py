@@ -1,6 +1,7 @@
 """Callbacks are called in order, only for what they override; a broken reporter hurts nobody."""
 
 import logging
+import sys
 
 import pytest
 
@@ -175,7 +176,8 @@ def test_a_callback_that_raises_is_named_with_its_hook():
     with pytest.raises(ZeroDivisionError, match="one over none") as caught:
         call(CallbackHandler([Broken]), "on_step_end")
 
-    assert caught.value.__notes__ == ["The callback Broken raised in on_step_end at step 0."]
+    if sys.version_info >= (3, 11):  # exceptions had no notes before
+        assert caught.value.__notes__ == ["The callback Broken raised in on_step_end at step 0."]
 
 
 class Pruned(Exception):

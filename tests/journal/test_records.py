@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, strategies as st
 
@@ -148,7 +149,7 @@ def test_points_keep_the_order_in_which_they_were_logged() -> None:
 @pytest.mark.parametrize("line", [b"", b"{}", b"[]", b'{"type":"nothing","time":1}', b'{"type":"metrics"', b"\xff"])
 def test_a_line_that_is_no_record_is_refused(line: bytes) -> None:
     """A damaged line is an error, which the reader of a journal counts; it is never taken for something else."""
-    with pytest.raises((ValueError, UnicodeDecodeError)):
+    with pytest.raises((msgspec.DecodeError, UnicodeDecodeError)):
         decode(line)
 
 

@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 import runcast
 from runcast.journal.records import Artifact, Dropped, Finish, Metrics, Params, Tags, points
 from runcast.run import recording as run_module
 from runcast.values.numbers import DeviceValue, NotANumber, to_number
 from tests.journals import records
+
+torch = pytest.importorskip("torch")
 
 Start = Callable[..., runcast.Run]
 

@@ -53,11 +53,24 @@ def kept(folder: Path) -> tuple[int, list[str]]:
         "import sys; del sys.argv",
         "import pathlib, sys; sys.path.insert(0, pathlib.Path('.')); sys.path.insert(0, b'.')",
         "import sys; sys.path.append('/caf\\udce9')",
+        "import sys; sys.executable = None",
+        "import sys; sys.executable = ''",
+        "import sys; sys.frozen = True",
     ],
-    ids=["no arguments", "paths and bytes to import from", "a folder to import from that is not UTF-8"],
+    ids=[
+        "no arguments",
+        "paths and bytes to import from",
+        "a folder to import from that is not UTF-8",
+        "no interpreter",
+        "an interpreter without a name",
+        "frozen",
+    ],
 )
 def test_an_odd_interpreter_delivers_all_the_same(change: str, tmp_path: Path) -> None:
-    """Embedded interpreters have no arguments, and Python itself skips what is no text in its path."""
+    """Embedded interpreters have no arguments, and Python itself skips what is no text in its path.
+
+    A program without an interpreter of its own could only start itself once more, so it delivers in threads.
+    """
     pytest.importorskip("tensorboard")
 
     done = run_script(tmp_path, change + LOGS)
@@ -67,17 +80,16 @@ def test_an_odd_interpreter_delivers_all_the_same(change: str, tmp_path: Path) -
     state = load_state(RunDirectory(tmp_path / "runs" / "one").tracker("tensorboard"))
     assert state is not None, done.stderr
     assert (state.phase, state.points) == ("finished", 1)
+    assert len(done.stderr.splitlines()) == 2, done.stderr  # the greeting and the farewell
 
 
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ("import sys; sys.executable = None", "has no Python interpreter of its own"),
-        ("import sys; sys.frozen = True", "has no Python interpreter of its own"),
         (NO_SOCKETS, "no sockets in tests"),
         (NO_PROCESSES, "no processes here"),
     ],
-    ids=["embedded", "frozen", "no sockets", "no processes"],
+    ids=["no sockets", "no processes"],
 )
 def test_deliveries_that_cannot_start_are_named_once_and_stop_nothing(change: str, reason: str, tmp_path: Path) -> None:
     """The journal has all, and the end of the script does not wait for what cannot come."""

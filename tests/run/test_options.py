@@ -1,5 +1,6 @@
 """An argument beats the environment, the environment beats the default; what is wrong is said with what is valid."""
 
+import inspect
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -122,7 +123,7 @@ def test_the_arguments_that_adapters_take_are_those_of_init() -> None:
     """With the same types and the same words, which LightningCLI shows as the help of each."""
     init, shared = (docstring_parser.parse_from_object(each) for each in (runcast.init, RunOptions))
     words = {each.arg_name: each.description for each in init.params}
-    types = get_type_hints(runcast.init)
+    types = {name: each.annotation for name, each in inspect.signature(runcast.init, eval_str=True).parameters.items()}
 
     assert tuple(name for name in words if name != "report_to") == OF_ADAPTERS
     assert {each.arg_name: each.description for each in shared.params} == {

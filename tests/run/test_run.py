@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings, strategies as st
 
 import runcast
@@ -23,6 +22,8 @@ from runcast.journal.records import Artifact, Dropped, Finish, Media, Metrics, P
 from runcast.run import recording as run_module
 from runcast.values.numbers import DeviceValue
 from tests.journals import records
+
+torch = pytest.importorskip("torch")
 
 Start = Callable[..., runcast.Run]
 

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from runcast.values.numbers import DeviceValue, NotANumber, leaves, start_copy, to_number
+
+torch = pytest.importorskip("torch")
 
 NUMBERS: list[tuple[Any, float | int]] = [
     (0.5, 0.5),

@@ -5,11 +5,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image as PIL_Image
 
 from runcast.values.media.kinds import Figure, Image, Table, Text
 from runcast.values.media.recognition import to_media
+
+torch = pytest.importorskip("torch")
 
 BYTES = np.zeros((8, 9, 3), np.uint8)
 

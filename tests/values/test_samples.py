@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 import runcast
 from runcast.journal.records import Dropped, Media, Metrics
 from tests.journals import records
+
+torch = pytest.importorskip("torch")
 
 pd, pl, pa = map(pytest.importorskip, ("pandas", "polars", "pyarrow"))
 CHAT = [{"role": "user", "content": 'Say "hi",\r\nplease.'}]

@@ -9,7 +9,7 @@ import subprocess
 import msgspec
 
 from runcast.delivery.courier.messages import Report, Task
-from runcast.delivery.courier.spawning import child_environment, module_command
+from runcast.delivery.courier.spawning import child_environment, module_command, where_to_start
 from runcast.delivery.courier.system import NO_SIGNAL, open_self, write_exit_code
 from runcast.journal.layout import RunDirectory
 from runcast.journal.paths import absolute
@@ -56,6 +56,7 @@ class CourierProcess:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 start_new_session=not self._with_us,
+                cwd=where_to_start(self._directory.path),
                 env=self._environment,
             )
             stack.pop_all()

@@ -3,10 +3,9 @@
 import contextlib
 import os
 import site
-import sys
 from pathlib import Path
 
-from runcast.journal.paths import private_temporary_folder
+from runcast.journal.paths import absolute, interpreter, private_temporary_folder
 
 OF_THE_SCRIPT = frozenset(
     f"PYTHON{name}" for name in ("OPTIMIZE", "WARNINGS", "INSPECT", "DEVMODE", "VERBOSE", "PROFILEIMPORTTIME")
@@ -22,11 +21,24 @@ def module_command(module: str, *arguments: str) -> list[str]:
     """Return the command that runs a module of ours without importing from the working directory.
 
     Raises:
-        OSError: There is no interpreter to run it; a frozen program would only run itself again.
+        OSError: There is no interpreter to run it.
     """
-    if not sys.executable or getattr(sys, "frozen", False):
+    python = interpreter()
+    if python is None:
         raise OSError("this program has no Python interpreter of its own; delivery='thread' needs none")
-    return [sys.executable, "-c", _BEGIN, module, *arguments]
+    return [python, "-c", _BEGIN, module, *arguments]
+
+
+def where_to_start(directory: Path) -> Path | None:
+    """Return the working directory for a process of ours: None for this one's, the run's folder if that was deleted.
+
+    Python 3.13.0 cannot import `socket` in a deleted one.
+    """
+    try:
+        os.getcwd()
+    except OSError:
+        return absolute(directory)
+    return None
 
 
 def child_environment() -> dict[str, str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from mlflow.entities import Metric
 
 from runcast.core.errors import GoneError
-from runcast.integrations.mlflow.store import BUSY_S, SQLITE
+from runcast.integrations.mlflow.store import BUSY_S, SQLITE, path_of
 
 COLUMNS = ("key", "step", "timestamp", "value", "is_nan")
 LATEST = ("step", "timestamp", "value")
@@ -29,8 +29,7 @@ _RENEW = (
 
 def database_of(uri: str) -> Path | None:
     """Return the file of a store to which points can be written; None if it is of another kind or another schema."""
-    path = Path(uri.removeprefix(SQLITE))
-    if not uri.startswith(SQLITE) or not path.is_file():
+    if not uri.startswith(SQLITE) or not (path := path_of(uri)).is_file():
         return None
     with contextlib.closing(sqlite3.connect(path, timeout=BUSY_S)) as database:
         for table in ("metrics", "latest_metrics"):

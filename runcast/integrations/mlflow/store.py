@@ -52,7 +52,23 @@ def choose_store(run: TrackedRun) -> str:
 
 def own_store(run: TrackedRun) -> str:
     """Return the URI of the store that all runs of a folder share."""
-    return f"{SQLITE}{run.directory.absolute().parent / 'mlflow.db'}"
+    return uri_of(run.directory.absolute().parent / "mlflow.db")
+
+
+def uri_of(path: Path) -> str:
+    """Return the URI of an SQLite file: SQLAlchemy ends the file's name at `?`, and since 2.1 decodes `%20`."""
+    uri = f"{SQLITE}{path}"
+    with contextlib.suppress(ImportError):  # as mlflow-skinny comes, for a server
+        if path_of(uri) != path:
+            return f"{SQLITE}{str(path).replace('%', '%25').replace('?', '%3F')}"
+    return uri
+
+
+def path_of(uri: str) -> Path:
+    """Return the file of an SQLite URI, as SQLAlchemy understands it."""
+    from sqlalchemy.engine import make_url
+
+    return Path(make_url(uri).database or "")
 
 
 def prepare_store(uri: str, run: TrackedRun) -> None:
@@ -62,13 +78,16 @@ def prepare_store(uri: str, run: TrackedRun) -> None:
     half a
     schema, even after a kill.
     """
-    path, is_own = Path(uri.removeprefix(SQLITE)), uri == own_store(run)
+    is_own = uri == own_store(run)
     run.remember(tracking_uri="" if is_own else public(uri))
+    if not uri.startswith(SQLITE):
+        return
+    path = path_of(uri)
     if is_own and not path.exists():
         with run.scratch() as folder:
-            MlflowClient(f"{SQLITE}{Path(folder, path.name)}").search_experiments(max_results=1)
+            MlflowClient(uri_of(Path(folder, path.name))).search_experiments(max_results=1)
             put_in_place(Path(folder, path.name), path)
-    if uri.startswith(SQLITE) and path.exists():
+    if path.exists():
         with contextlib.closing(sqlite3.connect(path, timeout=BUSY_S)) as database:
             database.execute("select name from sqlite_master")
         if is_own:
@@ -98,7 +117,7 @@ def put_in_place(new: Path, path: Path) -> None:
 
 def follow_move(uri: str) -> None:
     """Let our own store's absolute paths of files follow the folder of all runs, if that was moved."""
-    path = Path(uri.removeprefix(SQLITE))
+    path = path_of(uri)
     here, word = str(path.parent / FILES), f"/{FILES}"
     with contextlib.closing(sqlite3.connect(path, timeout=BUSY_S)) as database, database:
         for table, column in (("experiments", "artifact_location"), ("runs", "artifact_uri")):
