@@ -189,13 +189,14 @@ class Endless(torch.utils.data.IterableDataset):
 
 
 @pytest.mark.parametrize("draws", [True, False])
-def test_a_stream_without_a_length_is_trained_on_and_evaluated(make, draws):
+def test_a_stream_without_a_length_is_trained_on_and_evaluated(make, draws, monkeypatch):
     """The bar of its evaluation has no total, and there is none for an epoch that has no end; the cursor comes back."""
     out = io.StringIO()
     trainer, _ = make(max_steps=3, eval_strategy="steps", eval_steps=1, per_device_eval_batch_size=2)
     trainer.train_dataset, trainer.eval_dataset = Endless(1000), Endless(6)
     trainer.pop_callback(ProgressCallback)
     progress = ProgressCallback(Console(file=out, width=120, force_terminal=draws, color_system=None))
+    monkeypatch.setattr("runcast.callbacks.progress.SHARE", 0.0)
     progress._every_s = 0.0  # each step is drawn, or printed
     trainer.add_callback(progress)
 
