@@ -4,8 +4,10 @@ import atexit
 import contextlib
 import os
 import sys
+import threading
 import weakref
 from collections.abc import Callable, Mapping
+from types import FrameType
 from typing import Any, ClassVar
 
 from runcast.core.errors import NoRunError
@@ -176,14 +178,29 @@ def _finish_with_worker(run: Run) -> Callable[[], object]:
     process = sys.modules.get("multiprocessing.process")
     if process is None or process.parent_process() is None:
         return lambda: None
-    from multiprocessing.util import Finalize  # a worker has imported it
-
     before = sys.exc_info()[1]  # the worker may have been started while an error was handled
 
     def at_end() -> None:
         error = sys.exc_info()[1]
         status, text = _ending(run, None if error is before else error)
+        code = _exit_code_of_worker()
+        if status == "finished" and code:
+            status, text = "failed", f"the worker has ended with the exit code {code}"
         with contextlib.suppress(KeyboardInterrupt):
             run.finish(status, error=text)
 
+    if sys.version_info >= (3, 13):  # multiprocessing's handlers run when it has forgotten the code; these do not
+        threading._register_atexit(at_end)
+        return lambda: None  # to finish again does nothing
+    from multiprocessing.util import Finalize  # a worker has imported it
+
     return Finalize(None, at_end, exitpriority=-1).cancel  # negative: after the worker's own children have ended
+
+
+def _exit_code_of_worker() -> int:
+    """Return the exit code that multiprocessing has for this worker while it ends it, as far as it tells."""
+    frame: FrameType | None = sys._getframe()
+    while frame is not None and frame.f_code.co_name != "_bootstrap":
+        frame = frame.f_back
+    code = None if frame is None else frame.f_locals.get("exitcode")
+    return code or 0

@@ -337,6 +337,7 @@ def test_another_run_than_the_scripts_can_be_asked_for(options, tmp_path, monkey
 
 def test_trackers_that_the_scripts_run_has_are_no_reason_for_another(tmp_path, monkeypatch):
     """Nor is a run of another trainer one to join; a search's next trial has its own."""
+    pytest.importorskip("dvclive")
     monkeypatch.setenv("RUNCAST_QUIET", "1")
     monkeypatch.setenv("RUNCAST_DIR", str(tmp_path / "runs"))
     with init(report_to=["tensorboard", "dvclive"], delivery="later") as run:

@@ -42,6 +42,7 @@ def test_launchers_are_understood(
 
 def test_the_process_group_beats_the_environment() -> None:
     """Where torch.distributed is initialised it knows, whatever variables a launcher left behind."""
+    pytest.importorskip("torch")
     code = """
 import os
 os.environ.update(RANK="5", SLURM_PROCID="6", WORLD_SIZE="9")

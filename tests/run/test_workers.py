@@ -57,4 +57,5 @@ def test_a_worker_ends_its_run(method: str, tmp_path: Path) -> None:
         "returns": "finished", "raises": "failed", "exits": "failed", "finishes": "killed",
     }  # fmt: skip
     assert ends["returns"].error is None
-    assert (ends["raises"].error or "").endswith("ValueError: diverged\n")
+    told = "ValueError: diverged\n" if sys.version_info < (3, 13) else "exit code 1"  # the error is forgotten by then
+    assert (ends["raises"].error or "").endswith(told)
