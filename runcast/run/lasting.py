@@ -7,6 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from runcast.journal.random_name import random_id
 from runcast.journal.records import Status
 from runcast.journal.status import status_of
 from runcast.run.borrowed import Loan, borrow, find_open, lend, share
@@ -14,7 +15,6 @@ from runcast.run.current import Current
 from runcast.run.identity import resumed_run
 from runcast.run.init import check, init_for_trainer, trackers_of
 from runcast.run.options import OF_ADAPTERS, RunOptions, Unpack
-from runcast.run.random_name import random_id
 from runcast.run.ranks import may_be_first
 from runcast.run.run import Run
 from runcast.run.status import Watch

@@ -14,12 +14,12 @@ from runcast.core.foreign import attempt
 from runcast.journal.file import Journal
 from runcast.journal.layout import RunDirectory, RunFile, Session, TrackerChoice, host_name, process_began
 from runcast.journal.paths import absolute, make_private, private_temporary_folder
+from runcast.journal.random_name import random_id, random_name
 from runcast.journal.records import VERSION, Start, encode_line
 from runcast.journal.seal import is_own, seal_of
 from runcast.redaction.console import warn
 from runcast.redaction.tree import redact, redact_text
 from runcast.run.options import Options
-from runcast.run.random_name import random_id, random_name
 from runcast.run.snapshot.checkout import read_source
 from runcast.values.config import plain, plain_value
 from runcast.values.params import flatten

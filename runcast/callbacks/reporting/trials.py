@@ -3,7 +3,7 @@
 from typing import Any
 
 from runcast.core.events import TrainerState
-from runcast.run.random_name import random_name
+from runcast.journal.random_name import random_name
 
 
 class Trials:
