@@ -12,11 +12,10 @@ import typer
 from runcast.cli.compare import compare
 from runcast.cli.demo import demo
 from runcast.cli.doctor import doctor
-from runcast.cli.errors import UsageError, stop, stop_for_usage
+from runcast.cli.errors import EXIT_OK, EXIT_WRONG, UsageError, stop, stop_for_usage
 from runcast.cli.folder import du, list_, rm
 from runcast.cli.get import get
 from runcast.cli.opening import open_
-from runcast.cli.options import EXIT_OK, EXIT_WRONG
 from runcast.cli.show import show
 from runcast.cli.status import status
 from runcast.cli.sync import replay, sync

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from runcast.cli.options import EXIT_WRONG, Json, Root
+from runcast.cli.errors import EXIT_WRONG
+from runcast.cli.options import Json, Root
 
 
 def demo(

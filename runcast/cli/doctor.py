@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from runcast.cli.options import EXIT_WRONG, Json, Offline, Root
+from runcast.cli.errors import EXIT_WRONG
+from runcast.cli.options import Json, Offline, Root
 
 if TYPE_CHECKING:
     from rich.console import Console

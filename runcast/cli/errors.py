@@ -1,11 +1,11 @@
-"""The one form of errors: what happened, and what to do about it; as JSON under `--json`."""
+"""The exit statuses, and the one form of errors: what happened, and what to do about it; as JSON under `--json`."""
 
 import sys
 from typing import Any
 
 import typer
 
-from runcast.cli.options import EXIT_USAGE
+EXIT_OK, EXIT_WRONG, EXIT_USAGE = 0, 1, 2
 
 # The base of all usage errors; typer has it from click, or brings it along.
 UsageError: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")

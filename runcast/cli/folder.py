@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from runcast.cli.errors import complain
-from runcast.cli.options import EXIT_WRONG, Json, Root, complete_run, find
+from runcast.cli.errors import EXIT_WRONG, complain
+from runcast.cli.options import Json, Root, complete_run, find
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from runcast.cli.options import EXIT_USAGE, Json, Root, find
+from runcast.cli.errors import EXIT_USAGE
+from runcast.cli.options import Json, Root, find
 
 if TYPE_CHECKING:
     from runcast.history.serving import Page

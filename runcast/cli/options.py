@@ -1,14 +1,18 @@
-"""The arguments that several commands share, and the exit statuses."""
+"""The arguments that several commands share, and what they mean."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, TypeAlias, TypeVar
 
 import typer
 
+from runcast.cli.errors import complain
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from runcast.journal.layout import RunDirectory
 
-EXIT_OK, EXIT_WRONG, EXIT_USAGE = 0, 1, 2
+Result = TypeVar("Result")
 
 
 def complete_run(ctx: typer.Context, incomplete: str) -> list[str]:
@@ -34,6 +38,17 @@ RunWord: TypeAlias = Annotated[
         autocompletion=complete_run,
     ),
 ]
+RunWords: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="RUN",
+        help="Runs: their ids or names, or the beginnings of either, or their folders, as in runs/*. Default: the "
+        "newest run.",
+        show_default=False,
+        autocompletion=complete_run,
+    ),
+]
+Every: TypeAlias = Annotated[bool, typer.Option("--all", help="Every run in the folder, instead of one.")]
 Root: TypeAlias = Annotated[Path, typer.Option("--dir", envvar="RUNCAST_DIR", help="The folder that holds the runs.")]
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on standard output.")]
 Trackers: TypeAlias = Annotated[
@@ -99,3 +114,51 @@ def find(word: str | None, root: Path) -> "RunDirectory":
     from runcast.history.finding import find_run
 
     return find_run(word, root)
+
+
+def find_all(words: list[str] | None, root: Path, *, every: bool) -> "list[RunDirectory]":
+    """Find the runs that the user means; among several words, those that do not name a run are skipped and reported."""
+    from runcast.core.errors import JournalError
+    from runcast.history.finding import list_runs
+
+    if every:
+        if words:
+            raise typer.BadParameter("it selects every run: omit RUN", param_hint="--all")
+        return list_runs(root)
+    if words is None or len(words) < 2:
+        return [find(words[0] if words else None, root)]
+    found, skipped = {}, []
+    for word in words:
+        try:
+            directory = find(word, root)
+        except JournalError:
+            skipped.append(word)
+        else:
+            found[directory.path.resolve()] = directory
+    if not found:
+        raise JournalError(f"None of these is a run: {', '.join(words)}. Name folders of runs.")
+    if skipped:
+        typer.echo(f"note: skipped, not a run: {', '.join(skipped)}", err=True)
+    return list(found.values())
+
+
+def for_each(
+    directories: "list[RunDirectory]", work: "Callable[[RunDirectory], Result]"
+) -> "tuple[dict[str, Result], bool]":
+    """Return what each run gives, and whether all gave something: among several, one that fails is only reported."""
+    from runcast.core.errors import JournalError
+
+    found = {}
+    for directory in directories:
+        try:
+            found[directory.path.name] = work(directory)
+        except (JournalError, OSError) as error:
+            if len(directories) == 1:
+                raise
+            complain(str(error))
+    return found, len(found) == len(directories)
+
+
+def taking_part(names: list[str] | None, directory: "RunDirectory") -> list[str] | None:
+    """Return the trackers that have a part in the run."""
+    return None if names is None else [name for name in names if name in directory.load().trackers]

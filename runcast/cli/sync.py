@@ -5,19 +5,23 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from runcast.cli.errors import complain
+from runcast.cli.errors import EXIT_WRONG
 from runcast.cli.options import (
-    EXIT_WRONG,
     Classes,
+    Every,
     Json,
     Offline,
     Root,
     RunWord,
+    RunWords,
     Trackers,
     Trust,
     canonical,
     classes_of,
     find,
+    find_all,
+    for_each,
+    taking_part,
 )
 
 if TYPE_CHECKING:
@@ -32,19 +36,11 @@ STATUSES = ("finished", "failed", "killed", "crashed")
 
 
 def sync(
-    run: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="RUN",
-            help="Runs: their ids, the beginnings of their ids, their names or their folders, as in runs/*. "
-            "Default: the newest run.",
-            show_default=False,
-        ),
-    ] = None,
+    run: RunWords = None,
     root: Root = Path("runs"),
     tracker: Trackers = None,
     offline: Offline = None,
-    every: Annotated[bool, typer.Option("--all", help="Every run in the folder, instead of one.")] = False,
+    every: Every = False,
     mend: Annotated[
         bool, typer.Option("--mend", help="Read each tracker back first, and deliver again what it has lost.")
     ] = False,
@@ -82,50 +78,40 @@ def sync(
     from runcast.autodetect import decide
     from runcast.cli.bars import Bars
     from runcast.cli.output import console, print_json
-    from runcast.core.errors import JournalError
-    from runcast.history.finding import list_runs
     from runcast.history.sync import close as close_run, sync as deliver
 
     if watch:
         _watch(run or [], root, every=every, offline=offline, trust=trust)
         return
-    if every and (run or close):
-        raise typer.BadParameter("it selects every run: omit RUN and --close", param_hint="--all")
+    if every and close:
+        raise typer.BadParameter("it selects every run: omit --close", param_hint="--all")
     if close is not None and close not in STATUSES:
         raise typer.BadParameter(f"it must be one of {', '.join(STATUSES)}", param_hint="--close")
     names, classes = canonical(tracker), classes_of(own_class)
-    directories = list_runs(root) if every else _find_all(run or [], root)
-    found: dict[str, list[Outcome]] = {}
-    failed = False
-    for directory in directories:
-        try:
-            if close is not None:
-                close_run(directory, close)  # type: ignore[arg-type]
-            with Bars(quiet=json) as bars:
-                here = _taking_part(names, directory) if every else names
-                outcomes = deliver(
-                    directory,
-                    here,
-                    decide=decide,
-                    offline=offline,
-                    mend=mend,
-                    trust=trust,
-                    classes=classes,
-                    progress=bars.show,
-                    wait=wait,
-                )
-        except (JournalError, OSError) as error:
-            if len(directories) == 1:
-                raise
-            complain(str(error))
-            failed = True
-            continue
-        found[directory.path.name] = outcomes
+
+    def one(directory: "RunDirectory") -> "list[Outcome]":
+        if close is not None:
+            close_run(directory, close)  # type: ignore[arg-type]
+        with Bars(quiet=json) as bars:
+            outcomes = deliver(
+                directory,
+                taking_part(names, directory) if every else names,
+                decide=decide,
+                offline=offline,
+                mend=mend,
+                trust=trust,
+                classes=classes,
+                progress=bars.show,
+                wait=wait,
+            )
         if not json:
             _print_outcomes(console(), directory, outcomes)
+        return outcomes
+
+    found, is_complete = for_each(find_all(run, root, every=every), one)
     if json:
         print_json(found)
-    if failed or not all(outcome.is_right for outcomes in found.values() for outcome in outcomes):
+    if not is_complete or not all(outcome.is_right for outcomes in found.values() for outcome in outcomes):
         raise typer.Exit(EXIT_WRONG)
 
 
@@ -145,27 +131,6 @@ def _watch(words: list[str], root: Path, *, every: bool, offline: bool | None, t
     folder = Path(words[0]) if words else root
     say(f"watching {shown(folder)}; end with Ctrl-C")
     Watcher(folder, decide=decide, tell=tell, every=every, offline=offline, trust=trust).watch()
-
-
-def _find_all(words: list[str], root: Path) -> "list[RunDirectory]":
-    """Find the runs that the user means; among several words, those that do not name a run are skipped and reported."""
-    from runcast.core.errors import JournalError
-
-    if len(words) < 2:
-        return [find(words[0] if words else None, root)]
-    found, skipped = {}, []
-    for word in words:
-        try:
-            directory = find(word, root)
-        except JournalError:
-            skipped.append(word)
-        else:
-            found[directory.path.resolve()] = directory
-    if not found:
-        raise JournalError(f"None of these is a run: {', '.join(words)}. Name folders of runs.")
-    if skipped:
-        typer.echo(f"note: skipped, not a run: {', '.join(skipped)}", err=True)
-    return list(found.values())
 
 
 def replay(
@@ -198,11 +163,6 @@ def replay(
         _print_outcomes(console(), directory, [outcome])
     if not outcome.is_right:
         raise typer.Exit(EXIT_WRONG)
-
-
-def _taking_part(names: list[str] | None, directory: "RunDirectory") -> list[str] | None:
-    """Return the trackers that have a part in the run."""
-    return None if names is None else [name for name in names if name in directory.load().trackers]
 
 
 def _print_outcomes(out: "Console", directory: "RunDirectory", outcomes: "list[Outcome]") -> None:

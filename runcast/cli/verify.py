@@ -5,17 +5,20 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from runcast.cli.errors import EXIT_WRONG
 from runcast.cli.options import (
-    EXIT_WRONG,
     Classes,
+    Every,
     Json,
     Root,
-    RunWord,
+    RunWords,
     Trackers,
     Trust,
     canonical,
     classes_of,
-    find,
+    find_all,
+    for_each,
+    taking_part,
 )
 
 if TYPE_CHECKING:
@@ -26,23 +29,36 @@ if TYPE_CHECKING:
 
 
 def verify(
-    run: RunWord = None,
+    run: RunWords = None,
     root: Root = Path("runs"),
     tracker: Trackers = None,
+    every: Every = False,
     trust: Trust = False,
     own_class: Classes = None,
     json: Json = False,
 ) -> None:
     """Compare the trackers with the journal.
 
-    Reads each tracker back with its own reader, and compares point by point.
+    Reads each tracker back with its own reader, and compares point by point. With --json, several runs are an object
+    of lists, by the runs' ids; one is a list.
     """
     from runcast.cli.output import console, print_json
 
-    directory = find(run, root)
-    verdicts = read_with_bar(directory, canonical(tracker), quiet=json, trust=trust, classes=classes_of(own_class))
-    print_json(as_json(verdicts)) if json else print_verdicts(console(), directory, verdicts)
-    if not all(verdict.is_right for verdict in verdicts):
+    names, classes = canonical(tracker), classes_of(own_class)
+
+    def one(directory: "RunDirectory") -> "list[Verdict]":
+        here = taking_part(names, directory) if every else names
+        verdicts = read_with_bar(directory, here, quiet=json, trust=trust, classes=classes)
+        if not json:
+            print_verdicts(console(), directory, verdicts)
+        return verdicts
+
+    directories = find_all(run, root, every=every)
+    found, is_complete = for_each(directories, one)
+    if json:
+        listed = {run_id: as_json(verdicts) for run_id, verdicts in found.items()}
+        print_json(listed if every or len(directories) > 1 else next(iter(listed.values())))
+    if not is_complete or not all(verdict.is_right for verdicts in found.values() for verdict in verdicts):
         raise typer.Exit(EXIT_WRONG)
 
 

@@ -80,7 +80,8 @@ def test_all_runs_are_synced(cli, later_run: runcast.Run) -> None:  # type: igno
         (("sync", "--tracker", "wandb"), "wandb has no part in this run"),
         (("sync", "--close", "done"), "finished, failed, killed, crashed"),
         (("sync", "--close", "failed"), "has already ended"),
-        (("sync", "--all", "--close", "failed"), "omit RUN and --close"),
+        (("sync", "--all", "--close", "failed"), "omit --close"),
+        (("sync", "--all", "first-try"), "omit RUN"),
         (("sync", "nothing"), "No run in runs matches"),
         (("replay",), "--to"),
         (("replay", "--to", "codecarbon"), "measures a running training"),
@@ -130,6 +131,31 @@ def test_sync_takes_several_runs_and_skips_what_is_none(cli, later_run: runcast.
     assert "mlartifacts" in answer.err
     assert "mlflow.db" in answer.err
     assert (nothing.status, "Traceback" in nothing.err) == (2, False)
+
+
+def test_verify_takes_several_runs(cli, later_run: runcast.Run) -> None:  # type: ignore[no-untyped-def]
+    """All of `runs/*`, or `--all`: one that is wrong decides the status, one that cannot be read hides no other."""
+    bare = runcast.init("shapes", "bare", report_to="none")
+    bare.finish()
+    lost = runcast.init("shapes", "lost", report_to="none")
+    lost.finish()
+    folders = [str(run.dir) for run in (later_run, bare, lost)]
+
+    waiting = cli("verify", *folders)
+    cli("sync", later_run.id)
+    answers = [cli("verify", *folders, "--json"), cli("verify", "--all", "--json", "--tracker", "tensorboard")]
+    (lost.dir / "run.json").write_text("{")
+    damaged = cli("verify", *folders)
+
+    assert waiting.status == 1
+    assert "0 of 10" in waiting.out
+    for answer in answers:
+        assert answer.status == 0, answer.err
+        found = {run: [verdict["found"] for verdict in verdicts] for run, verdicts in json.loads(answer.out).items()}
+        assert found == {later_run.id: [10], bare.id: [], lost.id: []}
+    assert damaged.status == 1
+    assert "10 of 10" in damaged.out
+    assert "run.json is damaged" in damaged.err
 
 
 @pytest.mark.slow
