@@ -190,7 +190,7 @@ def _finish_with_worker(run: Run) -> Callable[[], object]:
             run.finish(status, error=text)
 
     if sys.version_info >= (3, 13):  # multiprocessing's handlers run when it has forgotten the code; these do not
-        threading._register_atexit(at_end)
+        attempt(lambda: threading._register_atexit(at_end), lambda _: None)  # it refuses once the worker is ending
         return lambda: None  # to finish again does nothing
     from multiprocessing.util import Finalize  # a worker has imported it
 
