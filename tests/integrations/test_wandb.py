@@ -35,14 +35,20 @@ def log(*points: tuple[Any, ...]) -> list[Any]:
     return ["log_metrics", [[*point, 1.7e9][:4] for point in points]]
 
 
-def history(run: Path) -> list[dict[str, Any]]:
-    """Read the rows of a run's transaction files with W&B's own command, without what W&B adds by itself."""
-    rows = []
+def inspect(run: Path, kind: str) -> list[dict[str, Any]]:
+    """Read the records of one kind from a run's transaction files with W&B's own command."""
+    found = []
     for file in sorted((run / "trackers" / "wandb" / "wandb").glob("*run-*/*.wandb")):
         command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(file)]
         output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         records = [json.loads(line) for line in output.splitlines()]
-        rows += [record["history"]["item"] for record in records if record["type"] == "history"]
+        found += [record[kind] for record in records if record["type"] == kind]
+    return found
+
+
+def history(run: Path) -> list[dict[str, Any]]:
+    """Read the rows of a run's transaction files, without what W&B adds by itself."""
+    rows = [row["item"] for row in inspect(run, "history")]
     return [{key: value for key, value in row.items() if key not in ("_step", "_runtime")} for row in rows]
 
 
@@ -105,6 +111,18 @@ def write_everything(folder: Path) -> list[list[Any]]:
         ["log_artifact", "a file.txt", "config", str(folder / "file.txt")],
         ["log_artifact", "folder", "job", str(folder / "in")],
     ]
+
+
+def test_an_alert_that_comes_late_says_of_when_it_is(tmp_path: Path) -> None:
+    """A run that waited for a network sends its e-mails then, and nobody takes them for news."""
+    (tmp_path / "alert.txt").write_text("error: NaN loss\n\nin layer 3")
+    alert = ["log_media", "alerts", 0, "text", str(tmp_path / "alert.txt"), "error: NaN loss"]
+
+    drive(tmp_path / "run", SETUP, alert, ["finish", "finished", None])
+
+    (sent,) = inspect(tmp_path / "run", "alert")
+    text = "2023-11-14 22:13 UTC\n\nin layer 3"  # 1.7e9, the time of all that is driven
+    assert (sent["title"], sent["text"], sent["level"]) == ("NaN loss", text, "ERROR")
 
 
 @pytest.mark.parametrize("status", ["finished", "failed", "killed", "crashed"])

@@ -4,6 +4,7 @@ Limits: the constants below, read in wandb 0.31.0 (data_types/) on 2026-11-20.
 """
 
 import html
+import time
 from typing import Any
 
 import wandb
@@ -15,6 +16,7 @@ from runcast.values.scalars import Number
 
 MAX_TABLE_ROWS = 10_000
 MAX_BINS = 512
+LATE_S = 600.0
 MAX_TITLE_CHARS = 63  # of an alert, as wandb.Run.alert says
 MAX_PAGE_BYTES = 2**24  # of a file in a page, which is twice in it
 
@@ -55,9 +57,14 @@ def _as_its_kind(media: MediaFile) -> Any:
 
 
 def send_alert(run: Any, media: MediaFile) -> None:
-    """Send a text that is an alert as one of W&B's, which writes to the user's e-mail or Slack."""
+    """Send a text that is an alert as one of W&B's, which writes to the user's e-mail or Slack.
+
+    One that comes late, from a run that waited for a network, begins with its time.
+    """
     if alert := media.alert():
-        run.alert(alert.title[:MAX_TITLE_CHARS], alert.text, alert.level.upper())
+        moment = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(media.time))
+        text = alert.text if time.time() - media.time < LATE_S else "\n\n".join(filter(None, (moment, alert.text)))
+        run.alert(alert.title[:MAX_TITLE_CHARS], text, alert.level.upper())
 
 
 def merged(counts: list[Number], edges: list[Number]) -> tuple[list[Number], list[Number]]:
