@@ -210,10 +210,11 @@ def test_a_page_is_found(cli: Any) -> None:
     TensorBoard calls a run as its folder is called: there each is called by its own name, and two of one name differ.
     """
     pytest.importorskip("tensorboard")
-    for _ in range(2):
-        run = runcast.init("shapes", "a/b", report_to=["tensorboard", "dvclive"])
+    runs = [runcast.init("shapes", "a/b", report_to=["tensorboard", "dvclive"]) for _ in range(2)]
+    for run in runs:
         run.log({"loss": 0.5}, step=0)
         assert run.finish()
+    second = max(run.id for run in runs)  # by the time, or by chance in the same second
 
     page = json.loads(cli("open", "tens", "--port", "6007", "--json").out)
 
@@ -223,6 +224,6 @@ def test_a_page_is_found(cli: Any) -> None:
         "address": "http://127.0.0.1:6007",
         "command": f"tensorboard --logdir {named} --port 6007",
     }
-    assert sorted(link.name for link in named.iterdir()) == ["a-b", f"a-b {run.id[-6:]}"]
+    assert sorted(link.name for link in named.iterdir()) == ["a-b", f"a-b {second[-6:]}"]
     assert all(list(link.glob("events.out.tfevents*")) for link in named.iterdir())
     assert "dvclive has no page of its own for local runs" in cli("open", "dvclive").err

@@ -74,7 +74,7 @@ class MlflowTracker(Tracker):
         store.prepare_store(self._uri, run)
         self._client, tags = MlflowClient(self._uri), store.own_tags(run)
         self._database = database_of(self._uri)
-        found = store.known_run(self._client, run) or store.begin_run(self._client, run, tags)
+        found = store.find_or_begin(self._client, run, tags)
         is_ours = "run_id" in run.ids or "runcast.run_id" in found.data.tags
         is_theirs = run.options.get("keep_open") and run.options.get("run_id") == found.info.run_id
         if is_theirs or (found.info.status == "RUNNING" and not is_ours):

@@ -4,8 +4,6 @@ import posixpath
 import shutil
 from fnmatch import fnmatch
 from pathlib import Path
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 import mlflow
 from mlflow import MlflowClient
@@ -14,6 +12,7 @@ from mlflow.entities import Run
 from runcast.core.errors import is_about_content
 from runcast.integrations.contract import MediaFile, TrackedRun
 from runcast.integrations.files import MARKED, name_of, own_name
+from runcast.integrations.mlflow.paths import local_folder
 
 THUMBNAIL_PIXELS = 256
 
@@ -56,12 +55,6 @@ class RunFiles:
                 raise
             return False
         return True
-
-
-def local_folder(uri: str) -> Path | None:
-    """Return the folder on this machine that an address names, if it is one."""
-    found = urlsplit(uri)
-    return Path(url2pathname(found.path) if found.scheme else uri) if found.scheme in ("", "file") else None
 
 
 def list_files(client: MlflowClient, run_id: str, folder: str) -> dict[str, str]:

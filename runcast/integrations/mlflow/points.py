@@ -14,7 +14,8 @@ from pathlib import Path
 from mlflow.entities import Metric
 
 from runcast.core.errors import GoneError
-from runcast.integrations.mlflow.store import BUSY_S, SQLITE, path_of
+from runcast.integrations.mlflow.paths import SQLITE, path_of
+from runcast.integrations.mlflow.store import BUSY_S
 
 COLUMNS = ("key", "step", "timestamp", "value", "is_nan")
 LATEST = ("step", "timestamp", "value")

@@ -10,7 +10,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric
 
 from runcast.integrations.contract import Reading, TrackedRun
-from runcast.integrations.mlflow.files import list_files, local_folder
+from runcast.integrations.mlflow.files import list_files
+from runcast.integrations.mlflow.paths import local_folder, remove_strays
 from runcast.values.points import Point, PointList
 
 MEDIA_PATH = re.compile(r"(?:images|media)/(.+?)[+%]step[+%](-?\d+)")
@@ -37,6 +38,7 @@ def read_run(client: MlflowClient, run: TrackedRun) -> Reading:
         *((name, files[name]) for name in artifacts & files.keys()),
     ]
     root = local_folder(found.info.artifact_uri)
+    remove_strays(client.tracking_uri)
     status = tags.get("runcast.status", "running")
     agrees = run.is_joined or STATUSES.get(status, "RUNNING") == found.info.status
     return Reading(

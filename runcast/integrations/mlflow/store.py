@@ -16,11 +16,11 @@ from mlflow.exceptions import MlflowException
 
 from runcast.core.errors import FinalError
 from runcast.integrations.contract import TrackedRun
+from runcast.integrations.mlflow.paths import SQLITE, location_of, path_of, remove_strays, uri_of
 from runcast.integrations.mlflow.sdk import SERVER, public
 from runcast.integrations.open_runs import absolute_uri
 from runcast.journal.paths import shown
 
-SQLITE = "sqlite:///"
 FILES = "mlartifacts"
 TAG_CHARS = 8000
 VARIABLES = {
@@ -55,22 +55,6 @@ def own_store(run: TrackedRun) -> str:
     return uri_of(run.directory.absolute().parent / "mlflow.db")
 
 
-def uri_of(path: Path) -> str:
-    """Return the URI of an SQLite file: SQLAlchemy ends the file's name at `?`, and since 2.1 decodes `%20`."""
-    uri = f"{SQLITE}{path}"
-    with contextlib.suppress(ImportError):  # as mlflow-skinny comes, for a server
-        if path_of(uri) != path:
-            return f"{SQLITE}{str(path).replace('%', '%25').replace('?', '%3F')}"
-    return uri
-
-
-def path_of(uri: str) -> Path:
-    """Return the file of an SQLite URI, as SQLAlchemy understands it."""
-    from sqlalchemy.engine import make_url
-
-    return Path(make_url(uri).database or "")
-
-
 def prepare_store(uri: str, run: TrackedRun) -> None:
     """Remember which store it is, make our own if there is none, and see that a SQLite one is not locked.
 
@@ -85,8 +69,10 @@ def prepare_store(uri: str, run: TrackedRun) -> None:
     path = path_of(uri)
     if is_own and not path.exists():
         with run.scratch() as folder:
-            MlflowClient(uri_of(Path(folder, path.name))).search_experiments(max_results=1)
-            put_in_place(Path(folder, path.name), path)
+            new = Path(folder, path.name)
+            MlflowClient(uri_of(new)).search_experiments(max_results=1)
+            remove_strays(uri_of(new))
+            put_in_place(new, path)
     if path.exists():
         with contextlib.closing(sqlite3.connect(path, timeout=BUSY_S)) as database:
             database.execute("select name from sqlite_master")
@@ -118,7 +104,7 @@ def put_in_place(new: Path, path: Path) -> None:
 def follow_move(uri: str) -> None:
     """Let our own store's absolute paths of files follow the folder of all runs, if that was moved."""
     path = path_of(uri)
-    here, word = str(path.parent / FILES), f"/{FILES}"
+    here, word = location_of(path.parent / FILES), f"/{FILES}"
     with contextlib.closing(sqlite3.connect(path, timeout=BUSY_S)) as database, database:
         for table, column in (("experiments", "artifact_location"), ("runs", "artifact_uri")):
             moved = f"{column} like '/%{word}%' and substr({column}, 1, {len(here)}) <> ?"
@@ -127,10 +113,12 @@ def follow_move(uri: str) -> None:
                 database.execute(f"update {table} set {column} = {place} where {moved}", (here, here))  # noqa: S608
 
 
-def known_run(client: MlflowClient, run: TrackedRun) -> Run | None:
-    """Find the remembered run, or the one that the user joins."""
+def find_or_begin(client: MlflowClient, run: TrackedRun, tags: dict[str, str]) -> Run:
+    """Find the remembered run, or the one that the user joins; else begin one."""
     known = run.ids.get("run_id") or run.setting("run_id")
-    return client.get_run(known) if known else None
+    found = client.get_run(known) if known else _begin(client, run, tags)
+    remove_strays(client.tracking_uri)
+    return found
 
 
 def has_run(client: MlflowClient, run_id: str) -> bool:
@@ -143,7 +131,7 @@ def has_run(client: MlflowClient, run_id: str) -> bool:
         return False
 
 
-def begin_run(client: MlflowClient, run: TrackedRun, tags: dict[str, str]) -> Run:
+def _begin(client: MlflowClient, run: TrackedRun, tags: dict[str, str]) -> Run:
     """Create the run, or find it if an earlier attempt did and could not remember it."""
     experiment, created = _choose_experiment(client, run), int(run.created * 1000)
     same = f"tags.`runcast.run_id` = '{run.id}' and attributes.start_time = {created}"
@@ -160,9 +148,9 @@ def _choose_experiment(client: MlflowClient, run: TrackedRun) -> str:
     name = name or run.setting("project")
     found = client.get_experiment_by_name(name)
     if found is None:
-        files = run.directory.absolute().parent / FILES
+        files = location_of(run.directory.absolute().parent / FILES)
         try:
-            return str(client.create_experiment(name, str(files) if client.tracking_uri == own_store(run) else None))
+            return str(client.create_experiment(name, files if client.tracking_uri == own_store(run) else None))
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
