@@ -62,7 +62,7 @@ def test_an_example_runs(tmp_path: Path, name: str) -> None:
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     else:
         script = [tmp_path / command[1], *command[2:]]
-        done = warm.run(modules, script, folder=tmp_path, environment=environment, timeout_s=390)
+        done = warm.run(modules, script, folder=tmp_path, environment=environment)
 
     assert done.returncode == 0, done.stderr[-3000:]
     assert expected in done.stdout + done.stderr

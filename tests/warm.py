@@ -157,7 +157,7 @@ def run(
     folder: Path,
     environment: Mapping[str, str],
     given: str = "",
-    timeout_s: float,
+    timeout_s: float = 600.0,
 ) -> "subprocess.CompletedProcess[str]":
     """Run a script to its end; the arguments are those of `start`, *given* is what it reads from its standard input."""
     with contextlib.ExitStack() as stack:

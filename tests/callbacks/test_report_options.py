@@ -122,7 +122,7 @@ def test_processes_of_one_script_report_to_one_run(tmp_path, method):
     """A training in a process of its own, one here, and one in another process."""
     (tmp_path / "script.py").write_text(SPAWN)
     settings = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = warm.run(warm.TORCH, [tmp_path / "script.py", method], folder=tmp_path, environment=settings, timeout_s=120)
+    done = warm.run(warm.TORCH, [tmp_path / "script.py", method], folder=tmp_path, environment=settings)
     assert done.returncode == 0, done.stderr
 
     told = only_run_in(tmp_path)

@@ -130,7 +130,7 @@ def in_wandb(directory: RunDirectory, key: str) -> list[tuple[list[str], Rows]]:
     found = []
     for file in sorted(directory.tracker("wandb").glob("wandb/*run-2*/*.wandb")):
         command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(file)]
-        output = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+        output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         rows = (json.loads(line).get("history", {}).get("item", {}) for line in output.splitlines())
         paths = [file.parent / "files" / row[f"{key}.path"] for row in rows if f"{key}.path" in row]
         tables = [json.loads(path.read_text(encoding="utf-8")) for path in paths]

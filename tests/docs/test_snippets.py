@@ -39,7 +39,7 @@ def test_every_snippet_runs(page: Path, tmp_path: Path) -> None:
         program = tmp_path / (name or "snippet.py")
         program.write_text(code, encoding="utf-8")
 
-        done = warm.run(modules, [program], folder=tmp_path, environment=environment, timeout_s=120)
+        done = warm.run(modules, [program], folder=tmp_path, environment=environment)
 
         assert done.returncode == 0, f"{code}\n{done.stderr}"
 

@@ -37,7 +37,6 @@ def _drive(
         folder=cwd or run.parent,
         environment={**{name: value for name, value in os.environ.items() if name != OURS}, **environment},
         given=json.dumps(calls),
-        timeout_s=170,
     )
     assert done.returncode in (0, -9), done.stderr
     return json.loads(done.stdout) if done.stdout else []

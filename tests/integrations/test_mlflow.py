@@ -374,7 +374,7 @@ def test_a_param_that_an_older_server_refuses_costs_no_other_and_is_reported(
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as old:
         threading.Thread(target=old.serve_forever, daemon=True).start()
         environment = {**os.environ, "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{old.server_port}"}
-        options: dict[str, Any] = {"env": environment, "capture_output": True, "text": True, "timeout": 150}
+        options: dict[str, Any] = {"env": environment, "capture_output": True, "text": True}
         trained = subprocess.run([sys.executable, "-c", TRAINING, str(tmp_path)], check=False, **options)
         runcast = [sys.executable, "-m", "runcast"]
         synced = subprocess.run([*runcast, "sync", str(tmp_path / "run")], check=False, **options)

@@ -43,7 +43,6 @@ def python(code: str, cwd: Path, *arguments: str, **environment: str) -> "subpro
         [script, *arguments],
         folder=cwd,
         environment=variables,
-        timeout_s=150,
     )
 
 
