@@ -78,6 +78,30 @@ def test_a_run_that_begins_is_delivered_while_it_is_written(tmp_path: Path) -> N
     assert points_of(old.dir) == [("loss", 0.5, 0)]
 
 
+def test_more_runs_than_couriers_take_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three trainings of hours, and one courier: all are delivered while they last, each point once."""
+    monkeypatch.setattr(watching, "AT_ONCE", 1)
+    monkeypatch.setattr(watching, "TURN_S", 0.2)
+    runs = [
+        runcast.init(dir=tmp_path, id=f"run-{number}", report_to=MemoryTracker, delivery="later") for number in range(3)
+    ]
+    stop = threading.Event()
+    thread = watch(tmp_path, stop)
+    try:
+        for before in (0, 20):
+            for run in runs:
+                for key, value, step in POINTS[before : before + 20]:
+                    run.log({key: value}, step=step)
+            wait_for(lambda now=before + 20: all(state_of(run.dir).points == now for run in runs))
+    finally:
+        stop.set()
+        thread.join()
+        for run in runs:
+            run.finish()
+
+    assert all(points_of(run.dir) == POINTS for run in runs)
+
+
 def test_a_folder_has_one_watcher(tmp_path: Path) -> None:
     """Another one is refused in a sentence; a folder that does not exist likewise."""
     lock = FileLock(tmp_path / ".watch")
