@@ -54,6 +54,11 @@ class Pace:
 
 
 def _idle_s() -> float:
-    """Return how long the processors of this machine have been idle so far, together, in seconds."""
-    times = psutil.cpu_times()
-    return float(times.idle + getattr(times, "iowait", 0.0))
+    """Return how long the processors that this process may use have been idle so far, together, in seconds.
+
+    Slurm gives a job a few of its node's.
+    """
+    every = psutil.cpu_times(percpu=True)
+    usable = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(len(every))
+    mine = [times for number, times in enumerate(every) if number in usable]
+    return float(sum(times.idle + getattr(times, "iowait", 0.0) for times in mine))
