@@ -8,7 +8,7 @@ import typer
 from runcast.cli.errors import complain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from runcast.journal.layout import RunDirectory
 
@@ -144,19 +144,19 @@ def find_all(words: list[str] | None, root: Path, *, every: bool) -> "list[RunDi
 
 def for_each(
     directories: "list[RunDirectory]", work: "Callable[[RunDirectory], Result]"
-) -> "tuple[dict[str, Result], bool]":
-    """Return what each run gives, and whether all gave something: among several, one that fails is only reported."""
+) -> "Iterator[tuple[RunDirectory, Result]]":
+    """Yield each run with what it gives; among several, one that fails is reported and left out."""
     from runcast.core.errors import JournalError
 
-    found = {}
     for directory in directories:
         try:
-            found[directory.path.name] = work(directory)
+            result = work(directory)
         except (JournalError, OSError) as error:
             if len(directories) == 1:
                 raise
             complain(str(error))
-    return found, len(found) == len(directories)
+        else:
+            yield directory, result
 
 
 def taking_part(names: list[str] | None, directory: "RunDirectory") -> list[str] | None:

@@ -93,7 +93,7 @@ def sync(
         if close is not None:
             close_run(directory, close)  # type: ignore[arg-type]
         with Bars(quiet=json) as bars:
-            outcomes = deliver(
+            return deliver(
                 directory,
                 taking_part(names, directory) if every else names,
                 decide=decide,
@@ -104,14 +104,18 @@ def sync(
                 progress=bars.show,
                 wait=wait,
             )
+
+    directories = find_all(run, root, every=every)
+    found = {}
+    for directory, outcomes in for_each(directories, one):
+        found[directory.path.name] = outcomes
         if not json:
             _print_outcomes(console(), directory, outcomes)
-        return outcomes
-
-    found, is_complete = for_each(find_all(run, root, every=every), one)
     if json:
         print_json(found)
-    if not is_complete or not all(outcome.is_right for outcomes in found.values() for outcome in outcomes):
+    if len(found) < len(directories) or not all(
+        outcome.is_right for outcomes in found.values() for outcome in outcomes
+    ):
         raise typer.Exit(EXIT_WRONG)
 
 

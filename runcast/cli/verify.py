@@ -48,17 +48,20 @@ def verify(
 
     def one(directory: "RunDirectory") -> "list[Verdict]":
         here = taking_part(names, directory) if every else names
-        verdicts = read_with_bar(directory, here, quiet=json, trust=trust, classes=classes)
-        if not json:
-            print_verdicts(console(), directory, verdicts)
-        return verdicts
+        return read_with_bar(directory, here, quiet=json, trust=trust, classes=classes)
 
     directories = find_all(run, root, every=every)
-    found, is_complete = for_each(directories, one)
+    found = {}
+    for directory, verdicts in for_each(directories, one):
+        found[directory.path.name] = verdicts
+        if not json:
+            print_verdicts(console(), directory, verdicts)
     if json:
         listed = {run_id: as_json(verdicts) for run_id, verdicts in found.items()}
         print_json(listed if every or len(directories) > 1 else next(iter(listed.values())))
-    if not is_complete or not all(verdict.is_right for verdicts in found.values() for verdict in verdicts):
+    if len(found) < len(directories) or not all(
+        verdict.is_right for verdicts in found.values() for verdict in verdicts
+    ):
         raise typer.Exit(EXIT_WRONG)
 
 

@@ -153,6 +153,9 @@ def test_verify_takes_several_runs(cli, later_run: runcast.Run) -> None:  # type
         assert answer.status == 0, answer.err
         found = {run: [verdict["found"] for verdict in verdicts] for run, verdicts in json.loads(answer.out).items()}
         assert found == {later_run.id: [10], bare.id: [], lost.id: []}
+    with open("/dev/full", "w") as full:
+        cannot_print = subprocess.run([sys.executable, "-m", "runcast", "verify", *folders], stdout=full, check=False)
+    assert cannot_print.returncode == 2
     assert damaged.status == 1
     assert "10 of 10" in damaged.out
     assert "run.json is damaged" in damaged.err
