@@ -1,18 +1,24 @@
 """The arguments that several commands share, and what they mean."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Annotated, Protocol, TypeAlias, TypeVar
 
 import typer
 
 from runcast.cli.errors import complain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from runcast.journal.layout import RunDirectory
 
-Result = TypeVar("Result")
+
+class _Checked(Protocol):
+    @property
+    def is_right(self) -> bool: ...
+
+
+Result = TypeVar("Result", bound=_Checked)
 
 
 def complete_run(ctx: typer.Context, incomplete: str) -> list[str]:
@@ -143,20 +149,30 @@ def find_all(words: list[str] | None, root: Path, *, every: bool) -> "list[RunDi
 
 
 def for_each(
-    directories: "list[RunDirectory]", work: "Callable[[RunDirectory], Result]"
-) -> "Iterator[tuple[RunDirectory, Result]]":
-    """Yield each run with what it gives; among several, one that fails is reported and left out."""
+    directories: "list[RunDirectory]",
+    work: "Callable[[RunDirectory], list[Result]]",
+    show: "Callable[[RunDirectory, list[Result]], None] | None",
+) -> tuple[dict[str, list[Result]], bool]:
+    """Do something with each run and show what it gives; among several, one that fails is reported and left out.
+
+    Return what they give, by the runs' ids, and whether each gave something and all of it is right.
+    """
     from runcast.core.errors import JournalError
 
+    found = {}
     for directory in directories:
         try:
-            result = work(directory)
+            results = work(directory)
         except (JournalError, OSError) as error:
             if len(directories) == 1:
                 raise
             complain(str(error))
-        else:
-            yield directory, result
+            continue
+        found[directory.path.name] = results
+        if show is not None:
+            show(directory, results)
+    is_right = all(result.is_right for results in found.values() for result in results)
+    return found, is_right and len(found) == len(directories)
 
 
 def taking_part(names: list[str] | None, directory: "RunDirectory") -> list[str] | None:

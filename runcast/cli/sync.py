@@ -1,5 +1,6 @@
 """`runcast sync` and `runcast replay`: deliver the journal's records now."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -105,17 +106,11 @@ def sync(
                 wait=wait,
             )
 
-    directories = find_all(run, root, every=every)
-    found = {}
-    for directory, outcomes in for_each(directories, one):
-        found[directory.path.name] = outcomes
-        if not json:
-            _print_outcomes(console(), directory, outcomes)
+    show = None if json else partial(_print_outcomes, console())
+    found, is_right = for_each(find_all(run, root, every=every), one, show)
     if json:
         print_json(found)
-    if len(found) < len(directories) or not all(
-        outcome.is_right for outcomes in found.values() for outcome in outcomes
-    ):
+    if not is_right:
         raise typer.Exit(EXIT_WRONG)
 
 

@@ -1,5 +1,6 @@
 """`runcast verify`: what each tracker really holds."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,17 +52,11 @@ def verify(
         return read_with_bar(directory, here, quiet=json, trust=trust, classes=classes)
 
     directories = find_all(run, root, every=every)
-    found = {}
-    for directory, verdicts in for_each(directories, one):
-        found[directory.path.name] = verdicts
-        if not json:
-            print_verdicts(console(), directory, verdicts)
+    found, is_right = for_each(directories, one, None if json else partial(print_verdicts, console()))
     if json:
         listed = {run_id: as_json(verdicts) for run_id, verdicts in found.items()}
         print_json(listed if every or len(directories) > 1 else next(iter(listed.values())))
-    if len(found) < len(directories) or not all(
-        verdict.is_right for verdicts in found.values() for verdict in verdicts
-    ):
+    if not is_right:
         raise typer.Exit(EXIT_WRONG)
 
 

@@ -128,7 +128,7 @@ class Watcher:
 
     def _may_wait(self, path: Path, turn: _Turn, now: float) -> bool:
         """Return whether a run has had its turn, and its trackers have, or cannot get, what it had at the last look."""
-        states = [load_state(RunDirectory(path).tracker(name)) for name in turn.trackers]
+        states = (load_state(RunDirectory(path).tracker(name)) for name in turn.trackers)
         return now - turn.since > TURN_S and all(
             state is not None and (state.cursor >= self._sizes[path][0] or state.phase in ("retrying", "refused"))
             for state in states

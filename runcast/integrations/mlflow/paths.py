@@ -16,7 +16,7 @@ def uri_of(path: Path) -> str:
     """Return the URI of an SQLite file: SQLAlchemy ends the file's name at `?`, and since 2.1 decodes `%20`."""
     uri = f"{SQLITE}{path}"
     with contextlib.suppress(ImportError):  # as mlflow-skinny comes, for a server
-        if path_of(uri) != path:
+        if not {"%", "?"}.isdisjoint(uri) and path_of(uri) != path:  # for other paths it need not be imported
             return f"{SQLITE}{str(path).replace('%', '%25').replace('?', '%3F')}"
     return uri
 
