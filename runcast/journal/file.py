@@ -215,10 +215,6 @@ def append_lines(path: Path, lines: bytes) -> bool:
     """Append whole lines from another process than the training; return whether all were written."""
     descriptor = os.open(path, os.O_APPEND | os.O_RDWR)
     try:
-        for _ in range(SETTLE_TRIES):  # a long line may be in the middle of being written
-            if not _is_cut(descriptor):
-                break
-            time.sleep(SETTLE_PAUSE_S)
         data = whole_lines(descriptor, lines)
         return os.write(descriptor, data) == len(data)
     finally:
@@ -233,9 +229,16 @@ def whole_lines(descriptor: int, lines: bytes) -> bytes:
 
 
 def _is_cut(descriptor: int) -> bool:
-    """Return whether a file ends in a partial line: its writer was killed, or the disk was full."""
-    size = os.fstat(descriptor).st_size
-    return size > 0 and os.pread(descriptor, 1, size - 1) != _END
+    """Return whether a file ends in a partial line: its writer was killed, or the disk was full.
+
+    A line that another process is writing looks the same for a moment: a file grows page by page.
+    """
+    for _ in range(SETTLE_TRIES):
+        size = os.fstat(descriptor).st_size
+        if not size or os.pread(descriptor, 1, size - 1) == _END:
+            return False
+        time.sleep(SETTLE_PAUSE_S)
+    return True
 
 
 def _rest(line: bytes, left: int) -> bytes:

@@ -225,6 +225,24 @@ def test_processes_may_append_at_once(tmp_path: Path) -> None:
     ]
 
 
+def test_a_line_that_another_process_is_writing_is_no_cut_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file grows page by page: who opens it in the middle of a line waits for the rest, and adds no empty line."""
+    path = tmp_path / "journal.jsonl"
+    path.write_bytes(b'{"a":')
+
+    def write_the_rest(_: float) -> None:
+        with path.open("ab") as file:
+            file.write(b"1}\n")
+
+    monkeypatch.setattr("runcast.journal.file.time.sleep", write_the_rest)
+
+    journal = Journal(path)
+    journal.append(b'{"b":2}\n')
+    journal.close()
+
+    assert path.read_bytes() == b'{"a":1}\n{"b":2}\n'
+
+
 FULL_DISK = """
 import resource, signal, sys
 from pathlib import Path
