@@ -6,11 +6,9 @@ import time
 from collections.abc import Iterator
 from typing import Literal, TypeAlias
 
-import msgspec
-
 from runcast.journal.file import Journal
 from runcast.journal.layout import RunDirectory, RunFile, host_name, process_began
-from runcast.journal.records import AnyRecord, Finish, Start, Status, decode, encode, meter_of
+from runcast.journal.records import UNREADABLE, AnyRecord, Finish, Start, Status, decode, encode, meter_of
 
 TAIL_BYTES = 256 * 1024  # the end of a run is in its last records; only a meter or another rank may write after it
 
@@ -78,7 +76,7 @@ def _last_records(directory: RunDirectory) -> Iterator[AnyRecord]:
     except OSError:
         return
     for line in reversed(lines):
-        with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
+        with contextlib.suppress(*UNREADABLE):
             yield decode(line)
 
 

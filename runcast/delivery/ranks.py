@@ -23,7 +23,7 @@ from runcast.journal.layout import RunDirectory, RunFile, rank_journals
 from runcast.journal.locks import is_held
 from runcast.journal.paths import write_atomically
 from runcast.journal.reader import JournalReader
-from runcast.journal.records import Metrics, RankMetrics, Start, decode, encode
+from runcast.journal.records import UNREADABLE, Metrics, RankMetrics, Start, decode, encode
 from runcast.journal.seal import is_own
 
 # The limit of one write, and so of the records after a run's end, which is searched for in the journal's last 256 KiB.
@@ -143,7 +143,7 @@ class RankFiles:
         """Read how far each file was copied, and update that from the journal."""
         try:
             progress = msgspec.json.decode((self._folder / "progress.json").read_bytes(), type=_Progress)
-        except (OSError, msgspec.DecodeError):
+        except (OSError, *UNREADABLE):
             progress = _Progress()
         reader = JournalReader(self._directory.journal, progress.seen)
         for record in (*reader, *reader.rest()):
@@ -212,7 +212,7 @@ def _line(line: bytes, rank: str, source: str, end: int) -> bytes:
         return b""
     try:
         record = decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return _no_record(line)
     if type(record) is not Metrics or record.by not in (None, "system"):
         return b""

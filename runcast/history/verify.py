@@ -20,6 +20,7 @@ from runcast.delivery.trust import OF_SCRIPT, Decide, Orders, orders_for
 from runcast.history.comparison import LEFT, Verdict
 from runcast.journal.layout import RunDirectory, RunFile
 from runcast.journal.paths import absolute, shown
+from runcast.journal.records import UNREADABLE
 from runcast.journal.seal import is_own
 from runcast.journal.state import DeliveryState, load_state, waiting_for
 from runcast.values.settings import seconds
@@ -124,7 +125,7 @@ class _Reader:
         self.stop()
         try:
             return msgspec.json.decode(answer, type=Verdict)
-        except msgspec.DecodeError:
+        except UNREADABLE:
             lines = [line.strip() for line in errors.split("\n") if line.strip()]
             reason = lines[-1] if lines else f"its reader ended with exit status {self.process.returncode}"
             return Verdict(name=self.name, error=f"it could not be read: {reason[:400]}")

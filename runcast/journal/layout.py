@@ -19,7 +19,7 @@ import msgspec
 
 from runcast.core.errors import JournalError
 from runcast.journal.paths import make_private, write_atomically
-from runcast.journal.records import VERSION
+from runcast.journal.records import UNREADABLE, VERSION
 from runcast.values.scalars import without_surrogates
 
 
@@ -134,7 +134,7 @@ class RunDirectory:
                 f"{self.path} is not a run: {self.run_json.name} cannot be read ({error.strerror}). Name the "
                 f"folder of a run."
             ) from None
-        except (msgspec.DecodeError, RecursionError) as error:
+        except UNREADABLE as error:
             raise JournalError(
                 f"{self.run_json} is damaged ({error}). The journal beside it may still be whole."
             ) from None

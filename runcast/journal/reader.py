@@ -6,9 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-import msgspec
-
-from runcast.journal.records import AnyRecord, Start, decode
+from runcast.journal.records import UNREADABLE, AnyRecord, Start, decode
 
 CHUNK_BYTES = 4 * 2**20
 
@@ -79,7 +77,7 @@ class JournalReader:
             line = file.read(CHUNK_BYTES)
         try:
             return [] if b"\n" in line else [decode(line)]
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except UNREADABLE:
             return []
 
     def skip(self) -> None:
@@ -103,7 +101,7 @@ class JournalReader:
             return None
         try:
             record: AnyRecord = decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except UNREADABLE:
             self.damaged += 1
             return None
         return record

@@ -115,6 +115,7 @@ _decoder = msgspec.json.Decoder(AnyRecord)
 
 encode = _encoder.encode
 decode = _decoder.decode
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # raised for a file that is damaged
 
 
 def encode_line(record: Record) -> bytes:

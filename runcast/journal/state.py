@@ -15,7 +15,7 @@ from runcast.core.errors import RuncastError
 from runcast.journal.coverage import Coverage
 from runcast.journal.paths import write_atomically
 from runcast.journal.reader import JournalReader
-from runcast.journal.records import Metrics, Status
+from runcast.journal.records import UNREADABLE, Metrics, Status
 
 Phase = Literal["starting", "delivering", "retrying", "suspended", "finished", "refused", "unknown"]
 EVERYTHING = 2**62  # an offset beyond the end of any journal
@@ -78,7 +78,7 @@ def load_state(folder: Path) -> DeliveryState | None:
         return _unknown(folder, "is missing") if (folder / "ids.json").exists() else None
     except OSError as error:
         return _unknown(folder, f"cannot be read ({error.strerror})")
-    except (msgspec.DecodeError, RecursionError):
+    except UNREADABLE:
         return _unknown(folder, "is damaged")
     return _unknown(folder, "is damaged") if state.cursor < 0 or state == DeliveryState() else state
 
@@ -112,7 +112,7 @@ def save_ids(folder: Path, state: DeliveryState) -> None:
 
 def _unknown(folder: Path, why: str) -> DeliveryState:
     known = KnownAs()
-    with contextlib.suppress(OSError, msgspec.DecodeError, RecursionError):
+    with contextlib.suppress(OSError, *UNREADABLE):
         known = msgspec.json.decode((folder / "ids.json").read_bytes(), type=KnownAs)
     return DeliveryState(
         phase="unknown",

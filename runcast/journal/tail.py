@@ -5,9 +5,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
-
-from runcast.journal.records import Metrics, decode, points
+from runcast.journal.records import UNREADABLE, Metrics, decode, points
 from runcast.values.scalars import Number
 
 TAIL_BYTES = 64 * 1024
@@ -17,7 +15,7 @@ def last_values(journal: Path) -> dict[str, Number]:
     """Return the last value of each metric that is in the end of a journal."""
     found: dict[str, Number] = {}
     for line in _last_lines(journal):
-        with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        with contextlib.suppress(*UNREADABLE):
             record = decode(line)
             if isinstance(record, Metrics):
                 for key, value, _, _ in reversed(points(record)):

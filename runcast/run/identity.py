@@ -13,6 +13,7 @@ import msgspec
 from runcast.core.errors import JournalError
 from runcast.journal.layout import RunDirectory, RunFile
 from runcast.journal.paths import write_atomically
+from runcast.journal.records import UNREADABLE
 from runcast.journal.state import DeliveryState
 from runcast.redaction.console import warn
 from runcast.run.options import Options
@@ -62,7 +63,7 @@ def read_identity(folder: Path) -> Identity | None:
     """Read a checkpoint's file; None if it is missing or unreadable."""
     try:
         return msgspec.json.decode((folder / NAME).read_bytes(), type=Identity)
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+    except (OSError, *UNREADABLE):
         return None
 
 

@@ -55,6 +55,7 @@ DAMAGED = (
     *(b"", b" ", b"{", b"{}", b"[]", b"null", b"7", b'"finished"', b"\xff", b"\x00" * 200, b"[" * 100_000),
     *(b'{"phase": "dancing"}', b'{"phase": "finished", "cursor": "5"}', b'{"phase": "finished", "cursor": -5}'),
     b'{"phase": "finished", "cursor": 812, "points": 20, "ids": {"run_id',
+    *(b'{"phase": "finish\xe4d", "cursor": 812}', b'{"phase": "finished", "ids": {"run_id": "\xff"}}'),
 )
 
 

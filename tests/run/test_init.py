@@ -174,14 +174,15 @@ def test_a_run_of_a_newer_version_is_not_touched(start: Start) -> None:
         start(id="run-1", resume="allow")
 
 
-def test_a_damaged_identity_is_told(start: Start) -> None:
+@pytest.mark.parametrize("content", [b"{", b'{"id": "run-\xff"}'], ids=["cut", "no text"])
+def test_a_damaged_identity_is_told(content: bytes, start: Start) -> None:
     """A run.json that is no JSON is named, and nothing is written over it."""
     run = start(id="run-1")
-    (run.dir / "run.json").write_text("{")
+    (run.dir / "run.json").write_bytes(content)
 
     with pytest.raises(JournalError, match=r"run\.json is damaged"):
         start(id="run-1", resume="allow")
-    assert (run.dir / "run.json").read_text() == "{"
+    assert (run.dir / "run.json").read_bytes() == content
 
 
 # What is wrong

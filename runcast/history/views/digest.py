@@ -14,7 +14,7 @@ from runcast.core.errors import JournalError
 from runcast.journal.layout import RunDirectory
 from runcast.journal.paths import write_atomically
 from runcast.journal.reader import JournalReader
-from runcast.journal.records import Metrics, Params, Summary, Tags, points
+from runcast.journal.records import UNREADABLE, Metrics, Params, Summary, Tags, points
 from runcast.values.scalars import NON_FINITE, NonFinite, encodable
 
 NAME, VERSION = "digest.json", 1
@@ -115,6 +115,6 @@ def _head(journal: Path) -> str:
 
 
 def _load(path: Path) -> Digest | None:
-    with contextlib.suppress(OSError, msgspec.DecodeError, RecursionError):
+    with contextlib.suppress(OSError, *UNREADABLE):
         return msgspec.json.decode(path.read_bytes(), type=Digest)
     return None

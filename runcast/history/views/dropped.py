@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 
-from runcast.journal.records import Dropped, decode
+from runcast.journal.records import UNREADABLE, Dropped, decode
 
 _MARK = b'{"type":"dropped"'
 
@@ -23,7 +23,7 @@ def dropped_values(journal: Path) -> dict[str, DroppedValues]:
     with contextlib.suppress(OSError), open(journal, "rb") as lines:
         for line in lines:
             if line.startswith(_MARK):
-                with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
+                with contextlib.suppress(*UNREADABLE):
                     record = decode(line)
                     assert isinstance(record, Dropped)
                     before = found.get(record.key, DroppedValues(count=0, reason=record.reason))
