@@ -47,7 +47,10 @@ def _host(url: str) -> str | None:
         return None
     from urllib.parse import urlsplit  # rarely needed, and start-up counts
 
-    return urlsplit(url).hostname
+    try:
+        return urlsplit(url).hostname
+    except ValueError:  # such as "http://[::1", which no file of credentials names
+        return url
 
 
 def _home(environ: Mapping[str, str]) -> Path:

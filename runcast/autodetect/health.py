@@ -14,6 +14,7 @@ from runcast.autodetect.installed import is_older, scan
 from runcast.autodetect.selection import survey
 from runcast.autodetect.usable import Survey, obituary
 from runcast.integrations.table import ENDED, Address, Ended, Integration, Netrc
+from runcast.redaction.tree import redact_text
 
 Support: TypeAlias = Literal["tested", "supported", "newer", "too old", "missing", "ended"]
 
@@ -120,10 +121,15 @@ def service(row: Integration, environ: Mapping[str, str] = os.environ) -> str:
     """Return the host that a tracker would report to, if the environment names it; else the service."""
     variables = [credentials.name for credentials in row.credentials if isinstance(credentials, Address)]
     variables += [credentials.host_variable for credentials in row.credentials if isinstance(credentials, Netrc)]
-    hosts = (urlsplit(environ.get(variable, "")) for variable in variables)
-    return next(
-        (f"{host.hostname}:{host.port}" if host.port else host.hostname for host in hosts if host.hostname), row.title
-    )
+    return next((host for variable in variables if (host := _host(environ.get(variable, "")))), row.title)
+
+
+def _host(address: str) -> str:
+    try:
+        parts = urlsplit(address)
+        return f"{parts.hostname}:{parts.port}" if parts.port else parts.hostname or ""
+    except ValueError:  # such as "http://localhost:${PORT}"
+        return redact_text(address)
 
 
 def _support(row: Integration, version: str | None) -> Support:

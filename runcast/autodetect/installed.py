@@ -44,9 +44,9 @@ class Installed(NamedTuple):
         found: set[str] = set()
         for distribution in filter(None, (self.distributions.get(normalise(name)) for name in names)):
             try:
-                with open(os.path.join(distribution.folder, "METADATA"), encoding="utf-8") as file:
+                with open(os.path.join(distribution.folder, "METADATA"), encoding="utf-8", errors="replace") as file:
                     head = file.read().partition("\n\n")[0]
-            except (OSError, UnicodeDecodeError):
+            except OSError:
                 continue
             required = re.findall(r"^Requires-Dist:\s*([\w.-]+)(.*)$", head, re.MULTILINE)
             found.update(normalise(name) for name, condition in required if "extra" not in condition.partition(";")[2])
@@ -57,7 +57,8 @@ class Installed(NamedTuple):
         found = {}
         for distribution in self.distributions.values():
             try:
-                with open(os.path.join(distribution.folder, "entry_points.txt"), encoding="utf-8") as file:
+                path = os.path.join(distribution.folder, "entry_points.txt")
+                with open(path, encoding="utf-8", errors="replace") as file:
                     text = file.read()
             except OSError:
                 continue

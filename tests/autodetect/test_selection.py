@@ -626,6 +626,14 @@ def test_a_third_partys_tracker_is_a_name_like_any_other(site: Site) -> None:
         select("acmee", environ={})
 
 
+def test_metadata_that_are_no_text_stop_nothing(site: Site) -> None:
+    """A distribution of somebody else, written in another encoding, takes no part and costs no run."""
+    site.install("strange", "1", "strange")
+    (site.path / "strange-1.dist-info" / "entry_points.txt").write_bytes(b"[console_scripts]\ngr\xf6\xdfe = a:b\n")
+
+    assert select("all", environ={}).chosen == {}
+
+
 def test_options_for_an_unknown_tracker_are_an_error(site: Site) -> None:
     """A name in `setup` that no tracker has is a typing mistake."""
     site.install_all()
@@ -639,6 +647,17 @@ def test_options_for_an_unknown_tracker_are_an_error(site: Site) -> None:
 def test_a_name_has_one_spelling_inside(word: str, name: str, site: Site) -> None:
     """Aliases and cases lead to the table's name."""
     assert canonical_name(word) == name
+
+
+@pytest.mark.parametrize("address", ["http://[::1", "http://localhost:${PORT}"])
+def test_an_address_that_is_none_stops_nothing(address: str, site: Site, tmp_path: Path) -> None:
+    """Whoever uses it finds out; a run begins, and `runcast doctor` shows the address as it is."""
+    site.install("wandb", "0.31.0", "wandb")
+    environ = {"HOME": str(tmp_path), "WANDB_BASE_URL": address}
+
+    assert not select("all", environ=environ).chosen["wandb"].online
+    found = examine(tmp_path, environ={**environ, "WANDB_API_KEY": "x"})
+    assert {tracker.name: tracker.where for tracker in found.trackers}["wandb"] == address
 
 
 def test_a_survey_names_every_tracker_with_how_it_would_be_used(site: Site, tmp_path: Path) -> None:
