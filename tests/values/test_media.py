@@ -6,6 +6,7 @@ import math
 import subprocess
 import sys
 import wave
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,20 @@ def test_a_pil_image_is_taken_as_it_is(tmp_path: Path) -> None:
 
     assert look(Image(image).save(tmp_path, "a")) == [[RED, GREEN], [BLUE, WHITE]]
     assert look(Image(image.convert("CMYK")).save(tmp_path, "b"))[0][0] == RED
+
+
+def test_a_pil_image_of_more_than_8_bits_is_not_cut(tmp_path: Path) -> None:
+    """16 bits are kept, floats are those of an array, and what fits neither is refused with advice."""
+    deep = PIL_Image.fromarray(np.array([[0, 40_000]], np.uint16))
+    floats = PIL_Image.fromarray(np.array([[0.0, 1.0]], np.float32))
+    large = PIL_Image.fromarray(np.array([[0, 40_000]], np.int32))
+
+    with PIL_Image.open(Image(deep).save(tmp_path, "deep")) as image:
+        assert image.getextrema() == (0, 40_000)
+    with PIL_Image.open(Image(floats).save(tmp_path, "floats")) as image:
+        assert image.getextrema() == (0, 255)
+    with pytest.raises(OptionError, match=r"values from 0 to 40000\. Scale it"):
+        Image(large).save(tmp_path, "large")
 
 
 def test_an_image_file_is_copied(tmp_path: Path) -> None:
@@ -286,6 +301,15 @@ def test_frames_become_a_video(shape: tuple[int, ...], tmp_path: Path) -> None:
 
     with PIL_Image.open(path) as film:
         assert (film.format, film.size, film.n_frames, film.info["duration"]) == ("GIF", (6, 4), 3, 200)
+
+
+@pytest.mark.parametrize("fps", [np.int64(5), np.float32(5), Fraction(10, 2)], ids=repr)
+def test_a_frame_rate_may_be_a_number_of_any_library(fps: Any, tmp_path: Path) -> None:
+    """PyAV, for one, says it as a fraction."""
+    path = Video(np.arange(48, dtype=np.uint8).reshape(2, 4, 6), fps=fps).save(tmp_path, "x")
+
+    with PIL_Image.open(path) as film:
+        assert film.info["duration"] == 200
 
 
 @pytest.mark.parametrize(

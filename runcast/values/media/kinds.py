@@ -31,6 +31,7 @@ from runcast.values.media.tables import check_width, csv_text, rows_and_columns
 from runcast.values.numbers import NotANumber, to_number
 
 FPS = 4.0  # of a video that says nothing, as in W&B
+PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")  # of Pillow
 MAX_BYTES = 2**30  # of a file: a TensorBoard record holds 2 GiB, and each tracker makes a copy
 
 
@@ -61,10 +62,12 @@ class Image(Medium, frozen=True, eq=False):
             return _copy(self.data, folder, stem)
         path = folder / f"{stem}.png"
         with foreign("image"):
-            if is_pil_image(self.data):
-                known = self.data.mode in ("1", "L", "LA", "P", "RGB", "RGBA")
-                (self.data if known else self.data.convert("RGB")).save(path, format="PNG")
-            else:
+            mode = self.data.mode if is_pil_image(self.data) else ""
+            if mode in PNG_MODES:
+                self.data.save(path, format="PNG")
+            elif mode and mode[0] not in "FI":
+                self.data.convert("RGB").save(path, format="PNG")
+            else:  # of more than 8 bits, which Pillow would cut at 255
                 path.write_bytes(png(self.data))
         return path
 
@@ -120,10 +123,7 @@ class Audio(Medium, frozen=True, eq=False):
         if is_path(self.data):
             check_file(self.data)
             return
-        try:
-            rate = 0 if isinstance(self.sample_rate, bool) else to_number(self.sample_rate)
-        except NotANumber:
-            rate = 0
+        rate = _rate(self.sample_rate)
         if not 1 <= rate < 2**31:
             raise OptionError(
                 f"sample_rate={self.sample_rate!r} must be samples per second, as in Audio(wave, 16_000)."
@@ -162,8 +162,11 @@ class Video(Medium, frozen=True, eq=False):
             check_file(self.path)
         elif not hasattr(self.path, "shape"):
             raise OptionError(f"Video takes the path of a file or an array of frames, not {type(self.path).__name__}.")
-        elif not (isinstance(self.fps, int | float) and 0 < self.fps <= 1000) and self.fps is not None:
-            raise OptionError(f"fps={self.fps!r} must be frames per second, as in Video(frames, fps=4).")
+        elif self.fps is not None:
+            rate = _rate(self.fps)
+            if not 0 < rate <= 1000:
+                raise OptionError(f"fps={self.fps!r} must be frames per second, as in Video(frames, fps=4).")
+            force_setattr(self, "fps", rate)
 
     def _save(self, folder: Path, stem: str) -> Path:
         if is_path(self.path):
@@ -277,6 +280,14 @@ class Histogram(Medium, frozen=True, eq=False):
 
 
 AnyMedia: TypeAlias = Image | Figure | Audio | Video | Text | Table | Histogram
+
+
+def _rate(value: Any) -> float:
+    """Return a number of any library, such as the fraction that a file of a video has; 0 if it is none."""
+    try:
+        return 0 if isinstance(value, bool) else to_number(value)
+    except NotANumber:
+        return 0
 
 
 def _copy(source: str | os.PathLike[str], folder: Path, stem: str) -> Path:
