@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from runcast.journal.paths import make_private, own_mode
+from runcast.journal.paths import absolute, make_private, own_mode
 from runcast.journal.records import Artifact
 from runcast.redaction.tree import redact_text
 from runcast.values.copying import check_room, copy_file, on_disk
@@ -49,7 +49,7 @@ def keep_artifact(directory: Path, source: Path | bytes, name: str, kind: str, n
             target = folder / name
             size = write(source, target)
         else:
-            target = folder / (without_surrogates(redact_text(source.resolve().name)) or "root")
+            target = folder / (without_surrogates(redact_text(absolute(source).name)) or "root")
             size = _copy_all(source, target, directory, missing)
     except BaseException:
         import shutil  # rarely needed, and start-up counts

@@ -115,7 +115,7 @@ def settle(arguments: Mapping[str, Any], environ: Mapping[str, str] = os.environ
         if value is not None:
             chosen[name] = value
     seconds(FINISH_VARIABLE, 0.0, environ)  # a wrong one is reported now, not when the run ends
-    _one_of("RUNCAST_FINISH", environ.get("RUNCAST_FINISH", WAIT), FINISHES)
+    _one_of("RUNCAST_FINISH", environ.get("RUNCAST_FINISH") or WAIT, FINISHES)
     given = frozenset(chosen)
     tags = chosen.get("tags", ())
     run_id = chosen.get("id")
@@ -208,7 +208,9 @@ def _text(value: Any) -> str | None:
 
 
 def _one_of(name: str, value: Any, valid: tuple[str, ...]) -> str:
-    word = "allow" if value is True and name == "resume" else str(value).lower()
+    word = str(value).lower()
+    if name == "resume":  # a flag in other libraries
+        word = "allow" if word in TRUE else "never" if word in FALSE else word
     if word not in valid:
         raise OptionError(f"{name}={value!r} is unknown. Valid values are: {', '.join(valid)}.")
     return word

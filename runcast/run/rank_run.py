@@ -8,6 +8,7 @@ import contextlib
 import os
 import re
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ class RankRun(Run):
     def _alert(self, title: Any, text: Any, level: Any) -> None:
         """Do nothing: rank 0 sends them."""
 
-    def add_tags(self, *tags: str) -> None:
+    def add_tags(self, *tags: str | Iterable[str]) -> None:
         """Do nothing: rank 0 adds them."""
 
     def identity(self) -> Identity | None:

@@ -3,7 +3,7 @@
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,14 +12,14 @@ from runcast.core.errors import RuncastError
 from runcast.core.foreign import attempt, described
 from runcast.journal.file import Journal
 from runcast.journal.layout import RunDirectory, RunFile
-from runcast.journal.paths import shown
+from runcast.journal.paths import absolute, shown
 from runcast.journal.records import Dropped, Metrics, Params, Record, Status, Summary, Tags, encode, encode_line
 from runcast.journal.state import Carrier
 from runcast.redaction.console import warn
 from runcast.redaction.tree import SafeKeys, redact_text
 from runcast.run.arrivals import Copies
 from runcast.run.earlier import EarlierParams
-from runcast.values.numbers import DeviceValue, NotANumber, a, is_mapping, leaves, start_copy, to_number
+from runcast.values.numbers import MAX_EXACT_INT, DeviceValue, NotANumber, a, is_mapping, leaves, start_copy, to_number
 from runcast.values.params import flatten
 from runcast.values.recorded import Recorded
 from runcast.values.scalars import NonFinite, Number, encodable
@@ -80,7 +80,7 @@ class Recorder:
         try:
             if type(values) is dict and _PLAIN.issuperset(map(type, values.values())) and self._keys.issuperset(values):
                 total = sum(values.values())
-                if total - total == 0:  # neither NaN nor infinite, nor is any of them
+                if -MAX_EXACT_INT < total < MAX_EXACT_INT:  # not NaN or infinite, nor is any of them
                     line = encode(Metrics(time=now, step=step, values=values)) + b"\n"
         except Exception:  # noqa: BLE001 - an odd key, a huge int, a dict that another thread changes: named by the slow way
             pass
@@ -124,8 +124,8 @@ class Recorder:
         """Keep a snapshot of a file or a folder with the run.
 
         Args:
-            path: A file or a folder, which is copied. In a folder, links are followed, and runs of runcast are left
-                out. A missing or unreadable path is reported, not raised.
+            path: A file or a folder, which is copied. Links are followed, and keep their names; runs of runcast in a
+                folder are left out. A missing or unreadable path is reported, not raised.
             name: Its name in the trackers; by default the last part of the path. The same name again is a newer
                 version.
             type: The kind of artifact: "model", "dataset", "config", "file".
@@ -135,7 +135,7 @@ class Recorder:
     def _log_artifact(self, path: Any, name: Any, kind: Any) -> None:
         if not os.fspath(path):
             raise ValueError("its path is empty")
-        self._keep(Path(path), str(name or Path(path).absolute().resolve().name), str(kind))
+        self._keep(Path(path), str(name or absolute(path).name), str(kind))
 
     def _keep(self, source: Path | bytes, name: str, kind: str) -> None:
         if self._journal is None:
@@ -156,12 +156,13 @@ class Recorder:
         if lacking:
             self._drop(name, lacking)
 
-    def add_tags(self, *tags: str) -> None:
-        """Add tags to the run."""
+    def add_tags(self, *tags: str | Iterable[str]) -> None:
+        """Add tags to the run, or lists of them."""
         texts: list[str] = []
         for tag in tags:
-            self._guarded("tag", lambda tag=tag: texts.append(redact_text(str(tag))))
-        if texts:
+            each = tag if issubclass(type(tag), list | tuple | set | frozenset) else (tag,)
+            self._guarded("tag", lambda each=each: texts.extend(redact_text(str(one).strip()) for one in each))
+        if texts := list(filter(None, texts)):
             self._append(Tags(time=time.time(), tags=texts))
 
     # How it gets there
@@ -177,7 +178,7 @@ class Recorder:
             if between is None:
                 return self.step, values
             self._report_between(between)
-            values = {"step": between, **values} if is_mapping(values) else values
+            values = attempt(lambda: {"step": between, **values}, lambda _: values)
         if self._counts_steps:
             self.step, self._next_step = self._next_step, self._next_step + (commit is not False)
         return self.step, values
@@ -226,10 +227,11 @@ class Recorder:
     def _log_media(self, key: str, value: Any, step: int, now: float) -> bool:
         from runcast.journal.media import media_in, save_media  # rarely needed, and start-up counts
 
-        if type(value) is str:
-            if self._texts.get(key) == value:
+        if issubclass(type(value), str):
+            text = str.__str__(value)
+            if self._texts.get(key) == text:
                 return True
-            self._texts[key] = value
+            self._texts[key] = text
         parts = media_in(value)
         for media in parts:
             try:

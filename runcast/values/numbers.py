@@ -229,7 +229,9 @@ def leaves(values: Mapping[Any, Any], prefix: str = "", depth: int = 0) -> list[
 
     def read() -> None:
         for key, value in values.items():
-            name = prefix + attempt(partial(str, key), lambda _: f"<{type(key).__name__}>")  # noqa: B023 - called at once
+            # The text of a str that is an Enum's member is its value, as in JSON: `str` gives the member's name.
+            spell = str.__str__ if issubclass(type(key), str) else str
+            name = prefix + attempt(partial(spell, key), lambda _: f"<{type(key).__name__}>")  # noqa: B023 - called at once
             if depth < MAX_DEPTH and is_mapping(value):
                 found.extend(leaves(value, f"{name}/", depth + 1))
             else:

@@ -200,9 +200,10 @@ def test_a_mapping_that_breaks_off_keeps_what_was_read(start: Start) -> None:
     run.log({"train": Broken(), "loss": 0.25}, step=0)
     run.log(Broken(), step=1)
     run.log(ItemsRaise(loss=1), step=2)
+    run.log(Broken(), step=2.5)  # type: ignore[arg-type]
 
-    assert logged(run) == [("train/first", 0.5, 0), ("loss", 0.25, 0), ("first", 0.5, 1)]
-    assert run.statistics().dropped == {"train": 1, "log": 2}
+    assert logged(run) == [("train/first", 0.5, 0), ("loss", 0.25, 0), ("first", 0.5, 1), ("first", 0.5, 2)]
+    assert run.statistics().dropped == {"train": 1, "log": 3}
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(143)], ids=repr)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 
 import runcast
@@ -110,7 +111,7 @@ def test_a_text_is_kept_when_it_changes(start: Start) -> None:
     """A script that logs a word at every step gets one file for each change, not for each step."""
     run = start()
 
-    for step, phase in enumerate(["warm-up", "warm-up", "training", "training", "warm-up"]):
+    for step, phase in enumerate(["warm-up", np.str_("warm-up"), "training", "training", "warm-up"]):
         run.log({"phase": phase, "loss": 0.5}, step=step)
 
     assert [(record.step, (run.dir / record.path).read_text()) for record in records(run, Media)] == [

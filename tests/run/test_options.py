@@ -65,7 +65,7 @@ def test_no_is_written_in_many_ways(value: Any) -> None:
 
 def test_an_empty_variable_is_none() -> None:
     """A variable that is set to nothing changes nothing."""
-    options = settle({}, {"RUNCAST_NAME": "", "RUNCAST_RESUME": "", "RUNCAST_OFFLINE": ""})
+    options = settle({}, {"RUNCAST_NAME": "", "RUNCAST_RESUME": "", "RUNCAST_OFFLINE": "", "RUNCAST_FINISH": ""})
 
     assert (options.name, options.resume, options.offline) == (None, "never", None)
 
@@ -93,9 +93,11 @@ def test_a_home_in_a_path_is_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settle({"dir": "~/runs"}, {}).dir == Path("/somewhere/runs")
 
 
-def test_resume_true_is_allow() -> None:
-    """`resume=True`, as other libraries have it, goes on if there is something to go on with."""
-    assert settle({"resume": True}, {}).resume == "allow"
+@pytest.mark.parametrize(("flag", "resume"), [(True, "allow"), ("1", "allow"), (False, "never"), ("no", "never")])
+def test_resume_may_be_a_flag(flag: Any, resume: str) -> None:
+    """`resume=True`, as other libraries have it, goes on if there is something to go on with; False begins a new run."""
+    assert settle({"resume": flag}, {}).resume == resume
+    assert settle({}, {"RUNCAST_RESUME": str(flag)}).resume == resume
 
 
 def test_a_wrong_word_in_a_variable_is_told_like_an_argument() -> None:

@@ -7,6 +7,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from enum import Enum
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -69,6 +70,7 @@ def test_a_sum_that_overflows_is_no_infinite_value(start: Start) -> None:
     run.log({"a": 1.7e308, "b": 1.7e308}, step=0)
     run.log({"a": math.inf, "b": -math.inf}, step=1)
     run.log({"a": 2**70, "b": 0.5}, step=2)
+    run.log({"a": 2**63}, step=3)  # one bit more than a service has
 
     assert logged(run) == [
         ("a", 1.7e308, 0),
@@ -77,6 +79,7 @@ def test_a_sum_that_overflows_is_no_infinite_value(start: Start) -> None:
         ("b", -math.inf, 1),
         ("a", 1.1805916207174113e21, 2),
         ("b", 0.5, 2),
+        ("a", 9.223372036854775808e18, 3),
     ]
 
 
@@ -103,6 +106,23 @@ def test_any_key_can_be_logged(key: Any, start: Start) -> None:
     found = logged(run)
     assert [(value, step) for _, value, step in found] == [(0.5, 0), (0.5, 1)]
     assert all(isinstance(name, str) for name, _, _ in found)
+
+
+class Name(str, Enum):
+    """Names of metrics, as in many scripts."""
+
+    LOSS = "loss"
+
+
+def test_a_member_of_an_enum_of_texts_is_its_text(start: Start) -> None:
+    """Whether a plain text was logged before or not, it is one metric."""
+    run = start()
+
+    for step, key in enumerate((Name.LOSS, "loss", Name.LOSS)):
+        run.log({key: 0.5}, step=step)
+    run.log({Name.LOSS: torch.tensor(0.5)}, step=3)
+
+    assert logged(run) == [("loss", 0.5, 0), ("loss", 0.5, 1), ("loss", 0.5, 2), ("loss", 0.5, 3)]
 
 
 def test_steps_follow_what_the_script_says(start: Start) -> None:
@@ -192,8 +212,13 @@ def test_tags_are_texts(start: Start) -> None:
 
     run.add_tags("third", 4)  # type: ignore[arg-type]
     run.add_tags()
+    run.add_tags(["fifth", " sixth "], ("seventh",), "", " ")
 
-    assert [record.tags for record in records(run, Tags)] == [["first", "second"], ["third", "4"]]
+    assert [record.tags for record in records(run, Tags)] == [
+        ["first", "second"],
+        ["third", "4"],
+        ["fifth", "sixth", "seventh"],
+    ]
 
 
 # Artifacts and media
@@ -228,6 +253,23 @@ def test_a_folder_is_an_artifact(start: Start, tmp_path: Path) -> None:
     (record,) = records(run, Artifact)
     assert (record.name, record.size_bytes) == ("my data", 10)
     assert (run.dir / record.path / "inner" / "größe.txt").read_text() == "x" * 10
+
+
+@pytest.mark.parametrize("what", ["a file", "a folder"])
+def test_a_link_is_kept_under_its_own_name(what: str, start: Start, tmp_path: Path) -> None:
+    """What a hub or DVC keeps under a hash, and `last` of many trainers, are links."""
+    run = start()
+    (tmp_path / "blobs" / "5f2a").mkdir(parents=True)
+    file = tmp_path / "blobs" / "5f2a" / "c0de"
+    file.write_text("weights")
+    (tmp_path / "last.ckpt").symlink_to(file if what == "a file" else file.parent)
+
+    run.log_artifact(tmp_path / "last.ckpt")
+
+    (record,) = records(run, Artifact)
+    assert (record.name, record.path.rpartition("/")[2]) == ("last.ckpt", "last.ckpt")
+    kept = run.dir / record.path
+    assert (kept if what == "a file" else kept / "c0de").read_text() == "weights"
 
 
 def test_a_missing_artifact_costs_training_nothing(start: Start, tmp_path: Path) -> None:
