@@ -49,7 +49,7 @@ class Journal:
         self._backlog: deque[bytes] = deque()
         self._backlog_bytes = 0
         self._retry_at = 0.0
-        self._lock = threading.Lock()
+        self._lock, self._is_draining = threading.RLock(), False  # a signal handler may log in the middle
         self._hold: FileLock | None = None
         self.lost_records = 0
 
@@ -102,6 +102,14 @@ class Journal:
             self._retry_at = time.monotonic() + RETRY_S
 
     def _drain(self) -> None:
+        if not self._is_draining:  # otherwise this is a signal handler, whose record has to wait for its turn
+            self._is_draining = True
+            try:
+                self._write_backlog()
+            finally:
+                self._is_draining = False
+
+    def _write_backlog(self) -> None:
         while self._backlog:
             record = self._backlog[0]
             line, written = record, 0
@@ -111,6 +119,8 @@ class Journal:
             except OSError as error:
                 if self._reopens(error):
                     continue
+            if not self._backlog:  # a signal handler has ended the run
+                return
             if written != len(line):
                 self._backlog[0] = _rest(record, len(line) - written)
                 self._backlog_bytes += len(self._backlog[0]) - len(record)
@@ -131,6 +141,12 @@ class Journal:
         except OSError:
             return False
         return True
+
+    def after_fork(self) -> None:
+        """Leave the records that wait in memory to the parent, whose threads may hold the lock."""
+        self._lock, self._is_draining = threading.RLock(), False
+        if self._backlog:  # the file may end in a partial line
+            self._backlog, self._backlog_bytes = deque((_END,)), len(_END)
 
     def drain(self) -> bool:
         """Try to write the records that wait in memory; return whether all were written."""

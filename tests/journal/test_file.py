@@ -298,6 +298,61 @@ def test_what_does_not_fit_into_memory_either_is_counted(tmp_path: Path) -> None
     assert f"{lost} records were lost" in done.stderr
 
 
+def test_a_signal_handler_may_log_while_waiting_records_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It interrupts the thread that holds the lock; its record comes behind those that wait."""
+    journal = Journal(tmp_path / "journal.jsonl")
+    journal._keep(b'{"a":1}\n', OSError("the disk is full"))
+
+    def interrupted(descriptor: int, lines: bytes) -> bytes:
+        monkeypatch.undo()
+        journal.append(b'{"b":2}\n')
+        return lines
+
+    monkeypatch.setattr("runcast.journal.file.whole_lines", interrupted)
+    journal.drain()
+    journal.close()
+
+    assert journal.path.read_bytes() == b'{"a":1}\n{"b":2}\n'
+
+
+FORKED = """
+import os, resource, signal, sys
+from pathlib import Path
+from runcast.journal import file as module
+from runcast.journal.records import Metrics, encode
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
+module.RETRY_S = 0.0
+journal = module.Journal(Path(sys.argv[1]))
+def append(steps):
+    for step in steps:
+        journal.append(encode(Metrics(time=1.0, step=step, values={"loss": 0.5})) + b"\\n")
+append(range(20))
+child = os.fork()
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+if not child:
+    journal.after_fork()
+    append(range(100, 103))
+    os._exit(0)
+os.waitpid(child, 0)
+append(range(20, 23))
+journal.close()
+"""
+
+
+@pytest.mark.damages_journals
+def test_a_fork_on_a_full_disk_writes_its_own_records_only(tmp_path: Path) -> None:
+    """What waits in memory is there twice after a fork, and is the parent's to write."""
+    path = tmp_path / "journal.jsonl"
+
+    subprocess.run([sys.executable, "-c", FORKED, str(path)], check=True)
+
+    assert sorted(steps_of(path)) == [*range(23), 100, 101, 102]
+
+
 RESCUED = """
 import os, sys
 from pathlib import Path
