@@ -68,6 +68,9 @@ class LastingRun:
         )
         self._options = {name: value for name, value in options.items() if name not in ("id", "resume")}
         self._options["project"] = project
+        for name in ("tags", "snapshot"):  # an iterator is empty by now
+            if self._options.get(name) is not None:
+                self._options[name] = getattr(self._settled, name)
         self._instead: dict[str, Any] = {}  # replace the user's options, for this run only
         self._root: Path | None = None  # the folder of the runs, once the run has been in it
         self.is_mine, self._is_held = run is None, False

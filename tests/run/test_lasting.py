@@ -279,6 +279,16 @@ def test_a_resume_that_cannot_be_is_told_at_once(lasting, tmp_path, resume, mess
         LastingRun("none", dir=tmp_path / "runs", id=lasting.id if resume == "never" else "other", resume=resume)
 
 
+def test_options_may_be_iterators(tmp_path):
+    """They are checked at once and used for each session."""
+    lasting = LastingRun("none", dir=tmp_path / "runs", tags=map(str, [1, 2]), snapshot=iter(["git"]))
+    run = lasting.begin()
+    lasting.end()
+
+    assert run._file.tags == ["1", "2"]
+    assert lasting._options["snapshot"] == ("git",)
+
+
 @pytest.mark.parametrize(
     ("name", "hint"),
     [("tag", "'tags'"), ("save_dir", "'dir'"), ("run_name", "'name'"), ("experiment_name", "'project'")],
