@@ -80,6 +80,12 @@ def _last_records(directory: RunDirectory) -> Iterator[AnyRecord]:
             yield decode(line)
 
 
+def is_continued(directory: RunDirectory) -> bool:
+    """Return whether the training has written records after the last end of the run."""
+    last = next((record for record in _last_records(directory) if meter_of(record) is None), None)
+    return last is not None and not isinstance(last, Finish)
+
+
 def ended_at(directory: RunDirectory) -> float:
     """Return when a run ended: the time of its finish record, or else of the training's own last record."""
     for record in _last_records(directory):

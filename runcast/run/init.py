@@ -110,14 +110,27 @@ def init(
     )
     selection.chosen = joining.chosen
     chosen = {n: _with_options(choice, joining.setup.get(n, {})) for n, choice in selection.chosen.items()}
+    parts = {**chosen, **selection.given()}
     try:
-        directory, file, journal = open_run(options, config, job, {**chosen, **selection.given()}, selection.skipped)
+        directory, file, journal = open_run(options, config, job, parts, selection.skipped)
     except OSError as error:
         return _unrecorded(options, config, error)
-    carrier: Carrier | None = None
-    if options.delivery != "later" and (selection.chosen or selection.objects):
-        carrier = open_carrier(directory, file, selection.chosen, selection.objects, joining.setup, options.delivery)
-    run = Run(file, directory, journal, carrier, strict=options.strict)
+
+    def carry(file: RunFile) -> Carrier | None:
+        if options.delivery == "later" or not parts:
+            return None
+        return open_carrier(directory, file, selection.chosen, selection.objects, joining.setup, options.delivery)
+
+    def reopen() -> None:
+        again = msgspec.structs.replace(options, id=file.id, resume="allow")
+        _, newer, second = open_run(again, None, None, parts, selection.skipped)
+        second.close()
+        if run._carrier is not None:
+            run._carrier.finish(0, 0.0)  # it has nothing left to deliver
+        file.session, run._carrier = newer.session, carry(newer)
+
+    run = Run(file, directory, journal, carry(file), strict=options.strict)
+    run._reopen = None if run._carrier is None or selection.objects else reopen
     if file.tags:
         run.add_tags(*file.tags)
     if config is not None:

@@ -20,6 +20,7 @@ from runcast.journal.seal import is_own, seal_of
 from runcast.redaction.console import warn
 from runcast.redaction.tree import redact, redact_text
 from runcast.run.options import Options
+from runcast.run.overlap import report_other
 from runcast.run.snapshot.checkout import read_source
 from runcast.values.config import plain, plain_value
 from runcast.values.params import flatten
@@ -65,8 +66,11 @@ def _open_in(
     check_resume(options, root)
     directory.create()
     with directory.settled():
+        check_resume(options, root)  # again: another process may have made it meanwhile
         if directory.run_json.exists():
-            file = _continue(directory.load(), file)
+            old = directory.load()
+            report_other(directory, old)
+            file = _continue(old, file)
         file.trackers, file.skipped = {**file.trackers, **chosen}, skipped
         file.seal = seal_of(file)
         if job is not None:

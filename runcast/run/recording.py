@@ -19,6 +19,7 @@ from runcast.redaction.console import warn
 from runcast.redaction.tree import SafeKeys, redact_text
 from runcast.run.arrivals import Copies
 from runcast.run.earlier import EarlierParams
+from runcast.run.status import why_unwritten
 from runcast.values.numbers import MAX_EXACT_INT, DeviceValue, NotANumber, a, is_mapping, leaves, start_copy, to_number
 from runcast.values.params import flatten
 from runcast.values.recorded import Recorded
@@ -31,6 +32,8 @@ _PLAIN = frozenset((float, int))
 
 class Recorder:
     """The recording half of a run: writes records, and counts and reports values that cannot be logged."""
+
+    _is_copy = False  # made by pickle
 
     def __init__(
         self, file: RunFile, directory: RunDirectory, journal: Journal | None, carrier: Carrier | None, *, strict: bool
@@ -250,7 +253,7 @@ class Recorder:
                 self._drop(key, reason)
 
     def _log_unusual(self) -> Journal | None:
-        """Handle a run that is finished, failed under `strict`, or has device values on their way.
+        """Handle a run that is finished, a copy, failed under `strict`, or has device values on their way.
 
         Return the journal to write to, or None.
         """
@@ -259,12 +262,9 @@ class Recorder:
             raise failure
         if self._copies.waiting:
             self._collect_copies()
-        if self._journal is None and self.status is not None and self._pid == os.getpid():
-            self._drop(
-                "log",
-                f"was called on the run {self.id}, which is {self.status}. Start a new one, or resume this one "
-                f"with init(id={self.id!r}, resume='allow')",
-            )
+        is_closed = self._journal is None and self._pid == os.getpid()
+        if is_closed and (why := why_unwritten(self.id, self.status, is_copy=self._is_copy)):
+            self._drop("log", why)
         return self._journal
 
     def _check(self, now: float) -> None:

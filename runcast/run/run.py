@@ -4,6 +4,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, cast, get_args
@@ -14,21 +15,22 @@ from runcast.core.errors import OptionError
 from runcast.core.foreign import attempt, described
 from runcast.journal.file import Journal
 from runcast.journal.layout import RunDirectory, RunFile
-from runcast.journal.records import ALERTS, Finish, Status
+from runcast.journal.records import Finish, Status
 from runcast.journal.state import Carrier, Statistics, tracker_statistics
 from runcast.journal.status import status_of
 from runcast.redaction.console import say
 from runcast.redaction.tree import redact_text
-from runcast.run.alerts.titles import LEVELS, Pauses, level_of, one_line
+from runcast.run.alerts.titles import Pauses
 from runcast.run.arrivals import Copies
 from runcast.run.identity import Identity, identity_of
-from runcast.run.options import SNAPSHOT, USUAL_PARTS, WEBHOOK_VARIABLE, finish_timeout_s
+from runcast.run.options import SNAPSHOT, USUAL_PARTS, finish_timeout_s
+from runcast.run.overlap import ends_run, is_superseded
 from runcast.run.recording import Recorder
 from runcast.run.status import find_again, report_coverage, report_end, report_status
 from runcast.values.scalars import without_surrogates
 
 if TYPE_CHECKING:
-    from runcast.run.snapshot.collection import Collector, Found
+    from runcast.run.snapshot.collection import Collector
 
 
 class Run(Recorder):
@@ -55,6 +57,7 @@ class Run(Recorder):
         # Tells the status if the interpreter exits before `finish`; for trainers without an event for it.
         self.ending: Callable[[], tuple[Status, str | None]] | None = None
         self.on_finish: Callable[[], None] | None = None
+        self._reopen: Callable[[], None] | None = None  # begins another session of it here
         self._collector: Collector | None = None
         self._pauses = Pauses()
         self._is_delivered = carrier is None and all(choice.left for choice in file.trackers.values())
@@ -105,28 +108,9 @@ class Run(Recorder):
         self._guarded("alert", self._alert, title, text, level)
 
     def _alert(self, title: Any, text: Any, level: Any) -> None:
-        from runcast.values.media.kinds import Text  # rarely needed, and start-up counts
+        from runcast.run.alerts.sending import send  # rarely needed, and start-up counts
 
-        if self._journal is None:
-            self._log_unusual()
-            return
-        if (word := level_of(level)) is None:
-            word = "info"
-            self._drop("alert level", f"is {level!r}; {word!r} is used. Use {', '.join(LEVELS)}")
-        head = redact_text(one_line(title))
-        if (held := self._pauses.note(head, time.monotonic())) is None:
-            return
-        more = f"({held} more of these were held back.)" if held else ""
-        caption = f"{word}: {head}"
-        content = "\n\n".join(filter(None, (caption, redact_text(without_surrogates(str(text or ""))), more)))
-        self._log_media(ALERTS, Text(content, caption=caption), self.step, time.time())
-        self.add_tags(f"alert-{word}")
-        if url := os.environ.get(WEBHOOK_VARIABLE):
-            from runcast.run.alerts.webhook import TIMEOUT_S, post_beside  # likewise
-
-            message = {"text": f"{self.name}: {content}", "status": "alert", "level": word, "title": head}
-            told = {**message, "name": self.name, "step": self.step}
-            post_beside(url, told, "of an alert", TIMEOUT_S)
+        send(self, title, text, level)
 
     def _take_snapshot(self, parts: Sequence[str]) -> None:
         """Record the commit and the hardware, and begin to collect what takes longer (`init`'s `snapshot`)."""
@@ -140,22 +124,14 @@ class Run(Recorder):
         if any(told.values()):
             self._log_params({SNAPSHOT: told})
         if not {*parts} <= {*USUAL_PARTS}:
-            from runcast.run.snapshot.collection import Collector
+            from runcast.run.snapshot.collection import Collector, record_found
 
-            self._collector = Collector(parts, self._record_found)
+            self._collector = Collector(parts, partial(record_found, self))
 
-    def _record_found(self, found: "Found") -> None:
-        if found.is_dirty is not None:
-            self._log_params({SNAPSHOT: {"git": {"dirty": found.is_dirty}}})
-        if found.files:
-            import tempfile  # rarely needed, and start-up counts
-
-            with tempfile.TemporaryDirectory(prefix="runcast-") as temporary:
-                for name, text in found.files.items():
-                    Path(temporary, name).write_text(text, encoding="utf-8", errors="replace", newline="")
-                self.log_artifact(temporary, SNAPSHOT, SNAPSHOT)
-        for part, reason in found.lacking.items():
-            self._drop(f"{SNAPSHOT}/{part}", f"lacks something: {reason}")
+    def _check(self, now: float) -> None:
+        super()._check(now)
+        if self._reopen is not None and self._carrier is not None and is_superseded(self._carrier, self._file.session):
+            ends_run(RunDirectory(self.dir), self._file.session, self._reopen)
 
     def identity(self) -> Identity | None:
         """Return the run's id, name and folder, and its ids and address in each tracker, as far as known.
@@ -227,8 +203,8 @@ class Run(Recorder):
             self.on_finish()
         if self._journal is None or os.getpid() != self._pid:
             return self._is_delivered
-        journal, carrier, delivered = self._journal, self._carrier, self._is_delivered
-        deadline, is_there = time.monotonic() + wait_s, True
+        journal, delivered = self._journal, self._is_delivered
+        deadline, is_there, is_last = time.monotonic() + wait_s, True, True
         try:
             try:
                 attempt(lambda: self._collect_copies(deadline), self._report_failure)
@@ -238,19 +214,22 @@ class Run(Recorder):
                     attempt(lambda: self._rewrite("config"), self._report_failure)
             finally:  # even if that is interrupted, the run ends with this status
                 text = attempt(lambda: redact_text(str(error or "")), described)
-                dropped = self._count_dropped()
-                self._append(Finish(time=time.time(), status=self.status, error=text or None, dropped=dropped))
+                is_last = ends_run(RunDirectory(self.dir), self._file.session, self._reopen)
+                if is_last:
+                    dropped = self._count_dropped()
+                    self._append(Finish(time=time.time(), status=self.status, error=text or None, dropped=dropped))
                 self._journal = None
             is_there = find_again(journal, RunDirectory(self.dir), self._file)
-            if carrier is not None:
-                end, left_s = journal.size(), max(0.0, deadline - time.monotonic()) if is_there else 0.0
+            if (carrier := self._carrier) is not None:
+                end, left_s = journal.size(), max(0.0, deadline - time.monotonic()) if is_there and is_last else 0.0
                 delivered = bool(attempt(lambda: carrier.finish(end, left_s), self._report_failure))
         finally:  # after an interrupt, too, the user learns what is still waiting
             self._is_delivered = journal.close() and delivered and is_there
-            states = {} if carrier is None else carrier.states()
+            states = {} if self._carrier is None else self._carrier.states()
             report_coverage(states)
             report_end(self.dir, self._file.session, journal.lost_records, {} if delivered or not is_there else states)
-            report_status(f"run {self.name} is {self.status}", self.dir, self._dropped)
+            how = self.status if is_last else f"{self.status} here; another process continues it, or has ended it"
+            report_status(f"run {self.name} is {how}", self.dir, self._dropped)
         return self._is_delivered
 
     def _rewrite(self, entry: str) -> None:
@@ -269,6 +248,8 @@ class Run(Recorder):
         self._lock = threading.RLock()
         self._copies = Copies()
         self._collector = None
+        if self._journal is not None:
+            self._journal.after_fork()
         if self._carrier is not None:
             self._carrier.abandon()
             self._carrier = None
@@ -282,8 +263,14 @@ class Run(Recorder):
         status, text = status_of(error)
         self.finish(status, error=text)
 
+    def __copy__(self) -> "Run":
+        return self
+
+    def __deepcopy__(self, memo: object) -> "Run":
+        return self
+
     def __reduce__(self) -> tuple[Callable[..., "Run"], tuple[RunFile, str]]:
-        """Pickle as a run that accepts everything and writes nothing."""
+        """Pickle as a run that accepts everything and writes nothing, which it reports once."""
         return _silent, (self._file, str(self.dir))
 
     def _repr_html_(self) -> str:
@@ -297,4 +284,6 @@ class Run(Recorder):
 
 
 def _silent(file: RunFile, path: str) -> Run:
-    return Run(file, RunDirectory(Path(path)), None, None)
+    run = Run(file, RunDirectory(Path(path)), None, None)
+    run._is_copy = True
+    return run

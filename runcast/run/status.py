@@ -13,6 +13,7 @@ from runcast.journal.records import Status
 from runcast.journal.state import DeliveryState, is_over
 from runcast.journal.status import status_of
 from runcast.redaction.console import counted, say, warn
+from runcast.run.ranks import rank
 
 
 class Watch:
@@ -58,6 +59,21 @@ def report_status(is_over: str, directory: Path, dropped: Mapping[str, int]) -> 
     say(f"{is_over}; see it with: runcast show {shown(directory)}")
 
 
+def why_unwritten(run_id: str, status: Status | None, *, is_copy: bool) -> str:
+    """Return why a run takes no records, and what to do about it; empty where it is meant to take none."""
+    if status is not None:
+        return (
+            f"was called on the run {run_id}, which is {status}. Start a new one, or resume this one with "
+            f"init(id={run_id!r}, resume='allow')"
+        )
+    if is_copy and rank() == 0:
+        return (
+            f"was called on a copy of the run {run_id}, which writes nothing. Log in the process that began the run, "
+            "or begin one here, in the same group"
+        )
+    return ""
+
+
 def find_again(journal: Journal, directory: RunDirectory, file: RunFile) -> bool:
     """Return whether a run's folder is where it began; report one that was moved, and write a deleted one again."""
     place, where = journal.place(), shown(directory.path)
@@ -83,7 +99,8 @@ def report_end(directory: Path, session: int, lost: int, behind: Mapping[str, De
         warn(
             f"{lost} records could not be written to {directory} and are lost, because its disk was full for too long."
         )
-    late = {name: state for name, state in behind.items() if not is_over(state, session)}
+    # What a newer session, of another process, has is not all: this one may have logged since.
+    late = {name: state for name, state in behind.items() if state.session > session or not is_over(state, session)}
     if late:
         reasons = ", ".join(f"{name} ({state.error or state.phase})" for name, state in late.items())
         warn(

@@ -1,5 +1,6 @@
 """What a training script tells a run is in the journal when the call returns; nothing that it says can hurt it."""
 
+import copy
 import math
 import os
 import pickle
@@ -637,23 +638,34 @@ def test_a_forked_child_may_log_and_does_not_end_the_run(start: Start) -> None:
     assert [record.status for record in records(run, Finish)] == ["finished"]
 
 
-def test_a_pickled_run_takes_everything_and_writes_nothing(start: Start) -> None:
-    """An object that holds a run can be sent to another process; the copy there is silent."""
+def test_a_pickled_run_takes_everything_and_writes_nothing(start: Start, caplog: pytest.LogCaptureFixture) -> None:
+    """An object that holds a run can be sent to another process; that the copy there logs is reported once."""
     run = start(config={"lr": 0.5})
     size = (run.dir / "journal.jsonl").stat().st_size
 
-    copy = pickle.loads(pickle.dumps(run))
-    assert (copy.id, copy.name, copy.config, copy.dir) == (run.id, run.name, run.config, run.dir)
-    copy.log({"loss": 0.5}, step=0)
-    copy.log({"loss": "text"})
-    copy.log_params({"a": 1})
-    copy.log_summary({"a": 1})
-    copy.log_artifact("missing")
-    copy.add_tags("t")
-    assert copy.flush(0.1)
-    copy.finish()
+    sent = pickle.loads(pickle.dumps(run))
+    assert (sent.id, sent.name, sent.config, sent.dir) == (run.id, run.name, run.config, run.dir)
+    sent.log({"loss": 0.5}, step=0)
+    sent.log({"loss": "text"})
+    sent.log_params({"a": 1})
+    sent.log_summary({"a": 1})
+    sent.log_artifact("missing")
+    sent.add_tags("t")
+    assert sent.flush(0.1)
+    sent.finish()
 
     assert (run.dir / "journal.jsonl").stat().st_size == size
+    assert sent.statistics().dropped["log"] == 6
+    (told,) = caplog.messages
+    assert f"was called on a copy of the run {run.id}, which writes nothing. Log in the process that began" in told
+
+
+def test_a_copied_object_holds_the_same_run(start: Start) -> None:
+    """A trainer that is copied logs into the run that it has logged into before."""
+    run = start()
+
+    assert copy.copy(run) is run
+    assert copy.deepcopy({"run": run})["run"] is run
 
 
 def test_what_a_run_says_of_itself(start: Start) -> None:

@@ -1,9 +1,13 @@
 """The parts of a snapshot that take time, the diff and the list of packages, collected by a thread."""
 
+import tempfile
 import threading
 from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Any
 
 from runcast.core.foreign import attempt, described
+from runcast.run.options import SNAPSHOT
 from runcast.run.snapshot.checkout import find_checkout
 from runcast.run.snapshot.differences import diff_of
 from runcast.run.snapshot.packages import list_packages
@@ -23,6 +27,19 @@ class Found:
         self.files: dict[str, str] = {}
         self.is_dirty: bool | None = None
         self.lacking: dict[str, str] = {}
+
+
+def record_found(run: Any, found: Found) -> None:
+    """Record what was found of a `Run`."""
+    if found.is_dirty is not None:
+        run._log_params({SNAPSHOT: {"git": {"dirty": found.is_dirty}}})
+    if found.files:
+        with tempfile.TemporaryDirectory(prefix="runcast-") as temporary:
+            for name, text in found.files.items():
+                Path(temporary, name).write_text(text, encoding="utf-8", errors="replace", newline="")
+            run.log_artifact(temporary, SNAPSHOT, SNAPSHOT)
+    for part, reason in found.lacking.items():
+        run._drop(f"{SNAPSHOT}/{part}", f"lacks something: {reason}")
 
 
 class Collector:
