@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from runcast.autodetect.credentials import with_settings
 from runcast.autodetect.installed import is_older, scan
 from runcast.autodetect.selection import survey
 from runcast.autodetect.usable import Survey, obituary
@@ -120,6 +121,7 @@ def service(row: Integration, environ: Mapping[str, str] = os.environ) -> str:
     """Return the host that a tracker would report to, if the environment names it; else the service."""
     variables = [credentials.name for credentials in row.credentials if isinstance(credentials, Address)]
     variables += [credentials.host_variable for credentials in row.credentials if isinstance(credentials, Netrc)]
+    environ = with_settings(row, environ)
     hosts = (urlsplit(environ.get(variable, "")) for variable in variables)
     return next(
         (f"{host.hostname}:{host.port}" if host.port else host.hostname for host in hosts if host.hostname), row.title
