@@ -32,25 +32,43 @@ def _found(credentials: Credentials, environ: Mapping[str, str]) -> str | None:
         return credentials.name if re.match(credentials.pattern, environ.get(credentials.name, "")) else None
     if isinstance(credentials, Netrc):
         path = Path(environ.get("NETRC") or _home(environ) / ".netrc")
-        host = _host(environ.get(credentials.host_variable, "")) or credentials.host
-        return str(path) if re.search(rf"^\s*machine\s+{re.escape(host)}(\s|$)", _text(path), re.MULTILINE) else None
+        host = _host(environ.get(credentials.host_variable, "")) or re.escape(credentials.host)
+        return str(path) if re.search(rf"^\s*machine\s+{host}(\s|$)", _text(path), re.MULTILINE) else None
     if isinstance(credentials, Inside):
         found = find_open_run(credentials.tracker)
         return found and credentials.what
     assert isinstance(credentials, TextFile)
-    path = Path(environ.get(credentials.variable) or credentials.path.replace("~", str(_home(environ)), 1))
+    path = _path(credentials, environ)
     return str(path) if re.search(credentials.pattern, _text(path), re.MULTILINE) else None
 
 
+def with_settings(row: Integration, environ: Mapping[str, str]) -> Mapping[str, str]:
+    """Lay what the SDK's own files of settings say under the environment."""
+    found: dict[str, str] = {}
+    for file in row.settings:
+        for line in re.finditer(file.pattern, _text(_path(file, environ)), re.MULTILINE):
+            found.update({variable: value for variable, value in line.groupdict().items() if value})
+    return {**found, **environ} if found else environ
+
+
+def _path(file: TextFile, environ: Mapping[str, str]) -> Path:
+    chosen = environ.get(file.variable) or file.path
+    path = Path(chosen.replace("~", str(_home(environ)), 1) if chosen.startswith("~") else chosen)
+    return path / Path(file.path).name if os.path.isdir(path) else path
+
+
 def _host(url: str) -> str | None:
+    """Return the pattern of a host, whose port may be named: wandb 0.31 does, older ones do not."""
     if not url:
         return None
     from urllib.parse import urlsplit  # rarely needed, and start-up counts
 
     try:
-        return urlsplit(url).hostname
+        parts = urlsplit(url)
+        port = f"(?::{parts.port})?" if parts.port else ""
     except ValueError:  # such as "http://[::1", which no file of credentials names
-        return url
+        return re.escape(url)
+    return f"{re.escape(parts.hostname)}{port}" if parts.hostname else None
 
 
 def _home(environ: Mapping[str, str]) -> Path:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from runcast.autodetect.credentials import with_settings
 from runcast.autodetect.installed import is_older, scan
 from runcast.autodetect.selection import survey
 from runcast.autodetect.usable import Survey, obituary
@@ -121,6 +122,7 @@ def service(row: Integration, environ: Mapping[str, str] = os.environ) -> str:
     """Return the host that a tracker would report to, if the environment names it; else the service."""
     variables = [credentials.name for credentials in row.credentials if isinstance(credentials, Address)]
     variables += [credentials.host_variable for credentials in row.credentials if isinstance(credentials, Netrc)]
+    environ = with_settings(row, environ)
     return next((host for variable in variables if (host := _host(environ.get(variable, "")))), row.title)
 
 

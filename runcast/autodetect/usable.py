@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from runcast.autodetect.credentials import configured, switched
+from runcast.autodetect.credentials import configured, switched, with_settings
 from runcast.autodetect.installed import Installed, has_package, is_older, lacks_part, normalise
 from runcast.integrations.table import TABLE, Address, Ended, Inside, Integration
 
@@ -26,6 +26,7 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
 def look_at(row: Integration, installed: Installed, offline: bool | None, environ: Mapping[str, str]) -> Survey:
     """Examine one tracker without importing it."""
     version, distribution = installed.version(row.distribution, *row.alternatives), row.distribution
+    environ = with_settings(row, environ)
     again = f"pip install --force-reinstall {distribution}"
 
     def unusable(problem: str, mend: str) -> Survey:
@@ -91,6 +92,10 @@ def with_options(
 ) -> Mapping[str, str]:
     """Overlay the environment with the addresses and switches in the user's options."""
     own = setup.get(row.name, {})
+    settings = own.get("settings")
+    if not isinstance(settings, Mapping):  # an object of the SDK's, or nothing
+        settings = {name: getattr(settings, name) for name in getattr(settings, "model_fields_set", ())}
+    own = {**settings, **own}
     addresses = {where.option: where.name for where in row.credentials if isinstance(where, Address)}
     variables = addresses | dict(row.switches)
     chosen = {name: str(own[option]) for option, name in variables.items() if own.get(option) not in (None, "")}

@@ -28,7 +28,10 @@ class Netrc(msgspec.Struct, frozen=True):
 
 
 class TextFile(msgspec.Struct, frozen=True):
-    """A configuration file (the variable's value, else `path`, with ~ expanded) that has a line matching `pattern`."""
+    """A configuration file that has a line matching `pattern`.
+
+    It is the variable's value, else `path`, with ~ expanded; in a folder it has the name that `path` has.
+    """
 
     path: str
     pattern: str
@@ -54,20 +57,21 @@ class Integration(msgspec.Struct, frozen=True, kw_only=True):
     `minimum` and `tested` are versions of `distribution`. `credentials` are alternatives: with any of them the tracker
     can go online (none listed: it is always local); `local` says whether it works without any. `off` and `offline` map
     an environment variable to the values (lower case) with which users already switch the tracker off, or to its local
-    mode; `switches` maps an option of the tracker to the variable of these that it replaces. `open_command` may use
-    {url}, {name} (the run's), {local}, {directory}, {folder} (where the tracker keeps its files: what it remembers,
-    else `folder` in its own) and what else it remembers; `page_command` starts the SDK's own page, on {port} if it has
-    one, and may also use {runs}, the folder of all runs, and {named}, one that has each run's files under its name.
-    `writes` says where local runs lie, with {runs} and {name}. `needs` lists the distributions (as "distribution" or
-    "distribution:module") without which the SDK cannot be imported, where its version requires them; `local_needs`
-    those without which it keeps no runs locally. `imports` are large modules that the SDK imports where they are
-    installed, and that others import too; `unused` those that it imports only if they are installed, and of which a
-    delivery has no use. `parts` are files of the package that a build for another platform lacks. `options` are the
-    names that `setup` may use: words, and "module:Name" of a function or class of the SDK whose arguments are such
-    names; none listed: any. `extra` is the extra of pyproject.toml that installs it with others: "all" the seven of the
-    first rank, "more" the rest, but for those "apart", which the versions of others rule out. `over` is the row whose
-    Tracker this one extends: under "all", only this one writes to a server of both. `below` is the first Python for
-    which the distribution has no package.
+    mode; `switches` maps an option of the tracker to the variable that it replaces. `settings` are files in which the
+    SDK finds what its variables do not say, the weakest first: the groups of their patterns have the names of the
+    variables. `open_command` may use {url}, {name} (the run's), {local}, {directory}, {folder} (where the tracker keeps
+    its files: what it remembers, else `folder` in its own) and what else it remembers; `page_command` starts the SDK's
+    own page, on {port} if it has one, and may also use {runs}, the folder of all runs, and {named}, one that has each
+    run's files under its name. `writes` says where local runs lie, with {runs} and {name}. `needs` lists the
+    distributions (as "distribution" or "distribution:module") without which the SDK cannot be imported, where its
+    version requires them; `local_needs` those without which it keeps no runs locally. `imports` are large modules that
+    the SDK imports where they are installed, and that others import too; `unused` those that it imports only if they
+    are installed, and of which a delivery has no use. `parts` are files of the package that a build for another
+    platform lacks. `options` are the names that `setup` may use: words, and "module:Name" of a function or class of the
+    SDK whose arguments are such names; none listed: any. `extra` is the extra of pyproject.toml that installs it with
+    others: "all" the seven of the first rank, "more" the rest, but for those "apart", which the versions of others rule
+    out. `over` is the row whose Tracker this one extends: under "all", only this one writes to a server of both.
+    `below` is the first Python for which the distribution has no package.
     """
 
     name: str
@@ -91,6 +95,7 @@ class Integration(msgspec.Struct, frozen=True, kw_only=True):
     off: Mapping[str, tuple[str, ...]] = {}
     offline: Mapping[str, tuple[str, ...]] = {}
     switches: Mapping[str, str] = {}
+    settings: tuple[TextFile, ...] = ()
     environment: Mapping[str, str] = {}
     offline_environment: Mapping[str, str] = {}
     log_in: str = ""

@@ -22,6 +22,10 @@ from runcast.integrations.row import (
     Variables,
 )
 
+API_KEY = r"^\s*api_key\s*=\s*\S"
+# As `wandb offline`, `wandb disabled` and `wandb login --host` write them.
+WANDB_SETTING = r"^\s*(?:mode\s*[=:]\s*(?P<WANDB_MODE>\S+)|base_url\s*[=:]\s*(?P<WANDB_BASE_URL>\S+))"
+
 _FIRST = (
     Integration(
         name="wandb",
@@ -40,10 +44,18 @@ _FIRST = (
         open_command="wandb sync {folder}/offline-run-*-{id}",
         page_command="wandb leet run {url}",
         folder="wandb",
-        credentials=(Variables(("WANDB_API_KEY",)), Netrc("api.wandb.ai", "WANDB_BASE_URL")),
+        credentials=(
+            Variables(("WANDB_API_KEY",)),
+            Variables(("WANDB_IDENTITY_TOKEN_FILE",)),
+            Netrc("api.wandb.ai", "WANDB_BASE_URL"),
+        ),
         off={"WANDB_MODE": ("disabled",), "WANDB_DISABLED": TRUE},
         offline={"WANDB_MODE": ("offline", "dryrun")},
         switches={"mode": "WANDB_MODE"},
+        settings=(
+            TextFile("~/.config/wandb/settings", WANDB_SETTING, "WANDB_CONFIG_DIR"),
+            TextFile("wandb/settings", WANDB_SETTING),
+        ),
         environment={"WANDB_SILENT": "true", "WANDB_ERROR_REPORTING": "false"},
         offline_environment={"WANDB_MODE": "offline"},
         log_in="wandb login",
@@ -99,11 +111,13 @@ _FIRST = (
         open_command="(cd {folder} && comet upload $(ls -tr {key}*.zip))",
         credentials=(
             Variables(("COMET_API_KEY",)),
-            TextFile("~/.comet.config", r"^\s*api_key\s*=\s*\S", "COMET_CONFIG"),
+            TextFile("~/.comet.config", API_KEY),
+            TextFile(".comet.config", API_KEY, "COMET_CONFIG"),
+            TextFile(".env", r"^\s*COMET_API_KEY\s*=\s*\S"),
         ),
         off={"COMET_MODE": ("disabled",)},
         offline={"COMET_MODE": ("offline",), "COMET_START_ONLINE": FALSE, "COMET_OFFLINE": TRUE},
-        switches={"online": "COMET_START_ONLINE"},
+        switches={"online": "COMET_START_ONLINE", "api_key": "COMET_API_KEY"},
         environment={
             "COMET_DISABLE_AUTO_LOGGING": "1",
             "COMET_AUTO_LOG_CO2": "0",
@@ -140,7 +154,8 @@ _FIRST = (
         tested="2.1.12",
         open_command="clearml-task --import-offline-session {url}",
         credentials=(
-            Variables(("CLEARML_API_HOST", "CLEARML_API_ACCESS_KEY", "CLEARML_API_SECRET_KEY")),
+            Variables(("CLEARML_API_ACCESS_KEY", "CLEARML_API_SECRET_KEY")),
+            Variables(("CLEARML_AUTH_TOKEN",)),
             TextFile("~/clearml.conf", r"""^[^#]*["']?access_key["']?\s*[:=]\s*["']?\w""", "CLEARML_CONFIG_FILE"),
         ),
         offline={"CLEARML_OFFLINE_MODE": TRUE, "TRAINS_OFFLINE_MODE": TRUE},
@@ -187,9 +202,10 @@ _FIRST = (
         open_command="cat {url}",
         credentials=(
             Variables(("CODECARBON_API_KEY",)),
-            TextFile("~/.codecarbon.config", r"^\s*api_key\s*=\s*\S"),
-            TextFile(".codecarbon.config", r"^\s*api_key\s*=\s*\S"),
+            TextFile("~/.codecarbon.config", API_KEY),
+            TextFile(".codecarbon.config", API_KEY),
         ),
+        switches={"api_key": "CODECARBON_API_KEY"},
         log_in="codecarbon login",
         measures=True,
         options=(

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -425,6 +426,10 @@ def test_the_variables_that_switch_a_tracker_off_keep_their_meaning(
         ("wandb", {"mode": "online"}, {"WANDB_MODE": "disabled"}, "credentials from WANDB_API_KEY"),
         ("comet_ml", {"online": False}, {}, "COMET_START_ONLINE=False"),
         ("comet_ml", {"online": True}, {"COMET_START_ONLINE": "0"}, "credentials from COMET_API_KEY"),
+        ("wandb", {"settings": {"mode": "offline"}}, {}, "WANDB_MODE=offline"),
+        ("wandb", {"settings": SimpleNamespace(model_fields_set={"mode"}, mode="offline")}, {}, "WANDB_MODE=offline"),
+        ("comet_ml", {"api_key": "their-own"}, {"COMET_API_KEY": ""}, "credentials from COMET_API_KEY"),
+        ("codecarbon", {"api_key": "their-own"}, {}, "credentials from CODECARBON_API_KEY"),
     ],
 )
 def test_an_option_that_switches_a_tracker_beats_the_variable(
@@ -473,14 +478,16 @@ MODES: list[tuple[str, dict[str, str], bool | None, bool, str]] = [
     ("comet_ml", {"COMET_API_KEY": "k"}, None, True, "credentials from COMET_API_KEY"),
     ("comet_ml", {"COMET_API_KEY": "k", "COMET_MODE": "offline"}, None, False, "COMET_MODE=offline"),
     ("comet_ml", {"COMET_API_KEY": "k", "COMET_START_ONLINE": "0"}, None, False, "COMET_START_ONLINE=0"),
+    ("wandb", {"WANDB_IDENTITY_TOKEN_FILE": "/t"}, None, True, "credentials from WANDB_IDENTITY_TOKEN_FILE"),
     ("clearml", {"CLEARML_API_HOST": "h", "CLEARML_API_ACCESS_KEY": "a"}, None, False, "no credentials"),
     (
         "clearml",
-        {"CLEARML_API_HOST": "h", "CLEARML_API_ACCESS_KEY": "a", "CLEARML_API_SECRET_KEY": "s"},
+        {"CLEARML_API_ACCESS_KEY": "a", "CLEARML_API_SECRET_KEY": "s"},
         None,
         True,
-        "credentials from CLEARML_API_HOST",
+        "credentials from CLEARML_API_ACCESS_KEY",
     ),
+    ("clearml", {"CLEARML_AUTH_TOKEN": "t"}, None, True, "credentials from CLEARML_AUTH_TOKEN"),
     (
         "clearml",
         {
@@ -544,6 +551,58 @@ def test_credentials_for_another_server_are_not_used(site: Site, tmp_path: Path)
     assert not select("wandb", environ=environ).chosen["wandb"].online
     (tmp_path / ".netrc").write_text("machine wandb.example.org login user password " + "k" * 40)
     assert select("wandb", environ=environ).chosen["wandb"].online
+
+
+THEIR_KEY = "machine wandb.example.org:8080 login user password k\n"
+SDKS_FILES = [
+    (
+        "wandb",
+        {".config/wandb/settings": "[default]\nbase_url = http://wandb.example.org:8080\n", ".netrc": THEIR_KEY},
+        {},
+        True,
+    ),
+    (
+        "wandb",
+        {"there/settings": "[default]\nbase_url: http://wandb.example.org:8080\n", ".netrc": THEIR_KEY},
+        {"WANDB_CONFIG_DIR": "there"},
+        True,
+    ),
+    ("wandb", {".netrc": THEIR_KEY}, {}, False),
+    ("wandb", {"wandb/settings": "[default]\nmode = offline\n"}, {"WANDB_API_KEY": "k"}, False),
+    ("wandb", {"wandb/settings": "[default]\nmode = disabled\n"}, {"WANDB_API_KEY": "k"}, None),
+    ("wandb", {"wandb/settings": "[default]\nmode = disabled\n"}, {"WANDB_API_KEY": "k", "WANDB_MODE": "online"}, True),
+    (
+        "wandb",
+        {".config/wandb/settings": "[default]\nmode = offline\n", "wandb/settings": "[default]\nmode = online\n"},
+        {"WANDB_API_KEY": "k"},
+        True,
+    ),
+    ("comet_ml", {"here/.comet.config": "[comet]\napi_key = abc\n"}, {"COMET_CONFIG": "here"}, True),
+    ("comet_ml", {".env": "COMET_API_KEY=abc\n"}, {}, True),
+    ("clearml", {"own.conf": 'access_key = "AAA"\n'}, {"CLEARML_CONFIG_FILE": "~/own.conf"}, True),
+]
+
+
+@pytest.mark.parametrize(("name", "files", "environ", "online"), SDKS_FILES)
+def test_the_files_of_an_sdk_say_what_its_variables_do(
+    name: str,
+    files: dict[str, str],
+    environ: dict[str, str],
+    online: bool | None,
+    site: Site,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """`wandb offline`, `wandb disabled` and `wandb login --host` count; a variable beats the files. None is off."""
+    site.install_all()
+    monkeypatch.chdir(tmp_path)
+    for path, text in files.items():
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_text(text)
+
+    choice = select(name, environ={"HOME": str(tmp_path), **environ}).chosen.get(name)
+
+    assert (choice.online if choice else None) is online
 
 
 def test_a_configuration_file_that_cannot_be_read_is_no_credentials(site: Site, tmp_path: Path) -> None:
