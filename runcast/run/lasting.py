@@ -7,6 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from runcast.core.errors import OptionError
 from runcast.journal.random_name import random_id
 from runcast.journal.records import Status
 from runcast.journal.status import status_of
@@ -55,6 +56,8 @@ class LastingRun:
         project: str | None = None,
         **options: Unpack[RunOptions],
     ) -> None:
+        if run is not None and not isinstance(run, Run):
+            raise OptionError(f"run={run!r} is no run of runcast. Pass one that runcast.init has returned.")
         if root is not None:
             options.setdefault("dir", root)
         if options.get("id") is not None and options.get("resume") is None:
@@ -197,6 +200,10 @@ class LastingRun:
             if not self._is_held:
                 self.run.finish(status, error=error)
 
+    def abandon(self) -> None:
+        """Finish the run of a training that has begun and will not end, with the status that its exception implies."""
+        self.finish(*(self._watch or self._opened).ending())
+
     def forget(self, id: str | None = None, **options: Any) -> None:
         """Make the next opened run a new one, unless this one is held open.
 
@@ -246,6 +253,14 @@ class LastingRun:
     ) -> None:
         self._is_held = False
         self.finish(*status_of(error))
+
+    def another(self) -> "LastingRun":
+        """Return one with these options for another training, whose run is a new one, unless the user has chosen it."""
+        other = object.__new__(type(self))
+        other.__setstate__({**self.__getstate__(), "_loan": None})
+        if other.is_mine:
+            other.id, other._root, other._has_config = self._settled.id or fresh_id(), None, False
+        return other
 
     def __copy__(self) -> "LastingRun":
         return self
