@@ -131,7 +131,7 @@ class LastingRun:
             self._leave_script()
         if not self._may_join_script or self.run is not None or (run := Current.of_script()) is None:
             return
-        if self._report_to is not ... and self._report_to != "all":
+        if self._report_to is not ... and str(self._report_to).strip().lower() not in ("all", "default"):
             wanted = trackers_of(self._report_to, self._settled)
             if not wanted or not wanted <= run._file.trackers.keys():
                 return
