@@ -108,6 +108,8 @@ class LastingRun:
         """
         self._join_script()
         run = self.run
+        if run is None and self._settled.id is None and defaults.get("id") is not None:
+            self.id = str(defaults["id"])
         if run is None or self._loan is not None or (run.status is not None and self.is_mine):
             joined = self._join()
             self._has_joined = joined is not None
@@ -155,7 +157,10 @@ class LastingRun:
         elif self._has_config:
             own.pop("config", None)
         own |= self._instead | ({} if self._root is None else {"dir": self._root})
-        run = init_for_trainer(id=self.id, resume=None if self.id is None else "allow", **{**defaults, **own})
+        options = {**defaults, **own, "id": self.id}
+        if self._has_config or options.get("resume") is None:  # else by the defaults: to begin with
+            options["resume"] = None if self.id is None else "allow"
+        run = init_for_trainer(**options)
         share(run)
         self._has_config = True
         return run
