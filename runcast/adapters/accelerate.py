@@ -15,17 +15,23 @@ from typing import Any
 from accelerate.tracking import GeneralTracker, on_main_process
 
 from runcast.adapters.named_media import as_images, as_table, log_figure
+from runcast.autodetect.tracker_options import check_setup
+from runcast.core.errors import OptionError
+from runcast.integrations.table import ALIASES, TABLE
+from runcast.redaction.console import warn
 from runcast.run.lasting import LastingRun
 from runcast.run.options import RunOptions, Unpack
 from runcast.run.run import Run
 from runcast.values.media.kinds import Text
+from runcast.values.numbers import is_mapping
 
 
 class RuncastTracker(GeneralTracker):  # type: ignore[misc]
     """A tracker of Accelerate that opens a run on the main process and finishes it with its true status.
 
     The name and the options that `init_trackers(project_name, config, init_kwargs={"runcast": {...}})` is given hold
-    if the constructor had none. `accelerator.log` costs no synchronization: device tensors may be given as
+    if the constructor had none. Those for a tracker that the Accelerator has not itself, as `{"wandb": {...}}`, are
+    options of its SDK here, too. `accelerator.log` costs no synchronization: device tensors may be given as
     they are. `end_training` in an `except` or `finally` block ends the run as "failed" (an interrupt: "killed"), and so
     does an exception that ends the script. Later logs continue the same run, and so does a second
     `init_trackers`. With an `id`, a run of that id is resumed.
@@ -71,9 +77,10 @@ class RuncastTracker(GeneralTracker):  # type: ignore[misc]
         call = _call_of_init_trackers()
         options: dict[str, Any] = {}
         if call is not None:
-            own = (call.f_locals.get("init_kwargs") or {}).get(self.name, {})
-            options = {"project": call.f_locals["project_name"], **own}
-            self._stand_once(call.f_locals["self"])
+            given, accelerator = call.f_locals.get("init_kwargs") or {}, call.f_locals["self"]
+            setup = _setup_of(given, accelerator.trackers)
+            options = {"project": call.f_locals["project_name"], "setup": setup or None, **(given.get(self.name) or {})}
+            self._stand_once(accelerator)
         self._lasting.open(**options)
 
     @on_main_process  # type: ignore[untyped-decorator]
@@ -84,7 +91,9 @@ class RuncastTracker(GeneralTracker):  # type: ignore[misc]
     @on_main_process  # type: ignore[untyped-decorator]
     def log(self, values: Mapping[str, Any], step: int | None = None, **kwargs: Any) -> None:
         """Log metrics, media and texts at a step."""
-        texts = {key: Text(value) for key, value in values.items() if isinstance(value, str)}
+        texts = (
+            {key: Text(value) for key, value in values.items() if isinstance(value, str)} if is_mapping(values) else {}
+        )
         self._lasting.open().log({**values, **texts} if texts else values, step=step)
 
     @on_main_process  # type: ignore[untyped-decorator]
@@ -138,6 +147,20 @@ class RuncastTracker(GeneralTracker):  # type: ignore[misc]
             if not (self in kept and (tracker is self or is_made)):
                 kept.append(tracker)
         accelerator.trackers[:] = kept
+
+
+def _setup_of(given: Mapping[str, Any], trackers: Sequence[Any]) -> dict[str, Any]:
+    """Return the options for trackers of ours, but for those that the Accelerator reports to itself."""
+    others = {tracker.name for tracker in trackers}
+    setup: dict[str, Any] = {}
+    for name, options in given.items():
+        if name not in others and ALIASES.get(name, name) in TABLE and isinstance(options, Mapping):
+            try:
+                check_setup({name: options})
+                setup[name] = options
+            except OptionError as error:
+                warn(f"init_kwargs[{name!r}] is not used: {error}")
+    return setup
 
 
 def _call_of_init_trackers() -> FrameType | None:

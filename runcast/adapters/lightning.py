@@ -6,6 +6,7 @@ Works with the packages `lightning` and `pytorch_lightning`: with the one that t
 installed.
 """
 
+import contextlib
 import importlib.util
 import os
 import sys
@@ -14,12 +15,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runcast.adapters.named_media import as_table, by_name
+from runcast.adapters.named_media import as_table, keep_layers, log_several
+from runcast.adapters.writer import Writer
 from runcast.core.errors import OptionError
 from runcast.run.lasting import LastingRun
 from runcast.run.options import RunOptions, Unpack
 from runcast.run.run import Run
 from runcast.values.media.kinds import Audio, Image, Text, Video
+from runcast.values.numbers import is_mapping
 
 _IS_LIGHTNING = "lightning.pytorch" in sys.modules or (
     "pytorch_lightning" not in sys.modules and importlib.util.find_spec("lightning") is not None
@@ -33,6 +36,7 @@ else:
     from lightning_fabric.utilities.rank_zero import rank_zero_only
     from pytorch_lightning.loggers import CSVLogger, Logger
 
+DONE = ("success", "finished")  # SLURM's requeue, which is no failure, is told to loggers as the latter
 _END_OF_TUNING = "_TunerExitException"  # raised by Tuner.lr_find and scale_batch_size to leave `fit` when they succeed
 
 
@@ -88,8 +92,11 @@ class RuncastLogger(Logger):  # type: ignore[misc]
     @property
     @rank_zero_experiment  # type: ignore[untyped-decorator]
     def experiment(self) -> Run:
-        """Return the run; on other ranks, something that takes every call and does nothing."""
-        return self._lasting.open()
+        """Return the run; on other ranks, something that takes every call and does nothing.
+
+        It has the calls of TensorBoard's writer too, which modules make on the experiment of Lightning's usual logger.
+        """
+        return Writer.give_to(self._lasting.open())
 
     @property
     def name(self) -> str:
@@ -119,33 +126,37 @@ class RuncastLogger(Logger):  # type: ignore[misc]
     @rank_zero_only  # type: ignore[untyped-decorator]
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """Log metrics and media at Lightning's step."""
-        if self._prefix:
+        if self._prefix and is_mapping(metrics):
             metrics = {f"{self._prefix}{key}": value for key, value in metrics.items()}
         self.experiment.log(metrics, step=step)
 
     @rank_zero_only  # type: ignore[untyped-decorator]
     def log_hyperparams(
-        self, params: Mapping[str, Any] | Namespace, metrics: Mapping[str, Any] | None = None, **kwargs: Any
+        self,
+        params: Mapping[str, Any] | Namespace | None = None,
+        metrics: Mapping[str, Any] | float | None = None,
+        step: int | None = 0,
+        **kwargs: Any,
     ) -> None:
-        """Log the configuration, nested and of any type; metrics that belong to it are logged at step 0."""
+        """Log the configuration, nested and of any type, and metrics that belong to it; a number is `hp_metric`."""
         self.experiment.log_params(params)
-        if metrics:
-            self.log_metrics(metrics, 0)
+        if metrics is not None:
+            self.log_metrics(metrics if is_mapping(metrics) else {"hp_metric": metrics}, step)
 
     @rank_zero_only  # type: ignore[untyped-decorator]
-    def log_image(self, key: str, images: Sequence[Any], step: int | None = None, **kwargs: Sequence[Any]) -> None:
+    def log_image(self, key: str, images: Sequence[Any], step: int | None = None, **kwargs: Any) -> None:
         """Log images: arrays or tensors of [H, W, C] or [C, H, W], PIL images, paths; `caption` is a list of texts."""
-        self._log_media(Image, key, images, step, kwargs)
+        log_several(self.experiment, Image, f"{self._prefix}{key}", images, step, kwargs)
 
     @rank_zero_only  # type: ignore[untyped-decorator]
-    def log_audio(self, key: str, audios: Sequence[Any], step: int | None = None, **kwargs: Sequence[Any]) -> None:
+    def log_audio(self, key: str, audios: Sequence[Any], step: int | None = None, **kwargs: Any) -> None:
         """Log sounds: arrays or paths; `sample_rate` and `caption` are lists."""
-        self._log_media(Audio, key, audios, step, kwargs)
+        log_several(self.experiment, Audio, f"{self._prefix}{key}", audios, step, kwargs)
 
     @rank_zero_only  # type: ignore[untyped-decorator]
-    def log_video(self, key: str, videos: Sequence[Any], step: int | None = None, **kwargs: Sequence[Any]) -> None:
-        """Log video files by their paths; `caption` is a list of texts."""
-        self._log_media(Video, key, videos, step, kwargs)
+    def log_video(self, key: str, videos: Sequence[Any], step: int | None = None, **kwargs: Any) -> None:
+        """Log videos: paths or arrays of frames; `caption` and `fps` are lists."""
+        log_several(self.experiment, Video, f"{self._prefix}{key}", videos, step, kwargs)
 
     @rank_zero_only  # type: ignore[untyped-decorator]
     def log_table(
@@ -179,13 +190,13 @@ class RuncastLogger(Logger):  # type: ignore[misc]
         """Keep the model's layers, as PyTorch prints them, as the artifact `model.txt`; each `fit` asks for it."""
         if self._graph_of != id(model):
             self._graph_of = id(model)
-            self.experiment._keep(str(model).encode(), "model.txt", "config")
+            keep_layers(self.experiment, model)
 
     @rank_zero_only  # type: ignore[untyped-decorator]
     def after_save_checkpoint(self, checkpoint_callback: Any) -> None:
         """Keep the new checkpoints as artifacts, or remember where the best and the last one will be."""
         if self._log_model == "all":
-            paths = [checkpoint_callback.best_model_path, getattr(checkpoint_callback, "last_model_path", "")]
+            paths = [getattr(checkpoint_callback, name, "") for name in ("best_model_path", "last_model_path")]
             for path in (*getattr(checkpoint_callback, "best_k_models", {}), *paths):
                 self._keep(Path(path).name, path)
         elif self._log_model:
@@ -200,11 +211,12 @@ class RuncastLogger(Logger):  # type: ignore[misc]
             self._lasting.finish()
             return
         for callback in self._checkpoints.values():
-            best = callback.best_model_path
-            self._keep("model-best", best)
-            self._keep("model-last", getattr(callback, "last_model_path", "") or best)
+            with contextlib.suppress(ReferenceError):  # it is of an earlier trainer, which is gone
+                best = getattr(callback, "best_model_path", "")
+                self._keep("model-best", best)
+                self._keep("model-last", getattr(callback, "last_model_path", "") or best)
         self._checkpoints.clear()
-        self._lasting.end(failed=status != "success")
+        self._lasting.end(failed=status not in DONE)
 
     def _keep(self, name: str, path: str) -> None:
         """Keep a checkpoint, once for each time that it was written."""
@@ -213,13 +225,6 @@ class RuncastLogger(Logger):  # type: ignore[misc]
             if self._kept.get(f"{name}:{path}") != written:
                 self._kept[f"{name}:{path}"] = written
                 self.experiment.log_artifact(path, name=name, type="model")
-
-    def _log_media(
-        self, kind: Any, key: str, values: Sequence[Any], step: int | None, details: Mapping[str, Sequence[Any]]
-    ) -> None:
-        """Log one object under the key, several under key/0, key/1 …; each detail is a list with one for each."""
-        made = [kind(value, **{name: of[i] for name, of in details.items()}) for i, value in enumerate(values)]
-        self.log_metrics(by_name(key, made), step)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_checkpoints": {}}  # they hold the trainer

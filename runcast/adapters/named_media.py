@@ -1,19 +1,56 @@
 """How the media calls of other trackers become ours, with the same names in every adapter."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from runcast.run.run import Run
-from runcast.values.media.kinds import Figure, Image, Table
+from runcast.values.media.kinds import Audio, Figure, Image, Table, Video
+
+_BATCH = {Image: 4, Audio: 3, Video: 5}  # the dimensions of several in one array
 
 
 def as_images(key: str, value: Any) -> dict[str, Any]:
     """Name one image or several (a list, or a batch of four dimensions); an (image, text) pair has a caption."""
-    if isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], str):
-        return {key: Image(value[0], caption=value[1] or None)}
-    several = isinstance(value, list | tuple) or getattr(value, "ndim", 0) == 4
-    return by_name(key, [each if isinstance(each, Image) else Image(each) for each in (value if several else [value])])
+    several = (isinstance(value, list | tuple) and not _is_pair(value)) or getattr(value, "ndim", 0) == 4
+    return by_name(key, [_as_image(each) for each in (value if several else [value])])
+
+
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], str) and not isinstance(value[0], str)
+
+
+def _as_image(value: Any) -> Image:
+    if _is_pair(value):
+        return Image(value[0], caption=value[1] or None)
+    return value if isinstance(value, Image) else Image(value)
+
+
+def log_several(run: Run, kind: Any, key: str, values: Any, step: int | None, details: Mapping[str, Any]) -> None:
+    """Log one object of a kind under the key, several (a list, an iterator, a batch) under key/0, key/1 ….
+
+    Each detail, such as `caption`, is one for all, or a list with one for each. Those that the kind has not are counted
+    and reported.
+    """
+    is_array = hasattr(values, "shape")
+    is_one = not isinstance(values, Iterable) or isinstance(values, str | bytes | Mapping)
+    parts = list(values) if (values.ndim == _BATCH[kind] if is_array else not is_one) else [values]
+    for name in set(details).difference(kind.__struct_fields__):
+        run._drop(key, f"has {name!r}, which {kind.__name__} does not take")
+    known = {name: of for name, of in details.items() if name in kind.__struct_fields__ and of is not None}
+    made = [kind(part, **{name: _detail(of, index) for name, of in known.items()}) for index, part in enumerate(parts)]
+    run.log(by_name(key, made), step=step)
+
+
+def _detail(of: Any, index: int) -> Any:
+    if not isinstance(of, list | tuple):
+        return of
+    return of[index] if index < len(of) else None
+
+
+def keep_layers(run: Run, model: Any) -> None:
+    """Keep the model's layers, as PyTorch prints them, as the artifact `model.txt`."""
+    run._guarded("model.txt", lambda: run._keep(str(model).encode("utf-8", "replace"), "model.txt", "config"))
 
 
 def by_name(key: str, values: Sequence[Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import traceback
 from runcast.core.foreign import attempt, described
 from runcast.journal.records import Status
 
-CANCELLED = ("CancelledError", "Cancelled")  # asyncio's, trio's
+STOPS = ("CancelledError", "Cancelled", "SIGTERMException")  # asyncio's, trio's, Lightning's
 # The exit codes of scripts that handle a signal and call sys.exit, by the convention of shells and launchers.
 TOLD_TO_GO = (128 + signal.SIGINT, 128 + signal.SIGTERM)
 
@@ -18,11 +18,12 @@ def status_of(error: BaseException | None) -> tuple[Status, str | None]:
 
     A generator that its consumer has closed has finished; a task that was cancelled, as Ctrl-C does, was killed.
     """
-    if error is None or isinstance(error, GeneratorExit) or (isinstance(error, SystemExit) and error.code in (None, 0)):
+    exit_of_script = error if isinstance(error, SystemExit) and not _is_stop(error) else None
+    if error is None or isinstance(error, GeneratorExit) or (exit_of_script and exit_of_script.code in (None, 0)):
         return "finished", None
     text = attempt(lambda: "".join(traceback.format_exception(type(error), error, error.__traceback__)), described)
-    if isinstance(error, SystemExit):
-        return status_of_code(error.code), text
+    if exit_of_script:
+        return status_of_code(exit_of_script.code), text
     return ("killed" if _is_stop(error) else "failed"), text
 
 
@@ -31,7 +32,7 @@ def _is_stop(error: BaseException) -> bool:
     if isinstance(error, Exception):
         return False
     parts = getattr(error, "exceptions", ())  # of a BaseExceptionGroup
-    return isinstance(error, KeyboardInterrupt) or type(error).__name__ in CANCELLED or any(map(_is_stop, parts))
+    return isinstance(error, KeyboardInterrupt) or type(error).__name__ in STOPS or any(map(_is_stop, parts))
 
 
 def status_of_code(code: object) -> Status:

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from runcast.core.errors import OptionError
 from runcast.journal.random_name import random_id
 from runcast.journal.records import Status
 from runcast.journal.status import status_of
@@ -55,6 +56,8 @@ class LastingRun:
         project: str | None = None,
         **options: Unpack[RunOptions],
     ) -> None:
+        if run is not None and not isinstance(run, Run):
+            raise OptionError(f"run={run!r} is no run of runcast. Pass one that runcast.init has returned.")
         if root is not None:
             options.setdefault("dir", root)
         if options.get("id") is not None and options.get("resume") is None:
@@ -108,6 +111,8 @@ class LastingRun:
         """
         self._join_script()
         run = self.run
+        if run is None and self._settled.id is None and defaults.get("id") is not None:
+            self.id = str(defaults["id"])
         if run is None or self._loan is not None or (run.status is not None and self.is_mine):
             joined = self._join()
             self._has_joined = joined is not None
@@ -131,7 +136,7 @@ class LastingRun:
             self._leave_script()
         if not self._may_join_script or self.run is not None or (run := Current.of_script()) is None:
             return
-        if self._report_to is not ... and self._report_to != "all":
+        if self._report_to is not ... and str(self._report_to).strip().lower() not in ("all", "default"):
             wanted = trackers_of(self._report_to, self._settled)
             if not wanted or not wanted <= run._file.trackers.keys():
                 return
@@ -155,7 +160,10 @@ class LastingRun:
         elif self._has_config:
             own.pop("config", None)
         own |= self._instead | ({} if self._root is None else {"dir": self._root})
-        run = init_for_trainer(id=self.id, resume=None if self.id is None else "allow", **{**defaults, **own})
+        options = {**defaults, **own, "id": self.id}
+        if self._has_config or options.get("resume") is None:  # else by the defaults: to begin with
+            options["resume"] = None if self.id is None else "allow"
+        run = init_for_trainer(**options)
         share(run)
         self._has_config = True
         return run
@@ -199,6 +207,10 @@ class LastingRun:
             self.run.ending = None
             if not self._is_held:
                 self.run.finish(status, error=error)
+
+    def abandon(self) -> None:
+        """Finish the run of a training that has begun and will not end, with the status that its exception implies."""
+        self.finish(*(self._watch or self._opened).ending())
 
     def forget(self, id: str | None = None, **options: Any) -> None:
         """Make the next opened run a new one, unless this one is held open.
@@ -249,6 +261,14 @@ class LastingRun:
     ) -> None:
         self._is_held = False
         self.finish(*status_of(error))
+
+    def another(self) -> "LastingRun":
+        """Return one with these options for another training, whose run is a new one, unless the user has chosen it."""
+        other = object.__new__(type(self))
+        other.__setstate__({**self.__getstate__(), "_loan": None})
+        if other.is_mine:
+            other.id, other._root, other._has_config = self._settled.id or fresh_id(), None, False
+        return other
 
     def __copy__(self) -> "LastingRun":
         return self

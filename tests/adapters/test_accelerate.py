@@ -56,6 +56,42 @@ def test_init_kwargs_are_options_of_the_run(folder, make):
     assert told.project == "digits"
 
 
+def test_an_id_of_init_trackers_is_the_runs(folder, make):
+    """Also where the tracker is made by its name, and again when the run is resumed."""
+    for step in range(2):
+        AcceleratorState._reset_state(reset_partial_state=True)
+        accelerator = make()
+        accelerator.init_trackers("digits", init_kwargs={"runcast": {"id": "mine", "resume": "allow"}})
+        accelerator.log({"loss": 1.0}, step=step)
+        accelerator.end_training()
+        accelerator.log({"late": 1.0}, step=step)
+        accelerator.end_training()
+
+    told = only_run_in(folder)
+    assert told.path.name == "mine"
+    assert (told.steps("loss"), told.steps("late"), told.endings) == ([0, 1], [0, 1], ["finished"] * 4)
+
+
+def test_a_wrong_resume_of_init_trackers_is_an_error(make):
+    """It is not taken for another one."""
+    with pytest.raises(runcast.OptionError, match="there is no run 'gone'"):
+        make().init_trackers("digits", init_kwargs={"runcast": {"id": "gone", "resume": "must"}})
+
+
+def test_init_kwargs_of_a_tracker_reach_its_sdk(folder, make, caplog):
+    """As a script has them that was written for Accelerate's own trackers; what ours does not take is told."""
+    accelerator = make(RuncastTracker(report_to="tensorboard", delivery="later"))
+
+    accelerator.init_trackers(
+        "digits", init_kwargs={"tensorboard": {"log_dir": "boards"}, "wandb": {"entity": "team"}, "mine": {"a": 1}}
+    )
+    accelerator.init_trackers("digits", init_kwargs={"mlflow": {"nested_run": True}})
+    accelerator.end_training()
+
+    assert only_run_in(folder).file.trackers["tensorboard"].options == {"log_dir": "boards"}
+    assert "init_kwargs['mlflow'] is not used: There is no option 'nested_run'" in caplog.text
+
+
 def test_a_project_of_the_constructor_beats_that_of_init_trackers(folder, make):
     """An argument given to runcast is meant."""
     accelerator = make(RuncastTracker("mine", report_to="none"))
@@ -228,6 +264,21 @@ def test_texts_figures_folders_and_bare_tables_are_kept(folder, make):
     assert told.artifacts == [("model", "file")]
     (table,) = [record["path"] for record in told.of_type("media") if record["kind"] == "table"]
     assert (told.path / table).read_text().splitlines() == ['"0","1"', '"007",1', "b,2"]
+
+
+def test_pairs_in_a_list_have_captions_and_odd_values_are_counted(folder, make):
+    """What is no mapping, no picture, no table ends no training."""
+    accelerator = make()
+    accelerator.init_trackers("digits")
+    tracker = accelerator.get_tracker("runcast")
+
+    tracker.log_images({"pairs": [(np.zeros((4, 4)), "a"), (np.zeros((4, 4)), "b")], "none": None}, step=1)
+    accelerator.log(None, step=1)
+    accelerator.end_training()
+
+    told = only_run_in(folder)
+    assert [(r["key"], r["caption"]) for r in told.of_type("media")] == [("pairs/0", "a"), ("pairs/1", "b")]
+    assert [r["key"] for r in told.of_type("dropped")] == ["none", "log"]
 
 
 @pytest.mark.parametrize("options", [{"tag": ["a"]}, {"run_name": "mine"}])

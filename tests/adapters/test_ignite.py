@@ -66,7 +66,12 @@ with RuncastLogger("none", id="calls", log_dir="runs", tags=["a"]) as logger:
     writer.add_text("text", "hello", 7)
     writer.add_audio("sound", torch.zeros(1, 100), 7, sample_rate=8000)
     writer.add_hparams({"lr": 0.1}, {"hparam/accuracy": 0.5}, global_step=8)
+    writer.add_video("video", torch.zeros(1, 3, 3, 4, 5), 8, fps=2)
+    writer.add_image("none", None, 8)
     writer.flush()
+    logger.config.width = 8
+    logger.summary["best"] = 0.5
+    print("attributes", logger.id, logger.status, logger.step)
     for wrong in (lambda: writer.add_embedding, lambda: logger.watch):
         try:
             wrong()
@@ -105,6 +110,18 @@ def swallow(run):
         run()
     except ValueError:
         pass
+
+def fail_at_once(engine):
+    engine.add_event_handler(Events.ITERATION_STARTED, fail)
+
+model, optimizer, trainer, evaluator = engines()
+trainer.add_event_handler(Events.STARTED, fail_at_once)
+try:
+    with RuncastLogger("none", id="early") as logger:
+        report(logger, trainer)
+        trainer.run(data)
+except ValueError:
+    pass
 
 ending("failed", fail)
 ending("killed", interrupt)
@@ -178,6 +195,7 @@ def test_histograms_and_calls_of_other_loggers_are_kept(scenarios):
         *(("my/grads/weight", "histogram", 1), ("my/grads/bias", "histogram", 1)),
         *(("image", "image", 7), ("grey", "image", 7), ("images/0", "image", 7), ("images/1", "image", 7)),
         *(("histogram", "histogram", 7), ("text", "text", 7), ("sound", "audio", 7)),
+        ("video", "video", 8),
     ]
     assert told.points == {
         "mine": [(5, 1.0)],
@@ -186,10 +204,26 @@ def test_histograms_and_calls_of_other_loggers_are_kept(scenarios):
         "scalars/b": [(6, 2)],
         "hparam/accuracy": [(8, 0.5)],
     }
-    assert {"width": 4, "lr": 0.1}.items() <= told.params.items()
+    assert {"lr": 0.1}.items() <= told.params.items()
+    assert [record["key"] for record in told.of_type("dropped")] == ["none"]
     wrong = [line for line in scenarios[1].splitlines() if line.startswith("wrong")]
     assert "no 'add_embedding'" in wrong[0]
     assert "no 'watch'" in wrong[1]
+
+
+def test_the_logger_has_what_the_run_has(scenarios):
+    """Its methods and its attributes."""
+    told = scenarios[0]["calls"]
+
+    assert (told.params["width"], told.summary) == (8, {"best": 0.5})
+    assert "attributes calls None 8" in scenarios[1].splitlines()
+
+
+def test_a_training_that_fails_before_its_first_value_is_a_run(scenarios):
+    """The engine's start opens it."""
+    told = scenarios[0]["early"]
+
+    assert (told.points, told.endings) == ({}, ["failed"])
 
 
 def test_copies_of_a_logger_share_its_run(scenarios):

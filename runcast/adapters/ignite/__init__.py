@@ -26,7 +26,7 @@ from runcast.adapters.ignite.handlers import (
     WeightsHistHandler,
     WeightsScalarHandler,
 )
-from runcast.adapters.ignite.writer import Writer
+from runcast.adapters.writer import Writer
 from runcast.journal.status import status_of
 from runcast.run.lasting import LastingRun
 from runcast.run.options import RunOptions, Unpack
@@ -44,16 +44,17 @@ __all__ = [
     "WeightsScalarHandler",
     "global_step_from_engine",
 ]
+OF_A_RUN = ("config", "dir", "id", "project", "status", "step", "summary")  # beside what its class has
 
 
 class RuncastLogger(BaseLogger):  # type: ignore[misc]
     """The report of one or several engines to every tracker, as one run.
 
-    The run is opened by the first value, or by `run`. `close`, or leaving it as a context manager, finishes it: with
-    "failed" and the traceback if an exception is on its way, "killed" after an interrupt, "failed" if an engine that
-    this is attached to has started and neither completed nor was interrupted by a handler. A value logged after that
-    continues the same run. It may be saved in a `Checkpoint`, beside the trainer: then a resumed training continues
-    its run. In processes of another rank than 0 it does nothing.
+    The run is opened when an engine that this is attached to starts, by the first value, or by `run`. `close`, or
+    leaving it as a context manager, finishes it: with "failed" and the traceback if an exception is on its way,
+    "killed" after an interrupt, "failed" if an engine that this is attached to has started and neither completed nor
+    was interrupted by a handler. A value logged after that continues the same run. It may be saved in a `Checkpoint`,
+    beside the trainer: then a resumed training continues its run. In processes of another rank than 0 it does nothing.
 
     What the run has, the logger has: `logger.log({"loss": 0.5}, step=3)`. `logger.writer` takes the calls of
     TensorBoard's SummaryWriter.
@@ -94,7 +95,7 @@ class RuncastLogger(BaseLogger):  # type: ignore[misc]
         return Writer(lambda: self.run)
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("_") or not hasattr(Run, name):
+        if name.startswith("_") or not (hasattr(Run, name) or name in OF_A_RUN):
             raise AttributeError(f"RuncastLogger has no {name!r}, and nor has its run.")
         return getattr(self.run, name)
 
@@ -129,6 +130,7 @@ class RuncastLogger(BaseLogger):  # type: ignore[misc]
 
     def _note_begin(self, engine: Engine) -> None:
         self._unfinished.add(engine)
+        _ = self.run  # of a training that fails before its first value, too
 
     def _note_end(self, engine: Engine) -> None:
         self._unfinished.discard(engine)

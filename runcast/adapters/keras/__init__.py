@@ -3,11 +3,11 @@
 `MetricCallback` is in `metric.py`, `PushToHubCallback` in `hub.py`; both may be imported from here.
 """
 
-import contextlib
+import copy
 import os
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -16,8 +16,10 @@ import keras
 
 from runcast.adapters.keras.hub import PushToHubCallback
 from runcast.adapters.keras.metric import MetricCallback
+from runcast.adapters.keras.params import params_of
 from runcast.adapters.keras.steps import OptimizerSteps
 from runcast.core.errors import OptionError
+from runcast.core.foreign import attempt, described
 from runcast.journal.paths import absolute
 from runcast.run.lasting import LastingRun
 from runcast.run.options import RunOptions, Unpack
@@ -34,7 +36,8 @@ class RuncastCallback(keras.callbacks.Callback):  # type: ignore[misc]
 
     `loss` is logged as `train/loss`, `val_loss` as `val/loss`, what `evaluate` returns as `eval/loss`; the step is the
     number of optimizer steps. A second `fit`, or an `evaluate` with this callback, continues the same run; one that
-    another callback calls during a `fit` is part of it.
+    another callback calls during a `fit` is part of it. A deep copy, which a tuner makes for each trial, has another
+    run.
 
     Keras does not inform callbacks of exceptions. If an exception ends the script, the run is "failed"; after an
     interrupt it is "killed". If the script catches the exception, the run becomes "failed" at the next `fit` or
@@ -64,7 +67,7 @@ class RuncastCallback(keras.callbacks.Callback):  # type: ignore[misc]
         report_to: Any = ...,
         *,
         run: Run | None = None,
-        every_steps: int = 10,
+        every_steps: int | None = 10,
         log_model: Literal["best", "last", "all"] | None = None,
         monitor: str | None = None,
         mode: str = "auto",
@@ -76,10 +79,18 @@ class RuncastCallback(keras.callbacks.Callback):  # type: ignore[misc]
         super().__init__()
         if log_model not in (None, "best", "last", "all"):
             raise OptionError(f"log_model={log_model!r} is unknown. Valid values are: None, 'best', 'last', 'all'.")
+        if mode not in ("min", "max", "auto"):
+            raise OptionError(f"mode={mode!r} is unknown. Valid values are: 'min', 'max', 'auto'.")
+        if every_steps is not None and not (hasattr(type(every_steps), "__index__") and every_steps >= 0):
+            raise OptionError(f"every_steps={every_steps!r} must be a number of optimizer steps; 0 is epochs only.")
         self._lasting = LastingRun(report_to, run, root=log_dir, project=project, **options)
-        self._every, self._log_model = every_steps, log_model
+        self._every, self._log_model = every_steps or 0, log_model
         self._monitor, self._mode = monitor, mode
         self._run_id = absolute(backup_dir) / RUN_ID if backup_dir else None
+        self._start()
+
+    def _start(self) -> None:
+        """Set what changes from training to training."""
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._best: Any = None
         self._fits, self._is_inside, self._is_by_hand, self._has_architecture = 0, False, False, False
@@ -111,7 +122,7 @@ class RuncastCallback(keras.callbacks.Callback):  # type: ignore[misc]
         self._fits, self._is_inside = self._fits + 1, False
         if self._fits == 1:
             self._outer, self._is_by_hand = (self.model, self.params), not around
-        run.log_params(_params_of(self.model, self.params))
+        run.log_params(params_of(self.model, self.params))
         self._keep_architecture(run)
         self._steps.begin_epoch()
 
@@ -129,11 +140,11 @@ class RuncastCallback(keras.callbacks.Callback):  # type: ignore[misc]
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Log the metrics of the epoch and of its validation, and keep the best model."""
         self._steps.check()
-        rate = getattr(self.model.optimizer, "learning_rate", None)
+        rate = getattr(getattr(self.model, "optimizer", None), "learning_rate", None)
         about = {"epoch": epoch + 1} | ({} if rate is None else {"learning_rate": getattr(rate, "value", rate)})
         self._log({**about, **(logs or {})})
         if self._log_model in ("best", "all") and rank() == 0:
-            self._keep_best(epoch, logs or {})
+            self._guarded("model-best", lambda: self._keep_best(epoch, logs or {}))
         if self._run_id is not None and self._run_id.parent.is_dir() and rank() == 0:
             self._run_id.write_text(self._lasting.open().id, encoding="utf-8")
 
@@ -141,10 +152,7 @@ class RuncastCallback(keras.callbacks.Callback):  # type: ignore[misc]
         """Keep the last model and finish the run, unless this `fit` is inside another one."""
         self._steps.check()
         if self._log_model in ("last", "all") and rank() == 0:
-            with tempfile.TemporaryDirectory() as folder:
-                path = Path(folder) / "last.keras"
-                self.model.save(path)
-                self._lasting.open().log_artifact(path, name="model-last", type="model")
+            self._guarded("model-last", self._keep_last)
         self._fits -= 1
         if self._fits > 0:
             self._is_inside = True
@@ -180,7 +188,7 @@ class RuncastCallback(keras.callbacks.Callback):  # type: ignore[misc]
     def _fail(self) -> None:
         """Note that an exception has ended the `fit` that was under way."""
         self._fits, self._outer = 0, None
-        self._lasting.finish("failed")
+        self._lasting.abandon()
 
     def __enter__(self) -> "RuncastCallback":
         self._lasting.__enter__()
@@ -191,6 +199,29 @@ class RuncastCallback(keras.callbacks.Callback):  # type: ignore[misc]
     ) -> None:
         self._fits = 0
         self._lasting.__exit__(kind, error, trace)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "RuncastCallback":
+        other = type(self).__new__(type(self))
+        memo[id(self)] = other
+        fresh = {"_lasting": self._lasting.another(), "_steps": None, "_outer": None, "_model": None}
+        kept = {name: value for name, value in self.__getstate__().items() if name not in fresh}
+        other.__dict__.update(copy.deepcopy(kept, memo) | fresh)
+        other._start()
+        return other
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_folder": None, "_best": None}
+
+    def _guarded(self, name: str, keep: Callable[[], object]) -> None:
+        """Keep a model; one that Keras cannot save is counted and reported, and training continues."""
+        run = self._lasting.open()
+        attempt(keep, lambda error: run._drop(name, f"is a model that could not be saved ({described(error)})"))
+
+    def _keep_last(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "last.keras"
+            self.model.save(path)
+            self._lasting.open().log_artifact(path, name="model-last", type="model")
 
     def _keep_best(self, epoch: int, logs: Mapping[str, Any]) -> None:
         """Let Keras compare and save, into a folder of ours, and keep the saved model."""
@@ -208,23 +239,23 @@ class RuncastCallback(keras.callbacks.Callback):  # type: ignore[misc]
     def _keep_architecture(self, run: Run) -> None:
         if not self._has_architecture and rank() == 0:
             self._has_architecture = True
-            with tempfile.TemporaryDirectory() as folder, contextlib.suppress(NotImplementedError):  # no get_config
-                path = Path(folder) / "model.json"
-                path.write_text(self.model.to_json(indent=2), encoding="utf-8")
-                run.log_artifact(path, type="config")
+            text = attempt(lambda: self.model.to_json(indent=2), lambda _: None)  # a layer may have no get_config
+            if text is not None:
+                run._keep(text.encode(), "model.json", "config")
 
     def _log(self, logs: Mapping[str, Any]) -> None:
         """Log values, except for those that the last batch of an epoch has already logged at this step."""
         values = {_named(key, "train"): value for key, value in logs.items()}
         step, said = self._logged
         if step == self._steps.step:
-            values = {
-                key: value
-                for key, value in values.items()
-                if key not in said or (said[key] != value and value == value)  # NaN is not itself
-            }
+            values = {key: value for key, value in values.items() if key not in said or not _is_same(said[key], value)}
         self._logged = (self._steps.step, values)
         self._lasting.open().log(values, step=self._steps.step)
+
+
+def _is_same(a: Any, b: Any) -> bool:
+    """Return whether two values are equal or both NaN; arrays, which a metric of each class has, are not."""
+    return attempt(lambda: bool(a == b or (a != a and b != b)), lambda _: False)
 
 
 def _fits_around(callback: RuncastCallback) -> int:
@@ -243,26 +274,3 @@ def _named(key: str, folder: str) -> str:
     if "/" in key:
         return key
     return f"val/{key[4:]}" if key.startswith("val_") else f"{folder}/{key}"
-
-
-def _params_of(model: Any, fit: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Collect the configuration of the fit, the optimizer, the losses and the model."""
-    optimizer, loss = model.optimizer, getattr(model, "loss", None)
-    losses = {key: _name_of(value) for key, value in loss.items()} if isinstance(loss, Mapping) else _name_of(loss)
-    return {
-        "fit": {key: value for key, value in (fit or {}).items() if key != "verbose"},
-        "optimizer": {"class": type(optimizer).__name__, **optimizer.get_config()} if optimizer is not None else {},
-        "loss": [_name_of(value) for value in loss] if isinstance(loss, list | tuple) else losses,
-        "model": {
-            "class": type(model).__name__,
-            "name": model.name,
-            "num_layers": len(model.layers),
-            "num_parameters": model.count_params(),
-        },
-    }
-
-
-def _name_of(loss: Any) -> str | None:
-    return (
-        loss if loss is None or isinstance(loss, str) else str(getattr(loss, "name", getattr(loss, "__name__", loss)))
-    )

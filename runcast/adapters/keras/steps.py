@@ -34,7 +34,8 @@ class OptimizerSteps:
             batches: How many the epoch has, if that is known.
         """
         model = self._callback.model
-        optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+        optimizer = getattr(model, "optimizer", None)
+        optimizer = getattr(optimizer, "inner_optimizer", optimizer)
         if optimizer is not self._optimizer or self._optimizer is None:
             self._optimizer, self._is_idle, self._rate = optimizer, False, 1.0
             self._accumulation = getattr(optimizer, "gradient_accumulation_steps", None) or 1

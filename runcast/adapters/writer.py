@@ -1,11 +1,17 @@
-"""The calls of TensorBoard's SummaryWriter, which scripts make as `logger.writer.add_scalar(…)`, for a run."""
+"""The calls of TensorBoard's SummaryWriter, for a run.
 
+Scripts make them as `logger.writer.add_scalar(…)` in Ignite, and as `logger.experiment.add_scalar(…)` in Lightning.
+"""
+
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
+from weakref import ref
 
 import torch
 
-from runcast.adapters.named_media import by_name, log_figure
+from runcast.adapters.named_media import by_name, keep_layers, log_figure, log_several
+from runcast.core.foreign import attempt
 from runcast.run.run import Run
 from runcast.values.media.kinds import Audio, Histogram, Image, Text, Video
 
@@ -19,6 +25,14 @@ class Writer:
 
     def __init__(self, open_run: Callable[[], Run]) -> None:
         self._open_run = open_run
+
+    @classmethod
+    def give_to(cls, run: Run) -> Run:
+        """Give a run the calls of a writer, beside its own; return it."""
+        if "add_scalar" not in vars(run):
+            writer = cls(ref(run))  # type: ignore[arg-type]  # who calls the run's writer has the run
+            vars(run).update({name: getattr(writer, name) for name in vars(cls) if name.startswith("add_")})
+        return run
 
     def add_scalar(self, tag: str, scalar_value: Any, global_step: int | None = None, *_: Any, **__: Any) -> None:
         """Log a number."""
@@ -54,15 +68,22 @@ class Writer:
         dataformats: str = "NCHW",
     ) -> None:
         """Log a batch of images, as tag/0, tag/1 …."""
-        batch = torch.as_tensor(img_tensor).movedim(dataformats.index("N"), 0)
-        images = [_image(image, dataformats.replace("N", "")) for image in batch]
+        parts = attempt(
+            lambda: list(torch.as_tensor(img_tensor).movedim(dataformats.index("N"), 0)), lambda _: [img_tensor]
+        )
+        images = [_image(part, dataformats.replace("N", "")) for part in parts]
         self._open_run().log(by_name(tag, images), step=global_step)
 
-    def add_figure(self, tag: str, figure: Any, global_step: int | None = None, *_: Any, **__: Any) -> None:
-        """Log one figure or several."""
+    def add_figure(
+        self, tag: str, figure: Any, global_step: int | None = None, close: bool = True, *_: Any, **__: Any
+    ) -> None:
+        """Log one figure or several, and close them."""
         several = figure if isinstance(figure, list) else [figure]
         for name, each in by_name(tag, several).items():
             log_figure(self._open_run(), each, name, global_step)
+        if close and (pyplot := sys.modules.get("matplotlib.pyplot")) is not None:
+            for each in several:
+                attempt(lambda: pyplot.close(each), lambda _: None)  # noqa: B023 - called at once
 
     def add_text(self, tag: str, text_string: str, global_step: int | None = None, *_: Any, **__: Any) -> None:
         """Log a text."""
@@ -80,9 +101,11 @@ class Writer:
         """Log a sound."""
         self._open_run().log({tag: Audio(snd_tensor, sample_rate)}, step=global_step)
 
-    def add_video(self, tag: str, vid_tensor: Any, global_step: int | None = None, *_: Any, **__: Any) -> None:
-        """Log a video, by the path of its file."""
-        self._open_run().log({tag: Video(vid_tensor)}, step=global_step)
+    def add_video(
+        self, tag: str, vid_tensor: Any, global_step: int | None = None, fps: float = 4, *_: Any, **__: Any
+    ) -> None:
+        """Log a video, or a batch of them as tag/0, tag/1 …: frames, or the path of a file."""
+        log_several(self._open_run(), Video, tag, vid_tensor, global_step, {"fps": fps})
 
     def add_hparams(
         self,
@@ -99,7 +122,7 @@ class Writer:
 
     def add_graph(self, model: torch.nn.Module, *_: Any, **__: Any) -> None:
         """Keep the model's layers, as PyTorch prints them, as the artifact `model.txt`."""
-        self._open_run()._keep(str(model).encode(), "model.txt", "config")
+        keep_layers(self._open_run(), model)
 
     def flush(self) -> None:
         """Do nothing: a value is safe when it was logged."""
@@ -115,6 +138,5 @@ class Writer:
 
 
 def _image(values: Any, dataformats: str) -> Image:
-    tensor = torch.as_tensor(values)
-    order = [dataformats.index(letter) for letter in ("CHW" if "C" in dataformats else "HW")]
-    return Image(tensor.permute(order))
+    order = [dataformats.upper().find(letter) for letter in ("CHW" if "C" in dataformats.upper() else "HW")]
+    return Image(attempt(lambda: torch.as_tensor(values).permute(order), lambda _: values))
