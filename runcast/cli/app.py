@@ -12,7 +12,7 @@ import typer
 from runcast.cli.compare import compare
 from runcast.cli.demo import demo
 from runcast.cli.doctor import doctor
-from runcast.cli.errors import EXIT_OK, EXIT_WRONG, UsageError, stop, stop_for_usage
+from runcast.cli.errors import EXIT_OK, EXIT_WRONG, UsageError, complain, stop, stop_for_usage
 from runcast.cli.folder import du, list_, rm
 from runcast.cli.get import get
 from runcast.cli.opening import open_
@@ -41,9 +41,9 @@ def run(arguments: Sequence[str] | None = None) -> None:
 
     keep_standard_descriptors()
     codecs.register_error("runcast", in_ascii)
-    if None in (sys.stdout, sys.stderr):  # closed by a daemon, or by `>&-`
-        nowhere = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - for the whole process
-        sys.stdout, sys.stderr = sys.stdout or nowhere, sys.stderr or nowhere
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by a daemon, or by `>&-`
+            setattr(sys, name, open(os.devnull, "r+", encoding="utf-8"))  # noqa: SIM115 - for the whole process
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="runcast")  # works in a terminal that supports only ASCII
@@ -53,7 +53,9 @@ def run(arguments: Sequence[str] | None = None) -> None:
         sys.stdout.flush()
     except UsageError as error:
         stop_for_usage(error, json=json)
-    except typer.Abort:
+    except typer.Abort:  # a question that was not answered
+        typer.echo(err=True)
+        complain("Nothing was done, as nobody has answered. Add --yes to go on without asking")
         sys.exit(EXIT_WRONG)
     except RuncastError as error:
         stop(str(error), json=json)

@@ -8,13 +8,17 @@ import typer
 from runcast.cli.options import Json, Root, complete_run, find
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from rich.console import Console
+    from rich.text import Text
 
     from runcast.history.views.side_by_side import RunComparison
 
 COLORS = ("cyan", "magenta", "yellow", "green", "blue", "red")
 PLOT_LINES = 12
-LONGEST_VALUE = 40
+LONGEST_NAME, LONGEST_VALUES = 24, (40, 80, 160)
+KEY_WIDTH, RUN_WIDTH = 28, 13  # of a terminal, for deciding how many runs fit beside each other
 
 
 def compare(
@@ -53,9 +57,21 @@ def compare(
     if json:
         print_json(found)
     elif metric:
-        _print_plots(console(), directories, found.names, metric)
+        _print_plots(console(), directories, _labels(found), metric)
     elif html is None:
-        _print_table(console(), found)
+        _print_tables(console(), found)
+
+
+def _labels(found: "RunComparison") -> list[str]:
+    """Return the runs' names; those of runs with one name have the ends of their ids, too."""
+    from runcast.history.finding import short_id
+    from runcast.redaction.console import visible
+
+    names = [visible(name) for name in found.names]
+    return [
+        f"{name} ({short_id(run_id)})" if names.count(name) > 1 else name
+        for name, run_id in zip(names, found.ids, strict=True)
+    ]
 
 
 def _print_plots(out: "Console", directories: list[Any], names: list[str], metrics: list[str]) -> None:
@@ -76,42 +92,70 @@ def _print_plots(out: "Console", directories: list[Any], names: list[str], metri
             out.print(Text.assemble(("  ⣿ ", COLORS[who % len(COLORS)]), f"{name}  {last}"))
 
 
-def _print_table(out: "Console", found: "RunComparison") -> None:
+def _print_tables(out: "Console", found: "RunComparison") -> None:
+    """Print the runs beside each other, in a terminal only as many as fit; the others follow below."""
     from rich.table import Table
+
+    from runcast.cli.output import WIDE
+    from runcast.cli.show import cut_names
+
+    is_wide = out.width >= WIDE
+    labels = _labels(found) if is_wide else cut_names(_labels(found), LONGEST_NAME)
+    at_once = len(labels) if is_wide else max(1, (out.width - KEY_WIDTH) // RUN_WIDTH)
+    rows = list(_rows(found, is_wide=is_wide))
+    for start in range(0, len(labels), at_once):
+        listed = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+        listed.add_column("", overflow="fold", min_width=12)
+        for label in labels[start : start + at_once]:
+            listed.add_column(label, overflow="fold", justify="right")
+        for key, values in rows:
+            listed.add_row(key, *values[start : start + at_once])
+        if start:
+            out.print()
+        out.print(listed)
+
+
+def _rows(found: "RunComparison", *, is_wide: bool) -> "Iterator[tuple[str | Text, list[str | Text]]]":
+    """Yield the rows of the table: a title, or a key, with what each run has."""
+    from rich.text import Text
 
     from runcast.cli.output import ago, duration, word
 
-    listed = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    listed.add_column("", overflow="fold", min_width=12)
-    for name in found.names:
-        listed.add_column(name, overflow="fold", justify="right")
-    listed.add_row("status", *(word(status) for status in found.statuses))
-    listed.add_row("started", *(ago(moment) for moment in found.created))
-    listed.add_row("took", *(duration(seconds) for seconds in found.durations_s))
+    yield "status", [word(status) for status in found.statuses]
+    yield "started", [ago(moment) for moment in found.created]
+    yield "took", [duration(seconds) for seconds in found.durations_s]
     if len(set(found.commands)) > 1:
-        listed.add_row("command", *found.commands)
-    _section(listed, f"params that differ ({found.same} are the same)", found.params)
-    _section(listed, "summary", found.summary)
-    last = {key: one.last for key, one in found.metrics.items()}
-    _section(listed, "last value", last)
+        yield "command", [*found.commands]
     several = {key: one for key, one in found.metrics.items() if one.least != one.last or one.greatest != one.last}
-    _section(listed, "least value", {key: one.least for key, one in several.items()})
-    _section(listed, "greatest value", {key: one.greatest for key, one in several.items()})
-    out.print(listed)
+    sections: dict[str, dict[str, list[Any]]] = {
+        f"params that differ ({found.same} are the same)": found.params,
+        "summary": found.summary,
+        "last value": {key: one.last for key, one in found.metrics.items()},
+        "least value": {key: one.least for key, one in several.items()},
+        "greatest value": {key: one.greatest for key, one in several.items()},
+    }
+    for title, rows in sections.items():
+        if rows:
+            yield "", []
+            yield Text(title, style="dim"), []
+        for key, values in rows.items():
+            shown = list(map(_value, values))
+            yield key, [*(shown if is_wide else _cut_values(shown))]
 
 
-def _section(listed: Any, title: str, rows: dict[str, list[Any]]) -> None:
-    from rich.text import Text
-
+def _value(value: Any) -> str:
     from runcast.cli.output import number
 
-    if not rows:
-        return
-    listed.add_row("")
-    listed.add_row(Text(title, style="dim"))
-    for key, values in rows.items():
-        shown = [
-            "–" if value is None else number(value) if type(value) in (int, float) else str(value)[:LONGEST_VALUE]
-            for value in values
-        ]
-        listed.add_row(key, *shown)
+    return "–" if value is None else number(value) if type(value) in (int, float) else str(value)
+
+
+def _cut_values(texts: list[str]) -> list[str]:
+    """Shorten long values in the middle, rather less where they would look the same."""
+    from runcast.cli.show import cut
+
+    shortened = texts
+    for longest in LONGEST_VALUES:
+        shortened = [cut(text, longest) for text in texts]
+        if len(set(shortened)) == len(set(texts)):
+            break
+    return shortened

@@ -45,7 +45,7 @@ def overlay(curves: Sequence[Curve], width: int, height: int) -> list[list[tuple
     every = [point for curve in finite for point in curve]
     if not every:
         return []
-    columns, rows = 2 * (width - MARGIN - 2), 4 * height
+    columns, rows = 2 * max(1, width - MARGIN - 2), 4 * height
     first, last = min(step for step, _ in every), max(step for step, _ in every)
     drawn = [_columns(curve, columns, first, last) if curve else {} for curve in finite]
     low, high = min(min(one.values()) for one in drawn if one), max(max(one.values()) for one in drawn if one)

@@ -36,6 +36,7 @@ def demo(
     from runcast.cli.verify import as_json, print_verdicts, read_with_bar
     from runcast.history.sync import sync
     from runcast.journal.layout import RunDirectory
+    from runcast.journal.paths import argument
     from runcast.trainer.demo import train_demo
 
     run = train_demo(report_to=report_to, dir=root, epochs=epochs, progress=not json)
@@ -49,6 +50,6 @@ def demo(
         out = console()
         out.print()
         print_verdicts(out, directory, verdicts)
-        commands(out, "Look at it here with", [("", f"runcast show {run.name} --dir {root}")])
+        commands(out, "Look at it here with", [("", f"runcast show {argument(run.dir)}")])
     if not all(verdict.is_right for verdict in verdicts):
         raise typer.Exit(EXIT_WRONG)

@@ -18,7 +18,9 @@ def complain(message: str, hint: str = "") -> None:
         message: What happened. Further sentences are a hint.
         hint: What to do about it.
     """
-    happened, to_do = split(message)
+    from runcast.redaction.console import visible
+
+    happened, to_do = split(visible(message))
     typer.echo(f"error: {happened}", err=True)
     for line in filter(None, (to_do, hint)):
         typer.echo(f"hint: {line}", err=True)
@@ -56,4 +58,5 @@ def stop_for_usage(error: Any, *, json: bool) -> None:
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "runcast"
     message = str(error.format_message())
-    stop(message[:1].upper() + message[1:], f"See: {command} --help", json=json)
+    more = ". A name that begins with a dash comes last, behind --" if type(error).__name__ == "NoSuchOption" else ""
+    stop(message[:1].upper() + message[1:], f"See: {command} --help{more}", json=json)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from runcast.history.removal import Remains
     from runcast.history.views.listing import ListedRun
 
-MAX_METRICS = 2  # columns of a list
+MAX_METRICS, LONGEST_METRIC = 2, 16  # columns of a list, and the characters of a line of their names
 
 
 def list_(
@@ -36,7 +36,8 @@ def list_(
     ] = None,
     project: Annotated[str | None, typer.Option("--project", "-p", help="Only this project; wildcards work.")] = None,
     status: Annotated[
-        str | None, typer.Option("--status", help="Only runs that are running, finished, failed, killed or crashed.")
+        str | None,
+        typer.Option("--status", help="Only runs that are running, finished, failed, killed, crashed or unknown."),
     ] = None,
     tag: Annotated[str | None, typer.Option("--tag", help="Only runs with this tag.")] = None,
     where: Annotated[
@@ -52,9 +53,12 @@ def list_(
     """
     from runcast.cli.bars import Bars
     from runcast.cli.output import console, print_json
+    from runcast.delivery.liveness import STATUSES
     from runcast.history.finding import list_runs, nothing_in
     from runcast.history.views.listing import Choice, listed_runs
 
+    if status is not None and status not in STATUSES:
+        raise typer.BadParameter(f"it must be one of {', '.join(STATUSES)}", param_hint="--status")
     choice = Choice(name=name, project=project, status=status, tag=tag, conditions=tuple(where or ()))
     with Bars(quiet=json or not (best or where)) as bars:
         rows, damaged = listed_runs(
@@ -77,11 +81,15 @@ def list_(
 
 
 def _print_list(out: "Console", rows: "list[ListedRun]", *, best: str | None, sort: str | None) -> None:
-    from runcast.cli.output import ROOMY, ago, count, duration, number, table, word
+    from textwrap import wrap
+
+    from runcast.cli.output import ROOMY, WIDE, ago, count, duration, number, one_line, table, word
     from runcast.history.finding import short_id
 
     metrics = [] if best else _columns(rows, sort)
     headers = [f"best {best}", "at step"] if best else metrics
+    if out.width < WIDE:
+        headers = ["\n".join(wrap(header, LONGEST_METRIC)) for header in headers]
     listed = table("run", "name", "status", "started", "took", *headers, right=("took", *headers), shrinks="name")
     for row in rows:
         if best:
@@ -89,7 +97,9 @@ def _print_list(out: "Console", rows: "list[ListedRun]", *, best: str | None, so
         else:
             values = [number(row.metrics[key]) if key in row.metrics else "–" for key in metrics]
         run_id = row.id if out.width >= ROOMY else short_id(row.id)
-        listed.add_row(run_id, row.name, word(row.status), ago(row.created), duration(row.duration_s), *values)
+        listed.add_row(
+            run_id, one_line(row.name), word(row.status), ago(row.created), duration(row.duration_s), *values
+        )
     out.print(listed)
 
 
@@ -110,7 +120,7 @@ def du(root: Root = Path("runs"), json: Json = False) -> None:
 
     The largest is the last one.
     """
-    from runcast.cli.output import ROOMY, console, line, print_json, size, table
+    from runcast.cli.output import ROOMY, console, line, one_line, print_json, size, table
     from runcast.history.finding import nothing_in, short_id
     from runcast.history.removal import sizes
 
@@ -125,7 +135,7 @@ def du(root: Root = Path("runs"), json: Json = False) -> None:
     listed = table("run", "name", *columns, right=columns, shrinks="name")
     for one in found:
         run_id = one.id if out.width >= ROOMY else short_id(one.id)
-        listed.add_row(run_id, one.name, *(size(getattr(one, column)) for column in columns))
+        listed.add_row(run_id, one_line(one.name), *(size(getattr(one, column)) for column in columns))
     listed.add_row("", "all", *(size(sum(getattr(one, column) for one in found)) for column in columns))
     out.print(listed)
 

@@ -34,11 +34,11 @@ def open_(
     """
     from runcast.cli.options import canonical
     from runcast.cli.output import print_json
-    from runcast.history.finding import list_runs
+    from runcast.history.finding import readable_runs
     from runcast.history.serving import find_page, serve
 
     names = canonical([tracker]) if tracker else None
-    directories = [find(run, root)] if run else list_runs(root)[::-1] or [find(None, root)]
+    directories = [find(run, root)] if run else readable_runs(root)[::-1] or [find(None, root)]
     page = find_page(directories, names[0] if names else None, port)
     if json:
         print_json(page)

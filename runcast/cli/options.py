@@ -125,12 +125,14 @@ def find(word: str | None, root: Path) -> "RunDirectory":
 def find_all(words: list[str] | None, root: Path, *, every: bool) -> "list[RunDirectory]":
     """Find the runs that the user means; among several words, those that do not name a run are skipped and reported."""
     from runcast.core.errors import JournalError
-    from runcast.history.finding import list_runs
+    from runcast.history.finding import list_runs, nothing_in
 
     if every:
         if words:
             raise typer.BadParameter("it selects every run: omit RUN", param_hint="--all")
-        return list_runs(root)
+        if not (runs := list_runs(root)):
+            typer.echo(f"note: {nothing_in(root)}", err=True)
+        return runs
     if words is None or len(words) < 2:
         return [find(words[0] if words else None, root)]
     found, skipped = {}, []
@@ -159,7 +161,7 @@ def for_each(
     """
     from runcast.core.errors import JournalError
 
-    found = {}
+    found: dict[str, list[Result]] = {}
     for directory in directories:
         try:
             results = work(directory)
@@ -168,9 +170,11 @@ def for_each(
                 raise
             complain(str(error))
             continue
-        found[directory.path.name] = results
         if show is not None:
+            if found:
+                typer.echo()  # between two runs
             show(directory, results)
+        found[directory.path.name] = results
     is_right = all(result.is_right for results in found.values() for result in results)
     return found, is_right and len(found) == len(directories)
 

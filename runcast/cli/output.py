@@ -16,6 +16,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from runcast.redaction.console import counted, visible
+
 MAX_NOTES = 10
 CAST_NOWHERE = "It was cast to no tracker. Choose one with: runcast replay --to NAME"
 DAMAGED = "{lines} of the journal truncated or damaged, and lost."
@@ -39,10 +41,18 @@ STYLES = {
 }
 
 
+class _Console(Console):
+    def render_str(self, text: str, **how: Any) -> Text:
+        """Render a text, in which a name or a value cannot command the terminal."""
+        return super().render_str(visible(text), **how)
+
+
 def console() -> Console:
     """Return the console on standard output: colours and a width only where there is a terminal."""
+    if not os.environ.get("COLUMNS", "").strip("0").isdigit():  # 0 columns, as from some pseudo-terminals, hold nothing
+        os.environ.pop("COLUMNS", None)
     is_wide = not sys.stdout.isatty() and "COLUMNS" not in os.environ
-    return Console(highlight=False, emoji=False, markup=False, width=WIDE if is_wide else None)
+    return _Console(highlight=False, emoji=False, markup=False, width=WIDE if is_wide else None)
 
 
 def follow(draw: Callable[[Console], bool]) -> None:
@@ -96,6 +106,16 @@ def word(text: str | None) -> Text:
     return Text(text or "–", style=STYLES.get(text or "", "dim"))
 
 
+def headline(name: str, *rest: str | Text) -> Text:
+    """Return the first line about a run: its name, and what follows it."""
+    return Text.assemble((visible(name), "bold"), *rest)
+
+
+def one_line(text: str) -> Text:
+    """Return a text for the column of a table that shrinks: truncated there, instead of wrapped."""
+    return Text(visible(" ".join(text.splitlines())), no_wrap=True, overflow="ellipsis")
+
+
 def mark(right: bool) -> Text:
     """Return a tick or a cross."""
     return Text("✓", style="green") if right else Text("✗", style="red")
@@ -132,7 +152,6 @@ def notes(out: Console, rows: Iterable[tuple[str, str]]) -> None:
 def print_dropped(out: Console, journal: Path) -> None:
     """Print which values of a run could not be kept, and why."""
     from runcast.history.views.dropped import dropped_values
-    from runcast.redaction.console import counted
 
     rows = [
         (key, f"{counted(one.count, 'value')} dropped: it {one.reason}") for key, one in dropped_values(journal).items()
@@ -161,8 +180,10 @@ def duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 60 else f"{seconds // 3600:.0f}:{seconds % 3600 // 60:02.0f}"
 
 
-def number(value: float) -> str:
-    """Format a metric's value with four significant digits."""
+def number(value: float | str) -> str:
+    """Format a metric's value with four significant digits; one that is not finite may be a text, as in JSON."""
+    if isinstance(value, str):
+        return value
     return f"{value:.4g}" if isinstance(value, float) else f"{value:,}"
 
 

@@ -61,7 +61,8 @@ def show(
 
         write_page(html, [directory])
         typer.echo(f"Written: {html}", err=json)
-        return
+        if not json:
+            return
     if follow and not json:
         draw_again(lambda out: _print_all(out, directory, metric, every=every))
         return
@@ -76,29 +77,24 @@ def show(
 
 def _chosen(held: "Contents", metric: list[str] | None) -> dict[str, Any]:
     """Return the curves that the user means: all, or those of names with wildcards, or of beginnings of names."""
-    from runcast.core.errors import JournalError
     from runcast.history.views.digest import metric_named
 
     if metric is None:
         return dict(held.curves)
-    chosen = {key: curve for key, curve in held.curves.items() if any(fnmatch(key, pattern) for pattern in metric)}
-    if not chosen:
-        try:
-            chosen = {(key := metric_named(word, held.curves)): held.curves[key] for word in metric}
-        except JournalError:
-            raise typer.BadParameter(
-                f"the run has no such metric. It has: {', '.join(sorted(held.curves)) or 'none'}",
-                param_hint="--metric",
-            ) from None
-    return chosen
+    chosen: set[str] = set()
+    for word in metric:  # a name may have brackets of its own, so it comes before the wildcards
+        matching = [] if word in held.curves else [key for key in held.curves if fnmatch(key, word)]
+        chosen.update(matching or [metric_named(word, held.curves)])
+    return {key: curve for key, curve in held.curves.items() if key in chosen}
 
 
 def _print_all(out: "Console", directory: "RunDirectory", metric: list[str] | None, *, every: bool) -> bool:
     """Print a run; return whether it is still training."""
-    from runcast.cli.output import print_dropped
+    from runcast.cli.output import DAMAGED, notes, print_dropped
     from runcast.history.overview import overview
     from runcast.history.views.contents import contents
     from runcast.history.views.defaults import telling
+    from runcast.redaction.console import counted
 
     about, held = overview(directory), contents(directory)
     chosen = _chosen(held, metric)
@@ -113,19 +109,20 @@ def _print_all(out: "Console", directory: "RunDirectory", metric: list[str] | No
         _print_values(out, "params", shown, hidden=len(held.params) - len(shown))
         _print_files(out, held)
         print_dropped(out, directory.journal)
+        if held.damaged:
+            notes(out, [("", DAMAGED.format(lines=counted(held.damaged, "line")))])
         _print_trackers(out, about)
     return about.status == "running"
 
 
 def _print_head(out: "Console", about: "RunOverview", held: "Contents", directory: "RunDirectory") -> None:
-    from rich.text import Text
-
-    from runcast.cli.output import ago, duration, notes, word
+    from runcast.cli.output import ago, duration, headline, notes, word
     from runcast.history.views.listing import duration_of
+    from runcast.journal.status import error_line
     from runcast.redaction.console import counted
 
     took = f"{'for' if about.status == 'running' else 'took'} {duration(duration_of(directory, directory.load()))}"
-    out.print(Text.assemble((about.name, "bold"), "  ", word(about.status)))
+    out.print(headline(about.name, "  ", word(about.status)))
     out.print(
         f"{about.project} · {about.id} · started {ago(about.created)} · {took} · {counted(about.points, 'point')}",
         style="dim",
@@ -136,7 +133,7 @@ def _print_head(out: "Console", about: "RunOverview", held: "Contents", director
         newest = held.alerts[-ALERTS_SHOWN:]
         notes(out, [("alert", f"{caption} (at step {step})") for step, caption in newest])
     if held.error:
-        notes(out, [("error", held.error.strip().splitlines()[-1])])
+        notes(out, [("error", error_line(held.error))])
 
 
 def _print_plots(out: "Console", curves: dict[str, Any]) -> None:
@@ -197,11 +194,11 @@ def _print_values(out: "Console", title: str, values: dict[str, Any], hidden: in
         grid.add_column(title, no_wrap=True, overflow="ellipsis")
         grid.add_column("", overflow="fold")
         keys = sorted(values)
-        names = keys if out.width >= WIDE else cut_names(keys, max(36, out.width // 2))
+        names = keys if out.width >= WIDE else cut_names(keys, out.width // 2)
         for name, key in zip(names, keys, strict=True):
             value = values[key]
             text = f"{value:.6g}" if isinstance(value, float) else str(value)
-            grid.add_row(name, text if out.width >= WIDE else _cut(text, LONGEST_VALUE))
+            grid.add_row(name, text if out.width >= WIDE else cut(text, LONGEST_VALUE))
         out.print()
         out.print(grid)
     if hidden:
@@ -248,13 +245,13 @@ def cut_names(names: list[str], longest: int) -> list[str]:
     """Shorten long names in the middle, as far as they stay different from each other."""
     most = max(map(len, names), default=0)
     for length in range(max(longest, SHORTEST_NAME), most):
-        cut = [_cut(name, length) for name in names]
-        if len(set(cut)) == len(set(names)):
-            return cut
+        shortened = [cut(name, length) for name in names]
+        if len(set(shortened)) == len(set(names)):
+            return shortened
     return names
 
 
-def _cut(text: str, longest: int) -> str:
+def cut(text: str, longest: int) -> str:
     """Shorten a long text in the middle."""
     tail = (longest - 1) // 2
     return text if len(text) <= longest else f"{text[: longest - 1 - tail]}…{text[-tail:]}"

@@ -79,7 +79,7 @@ def _print_all(out: "Console", run: str | None, root: Path, limit: int) -> tuple
 
 
 def _print_runs(out: "Console", runs: "list[RunOverview]", root: Path) -> None:
-    from runcast.cli.output import ROOMY, ago, count, line, notes, table, word
+    from runcast.cli.output import ROOMY, ago, count, line, notes, one_line, table, word
     from runcast.history.finding import nothing_in, short_id
 
     if not runs:
@@ -88,7 +88,7 @@ def _print_runs(out: "Console", runs: "list[RunOverview]", root: Path) -> None:
     listed = table("run", "name", "status", "started", "points", "trackers", right=("points",), shrinks="name")
     for run in runs:
         run_id = run.id if out.width >= ROOMY else short_id(run.id)
-        listed.add_row(run_id, run.name, word(run.status), ago(run.created), count(run.points), _summary(run))
+        listed.add_row(run_id, one_line(run.name), word(run.status), ago(run.created), count(run.points), _summary(run))
     out.print(listed)
     if lossy := [run for run in runs if run.dropped]:
         named = ", ".join(f"{run.name} ({count(run.dropped)})" for run in lossy)
@@ -114,8 +114,6 @@ def _waiting(tracker: "TrackerOverview") -> str:
 
 
 def _print_run(out: "Console", run: "RunOverview", journal: Path) -> None:
-    from rich.text import Text
-
     from runcast.autodetect.selection import why_not
     from runcast.cli.output import (
         CAST_NOWHERE,
@@ -123,16 +121,19 @@ def _print_run(out: "Console", run: "RunOverview", journal: Path) -> None:
         ago,
         commands,
         count,
+        headline,
         nearby,
         notes,
+        one_line,
         print_dropped,
         table,
         word,
     )
     from runcast.delivery.sending.refusals import refused_values
+    from runcast.journal.paths import argument
     from runcast.redaction.console import counted
 
-    out.print(Text.assemble((run.name, "bold"), "  ", word(run.status)))
+    out.print(headline(run.name, "  ", word(run.status)))
     facts = f"{run.project} · {run.id} · started {ago(run.created)} on {run.host} · {counted(run.points, 'point')}"
     out.print(facts, style="dim")
     out.print()
@@ -148,7 +149,7 @@ def _print_run(out: "Console", run: "RunOverview", journal: Path) -> None:
             word(tracker.phase),
             count(tracker.delivered),
             _waiting(tracker),
-            nearby(tracker.where, run.path),
+            one_line(nearby(tracker.where, run.path)),
         )
     out.print(listed if run.trackers else CAST_NOWHERE)
     errors = [(tracker.name, tracker.error) for tracker in run.trackers if tracker.error]
@@ -171,4 +172,4 @@ def _print_run(out: "Console", run: "RunOverview", journal: Path) -> None:
         notes(out, [("", DAMAGED.format(lines=counted(run.damaged, "line")))])
     commands(out, "Open it with", [(tracker.name, tracker.open_command or tracker.where) for tracker in run.trackers])
     if any(tracker.waiting for tracker in run.trackers) and run.status != "running":
-        commands(out, "Deliver the rest with", [("", f"runcast sync {run.path}")])
+        commands(out, "Deliver the rest with", [("", f"runcast sync {argument(Path(run.path))}")])

@@ -82,6 +82,16 @@ def sync(
     from runcast.history.sync import close as close_run, sync as deliver
 
     if watch:
+        of_once = {
+            "tracker": tracker,
+            "mend": mend,
+            "close": close,
+            "no-wait": not wait,
+            "class": own_class,
+            "json": json,
+        }
+        if given := [f"--{name}" for name, value in of_once.items() if value]:
+            raise typer.BadParameter(f"it cannot be combined with {', '.join(given)}", param_hint="--watch")
         _watch(run or [], root, every=every, offline=offline, trust=trust)
         return
     if every and close:
@@ -165,15 +175,13 @@ def replay(
 
 
 def _print_outcomes(out: "Console", directory: "RunDirectory", outcomes: "list[Outcome]") -> None:
-    from rich.text import Text
-
-    from runcast.cli.output import commands, count, line, notes, table, word
+    from runcast.cli.output import commands, count, headline, line, notes, table, word
     from runcast.delivery.liveness import run_status
-    from runcast.journal.paths import shown
+    from runcast.journal.paths import argument, shown
 
     file = directory.load()
     status = run_status(directory, file)
-    line(out, Text.assemble((file.name, "bold"), f"  {shown(directory.path)}  ", word(status)))
+    line(out, headline(file.name, f"  {shown(directory.path)}  ", word(status)))
     out.print()
     if not outcomes:
         served = "The script itself has delivered everything. " if file.trackers else "It was cast to no tracker. "
@@ -191,5 +199,7 @@ def _print_outcomes(out: "Console", directory: "RunDirectory", outcomes: "list[O
     elif status == "unknown":
         where = f"on {file.host}, which cannot be seen from here"
         notes(out, [("", f"The run has no end yet: it is training, or has died, {where}. It stays open everywhere.")])
-        commands(out, "If it is over, close it with", [("", f"runcast sync {shown(directory.path)} --close crashed")])
+        commands(
+            out, "If it is over, close it with", [("", f"runcast sync {argument(directory.path)} --close crashed")]
+        )
     commands(out, "Open it with", [(outcome.name, outcome.open_command or outcome.where) for outcome in outcomes])

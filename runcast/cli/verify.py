@@ -94,17 +94,17 @@ def as_json(verdicts: "list[Verdict]") -> list[dict[str, Any]]:
 
 def print_verdicts(out: "Console", directory: "RunDirectory", verdicts: "list[Verdict]") -> None:
     """Print the table of verdicts, the problems, and the commands that open the run."""
-    from rich.text import Text
-
     from runcast.cli.output import (
         CAST_NOWHERE,
         DAMAGED,
         commands,
         count,
+        headline,
         line,
         mark,
         nearby,
         notes,
+        one_line,
         print_dropped,
         table,
         word,
@@ -113,7 +113,7 @@ def print_verdicts(out: "Console", directory: "RunDirectory", verdicts: "list[Ve
     from runcast.redaction.console import counted
 
     file = directory.load()
-    line(out, Text.assemble((file.name, "bold"), f"  {shown(directory.path)}"))
+    line(out, headline(file.name, f"  {shown(directory.path)}"))
     out.print()
     if not verdicts:
         out.print(CAST_NOWHERE)
@@ -122,7 +122,7 @@ def print_verdicts(out: "Console", directory: "RunDirectory", verdicts: "list[Ve
     listed = table("", "tracker", "points", "other records", "status", "where", right=("points",), shrinks="where")
     for verdict in verdicts:
         points = f"{count(verdict.found)} of {count(verdict.logged)}"
-        where = nearby(verdict.where, shown(directory.path))
+        where = one_line(nearby(verdict.where, shown(directory.path)))
         listed.add_row(mark(verdict.is_right), verdict.name, points, _others(verdict), word(verdict.status), where)
     out.print(listed)
     problems = [(verdict.name, problem) for verdict in verdicts for problem in verdict.problems()]

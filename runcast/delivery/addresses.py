@@ -1,5 +1,6 @@
 """The address of a delivered run, and the command that opens it."""
 
+import contextlib
 import hashlib
 import os
 import re
@@ -7,6 +8,7 @@ import shlex
 import shutil
 from pathlib import Path
 
+from runcast.core.errors import JournalError
 from runcast.integrations.table import TABLE, Address
 from runcast.journal.layout import RunDirectory
 from runcast.journal.paths import shown
@@ -57,15 +59,17 @@ def _name_links(runs: Path, name: str) -> str:
         directory = RunDirectory(file.parent)
         where = Path(place(directory, name, load_state(directory.tracker(name))) or "")
         if where.is_absolute() or where.parts:
-            link = folder / _as_file_name(directory.load().name)
-            if link.is_symlink():  # two runs of one name
-                link = link.with_name(f"{link.name} {directory.path.name[-6:]}")
-            link.symlink_to(where.resolve())
+            with contextlib.suppress(JournalError):  # one that is damaged hides no other
+                link = folder / _as_file_name(directory.load().name)
+                ends = [directory.path.name[-6:], directory.path.name]  # two runs of one name differ by their ids
+                while link.is_symlink() and ends:
+                    link = folder / f"{link.name} {ends.pop(0)}"
+                link.symlink_to(where.resolve())
     return str(folder)
 
 
 def _as_file_name(name: str) -> str:
-    return re.sub(r"[/,:\s]+|^\.", "-", name)[:100] or "-"
+    return re.sub(r"[/,:\s\0]+|^\.", "-", name)[:100].encode()[:120].decode(errors="ignore") or "-"
 
 
 def _filled(command: str, directory: RunDirectory, name: str, where: str, **more: str) -> str | None:

@@ -4,7 +4,7 @@ import contextlib
 import os
 import time
 from collections.abc import Iterator
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 from runcast.journal.file import Journal
 from runcast.journal.layout import RunDirectory, RunFile, host_name, process_began
@@ -13,6 +13,7 @@ from runcast.journal.records import UNREADABLE, AnyRecord, Finish, Start, Status
 TAIL_BYTES = 256 * 1024  # the end of a run is in its last records; only a meter or another rank may write after it
 
 RunStatus: TypeAlias = Status | Literal["running", "unknown"]
+STATUSES: tuple[RunStatus, ...] = (*get_args(Status), "running", "unknown")
 
 
 def is_visible(file: RunFile) -> bool:

@@ -16,7 +16,7 @@ import msgspec
 from runcast.core.errors import TrackerUnavailableError, UnknownTrackerError
 from runcast.integrations.table import TABLE
 from runcast.journal.layout import RunDirectory, RunFile, TrackerChoice
-from runcast.journal.paths import absolute, shown
+from runcast.journal.paths import absolute, argument
 from runcast.redaction.tree import REDACTED
 from runcast.values.scalars import without_surrogates
 
@@ -116,7 +116,7 @@ def orders_for(
     if not own and (brought := _brought(directory, choice, name)):
         raise TrackerUnavailableError(
             f"this run was begun elsewhere and brings {brought}. If you trust its source, run: runcast sync "
-            f"{shown(directory.path)} --trust"
+            f"{argument(directory.path)} --trust"
         )
     options = _whole(choice.options)
     if given is not None:
@@ -132,12 +132,12 @@ def orders_for(
     if found is not None:
         return Orders(tracker=found.tracker, environment=found.environment, options=options)
     if not choice.tracker:
-        raise TrackerUnavailableError(OF_SCRIPT.format(name=name, command=f"runcast sync {shown(directory.path)}"))
+        raise TrackerUnavailableError(OF_SCRIPT.format(name=name, command=f"runcast sync {argument(directory.path)}"))
     if own:
         return Orders(tracker=choice.tracker, environment=choice.environment, options=options, from_here=True)
     raise TrackerUnavailableError(
         f"{name} is not installed here; the run itself names a class for it, {choice.tracker[:100]}. To use "
-        f"that class, name it yourself: runcast sync {shown(directory.path)} --class {name}=module:Class"
+        f"that class, name it yourself: runcast sync {argument(directory.path)} --class {name}=module:Class"
     )
 
 

@@ -21,6 +21,17 @@ def list_runs(root: Path) -> list[RunDirectory]:
     return [run for _, _, run in sorted(found, key=lambda one: one[:2])]
 
 
+def readable_runs(root: Path) -> list[RunDirectory]:
+    """List the runs under *root* as `list_runs` does, without those that are damaged."""
+
+    def is_readable(run: RunDirectory) -> bool:
+        with contextlib.suppress(JournalError):
+            return bool(run.load())
+        return False
+
+    return list(filter(is_readable, list_runs(root)))
+
+
 def run_names(root: Path) -> list[str]:
     """List the names of the runs under *root*, each once, the newest first."""
     return list(dict.fromkeys(filter(None, map(_name, reversed(list_runs(root))))))

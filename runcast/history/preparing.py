@@ -10,7 +10,7 @@ from runcast.delivery.sending.refusals import refusals
 from runcast.delivery.trust import Decide, Orders, orders_for
 from runcast.history.delivering import Outcome, outcome
 from runcast.journal.layout import RunDirectory, RunFile, TrackerChoice
-from runcast.journal.paths import make_private, shown
+from runcast.journal.paths import argument, make_private
 from runcast.journal.reader import journal_size
 from runcast.journal.seal import is_own, seal_of
 from runcast.journal.state import DeliveryState, load_state, waiting_for
@@ -145,5 +145,5 @@ def stays_local(directory: RunDirectory, file: RunFile, name: str, decide: Decid
         return None
     if file.trackers[name].online or not now.online:
         return None
-    command = f"runcast replay {shown(directory.path)} --to {name} --again"
+    command = f"runcast replay {argument(directory.path)} --to {name} --again"
     return f"the run stays local, as it was opened. To send it online ({now.reason}): {command}"

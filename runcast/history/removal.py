@@ -12,7 +12,7 @@ from runcast.delivery.liveness import run_status
 from runcast.delivery.lock import is_held
 from runcast.history.finding import list_runs
 from runcast.journal.layout import RunDirectory
-from runcast.journal.paths import shown
+from runcast.journal.paths import argument, shown
 from runcast.journal.state import load_state, waiting_for
 
 
@@ -107,6 +107,6 @@ def remove(directory: RunDirectory) -> None:
         if is_held(directory.tracker(tracker)):
             raise JournalError(
                 f"The run {directory.path.name} is being delivered to {tracker}. Wait for it, with: "
-                f"runcast sync {shown(directory.path)}"
+                f"runcast sync {argument(directory.path)}"
             )
     shutil.rmtree(directory.path)

@@ -7,7 +7,7 @@ from runcast.delivery.trust import Decide, orders_for
 from runcast.history.delivering import Outcome, Progress, Result, deliver, outcome
 from runcast.history.preparing import is_opened, save_decisions, stays_local, take_part, untrusted_trackers
 from runcast.journal.layout import RunDirectory, RunFile, TrackerChoice
-from runcast.journal.paths import shown
+from runcast.journal.paths import argument
 from runcast.journal.seal import is_own
 from runcast.journal.state import DeliveryState, load_state, waiting_for
 
@@ -59,7 +59,7 @@ def replay(
 def _already(directory: RunDirectory, file: RunFile, name: str, decide: Decide) -> Outcome:
     state = load_state(directory.tracker(name)) or DeliveryState()
     waiting = waiting_for(directory.journal, name, state.cursor).points
-    command = f"runcast sync {shown(directory.path)} --tracker {name}"
+    command = f"runcast sync {argument(directory.path)} --tracker {name}"
     result: Result = "waiting" if waiting else "complete" if state.phase == "finished" else "open"
     note = f"it has this run already{f'; deliver new records with: {command}' if waiting else ''}"
     return outcome(

@@ -13,7 +13,7 @@ from runcast.delivery.trust import Decide, Orders
 from runcast.history.delivering import Outcome, Progress, deliver, follow
 from runcast.history.preparing import prepare
 from runcast.journal.layout import RunDirectory, RunFile
-from runcast.journal.paths import shown
+from runcast.journal.paths import argument
 from runcast.journal.records import Status
 from runcast.journal.state import is_over, load_state
 
@@ -57,7 +57,7 @@ def sync(
     chosen = _taking_part(directory, file) if names is None else list(names)
     for name in chosen:
         if name not in file.trackers:
-            command = f"runcast replay {shown(directory.path)} --to {name}"
+            command = f"runcast replay {argument(directory.path)} --to {name}"
             raise OptionError(f"{name} has no part in this run. Send the run there with: {command}")
         file.trackers[name] = msgspec.structs.replace(file.trackers[name], left=False)
     prepare_these = functools.partial(

@@ -19,7 +19,7 @@ from runcast.delivery.ranks import gather_ranks
 from runcast.delivery.trust import OF_SCRIPT, Decide, Orders, orders_for
 from runcast.history.comparison import LEFT, Verdict
 from runcast.journal.layout import RunDirectory, RunFile
-from runcast.journal.paths import absolute, shown
+from runcast.journal.paths import absolute, argument
 from runcast.journal.records import UNREADABLE
 from runcast.journal.seal import is_own
 from runcast.journal.state import DeliveryState, load_state, waiting_for
@@ -56,7 +56,7 @@ def verify(
     for name in file.trackers if names is None else names:
         state = load_state(directory.tracker(name))
         if name in file.trackers and not file.trackers[name].tracker and name not in (classes or {}):
-            command = f"runcast verify {shown(directory.path)}"
+            command = f"runcast verify {argument(directory.path)}"
             verdicts[name] = Verdict(
                 name=name, where=place(directory, name, state), note=OF_SCRIPT.format(name=name, command=command)
             )
@@ -144,7 +144,7 @@ def _unopened(directory: RunDirectory, file: RunFile, name: str, state: Delivery
         return Verdict(
             name=name,
             error=f"it has no part in this run. Send the run there with: "
-            f"runcast replay {shown(directory.path)} --to {name}",
+            f"runcast replay {argument(directory.path)} --to {name}",
         )
     choice, waiting = file.trackers[name], waiting_for(directory.journal, name, 0).points
     if choice.left:
@@ -154,7 +154,7 @@ def _unopened(directory: RunDirectory, file: RunFile, name: str, state: Delivery
     error = (
         state.error
         if state is not None and state.error
-        else f"nothing was delivered to it yet. Run: runcast sync {shown(directory.path)}"
+        else f"nothing was delivered to it yet. Run: runcast sync {argument(directory.path)}"
     )
     return Verdict(name=name, online=choice.online, logged=waiting, waiting=waiting, error=error)
 

@@ -2,6 +2,7 @@
 
 # Imported here, not on use: at exit, an import may call exec(), which makes Python forget that an interrupt ended the
 # script, and changes the exit code.
+import re
 import signal
 import traceback
 
@@ -25,6 +26,18 @@ def status_of(error: BaseException | None) -> tuple[Status, str | None]:
     if exit_of_script:
         return status_of_code(exit_of_script.code), text
     return ("killed" if _is_stop(error) else "failed"), text
+
+
+def error_line(trace: str) -> str:
+    """Return the line of a traceback that names its error: not the last one, as messages have many lines, and notes.
+
+    Of a text without frames, it is the last line.
+    """
+    lines = [re.sub(r"^ *\| ?", "", line) for line in trace.strip().splitlines()]  # a group's are behind bars
+    frames = [at for at, line in enumerate(lines) if line.lstrip().startswith('File "')]
+    if frames:
+        lines = [line for line in lines[frames[-1] + 1 :] if line and not line.startswith((" ", "+"))][:1] or lines
+    return lines[-1] if lines else ""
 
 
 def _is_stop(error: BaseException) -> bool:

@@ -1,6 +1,7 @@
 """The few lines that a run prints, all on standard error; `RUNCAST_QUIET=1` leaves only the warnings."""
 
 import os
+import re
 import sys
 from collections.abc import Iterable
 from typing import Any, TextIO
@@ -9,6 +10,7 @@ from runcast.core.foreign import attempt
 from runcast.redaction.tree import redact_text
 
 MAX_CHARS, TAIL_CHARS = 1200, 300  # of a message; its end has the command that helps
+_COMMANDS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]|\r(?!\n)")
 LOOKALIKES = dict(zip("→…–·✓✗│█▇▆▅▄▃▂▁\u2800", ">~--+x|#@%*+=-_ ", strict=True))
 
 
@@ -49,6 +51,11 @@ def keep_standard_descriptors() -> None:
 def counted(number: int, noun: str, plural: str = "") -> str:
     """Return a number with its noun: "1 point", "12,000 points"."""
     return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
+
+
+def visible(text: str) -> str:
+    """Escape the characters of a name or a value that would command the terminal, such as colours, or turn its text."""
+    return _COMMANDS.sub(lambda match: ascii(match[0])[1:-1], text)
 
 
 def in_ascii(error: UnicodeError) -> tuple[str, int]:

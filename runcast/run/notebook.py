@@ -5,7 +5,7 @@ from html import escape
 from pathlib import Path
 from typing import Any, Protocol
 
-from runcast.journal.paths import shown
+from runcast.journal.paths import argument, shown
 from runcast.journal.tail import last_values
 
 MAX_ROWS = 20  # of the metrics
@@ -32,7 +32,7 @@ def as_html(run: Shown, status: str) -> str:
     metrics = {key: f"{last[key]:.4g}" for key in sorted(last)[:MAX_ROWS]}
     more = f"<p>… and {len(last) - MAX_ROWS:,} more metrics</p>" if len(last) > MAX_ROWS else ""
     dropped = sum(run.statistics().dropped.values())
-    lost = f"<p>{dropped:,} dropped: <code>runcast show {escape(shown(run.dir))}</code></p>" if dropped else ""
+    lost = f"<p>{dropped:,} dropped: <code>runcast show {escape(argument(run.dir))}</code></p>" if dropped else ""
     return (
         f"<div><p><b>{escape(run.name)}</b> {escape(status)} · step {run.step:,} · "
         f"<code>{escape(shown(run.dir))}</code></p>{_table(metrics)}{more}{_places(run.urls)}{lost}</div>"

@@ -12,7 +12,7 @@ from runcast.core.errors import RuncastError
 from runcast.core.foreign import attempt, described
 from runcast.journal.file import Journal
 from runcast.journal.layout import RunDirectory, RunFile
-from runcast.journal.paths import absolute, shown
+from runcast.journal.paths import absolute, argument
 from runcast.journal.records import Dropped, Metrics, Params, Record, Status, Summary, Tags, encode, encode_line
 from runcast.journal.state import Carrier
 from runcast.redaction.console import warn
@@ -201,7 +201,9 @@ class Recorder:
 
     def _report_failure(self, error: BaseException) -> None:
         """Report an error of ours, which must not affect the script."""
-        warn(f"the deliveries cannot be checked ({described(error)}). Nothing is lost: runcast sync {shown(self.dir)}")
+        warn(
+            f"the deliveries cannot be checked ({described(error)}). Nothing is lost: runcast sync {argument(self.dir)}"
+        )
 
     def _log_slowly(self, values: Any, step: int, now: float) -> None:
         if not is_mapping(values):

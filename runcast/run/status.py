@@ -8,7 +8,7 @@ from pathlib import Path
 
 from runcast.journal.file import Journal
 from runcast.journal.layout import RunDirectory, RunFile
-from runcast.journal.paths import shown
+from runcast.journal.paths import argument, shown
 from runcast.journal.records import Status
 from runcast.journal.state import DeliveryState, is_over
 from runcast.journal.status import status_of
@@ -56,7 +56,7 @@ def report_status(is_over: str, directory: Path, dropped: Mapping[str, int]) -> 
     if dropped:
         keys = f"{', '.join(sorted(dropped)[:5])}{', …' if len(dropped) > 5 else ''}"
         is_over += f"; {counted(sum(dropped.values()), 'value was', 'values were')} dropped ({keys})"
-    say(f"{is_over}; see it with: runcast show {shown(directory)}")
+    say(f"{is_over}; see it with: runcast show {argument(directory)}")
 
 
 def why_unwritten(run_id: str, status: Status | None, *, is_copy: bool) -> str:
@@ -86,7 +86,8 @@ def find_again(journal: Journal, directory: RunDirectory, file: RunFile) -> bool
         try:
             journal.restore()
             directory.save(file)
-            rest = f"Its records are there again, without its files. Deliver them with: runcast sync {where}"
+            again = f"runcast sync {argument(directory.path)}"
+            rest = f"Its records are there again, without its files. Deliver them with: {again}"
         except OSError as error:
             rest = f"It cannot be written again ({error.strerror}): what the trackers lack is lost."
         warn(f"the folder {where} was deleted while the run was going on. {rest}")
@@ -105,7 +106,7 @@ def report_end(directory: Path, session: int, lost: int, behind: Mapping[str, De
         reasons = ", ".join(f"{name} ({state.error or state.phase})" for name, state in late.items())
         warn(
             f"{reasons} {'does' if len(late) == 1 else 'do'} not have everything yet. The rest is safe in the journal "
-            f"and follows in the background; if it does not, deliver it with: runcast sync {shown(directory)}"
+            f"and follows in the background; if it does not, deliver it with: runcast sync {argument(directory)}"
         )
 
 

@@ -40,3 +40,16 @@ def test_a_closed_stream_stops_nothing(closed: str, tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     if closed == "2>&-":
         assert json.loads(done.stdout)[0]["id"] == "one"
+
+
+@pytest.mark.parametrize("stdin", ["</dev/null", "<&-"])
+def test_a_question_that_nobody_answers_is_no(stdin: str, tmp_path: Path) -> None:
+    """In a script without input, the way to do without it is named."""
+    run = runcast.init("p", id="one", report_to="none", dir=tmp_path / "runs")
+    run.finish()
+
+    done = shell(f"$runcast rm one {stdin}", tmp_path)
+
+    said = "error: Nothing was done, as nobody has answered\nhint: Add --yes to go on without asking\n"
+    assert (done.returncode, done.stderr.lstrip()) == (1, said)
+    assert run.dir.exists()

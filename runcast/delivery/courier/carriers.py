@@ -17,7 +17,7 @@ from runcast.delivery.sending.refusals import is_delivered, report as report_ref
 from runcast.delivery.trust import LABELS, Orders, orders_for, orders_for_training
 from runcast.integrations.contract import Tracker
 from runcast.journal.layout import RunDirectory, RunFile, TrackerChoice
-from runcast.journal.paths import shown
+from runcast.journal.paths import argument
 from runcast.journal.state import Carrier, DeliveryState, StateFile, is_over, load_state
 from runcast.redaction.console import warn
 from runcast.redaction.line import Line
@@ -163,7 +163,7 @@ class ProcessCarrier:
         self._unstartable.add((what, error))
         warn(
             f"{what} could not be started ({error}). The records wait in the journal: runcast sync "
-            f"{shown(self._directory.path)}"
+            f"{argument(self._directory.path)}"
         )
 
     def check(self) -> RuncastError | None:
@@ -207,7 +207,7 @@ class ProcessCarrier:
         self._failed.add(name)
         warn(
             f"{name} has failed: {state.error}. Training continues and nothing is lost. Fix the cause, "
-            f"then run: runcast sync {shown(self._directory.path)}"
+            f"then run: runcast sync {argument(self._directory.path)}"
         )
         return TrackerUnavailableError(f"{name}: {state.error}\n{state.traceback or ''}")
 

@@ -18,7 +18,7 @@ from runcast.delivery.tracked import tracked_run
 from runcast.integrations.contract import Tracker
 from runcast.integrations.loading import make_tracker
 from runcast.journal.layout import RunDirectory, RunFile, TrackerChoice
-from runcast.journal.paths import make_private, shown
+from runcast.journal.paths import argument, make_private
 from runcast.journal.state import DeliveryState, is_over, load_state
 from runcast.redaction.console import warn
 
@@ -57,7 +57,7 @@ class TrackerThread(threading.Thread):
         except OSError as error:
             warn(
                 f"the delivery to {self.tracker_name} could not be started ({error}). Its records wait in the journal: "
-                f"runcast sync {shown(self.directory.path)}"
+                f"runcast sync {argument(self.directory.path)}"
             )
 
     def _deliver(self) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from runcast.delivery.sending.narrowing import same_reason
 from runcast.integrations.contract import Reading
 from runcast.journal.layout import RunDirectory
-from runcast.journal.paths import shown
+from runcast.journal.paths import argument
 from runcast.journal.state import DeliveryState, is_over
 from runcast.redaction.console import counted, warn
 from runcast.redaction.tree import redact_text
@@ -120,5 +120,5 @@ def report(tracker: str, state: DeliveryState, directory: RunDirectory, reported
             reported.add(reason)
             warn(
                 f"{tracker} refused {described(state, reason)} Training continues, and the journal keeps it. "
-                f"Once the cause is fixed, run: runcast sync {shown(directory.path)}"
+                f"Once the cause is fixed, run: runcast sync {argument(directory.path)}"
             )

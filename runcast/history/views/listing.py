@@ -154,9 +154,9 @@ def duration_of(directory: RunDirectory, file: RunFile) -> float:
 
 
 def _is_chosen(file: RunFile, directory: RunDirectory, choice: Choice, conditions: list[tuple[str, str, str]]) -> bool:
-    if choice.name is not None and not (fnmatch(file.name, choice.name) or fnmatch(file.id, choice.name)):
+    if choice.name is not None and not _matches(choice.name, file.name, file.id):
         return False
-    if choice.project is not None and not fnmatch(file.project, choice.project):
+    if choice.project is not None and not _matches(choice.project, file.project):
         return False
     if choice.tag is not None and choice.tag not in file.tags:
         return False
@@ -165,6 +165,11 @@ def _is_chosen(file: RunFile, directory: RunDirectory, choice: Choice, condition
         if not all(_holds(params, *condition) for condition in conditions):
             return False
     return choice.status is None or run_status(directory, file) == choice.status
+
+
+def _matches(pattern: str, *texts: str) -> bool:
+    """Return whether one of the texts is, or matches, a pattern; a name may have brackets of its own."""
+    return any(text == pattern or fnmatch(text, pattern) for text in texts)
 
 
 def _condition(text: str) -> tuple[str, str, str]:

@@ -13,6 +13,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import msgspec
+
 from runcast.core.errors import RuncastError
 from runcast.history.overview import RunOverview, overview
 from runcast.history.views.contents import Contents, contents, is_metered, own_first
@@ -129,7 +131,7 @@ def _curve(runs: list[Run], key: str) -> str:
             {
                 "x": [step for step, _ in curve],
                 "y": [value if value - value == 0 else None for _, value in curve],
-                "name": about.name,
+                "name": _plain(about.name),
                 "line": {"color": COLORS[number % len(COLORS)], "width": 1.5},
                 "mode": "lines" if len(curve) > 1 else "markers",
             }
@@ -142,15 +144,20 @@ def _curve(runs: list[Run], key: str) -> str:
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
         "font": {"color": "#808894"},
-        "xaxis": {"title": {"text": axis or "step"}, "gridcolor": "rgba(128,136,148,.25)", "zeroline": False},
+        "xaxis": {"title": {"text": _plain(axis or "step")}, "gridcolor": "rgba(128,136,148,.25)", "zeroline": False},
         "yaxis": {"gridcolor": "rgba(128,136,148,.25)", "zeroline": False},
         "hovermode": "x unified",
     }
-    data = json.dumps([lines, layout]).replace("</", "<\\/")
+    data = json.dumps([lines, layout]).replace("<", "\\u003c")  # in a script, "<!--" would hide its end
     return (
         f'<div class="card"><h3>{html.escape(key)}</h3><div class="curve"></div>'
         f'<script type="application/json">{data}</script></div>'
     )
+
+
+def _plain(text: str) -> str:
+    """Return a text as Plotly shows it unchanged: it reads tags."""
+    return html.escape(text, quote=False)
 
 
 def axis_of(key: str, axes: Mapping[str, str]) -> str | None:
@@ -159,9 +166,9 @@ def axis_of(key: str, axes: Mapping[str, str]) -> str | None:
 
 
 def on_axis(curve: list[Any], axis: list[Any]) -> list[Any]:
-    """Return a curve over the values that another metric has at the same steps; over the steps if it has none."""
+    """Return a curve over the finite values of another metric at the same steps; over the steps if it has none."""
     at = dict(axis)
-    return [(at[step], value) for step, value in curve if step in at] or curve
+    return [(at[step], value) for step, value in curve if step in at and at[step] - at[step] == 0] or curve
 
 
 def thinned(curve: list[Any], most: int) -> list[Any]:
@@ -221,7 +228,7 @@ def _medium(directory: RunDirectory, record: Media) -> str:
     caption = f'<p class="dim">{html.escape(record.caption)}</p>' if record.caption else ""
     try:
         shown = _shown(directory, record)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuncastError, msgspec.MsgspecError) as error:  # also one that was deleted
         shown = f'<p class="dim">{html.escape(str(error))}</p>'
     return f'<div class="card"><h3>{title} <span class="dim">step {record.step:,}</span></h3>{shown}{caption}</div>'
 

@@ -18,6 +18,7 @@ from runcast.integrations.clearml.sdk import ask, check
 from runcast.integrations.clearml.task import name_in_session, session_folder
 from runcast.integrations.contract import Ending, TrackedRun
 from runcast.integrations.files import append
+from runcast.journal.status import error_line
 
 EVENTS_PER_REQUEST = 1000
 
@@ -57,7 +58,7 @@ class Server:
 
     def end(self, ending: Ending) -> None:
         """End the task."""
-        reason = (ending.error or ending.status).strip().splitlines()[-1]
+        reason = error_line(ending.error or "") or ending.status
         call = f"tasks.{STATUSES[ending.status]}"
         ask(self._session, call, task=self._task.id, force=True, status_reason=reason)
 

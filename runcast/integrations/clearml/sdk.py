@@ -18,7 +18,7 @@ from clearml.utilities.locks import portalocker
 
 from runcast.core.errors import FinalError, GoneError, RetryableError, TrackerError
 from runcast.integrations.contract import TrackedRun
-from runcast.journal.paths import shown
+from runcast.journal.paths import argument
 
 GONE = re.compile("(?i)invalid task id")
 RETRIES = {"total": 2, "connect": 2, "read": 1, "redirect": 2, "status": 1, "backoff_factor": 0.5, "backoff_max": 2.0}
@@ -28,7 +28,7 @@ def configure(run: TrackedRun) -> bool:
     """Set up the SDK of this process, and return whether the run is online: it stays where it began."""
     online = not run.ids["task"].startswith("offline-") if "task" in run.ids else run.online
     if online and not run.online:
-        again = f"runcast sync {shown(run.directory)}"
+        again = f"runcast sync {argument(run.directory)}"
         raise FinalError(
             f"The run is on a ClearML server and cannot continue offline. Configure credentials, then run: {again}"
         )

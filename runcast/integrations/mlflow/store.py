@@ -19,7 +19,7 @@ from runcast.integrations.contract import TrackedRun
 from runcast.integrations.mlflow.paths import SQLITE, location_of, path_of, remove_strays, uri_of
 from runcast.integrations.mlflow.sdk import SERVER, public
 from runcast.integrations.open_runs import absolute_uri
-from runcast.journal.paths import shown
+from runcast.journal.paths import argument
 
 FILES = "mlartifacts"
 TAG_CHARS = 8000
@@ -45,7 +45,7 @@ def choose_store(run: TrackedRun) -> str:
     if public(wanted) != begun and ("run_id" in run.ids or not wanted):
         wanted = begun
     if SERVER.match(wanted) and not may_go_online:
-        again = f"runcast sync {shown(run.directory)}"
+        again = f"runcast sync {argument(run.directory)}"
         raise FinalError(f"The run is on {wanted} and cannot continue offline. Set MLFLOW_TRACKING_URI, then: {again}")
     return wanted or own_store(run)
 
@@ -85,7 +85,7 @@ def check_own_store(uri: str, run: TrackedRun) -> None:
     if uri != own_store(run):
         return
     if not (run.directory.parent / "mlflow.db").exists():
-        again = f"runcast replay {run.directory} --to mlflow"
+        again = f"runcast replay {argument(run.directory)} --to mlflow"
         raise FinalError(f"There is no mlflow.db beside {run.directory}. Deliver the run again with: {again}")
     follow_move(uri)
 
