@@ -3,7 +3,7 @@
 from runcast.core.errors import TrackerUnavailableError
 from runcast.delivery.lock import exclusive
 from runcast.delivery.ranks import gather_ranks
-from runcast.delivery.trust import Decide, orders_for
+from runcast.delivery.trust import LEFT_BEHIND, Decide, orders_for
 from runcast.history.delivering import Outcome, Progress, Result, deliver, outcome
 from runcast.history.preparing import is_opened, save_decisions, stays_local, take_part, untrusted_trackers
 from runcast.journal.layout import RunDirectory, RunFile, TrackerChoice
@@ -68,7 +68,9 @@ def _already(directory: RunDirectory, file: RunFile, name: str, decide: Decide) 
 
 
 def _forget(directory: RunDirectory, file: RunFile, name: str, choice: TrackerChoice) -> None:
-    """Reset a tracker that has the run locally, so that it starts over online. Its local files stay.
+    """Reset a tracker that has the run locally, so that it starts over online. Its local files stay, in `local/`.
+
+    Where they were, it would take them for what an earlier session has left, and send or count them, too.
 
     Raises:
         TrackerUnavailableError: It is already online, or would be local again, so the run would be there twice.
@@ -84,5 +86,10 @@ def _forget(directory: RunDirectory, file: RunFile, name: str, choice: TrackerCh
             raise TrackerUnavailableError(
                 f"Another process is delivering the run {file.id} to {name}. Try again later."
             )
-        for kept in ("ids.json", "state.json"):  # in this order: a state without ids means that the run was not opened
-            (directory.tracker(name) / kept).unlink(missing_ok=True)
+        folder, kept = directory.tracker(name), ("ids.json", "state.json")
+        (folder / "local").mkdir(exist_ok=True)
+        for entry in sorted(folder.iterdir()):
+            if entry.name not in (*kept, *LEFT_BEHIND, "local"):
+                entry.rename(folder / "local" / entry.name)
+        for file_name in kept:  # in this order: a state without ids means that the run was not opened
+            (folder / file_name).unlink(missing_ok=True)

@@ -13,6 +13,11 @@ from typing import Any
 
 import pytest
 
+import runcast
+from runcast.autodetect.selection import decide
+from runcast.history.replaying import replay
+from runcast.history.verify import verify
+from runcast.journal.layout import RunDirectory
 from tests.integrations.driving import DRIVE, StandIn, driver
 
 SETUP, READ, KILL = ["setup", {}], ["read", {}], ["kill"]
@@ -394,6 +399,25 @@ def test_a_run_that_was_deleted_before_it_is_resumed_is_recreated(tmp_path: Path
     assert again["ids"]["id"] == "run-anew-2"
     assert (lacking["points"], seen["points"]) == ([], [["loss", 1, 1]])
     assert server.replaced() == {"run"}
+
+
+def test_a_local_run_that_is_sent_online_again_is_there_once(
+    tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was kept locally stays on the disk, and is neither sent nor counted beside what is sent."""
+    with runcast.init("p", report_to="wandb", dir=tmp_path / "runs", id="run", offline=True) as run:
+        run.log({"loss": 0.5}, step=1)
+    directory = RunDirectory(run.dir)
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+
+    again = replay(directory, "wandb", decide=decide, again=True)
+    (verdict,) = verify(directory, ["wandb"])
+
+    assert (again.result, again.delivered) == ("complete", 1)
+    assert server.rows() == [(1, 0.5)]
+    assert (verdict.problems(), verdict.logged, verdict.found) == ([], 1, 1)
+    assert list(directory.tracker("wandb").glob("local/wandb/offline-run-*/run-run.wandb"))
 
 
 def test_rows_that_are_refused_for_another_reason_end_the_delivery_process(tmp_path: Path, server: Server) -> None:
