@@ -43,7 +43,7 @@ def compare(
     Shows the params that differ, the last and the best value of each metric, status, duration and command.
     """
     from runcast.cli.output import console, print_json
-    from runcast.history.views.side_by_side import compare_runs
+    from runcast.history.views.side_by_side import compare_runs, distinct_names
 
     directories = list({one.path.resolve(): one for one in (find(word, root) for word in run)}.values())
     if len(directories) < 2:
@@ -57,21 +57,9 @@ def compare(
     if json:
         print_json(found)
     elif metric:
-        _print_plots(console(), directories, _labels(found), metric)
+        _print_plots(console(), directories, distinct_names(found.names, found.ids), metric)
     elif html is None:
         _print_tables(console(), found)
-
-
-def _labels(found: "RunComparison") -> list[str]:
-    """Return the runs' names; those of runs with one name have the ends of their ids, too."""
-    from runcast.history.finding import short_id
-    from runcast.redaction.console import visible
-
-    names = [visible(name) for name in found.names]
-    return [
-        f"{name} ({short_id(run_id)})" if names.count(name) > 1 else name
-        for name, run_id in zip(names, found.ids, strict=True)
-    ]
 
 
 def _print_plots(out: "Console", directories: list[Any], names: list[str], metrics: list[str]) -> None:
@@ -80,6 +68,7 @@ def _print_plots(out: "Console", directories: list[Any], names: list[str], metri
     from runcast.cli.curves import overlay
     from runcast.cli.output import number
     from runcast.history.views.side_by_side import curves_of
+    from runcast.redaction.console import visible
 
     for word in metrics:
         key, curves = curves_of(directories, word)
@@ -89,7 +78,7 @@ def _print_plots(out: "Console", directories: list[Any], names: list[str], metri
             out.print(Text.assemble(*((text, "" if who is None else COLORS[who % len(COLORS)]) for text, who in line)))
         for who, (name, curve) in enumerate(zip(names, curves, strict=True)):
             last = number(curve[-1][1]) if curve else "none"
-            out.print(Text.assemble(("  ⣿ ", COLORS[who % len(COLORS)]), f"{name}  {last}"))
+            out.print(Text.assemble(("  ⣿ ", COLORS[who % len(COLORS)]), f"{visible(name)}  {last}"))
 
 
 def _print_tables(out: "Console", found: "RunComparison") -> None:
@@ -98,9 +87,11 @@ def _print_tables(out: "Console", found: "RunComparison") -> None:
 
     from runcast.cli.output import WIDE
     from runcast.cli.show import cut_names
+    from runcast.history.views.side_by_side import distinct_names
 
     is_wide = out.width >= WIDE
-    labels = _labels(found) if is_wide else cut_names(_labels(found), LONGEST_NAME)
+    names = distinct_names(found.names, found.ids)
+    labels = names if is_wide else cut_names(names, LONGEST_NAME)
     at_once = len(labels) if is_wide else max(1, (out.width - KEY_WIDTH) // RUN_WIDTH)
     rows = list(_rows(found, is_wide=is_wide))
     for start in range(0, len(labels), at_once):

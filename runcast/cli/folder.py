@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from runcast.history.removal import Remains
     from runcast.history.views.listing import ListedRun
 
+MANY = 200  # runs, of which a list may take seconds
 MAX_METRICS, LONGEST_METRIC = 2, 16  # columns of a list, and the characters of a line of their names
 
 
@@ -60,7 +61,8 @@ def list_(
     if status is not None and status not in STATUSES:
         raise typer.BadParameter(f"it must be one of {', '.join(STATUSES)}", param_hint="--status")
     choice = Choice(name=name, project=project, status=status, tag=tag, conditions=tuple(where or ()))
-    with Bars(quiet=json or not (best or where)) as bars:
+    takes_long = best or where or len(list_runs(root)) > MANY
+    with Bars(quiet=json or not takes_long) as bars:
         rows, damaged = listed_runs(
             root,
             choice,

@@ -21,11 +21,20 @@ class _Checked(Protocol):
 Result = TypeVar("Result", bound=_Checked)
 
 
+def in_home(path: Path) -> Path:
+    """Expand ~ as `runcast.init` does, which a shell leaves alone in a variable and in `--dir=~/runs`."""
+    try:
+        return path.expanduser()
+    except RuntimeError:  # there is no home
+        return path
+
+
 def complete_run(ctx: typer.Context, incomplete: str) -> list[str]:
     """Return the names of runs for the shell to complete, the newest first."""
     from runcast.history.finding import run_names
 
-    return [name for name in run_names(Path(ctx.params.get("root") or "runs")) if name.startswith(incomplete)]
+    root = in_home(Path(ctx.params.get("root") or "runs"))
+    return [name for name in run_names(root) if name.startswith(incomplete)]
 
 
 def complete_tracker(incomplete: str) -> list[str]:
@@ -55,7 +64,10 @@ RunWords: TypeAlias = Annotated[
     ),
 ]
 Every: TypeAlias = Annotated[bool, typer.Option("--all", help="Every run in the folder, instead of one.")]
-Root: TypeAlias = Annotated[Path, typer.Option("--dir", envvar="RUNCAST_DIR", help="The folder that holds the runs.")]
+Root: TypeAlias = Annotated[
+    Path,
+    typer.Option("--dir", envvar="RUNCAST_DIR", callback=in_home, help="The folder that holds the runs."),
+]
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on standard output.")]
 Trackers: TypeAlias = Annotated[
     list[str] | None,
@@ -112,7 +124,7 @@ def canonical(names: list[str] | None) -> list[str] | None:
     """Return the table's names for the trackers that the user gave; None if none was given."""
     from runcast.autodetect.selection import canonical_name
 
-    return [canonical_name(name) for name in names] if names else None
+    return list(dict.fromkeys(map(canonical_name, names))) if names else None
 
 
 def find(word: str | None, root: Path) -> "RunDirectory":
@@ -159,13 +171,13 @@ def for_each(
 
     Return what they give, by the runs' ids, and whether each gave something and all of it is right.
     """
-    from runcast.core.errors import JournalError
+    from runcast.core.errors import RuncastError
 
     found: dict[str, list[Result]] = {}
     for directory in directories:
         try:
             results = work(directory)
-        except (JournalError, OSError) as error:
+        except (RuncastError, OSError) as error:
             if len(directories) == 1:
                 raise
             complain(str(error))

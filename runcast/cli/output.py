@@ -82,7 +82,13 @@ def follow(draw: Callable[[Console], bool]) -> None:
 
 def print_json(value: Any) -> None:
     """Print a struct, or anything made of structs, as JSON."""
-    typer.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+    try:
+        text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+    except UnicodeEncodeError:  # bytes in a path that are no UTF-8
+        import json
+
+        text = json.dumps(msgspec.to_builtins(value), indent=2)
+    typer.echo(text)
 
 
 def table(*columns: str, right: Collection[str] = (), shrinks: str = "", wraps: str = "") -> Table:

@@ -99,10 +99,12 @@ def remove(directory: RunDirectory) -> None:
     """Remove a run's folder, once its deliveries have let go of it.
 
     Raises:
-        JournalError: It is not a run, it is still training, or it is being delivered.
+        JournalError: It is not a run or a link to one, it is still training, or it is being delivered.
         OSError: It cannot be removed.
     """
     remains(directory)
+    if directory.path.is_symlink():
+        raise JournalError(f"{shown(directory.path)} is a link. Name the run itself: {shown(directory.path.resolve())}")
     for tracker in directory.load().trackers:
         if is_held(directory.tracker(tracker)):
             raise JournalError(

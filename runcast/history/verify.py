@@ -23,6 +23,7 @@ from runcast.journal.paths import absolute, argument
 from runcast.journal.records import UNREADABLE
 from runcast.journal.seal import is_own
 from runcast.journal.state import DeliveryState, load_state, waiting_for
+from runcast.journal.status import error_line
 from runcast.values.settings import seconds
 
 READ_S = 300.0
@@ -126,8 +127,7 @@ class _Reader:
         try:
             return msgspec.json.decode(answer, type=Verdict)
         except UNREADABLE:
-            lines = [line.strip() for line in errors.split("\n") if line.strip()]
-            reason = lines[-1] if lines else f"its reader ended with exit status {self.process.returncode}"
+            reason = error_line(errors) or f"its reader ended with exit status {self.process.returncode}"
             return Verdict(name=self.name, error=f"it could not be read: {reason[:400]}")
 
     def stop(self) -> None:

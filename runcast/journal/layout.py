@@ -158,8 +158,14 @@ class RunDirectory:
             yield
 
     def save(self, run: RunFile) -> None:
-        """Write run.json atomically, so that a reader sees the old or the new content. See `settled`."""
+        """Write run.json atomically, so that a reader sees the old or the new content. See `settled`.
+
+        The file's time is the beginning of the last session, by which lists sort: a later `sync` makes no run newer.
+        """
         write_atomically(self.run_json, msgspec.json.format(msgspec.json.encode(run), indent=2))
+        if run.started:
+            with contextlib.suppress(OSError, OverflowError, ValueError):  # of a file from elsewhere, any number
+                os.utime(self.run_json, (run.started, run.started))
 
 
 def host_name() -> str:

@@ -40,8 +40,10 @@ def keep_artifact(directory: Path, source: Path | bytes, name: str, kind: str, n
 
     Raises:
         OSError: It cannot be read, or the disk is full.
-        ValueError: It is a whole file system, or neither a file nor a folder.
+        ValueError: It is a whole file system, neither a file nor a folder, or begins with an unexpanded ~.
     """
+    if isinstance(source, Path) and str(source).startswith("~") and not source.exists():
+        raise ValueError(f"there is no {source}, as only shells expand ~: use os.path.expanduser({str(source)!r})")
     folder = directory / "artifacts" / f"{number:04d}-{os.urandom(2).hex()}"
     missing: list[str] = []
     try:

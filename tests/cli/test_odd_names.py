@@ -97,12 +97,16 @@ def test_runs_of_one_name_are_told_apart(cli: Any) -> None:
     for run_id, lr in (("x-aaaaaa", 1), ("x-bbbbbb", 2)):
         with runcast.init("p", "same", {"lr": lr}, report_to="none", id=run_id) as run:
             run.log({"loss": lr}, step=0)
+            run.log({"loss": lr}, step=1)
 
     table, plot = cli("compare", "x-a", "x-b").out, cli("compare", "x-a", "x-b", "-m", "loss").out
+    cli("compare", "x-a", "x-b", "--html", "page.html")
+    page = Path("page.html").read_text(encoding="utf-8")
 
     for name in ("same (aaaaaa)", "same (bbbbbb)"):
         assert name in table
         assert name in plot
+        assert f'"name": "{name}"' in page
 
 
 def test_runs_that_do_not_fit_beside_each_other_follow_below(cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -273,3 +277,98 @@ def test_a_damaged_run_hides_no_page(cli: Any) -> None:
 
     assert page["tracker"] == "tensorboard"
     assert len(list(Path(page["command"].split()[2]).iterdir())) == 3
+
+
+def test_the_metric_of_a_list_is_the_same_in_all_runs(cli: Any) -> None:
+    """A word that means one metric here and another one there is an error, and so is one that means none."""
+    for name, keys in (("one", ["eval/loss"]), ("two", ["eval/loss", "train/loss"])):
+        with runcast.init("p", name, report_to="none") as run:
+            run.log(dict.fromkeys(keys, 0.5), step=0)
+    runcast.init("p", "without", report_to="none").finish()
+
+    for option in ("--best", "--sort"):
+        for json_too in ((), ("--json",)):
+            unclear, unknown = cli("list", option, "loss", *json_too), cli("list", option, "acc", *json_too)
+            assert (unclear.status, unknown.status) == (2, 2)
+            assert "It could be eval/loss, train/loss" in unclear.out + unclear.err
+        found = json.loads(cli("list", option, "ev", "--json").out)
+        assert found[0]["name"] == "without"
+    assert [one["best"] for one in json.loads(cli("list", "--best", "ev", "--json").out)] == [None, [0.5, 0], [0.5, 0]]
+    assert cli("list", "nothing", "--best", "acc").out == "No run matches.\n"
+
+
+def test_a_message_names_some_of_many_metrics(cli: Any) -> None:
+    """Thousands are no help."""
+    with runcast.init("p", report_to="none") as run:
+        run.log({f"layer{number:04}/norm": 1.0 for number in range(1000)}, step=0)
+
+    answer = cli("get", "last", "nrom")
+
+    assert "layer0019/norm and 980 more" in answer.err
+    assert "layer0020" not in answer.err
+
+
+def test_a_folder_whose_name_is_no_text_is_listed(cli: Any) -> None:
+    """Bytes that are no UTF-8, as a file name may have; a program gets them as Python writes them."""
+    folder = os.fsdecode(b"r\xff")
+    try:
+        Path(folder).mkdir()
+    except OSError:
+        pytest.skip("this file system has only names in UTF-8")
+    runcast.init("p", id="one", report_to="none", dir=folder).finish()
+
+    assert cli("status", "one", "--dir", folder).status == 0
+    assert json.loads(cli("list", "--dir", folder, "--json").out)[0]["path"] == f"{folder}/one"
+
+
+def test_a_link_to_a_run_is_not_removed(cli: Any, finished_run: runcast.Run) -> None:
+    """What it leads to is named instead."""
+    Path("newest").symlink_to(finished_run.dir)
+
+    answer = cli("rm", "newest", "--yes")
+
+    assert answer.status == 2
+    assert f"Name the run itself: runs/{finished_run.id}" in answer.err.replace("hint: ", "")
+    assert finished_run.dir.exists()
+
+
+def test_a_folder_in_the_home_is_the_one_of_the_script(
+    cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a variable, no shell expands ~; `init` does, and so do the commands."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("RUNCAST_DIR", "~/runs")
+    runcast.init("p", id="one", report_to="none").finish()
+
+    assert (tmp_path / "home" / "runs" / "one").is_dir()
+    assert [one["id"] for one in json.loads(cli("list", "--json").out)] == ["one"]
+    assert cli("status", "one", "--dir=~/runs").status == 0
+
+
+def test_a_tracker_that_one_of_several_runs_lacks_stops_none(cli: Any) -> None:
+    """The other runs are delivered, and the exit status says that something is wrong."""
+    pytest.importorskip("tensorboard")
+    runcast.init("p", id="a-bare", report_to="none").finish()
+    with runcast.init("p", id="b-later", report_to="tensorboard", delivery="later") as run:
+        run.log({"loss": 0.5}, step=0)
+
+    answer = cli("sync", "a-bare", "b-later", "-t", "tensorboard", "--tracker", "TensorBoard")
+
+    assert answer.status == 1
+    assert "has no part in this run" in answer.err
+    assert answer.out.count("complete") == 1
+
+
+def test_the_newest_run_is_the_one_that_began_last(cli: Any) -> None:
+    """Not one that was delivered, renamed or finished later."""
+    first = runcast.init("p", id="first", report_to="tensorboard", delivery="later")
+    runcast.init("p", id="second", report_to="none").finish()
+    first.config.seed = 1
+    first.name = "renamed"
+    first.finish()
+    cli("sync", "first")
+
+    assert json.loads(cli("status", "last", "--json").out)["id"] == "second"
+    assert [one["id"] for one in json.loads(cli("list", "--json").out)] == ["first", "second"]
+    runcast.init("p", id="first", resume="allow", report_to="none").finish()
+    assert json.loads(cli("status", "last", "--json").out)["id"] == "first"

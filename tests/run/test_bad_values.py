@@ -433,6 +433,16 @@ def test_an_artifact_without_a_path_is_not_the_working_directory(
     assert run.statistics().dropped == {"artifact": 1}
 
 
+def test_an_artifact_in_the_home_is_told_how_to_be_named(start: Start, caplog: pytest.LogCaptureFixture) -> None:
+    """As in Python and in W&B, ~ is not expanded; but the message says so. A file of that name is kept."""
+    run = start()
+
+    run.log_artifact("~/model.pt")
+
+    assert "use os.path.expanduser('~/model.pt')" in caplog.text
+    assert run.statistics().dropped == {"model.pt": 1}
+
+
 def test_media_that_raise_while_they_are_saved_cost_no_numbers(start: Start) -> None:
     """A figure that panics while it is drawn is counted."""
 

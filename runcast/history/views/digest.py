@@ -20,6 +20,7 @@ from runcast.values.scalars import NON_FINITE, NonFinite, encodable
 NAME, VERSION = "digest.json", 1
 KEPT_FROM_BYTES = 64 * 1024  # of a journal: less is read again as quickly
 HEAD_BYTES = 256
+NAMED = 20  # metrics in a message
 
 
 class MetricDigest(msgspec.Struct, kw_only=True):
@@ -99,13 +100,23 @@ def metric_named(word: str, known: Collection[str]) -> str:
     for matches in (
         [key for key in known if key == word],
         [key for key in known if key.startswith(word)],
-        [key for key in known if key.endswith(f"/{word}")],
+        [key for key in known if is_meant(key, word)],
     ):
         if len(matches) == 1:
             return matches[0]
         if matches:
-            raise JournalError(f"{len(matches)} metrics match {word!r}. It could be {', '.join(sorted(matches))}")
-    raise JournalError(f"There is no metric {word!r}. There is {', '.join(sorted(known)) or 'none'}")
+            raise JournalError(f"{len(matches)} metrics match {word!r}. It could be {_listed(matches)}")
+    raise JournalError(f"There is no metric {word!r}. There is {_listed(known) or 'none'}")
+
+
+def is_meant(key: str, word: str) -> bool:
+    """Return whether a word may mean a metric: its name, or the beginning or the end of it."""
+    return key.startswith(word) or key.endswith(f"/{word}")
+
+
+def _listed(names: Collection[str]) -> str:
+    rest = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
+    return f"{', '.join(sorted(names)[:NAMED])}{rest}"
 
 
 def _head(journal: Path) -> str:

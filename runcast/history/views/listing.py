@@ -15,7 +15,7 @@ import msgspec
 from runcast.core.errors import JournalError, OptionError
 from runcast.delivery.liveness import RunStatus, ended_at, run_status
 from runcast.history.finding import list_runs
-from runcast.history.views.digest import digest, metric_named
+from runcast.history.views.digest import MetricDigest, digest, is_meant, metric_named
 from runcast.journal.layout import RunDirectory, RunFile
 from runcast.journal.paths import shown
 from runcast.journal.tail import last_values
@@ -95,40 +95,41 @@ def ordered(
         is_least: Whether the least value is the best.
         sort: The metric whose last value counts; "name" or "duration" is possible, too.
         limit: At most this many, from the end.
+
+    Raises:
+        JournalError: No run has such a metric, or several are meant.
     """
-    rows: list[ListedRun] = []
-    for directory, row in found:
-        if best is not None:
-            held = digest(directory)
-            try:
-                value = held.metrics[metric_named(best, held.metrics)].best(is_least=is_least)
-            except JournalError:
-                value = None
-            row = msgspec.structs.replace(row, best=value)
-        rows.append(row)
+    rows = [row for _, row in found] if best is None else _with_best(found, best, is_least=is_least)
     if best is not None:
-        if rows and all(row.best is None for row in rows):
-            raise JournalError(f"No run has a metric {best!r}. Those of a run are shown by: runcast show RUN")
         rows.sort(key=lambda row: _rank(None if row.best is None else row.best[0], is_least=is_least))
     elif sort == "name":
         rows.sort(key=lambda row: row.name)
     elif sort == "duration":
         rows.sort(key=lambda row: row.duration_s)
-    elif sort is not None:
-        rows.sort(key=lambda row: _rank(_last(row, sort), is_least=is_least))
+    elif sort is not None and rows:
+        key = metric_named(sort, {key for row in rows for key in row.metrics})
+        rows.sort(key=lambda row: _rank(row.metrics.get(key), is_least=is_least))
     return rows[-limit:] if limit else rows
 
 
-def _last(row: ListedRun, word: str) -> float | None:
-    try:
-        value = row.metrics[metric_named(word, row.metrics)]
-    except JournalError:
-        return None
-    return value if isinstance(value, int | float) else None
+def _with_best(found: Iterable[tuple[RunDirectory, ListedRun]], word: str, *, is_least: bool) -> list[ListedRun]:
+    """Add the best value of a metric, which is the same one in all runs."""
+    meant = [(row, _meant(digest(directory).metrics, word)) for directory, row in found]
+    names = {name for _, metrics in meant for name in metrics}
+    if meant and not names:
+        raise JournalError(f"No run has a metric {word!r}. Those of a run are shown by: runcast show RUN")
+    key = metric_named(word, names) if names else word
+    best = ((row, metrics[key].best(is_least=is_least) if key in metrics else None) for row, metrics in meant)
+    return [msgspec.structs.replace(row, best=value) for row, value in best]
 
 
-def _rank(value: float | None, *, is_least: bool) -> tuple[bool, float]:
-    if value is None or value != value:
+def _meant(metrics: dict[str, MetricDigest], word: str) -> dict[str, MetricDigest]:
+    """Return the metrics that a word may mean; of thousands of runs, the others are not kept."""
+    return {key: one for key, one in metrics.items() if is_meant(key, word)}
+
+
+def _rank(value: float | str | None, *, is_least: bool) -> tuple[bool, float]:
+    if value is None or isinstance(value, str):  # one that is not finite
         return False, 0.0
     return True, -value if is_least else value
 

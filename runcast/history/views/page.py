@@ -18,6 +18,7 @@ import msgspec
 from runcast.core.errors import RuncastError
 from runcast.history.overview import RunOverview, overview
 from runcast.history.views.contents import Contents, contents, is_metered, own_first
+from runcast.history.views.side_by_side import distinct_names
 from runcast.integrations.payloads import MediaFile
 from runcast.journal.layout import RunDirectory
 from runcast.journal.paths import inside
@@ -125,13 +126,14 @@ def _grid(runs: list[Run], keys: list[str]) -> str:
 def _curve(runs: list[Run], key: str) -> str:
     lines = []
     axis = axis_of(key, runs[0][2].load().axes)
-    for number, (about, held, _) in enumerate(runs):
+    names = distinct_names([about.name for about, _, _ in runs], [about.id for about, _, _ in runs])
+    for number, (_, held, _) in enumerate(runs):
         curve = thinned(sorted(on_axis(held.curves.get(key, []), held.curves.get(axis or "", []))), MAX_POINTS)
         lines.append(
             {
                 "x": [step for step, _ in curve],
                 "y": [value if value - value == 0 else None for _, value in curve],
-                "name": _plain(about.name),
+                "name": _plain(names[number]),
                 "line": {"color": COLORS[number % len(COLORS)], "width": 1.5},
                 "mode": "lines" if len(curve) > 1 else "markers",
             }

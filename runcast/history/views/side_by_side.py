@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 
 from runcast.delivery.liveness import RunStatus, run_status
+from runcast.history.finding import short_id
 from runcast.history.views.contents import contents, own_first
 from runcast.history.views.digest import Digest, digest, metric_named
 from runcast.history.views.listing import duration_of
@@ -63,6 +64,14 @@ def compare_runs(directories: list[RunDirectory]) -> RunComparison:
         summary=_side_by_side([held.summary for held in digests]),
         metrics=_metrics(digests),
     )
+
+
+def distinct_names(names: list[str], ids: list[str]) -> list[str]:
+    """Return the names of runs, those of runs with one name with the ends of their ids."""
+    return [
+        f"{name} ({short_id(run_id)})" if names.count(name) > 1 else name
+        for name, run_id in zip(names, ids, strict=True)
+    ]
 
 
 def curves_of(directories: list[RunDirectory], word: str) -> tuple[str, list[list[tuple[int, float]]]]:
