@@ -25,7 +25,7 @@ def with_defaults(callbacks: list[Any], args: TrainingArguments) -> list[Any]:
     if args.torch_empty_cache_steps is not None:
         chosen.append(LambdaCallback(on_step_end=_empty_cache, every=args.torch_empty_cache_steps))
     if lack(ReportCallback):
-        report = ReportCallback(args.report_to, project=args.project, name=args.run_name)
+        report = ReportCallback(vars(args)["report_to"], project=args.project, name=args.run_name)
         chosen += [report] if report.is_on else []
     if args.push_to_hub and lack(PushToHubCallback):
         chosen.append(_hub(args))

@@ -155,3 +155,52 @@ def test_a_wrong_value_on_the_command_line_is_named_with_what_it_should_be(capsy
         TrainingArguments.from_command_line(["--learning_rate", "fast"])
 
     assert "argument --learning_rate/--learning-rate: invalid float value: 'fast'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "name", "value"),
+    [
+        ({"eval_strategy": "steps", "eval_steps": 0, "logging_steps": 5}, "eval_steps", 5),
+        ({"save_steps": 0}, "save_steps", 0),
+        ({"logging_strategy": "no", "logging_steps": 0}, "logging_steps", 0),
+        ({"output_dir": None}, "output_dir", "trainer_output"),
+        ({"disable_tqdm": None}, "disable_tqdm", False),
+        ({"gradient_checkpointing": None}, "gradient_checkpointing", False),
+        ({"ddp_find_unused_parameters": None}, "ddp_find_unused_parameters", False),
+        ({"torch_compile_backend": "eager"}, "torch_compile", True),
+        ({"torch_compile_mode": "max-autotune"}, "torch_compile", True),
+        ({"debug": [], "deepspeed": "", "accelerator_config": {}}, "debug", []),
+    ],
+    ids=str,
+)
+def test_what_transformers_takes_for_not_given_is_taken_so(given, name, value):
+    """Scripts and saved settings have it."""
+    assert getattr(TrainingArguments(**given), name) == value
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"logging_steps": 0}, "logging_steps=0 must be positive, as logging_strategy is 'steps'"),
+        (
+            {"logging_strategy": "no", "logging_steps": 0, "eval_strategy": "steps"},
+            "eval_steps=0 must be positive, as eval_strategy is 'steps'",
+        ),
+    ],
+)
+def test_nothing_can_happen_every_zero_steps(given, message):
+    """Where it is to happen."""
+    with pytest.raises(OptionError, match=message):
+        TrainingArguments(**given)
+
+
+def test_scripts_can_ask_what_is_reported_to(monkeypatch):
+    """`if "wandb" in args.report_to` is in many of them."""
+    monkeypatch.delenv("RUNCAST_REPORT_TO", raising=False)
+    args = TrainingArguments()
+
+    assert "wandb" not in args.report_to
+    assert args.to_dict()["report_to"] == "default"
+    monkeypatch.setenv("RUNCAST_REPORT_TO", "wandb,mlflow")
+    assert "wandb" in args.report_to
+    assert TrainingArguments(report_to=["wandb"]).report_to == ["wandb"]

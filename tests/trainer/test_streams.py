@@ -236,3 +236,15 @@ def test_a_stream_is_continued_with_other_batches(make, tmp_path, workers, batch
     if not workers:  # what worker processes collate is not seen here
         assert first[:12] == order[:12]
         assert seen[:12] == order[12:]
+
+
+def test_a_stream_whose_len_says_that_it_is_not_known_is_read():
+    """As a pipe of torch has it, made of a generator."""
+
+    class Pipe(Unaware):
+        def __len__(self):
+            raise TypeError("Pipe has no valid length")
+
+    loader = make_loader(Pipe(4), TrainingArguments(max_steps=1), train=True, device=CPU)
+
+    assert [batch.tolist() for batch in loader] == [[0, 1, 2, 3]]

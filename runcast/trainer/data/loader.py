@@ -3,7 +3,7 @@
 import itertools
 import math
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -36,7 +36,7 @@ def make_loader(
     kind = "train" if train else "eval"
     if data is None:
         raise OptionError(f"There is no {kind} dataset. Give the Trainer one: Trainer(..., {kind}_dataset=...).")
-    if isinstance(data, Sized) and not isinstance(data, DataLoader) and len(data) == 0:
+    if not isinstance(data, DataLoader) and length_of(data) == 0:
         raise OptionError(f"The {kind} dataset is empty.")
     if isinstance(data, DataLoader):
         loader = data if train or ranks.size == 1 else without_padding(data, ranks)
@@ -163,10 +163,10 @@ def steps_of(batches: int | None, args: TrainingArguments) -> tuple[int, int]:
     return total, math.ceil(total / steps)
 
 
-def length_of(loader: DataLoader[Any]) -> int | None:
-    """Return the number of batches, None if it is not known."""
+def length_of(data: Any) -> int | None:
+    """Return the number of batches of a loader, or of examples of a dataset, None if it is not known."""
     try:
-        return len(loader)
+        return len(data)
     except TypeError:
         return None
 

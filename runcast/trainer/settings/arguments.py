@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, Literal, cast, get_type_hints
 
 from runcast.core.errors import OptionError
-from runcast.trainer.settings import parsing
-from runcast.trainer.settings.compatibility import DeviceSetting, TransformersCompat
+from runcast.trainer.settings import limits, parsing
+from runcast.trainer.settings.compatibility import DeviceSetting, ReportSetting, TransformersCompat
 from runcast.trainer.settings.conversion import typed
 from runcast.trainer.settings.further import FurtherArguments
 from runcast.trainer.settings.limits import BELOW, CHOICES, FSDP_SETTINGS, NOT_NEGATIVE, POSITIVE
@@ -113,7 +113,7 @@ class TrainingArguments(FurtherArguments):
 
     report_to: Annotated[
         Any | str | None, "Trackers: all, none, a name, names, Trackers; not given, it is RUNCAST_REPORT_TO, else all."
-    ] = ...
+    ] = ReportSetting()  # noqa: RUF009 - a descriptor
     project: Annotated[str | None, "The project of the run."] = None
     run_name: Annotated[str | None, "The name of the run."] = None
     disable_tqdm: Annotated[bool, "Print the logs instead of drawing a progress bar."] = False
@@ -154,7 +154,9 @@ class TrainingArguments(FurtherArguments):
             )
         for setting in fields(self):
             value = vars(self)[setting.name]
-            if setting.name not in CHOICES and value is not setting.default:
+            if value is None and setting.name in limits.IS_DEFAULT_IF_NONE:
+                setattr(self, setting.name, setting.default)
+            elif setting.name not in CHOICES and value is not setting.default:
                 setattr(self, setting.name, typed(setting.name, hints[setting.name], value))
         self._check_numbers()
         self._resolve_evaluation()
@@ -166,6 +168,7 @@ class TrainingArguments(FurtherArguments):
             not self.push_to_hub or self.hub_strategy == "end" or self.save_strategy != "steps" or self.save_steps >= 1,
             f"push_to_hub=True at every save needs save_steps={self.save_steps!r} as a whole number, not as a share.",
         )
+        self.torch_compile = bool(self.torch_compile or self.torch_compile_backend or self.torch_compile_mode)
         self._resolve_devices()
         self.check_further()
 
@@ -178,7 +181,8 @@ class TrainingArguments(FurtherArguments):
                 math.isfinite(value) or name == "max_grad_norm",  # that one measures, and does not clip
                 f"{name}={value!r} is not a finite number.",
             )
-            _require(name not in POSITIVE or value > 0, f"{name}={value!r} must be positive.")
+            is_positive = value > 0 or (value == 0 and name in limits.CAN_BE_ZERO)
+            _require(name not in POSITIVE or is_positive, f"{name}={value!r} must be positive.")
             _require(name not in NOT_NEGATIVE or value >= 0, f"{name}={value!r} must not be negative.")
             _require(name not in BELOW or value < BELOW[name], f"{name}={value!r} must be below {BELOW.get(name)}.")
         _require(
@@ -220,8 +224,14 @@ class TrainingArguments(FurtherArguments):
         )
 
     def _resolve_evaluation(self) -> None:
-        if self.eval_steps is None:
+        if not self.eval_steps:
             self.eval_steps = self.logging_steps
+        for kind in ("logging", "eval"):
+            steps = getattr(self, f"{kind}_steps")
+            _require(
+                steps > 0 or getattr(self, f"{kind}_strategy") != "steps",
+                f"{kind}_steps={steps!r} must be positive, as {kind}_strategy is 'steps'.",
+            )
         if self.lr_scheduler_type == "reduce_lr_on_plateau":
             _require(self.eval_strategy != "no", "reduce_lr_on_plateau goes by an evaluation. Set an eval_strategy.")
             self.metric_for_best_model = self.metric_for_best_model or "loss"
@@ -276,7 +286,7 @@ class TrainingArguments(FurtherArguments):
         """Return the settings by name."""
         refused = vars(TransformersCompat)["__dataclass_fields__"]
         values = {setting.name: vars(self)[setting.name] for setting in fields(self) if setting.name not in refused}
-        values["report_to"] = "default" if self.report_to is ... else str(self.report_to)
+        values["report_to"] = "default" if values["report_to"] is ... else str(self.report_to)
         values["hub_token"] = None if self.hub_token is None else "<HUB_TOKEN>"  # a secret belongs into no file
         return values
 

@@ -34,6 +34,20 @@ class DeviceSetting:
         vars(args)["device"] = str(value) if type(value).__module__ == "torch" else value
 
 
+class ReportSetting:
+    """The setting `report_to`: not given, it is read as what it stands for; `vars(args)` tells whether it was given.
+
+    Scripts ask `"wandb" in args.report_to`.
+    """
+
+    def __get__(self, args: Any, owner: type) -> Any:
+        given = ... if args is None else vars(args)["report_to"]
+        return given if given is not ... or args is None else os.environ.get("RUNCAST_REPORT_TO") or "all"
+
+    def __set__(self, args: Any, value: Any) -> None:
+        vars(args)["report_to"] = value
+
+
 class NotHere(str):
     """What to use instead of a setting of transformers that this Trainer does not have."""
 
@@ -76,9 +90,9 @@ class TransformersCompat:
             OptionError: It names what to use instead.
         """
         for name, hint in get_type_hints(TransformersCompat, include_extras=True).items():
-            if vars(self)[name] != getattr(TransformersCompat, name) and name != "local_rank":
-                instead = get_args(hint)[1]
-                raise OptionError(f"{name}={vars(self)[name]!r} is not supported. {instead}")
+            value, usual = vars(self)[name], getattr(TransformersCompat, name)
+            if value != usual and (value or usual) and name != "local_rank":  # [] and None say no, as "" does
+                raise OptionError(f"{name}={value!r} is not supported. {get_args(hint)[1]}")
         self.local_rank = self.local_process_index
 
     def to_dict(self) -> dict[str, Any]:

@@ -26,6 +26,8 @@ CHOICES = {
     "log_level": LEVELS,
     "log_level_replica": LEVELS,
 }
+CAN_BE_ZERO = ("logging_steps", "eval_steps", "save_steps")  # which transformers takes for "not given", or "at the end"
+IS_DEFAULT_IF_NONE = ("output_dir", "disable_tqdm", "gradient_checkpointing", "ddp_find_unused_parameters")
 POSITIVE = (
     "per_device_train_batch_size",
     "per_device_eval_batch_size",
