@@ -18,7 +18,7 @@ from runcast.journal.state import Carrier
 from runcast.redaction.console import warn
 from runcast.redaction.tree import SafeKeys, redact_text
 from runcast.run.arrivals import Copies
-from runcast.run.earlier import EarlierParams
+from runcast.run.sessions import EarlierParams
 from runcast.run.status import why_unwritten
 from runcast.values.numbers import MAX_EXACT_INT, DeviceValue, NotANumber, a, is_mapping, leaves, start_copy, to_number
 from runcast.values.params import flatten
@@ -165,6 +165,8 @@ class Recorder:
         for tag in tags:
             each = tag if issubclass(type(tag), list | tuple | set | frozenset) else (tag,)
             self._guarded("tag", lambda each=each: texts.extend(redact_text(str(one).strip()) for one in each))
+        for _ in range(texts.count("")):
+            self._drop("tag", "is empty")
         if texts := list(filter(None, texts)):
             self._append(Tags(time=time.time(), tags=texts))
 
@@ -255,10 +257,7 @@ class Recorder:
                 self._drop(key, reason)
 
     def _log_unusual(self) -> Journal | None:
-        """Handle a run that is finished, a copy, failed under `strict`, or has device values on their way.
-
-        Return the journal to write to, or None.
-        """
+        """Return the journal of a run that is finished, a copy, failed, or has device values on their way, or None."""
         if self._failure is not None and self._strict:
             failure, self._failure = self._failure, None
             raise failure
