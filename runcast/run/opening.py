@@ -20,7 +20,7 @@ from runcast.journal.seal import is_own, seal_of
 from runcast.redaction.console import warn
 from runcast.redaction.tree import redact, redact_text
 from runcast.run.options import Options
-from runcast.run.overlap import report_other
+from runcast.run.sessions import report_other
 from runcast.run.snapshot.checkout import read_source
 from runcast.values.config import plain, plain_value
 from runcast.values.params import flatten

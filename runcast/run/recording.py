@@ -18,7 +18,7 @@ from runcast.journal.state import Carrier
 from runcast.redaction.console import warn
 from runcast.redaction.tree import SafeKeys, redact_text
 from runcast.run.arrivals import Copies
-from runcast.run.earlier import EarlierParams
+from runcast.run.sessions import EarlierParams
 from runcast.run.status import why_unwritten
 from runcast.values.numbers import MAX_EXACT_INT, DeviceValue, NotANumber, a, is_mapping, leaves, start_copy, to_number
 from runcast.values.params import flatten

@@ -24,7 +24,7 @@ from runcast.run.alerts.titles import Pauses
 from runcast.run.arrivals import Copies
 from runcast.run.identity import Identity, identity_of
 from runcast.run.options import SNAPSHOT, USUAL_PARTS, finish_timeout_s
-from runcast.run.overlap import ends_run, is_superseded
+from runcast.run.sessions import ends_run, is_superseded
 from runcast.run.recording import Recorder
 from runcast.run.status import find_again, report_coverage, report_end, report_status
 from runcast.values.scalars import without_surrogates

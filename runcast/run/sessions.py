@@ -1,15 +1,41 @@
-"""A run that several processes have open at once, such as a training and a script that evaluates its checkpoints.
+"""The other sessions of a run: those before this one, and those of processes that have it open at the same time.
 
-Each of them has a session of it. The deliveries of the newest session carry what all of them log, and whoever finishes
-last ends the run.
+The latter are those of a training and a script that evaluates its checkpoints, for example. The deliveries of the
+newest session carry what all of them log, and whoever finishes last ends the run.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from runcast.core.foreign import attempt
 from runcast.journal.layout import RunDirectory, RunFile
+from runcast.journal.reader import JournalReader
+from runcast.journal.records import Params
 from runcast.journal.state import Carrier
 from runcast.redaction.console import say
+from runcast.values.scalars import ParamValue
+
+NAMED = 10
+
+
+class EarlierParams:
+    """The params at the beginning of a journal, read on first use."""
+
+    def __init__(self, journal: Path) -> None:
+        self._journal = journal
+        self._values: dict[str, ParamValue] | None = None
+
+    def report_changed(self, values: Mapping[str, ParamValue]) -> None:
+        """Report the params that had another value, once each."""
+        if self._values is None:
+            self._values = {}
+            for record, _ in JournalReader(self._journal).read():
+                if isinstance(record, Params):
+                    self._values.update(record.values)
+        earlier = self._values
+        changed = sorted(key for key, value in values.items() if key in earlier and earlier.pop(key) != value)
+        if changed:
+            say(f"resumed with changed params: {', '.join(changed[:NAMED])}{' …' if len(changed) > NAMED else ''}")
 
 
 def report_other(directory: RunDirectory, file: RunFile) -> None:
