@@ -28,7 +28,7 @@ def is_quiet() -> bool:
 def warn(message: str) -> None:
     """Print a warning (what happened, why it matters, what to do), and send it to `logging` as well."""
     logging = sys.modules.get("logging")  # a script that has not imported it has no handlers
-    if logging is not None and (log := logging.getLogger("runcast")).hasHandlers():
+    if logging is not None and (log := logging.getLogger("runcast")).hasHandlers() and not log.disabled:
         attempt(
             lambda: log.warning(_shortened(redact_text(message))), lambda _: None
         )  # the script's own handlers may raise

@@ -22,7 +22,7 @@ from runcast.run.sessions import EarlierParams
 from runcast.run.status import why_unwritten
 from runcast.values.numbers import MAX_EXACT_INT, DeviceValue, NotANumber, a, is_mapping, leaves, start_copy, to_number
 from runcast.values.params import flatten
-from runcast.values.recorded import Recorded
+from runcast.values.recorded import Recorded, RecordedAttribute, RecordedResults
 from runcast.values.scalars import NonFinite, Number, encodable
 from runcast.values.steps import FIRST, LAST, to_step
 
@@ -33,6 +33,7 @@ _PLAIN = frozenset((float, int))
 class Recorder:
     """The recording half of a run: writes records, and counts and reports values that cannot be logged."""
 
+    config, summary = RecordedAttribute(), RecordedAttribute()
     _is_copy = False  # made by pickle
 
     def __init__(
@@ -40,7 +41,7 @@ class Recorder:
     ) -> None:
         self.id = file.id
         self.config = file.config = Recorded(file.config, partial(self._guarded, "params", self._log_params))
-        self.summary = Recorded(None, partial(self._guarded, "summary", self._log_summary))
+        self.summary = RecordedResults(None, partial(self._guarded, "summary", self._log_summary))
         self.step, self.dir = 0, directory.path
         self.status: Status | None = None
         self._file, self._journal, self._carrier = file, journal, carrier

@@ -19,7 +19,7 @@ from runcast.journal.records import Finish, Status
 from runcast.journal.state import Carrier, Statistics, tracker_statistics
 from runcast.journal.status import status_of
 from runcast.redaction.console import say
-from runcast.redaction.tree import redact_text
+from runcast.redaction.tree import redact, redact_text
 from runcast.run.alerts.titles import Pauses
 from runcast.run.arrivals import Copies
 from runcast.run.identity import Identity, identity_of
@@ -27,6 +27,7 @@ from runcast.run.options import SNAPSHOT, USUAL_PARTS, finish_timeout_s
 from runcast.run.recording import Recorder
 from runcast.run.sessions import ends_run, is_superseded
 from runcast.run.status import find_again, report_coverage, report_end, report_status
+from runcast.values.config import plain
 from runcast.values.scalars import without_surrogates
 
 if TYPE_CHECKING:
@@ -210,8 +211,7 @@ class Run(Recorder):
                 attempt(lambda: self._collect_copies(deadline), self._report_failure)
                 if self._collector is not None:
                     self._collector.wait(max(0.0, deadline - time.monotonic()))
-                if msgspec.json.encode(self.config) != self._saved_config:  # for the next session
-                    attempt(lambda: self._rewrite("config"), self._report_failure)
+                attempt(self._keep_config, self._report_failure)
             finally:  # even if that is interrupted, the run ends with this status
                 text = attempt(lambda: redact_text(str(error or "")), described)
                 is_last = ends_run(RunDirectory(self.dir), self._file.session, self._reopen)
@@ -231,6 +231,12 @@ class Run(Recorder):
             how = self.status if is_last else f"{self.status} here; another process continues it, or has ended it"
             report_status(f"run {self.name} is {how}", self.dir, self._dropped)
         return self._is_delivered
+
+    def _keep_config(self) -> None:
+        """Keep for the next session what the script has changed in the config, also in a list there."""
+        self._file.config = redact(plain(self.config))
+        if msgspec.json.encode(self._file.config) != self._saved_config:
+            self._rewrite("config")
 
     def _rewrite(self, entry: str) -> None:
         """Keep what the script has set in run.json, unless that is a later session's by now."""

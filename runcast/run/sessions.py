@@ -1,7 +1,7 @@
-"""The other sessions of a run: earlier ones, and those that other processes have open at the same time.
+"""The other sessions of a run: those before this one, and those of processes that have it open at the same time.
 
-A training and a script that evaluates its checkpoints may have one run open. Each of them has a session of it. The
-deliveries of the newest session carry what all of them log, and whoever finishes last ends the run.
+The latter are those of a training and a script that evaluates its checkpoints, for example. The deliveries of the
+newest session carry what all of them log, and whoever finishes last ends the run.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,7 +19,7 @@ NAMED = 10
 
 
 class EarlierParams:
-    """The params of a run's earlier sessions, to compare with those of a resumed one; read on first use."""
+    """The params at the beginning of a journal, read on first use."""
 
     def __init__(self, journal: Path) -> None:
         self._journal = journal

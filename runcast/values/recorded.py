@@ -1,10 +1,12 @@
 """A mapping whose changes become records: the config and the summary of a run, as scripts change them."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, overload
 
+from runcast.core.foreign import attempt
 from runcast.redaction.tree import redact
 from runcast.values.config import plain
+from runcast.values.numbers import is_mapping, with_numbers
 
 
 class Recorded(dict[str, Any]):
@@ -83,3 +85,38 @@ class Recorded(dict[str, Any]):
 
     def __reduce__(self) -> tuple[type["Recorded"], tuple[dict[str, Any]]]:
         return Recorded, (self.as_dict(),)
+
+
+class RecordedResults(Recorded):
+    """A summary: a result on a device is waited for, where the config has a description of it."""
+
+    __slots__ = ()
+
+    def update(self, values: Any = None, /, *, allow_val_change: bool | None = None, **more: Any) -> None:
+        """Set and record several results."""
+        super().update(_on_host(values), **_on_host(more))
+
+
+def _on_host(values: Any) -> Any:
+    if not is_mapping(values):
+        return with_numbers(values) if hasattr(type(values), "item") else values
+    return attempt(lambda: {key: _on_host(value) for key, value in values.items()}, lambda _: values)
+
+
+class RecordedAttribute:
+    """An attribute that holds a `Recorded`, which an assignment updates: `run.config = {"lr": 3}`."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, holder: None, owner: type) -> "RecordedAttribute": ...
+    @overload
+    def __get__(self, holder: object, owner: type) -> Recorded: ...
+    def __get__(self, holder: object | None, owner: type) -> "Recorded | RecordedAttribute":
+        return self if holder is None else vars(holder)[self._name]
+
+    def __set__(self, holder: object, values: Any) -> None:
+        held = vars(holder).setdefault(self._name, values)
+        if held is not values:
+            held.update(values)

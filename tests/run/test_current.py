@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -94,6 +96,54 @@ def test_config_and_summary_are_kept_of_a_run(start: Start) -> None:
 
     assert run.config == {"lr": 3, "seed": 1}
     assert run.summary == {"best": 0.5, "last": 0.25}
+
+
+def test_a_config_that_is_assigned_is_recorded(start: Start) -> None:
+    """To a run as to the module: it is added to what is there, and so is a summary."""
+    run = start(config={"lr": 0.5})
+
+    run.config = {"depth": 2}
+    run.config |= {"width": 3}
+    run.summary = SimpleNamespace(best=0.25)
+    run.finish()
+
+    assert run.config == {"lr": 0.5, "depth": 2, "width": 3}
+    assert [record.values for record in records(run, Params)] == [{"lr": 0.5}, {"depth": 2}, {"width": 3}]
+    assert [record.values for record in records(run, Summary)] == [{"best": 0.25}]
+
+
+class OnDevice:
+    """A result that is on a device."""
+
+    shape, dtype, device = (), "float32", "cuda:0"
+
+    def __getitem__(self, key: Any) -> "OnDevice":
+        return self
+
+    def item(self) -> float:
+        return 0.5
+
+
+def test_a_result_on_a_device_is_waited_for(start: Start) -> None:
+    """A summary is of the end, where waiting costs nothing; a config describes what would have to be waited for."""
+    run = start(config={"scale": OnDevice()})
+
+    run.summary["best"] = OnDevice()
+    run.log_summary({"test": {"loss": OnDevice()}, "word": "good"})
+
+    assert [record.values for record in records(run, Summary)] == [{"best": 0.5}, {"test/loss": 0.5, "word": "good"}]
+    assert run.config == {"scale": "OnDevice(float32, [], cuda:0)"}
+
+
+def test_what_a_script_puts_into_a_list_of_the_config_raises_nothing_at_the_end(start: Start) -> None:
+    """A list in a config is a plain one: whatever is in it when the run ends is kept for the next session."""
+    run = start(id="run-1", config={"layers": [1]})
+    run.config.layers += [np.int64(2), {3}]
+    run.config["layers"].append(object)
+
+    assert run.finish()
+
+    assert start(id="run-1", resume="allow").config == {"layers": [1, 2, [3], "object"]}
 
 
 def test_a_step_can_be_logged_in_parts(start: Start) -> None:

@@ -199,6 +199,20 @@ def test_a_figure_is_drawn_and_stays_open(tmp_path: Path) -> None:
     assert Figure(figure).kind == "image"
 
 
+def test_pyplot_and_axes_stand_for_their_figure(tmp_path: Path) -> None:
+    """As a figure, as an image, and bare, which other libraries have made a habit."""
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    pyplot.switch_backend("agg")
+    figure, axes = pyplot.subplots(figsize=(2, 1), dpi=50)
+
+    for name, drawn in {"pyplot": pyplot, "axes": axes, "figure": figure}.items():
+        for media in (Figure(drawn), Image(drawn), to_media(drawn)):
+            assert media is not None
+            with PIL_Image.open(media.save(tmp_path, name)) as image:
+                assert image.size == (100, 50)
+    pyplot.close(figure)
+
+
 def test_what_is_no_figure_is_refused(tmp_path: Path) -> None:
     """An array is not a figure; the error names what takes arrays."""
     with pytest.raises(OptionError, match="For pixels use Image"):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from runcast.core.errors import OptionError
+from runcast.values.numbers import NotANumber, to_number
 
 
 def is_instance(value: Any, module: str, name: str) -> bool:
@@ -21,6 +22,24 @@ def is_pil_image(value: Any) -> bool:
     return is_instance(value, "PIL.Image", "Image")
 
 
+def is_of_matplotlib(value: Any) -> bool:
+    """Return whether a value is a figure of Matplotlib, axes in one, or pyplot, which means its current figure."""
+    names = (("matplotlib.figure", "Figure"), ("matplotlib.axes", "Axes"))
+    return _is_pyplot(value) or any(is_instance(value, *name) for name in names)
+
+
+def drawn_figure(value: Any) -> Any:
+    """Return the figure that a value is or belongs to; None if it is none of Matplotlib's."""
+    if _is_pyplot(value):
+        return value.gcf()
+    figure = value.get_figure() if is_instance(value, "matplotlib.axes", "Axes") else value
+    return figure if hasattr(figure, "savefig") else None
+
+
+def _is_pyplot(value: Any) -> bool:
+    return value is not None and value is sys.modules.get("matplotlib.pyplot")
+
+
 def is_plotly_figure(value: Any) -> bool:
     """Return whether a value is a figure of Plotly."""
     return is_instance(value, "plotly.basedatatypes", "BaseFigure")
@@ -29,6 +48,14 @@ def is_plotly_figure(value: Any) -> bool:
 def is_path(data: Any) -> bool:
     """Return whether a value names a file."""
     return isinstance(data, str | os.PathLike)
+
+
+def rate_of(value: Any) -> float:
+    """Return a number of any library, such as the fraction that a file of a video has; 0 if it is none."""
+    try:
+        return 0 if isinstance(value, bool) else to_number(value)
+    except NotANumber:
+        return 0
 
 
 def check_caption(caption: Any) -> None:

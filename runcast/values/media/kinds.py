@@ -16,22 +16,29 @@ from runcast.core.foreign import attempt
 from runcast.redaction.tree import redact_text
 from runcast.values.copying import copy_small
 from runcast.values.media import MediaKind
-from runcast.values.media.checks import check_caption, check_file, foreign, is_path, is_pil_image, is_plotly_figure
+from runcast.values.media.checks import (
+    check_caption,
+    check_file,
+    drawn_figure,
+    foreign,
+    is_path,
+    is_pil_image,
+    is_plotly_figure,
+    rate_of,
+)
 from runcast.values.media.medium import Medium
 from runcast.values.media.rendering import (
     channel_axis,
     gif,
     histogram_from,
     histogram_of,
-    png,
+    save_picture,
     sound_axis,
     wav,
 )
 from runcast.values.media.tables import check_width, csv_text, rows_and_columns
-from runcast.values.numbers import NotANumber, to_number
 
 FPS = 4.0  # of a video that says nothing, as in W&B
-PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")  # of Pillow
 MAX_BYTES = 2**30  # of a file: a TensorBoard record holds 2 GiB, and each tracker makes a copy
 
 
@@ -40,9 +47,9 @@ class Image(Medium, frozen=True, eq=False):
 
     Args:
         data: An array or tensor of any device, of shape [H, W], [H, W, C] or [C, H, W] with C of 1, 3 or 4; or a PIL
-            image; or the path of a file of at most 1 GiB. If either end of a shape could be C, it is first in a tensor
-            and last in an array. Floats are in 0..1 (slightly outside is clipped), integers in 0..255; bools are black
-            and white; NaN is black.
+            image, or a figure of Matplotlib; or the path of a file of at most 1 GiB. If either end of a shape could be
+            C, it is first in a tensor and last in an array. Floats are in 0..1 (slightly outside is clipped), integers
+            in 0..255; bools are black and white; NaN is black.
         caption: A line of text below it.
     """
 
@@ -62,20 +69,14 @@ class Image(Medium, frozen=True, eq=False):
             return _copy(self.data, folder, stem)
         path = folder / f"{stem}.png"
         with foreign("image"):
-            mode = self.data.mode if is_pil_image(self.data) else ""
-            if mode in PNG_MODES:
-                self.data.save(path, format="PNG")
-            elif mode and mode[0] not in "FI":
-                self.data.convert("RGB").save(path, format="PNG")
-            else:  # of more than 8 bits, which Pillow would cut at 255
-                path.write_bytes(png(self.data))
+            save_picture(self.data, path)
         return path
 
 
 class Figure(Medium, frozen=True, eq=False):
     """A figure of Matplotlib, saved as PNG in its own size and resolution, or of Plotly, saved as an interactive page.
 
-    It stays open; close it yourself.
+    Axes stand for their figure, and `pyplot` for its current one. It stays open; close it yourself.
     """
 
     figure: Any
@@ -88,10 +89,13 @@ class Figure(Medium, frozen=True, eq=False):
 
     def _check(self) -> None:
         check_caption(self.caption)
-        if not hasattr(self.figure, "savefig") and not is_plotly_figure(self.figure):
+        if is_plotly_figure(self.figure):
+            return
+        if (figure := drawn_figure(self.figure)) is None:
             raise OptionError(
                 f"Figure takes a Matplotlib or Plotly figure, not {type(self.figure).__name__}. For pixels use Image."
             )
+        force_setattr(self, "figure", figure)
 
     def _save(self, folder: Path, stem: str) -> Path:
         path = folder / (f"{stem}.html" if self.kind == "html" else f"{stem}.png")
@@ -123,7 +127,7 @@ class Audio(Medium, frozen=True, eq=False):
         if is_path(self.data):
             check_file(self.data)
             return
-        rate = _rate(self.sample_rate)
+        rate = rate_of(self.sample_rate)
         if not 1 <= rate < 2**31:
             raise OptionError(
                 f"sample_rate={self.sample_rate!r} must be samples per second, as in Audio(wave, 16_000)."
@@ -163,7 +167,7 @@ class Video(Medium, frozen=True, eq=False):
         elif not hasattr(self.path, "shape"):
             raise OptionError(f"Video takes the path of a file or an array of frames, not {type(self.path).__name__}.")
         elif self.fps is not None:
-            rate = _rate(self.fps)
+            rate = rate_of(self.fps)
             if not 0 < rate <= 1000:
                 raise OptionError(f"fps={self.fps!r} must be frames per second, as in Video(frames, fps=4).")
             force_setattr(self, "fps", rate)
@@ -280,14 +284,6 @@ class Histogram(Medium, frozen=True, eq=False):
 
 
 AnyMedia: TypeAlias = Image | Figure | Audio | Video | Text | Table | Histogram
-
-
-def _rate(value: Any) -> float:
-    """Return a number of any library, such as the fraction that a file of a video has; 0 if it is none."""
-    try:
-        return 0 if isinstance(value, bool) else to_number(value)
-    except NotANumber:
-        return 0
 
 
 def _copy(source: str | os.PathLike[str], folder: Path, stem: str) -> Path:

@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 from runcast.core.errors import OptionError
-from runcast.values.media.checks import is_instance, is_pil_image, is_plotly_figure
+from runcast.values.media.checks import is_instance, is_of_matplotlib, is_pil_image, is_plotly_figure
 from runcast.values.media.kinds import AnyMedia, Figure, Image, Table, Text
 from runcast.values.media.rendering import channel_axis
 from runcast.values.numbers import device_of
@@ -25,7 +25,7 @@ def to_media(value: Any) -> AnyMedia | None:
         return Text(value)
     if is_pil_image(value) or is_picture(value):
         return Image(value)
-    if is_instance(value, "matplotlib.figure", "Figure") or is_plotly_figure(value):
+    if is_of_matplotlib(value) or is_plotly_figure(value):
         return Figure(value)
     return Table(value) if any(is_instance(value, *frame) for frame in FRAMES) else None
 

@@ -6,15 +6,18 @@ NumPy is imported only when an array is read. A tensor on a device is copied to 
 import io
 import struct
 import zlib
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from runcast.core.errors import OptionError
 from runcast.values.config import plain_value
+from runcast.values.media.checks import drawn_figure, is_pil_image
 from runcast.values.media.tables import listed
 
 OVERSHOOT = 0.5  # a network's output may leave 0..1 slightly and is clipped; values in -1..1 or 0..255 are a mistake
+PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")  # of Pillow
 PNG_LEVEL = 1  # of 9
 PNG_COLOR_TYPES = {1: 0, 3: 2, 4: 6}  # by channels: grey, RGB, RGBA; PNG specification (2003), section 11.2.2
 
@@ -85,6 +88,19 @@ def png(data: Any) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in chunks
     )
+
+
+def save_picture(data: Any, path: Path) -> None:
+    """Write a picture of any accepted form, or a figure, as PNG."""
+    mode = data.mode if is_pil_image(data) else ""
+    if (figure := drawn_figure(data)) is not None:
+        figure.savefig(path, format="png")
+    elif mode in PNG_MODES:
+        data.save(path, format="PNG")
+    elif mode and mode[0] not in "FI":
+        data.convert("RGB").save(path, format="PNG")
+    else:  # of more than 8 bits, which Pillow would cut at 255
+        path.write_bytes(png(data))
 
 
 def gif(frames: Any, fps: float) -> bytes:
