@@ -200,11 +200,15 @@ class LastingRun:
 
     def finish(self, status: Status = "finished", error: str | None = None) -> None:
         """Finish the run, unless it is held open."""
+        self.pause()
+        if self.is_mine and self.run is not None and not self._is_held:
+            self.run.finish(status, error=error)
+
+    def pause(self) -> None:
+        """Note that the work is done, and that more may follow: if the process ends now, the run has finished."""
         self._stop_watching()
         if self.is_mine and self.run is not None:
             self.run.ending = None
-            if not self._is_held:
-                self.run.finish(status, error=error)
 
     def abandon(self) -> None:
         """Finish the run of a training that has begun and will not end, with the status that its exception implies."""

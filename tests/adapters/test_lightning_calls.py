@@ -99,7 +99,7 @@ class Pictures(Tiny):
         writer.add_images("pictures", torch.rand(2, 8, 8, 3), step, dataformats="NHWC")
         writer.add_histogram("weights", self.layer.weight, global_step=step)
         figure = plt.figure()
-        writer.add_figure("figure", figure, step)
+        writer.add_figure("figure/0.5", figure, step)
         writer.add_video("video", torch.rand(1, 4, 3, 8, 8), step, fps=2)
         writer.add_text("text", "hello", step)
         assert not plt.fignum_exists(figure.number)
@@ -116,7 +116,7 @@ def test_the_experiment_takes_the_calls_of_tensorboard(folder):
         ("pictures/0", "image"),
         ("pictures/1", "image"),
         ("weights", "histogram"),
-        ("figure", "image"),
+        ("figure/0.5", "image"),
         ("video", "video"),
         ("text", "text"),
     ]
