@@ -9,6 +9,7 @@ accelerator.end_training()
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -108,7 +109,8 @@ class RuncastTracker(GeneralTracker):  # type: ignore[misc]
     @on_main_process  # type: ignore[untyped-decorator]
     def log_figure(self, figure: Any, artifact_file: str, step: int | None = None, **kwargs: Any) -> None:
         """Log a figure, under the name of the file without its ending."""
-        log_figure(self._lasting.open(), figure, artifact_file, step)
+        file = str(artifact_file)
+        log_figure(self._lasting.open(), figure, file.removesuffix(Path(file).suffix), step)
 
     @on_main_process  # type: ignore[untyped-decorator]
     def log_table(

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from runcast.core.foreign import attempt
 from runcast.run.run import Run
 from runcast.values.media.kinds import Audio, Figure, Image, Table, Video
 
@@ -17,7 +18,7 @@ def as_images(key: str, value: Any) -> dict[str, Any]:
 
 
 def _is_pair(value: Any) -> bool:
-    return isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], str) and not isinstance(value[0], str)
+    return isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], str)
 
 
 def _as_image(value: Any) -> Image:
@@ -32,12 +33,15 @@ def log_several(run: Run, kind: Any, key: str, values: Any, step: int | None, de
     Each detail, such as `caption`, is one for all, or a list with one for each. Those that the kind has not are counted
     and reported.
     """
-    is_array = hasattr(values, "shape")
-    is_one = not isinstance(values, Iterable) or isinstance(values, str | bytes | Mapping)
-    parts = list(values) if (values.ndim == _BATCH[kind] if is_array else not is_one) else [values]
-    for name in set(details).difference(kind.__struct_fields__):
+    if (shape := getattr(values, "shape", None)) is not None:
+        several = len(shape) == _BATCH[kind]
+    else:
+        several = isinstance(values, Iterable) and not isinstance(values, str | bytes | Mapping)
+    parts = attempt(lambda: list(values), lambda _: [values]) if several else [values]
+    valid = kind.__struct_fields__[1:]
+    for name in sorted(set(details).difference(valid)):
         run._drop(key, f"has {name!r}, which {kind.__name__} does not take")
-    known = {name: of for name, of in details.items() if name in kind.__struct_fields__ and of is not None}
+    known = {name: of for name, of in details.items() if name in valid and of is not None}
     made = [kind(part, **{name: _detail(of, index) for name, of in known.items()}) for index, part in enumerate(parts)]
     run.log(by_name(key, made), step=step)
 
@@ -69,11 +73,10 @@ def as_table(columns: Sequence[str] | None, data: Any, dataframe: Any) -> Table:
     return Table([] if data is None else data, columns=columns)
 
 
-def log_figure(run: Run, figure: Any, file: str, step: int | None = None) -> None:
+def log_figure(run: Run, figure: Any, key: str, step: int | None = None) -> None:
     """Log a figure of Matplotlib as an image; one of another library, as Plotly's, as an artifact in HTML."""
-    key = str(Path(file).with_suffix(""))
     if hasattr(figure, "savefig") or not hasattr(figure, "to_html"):
         values: Mapping[str, Any] = {key: Figure(figure) if hasattr(figure, "savefig") else figure}
         run.log(values, step=step)
     else:
-        run._keep(str(figure.to_html()).encode(), Path(file).with_suffix(".html").name, "file")
+        run._guarded(key, lambda: run._keep(str(figure.to_html()).encode(), f"{Path(key).name}.html", "file"))

@@ -17,10 +17,12 @@ def _once(report: Callable[..., Any]) -> Callable[..., None]:
     """Let the first callback of a trainer report an event for all of them."""
 
     @wraps(report)
-    def hook(self: "TrackerCallback", args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def hook(
+        self: "TrackerCallback", args: Any, state: TrainerState, control: TrainerControl, *more: Any, **kwargs: Any
+    ) -> None:
         if self._first_of(state) is self:
             self._begin()
-            report(self, args, state, control, **kwargs)
+            report(self, args, state, control, *more, **kwargs)
 
     return hook
 

@@ -17,7 +17,8 @@ TOLD_TO_GO = (128 + signal.SIGINT, 128 + signal.SIGTERM)
 def status_of(error: BaseException | None) -> tuple[Status, str | None]:
     """Return the status of a run that ends with *error*, and the traceback as text.
 
-    A generator that its consumer has closed has finished; a task that was cancelled, as Ctrl-C does, was killed.
+    A generator that its consumer has closed has finished; a task that was cancelled, as Ctrl-C does, was killed, and so
+    was a trial that a study has pruned.
     """
     exit_of_script = error if isinstance(error, SystemExit) and not _is_stop(error) else None
     if error is None or isinstance(error, GeneratorExit) or (exit_of_script and exit_of_script.code in (None, 0)):
@@ -43,7 +44,7 @@ def error_line(trace: str) -> str:
 def _is_stop(error: BaseException) -> bool:
     """Return whether an exception stops the script from outside; asyncio and trio raise it as theirs, or in a group."""
     if isinstance(error, Exception):
-        return False
+        return type(error).__name__ == "TrialPruned"  # Optuna's: the study has stopped the trial
     parts = getattr(error, "exceptions", ())  # of a BaseExceptionGroup
     return isinstance(error, KeyboardInterrupt) or type(error).__name__ in STOPS or any(map(_is_stop, parts))
 

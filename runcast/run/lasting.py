@@ -76,7 +76,7 @@ class LastingRun:
                 self._options[name] = getattr(self._settled, name)
         self._instead: dict[str, Any] = {}  # replace the user's options, for this run only
         self._root: Path | None = None  # the folder of the runs, once the run has been in it
-        self.is_mine, self._is_held = run is None, False
+        self.is_mine, self._is_held, self.begun = run is None, False, 0  # the last counts the trainings
         self._has_config = self._has_joined = False
         self._loan: Loan | None = None
         self._watch: Watch | None = None
@@ -171,6 +171,7 @@ class LastingRun:
     def begin(self, **defaults: Any) -> Run:
         """Open the run for work that may fail: if it is dropped, or the process ends, before `end`, it has failed."""
         run = self.open(**defaults)
+        self.begun += 1
         if self.is_mine:
             self._stop_watching()
             self._watch = Watch()
@@ -202,11 +203,15 @@ class LastingRun:
 
     def finish(self, status: Status = "finished", error: str | None = None) -> None:
         """Finish the run, unless it is held open."""
+        self.pause()
+        if self.is_mine and self.run is not None and not self._is_held:
+            self.run.finish(status, error=error)
+
+    def pause(self) -> None:
+        """Note that the work is done, and that more may follow: if the process ends now, the run has finished."""
         self._stop_watching()
         if self.is_mine and self.run is not None:
             self.run.ending = None
-            if not self._is_held:
-                self.run.finish(status, error=error)
 
     def abandon(self) -> None:
         """Finish the run of a training that has begun and will not end, with the status that its exception implies."""
@@ -263,18 +268,18 @@ class LastingRun:
         self.finish(*status_of(error))
 
     def another(self) -> "LastingRun":
-        """Return one with these options for another training, whose run is a new one, unless the user has chosen it."""
+        """Return one for another training, with a new run; itself if the user has chosen the run or holds it open."""
+        if not self.is_mine or self._is_held or self._settled.id is not None:
+            return self
         other = object.__new__(type(self))
-        other.__setstate__({**self.__getstate__(), "_loan": None})
-        if other.is_mine:
-            other.id, other._root, other._has_config = self._settled.id or fresh_id(), None, False
+        fresh = {"id": fresh_id(), "begun": 0, "_loan": None, "_root": None, "_has_config": False}
+        other.__setstate__({**self.__getstate__(), **fresh})
         return other
 
-    def __copy__(self) -> "LastingRun":
-        return self
-
-    def __deepcopy__(self, memo: Any) -> "LastingRun":
+    def __deepcopy__(self, memo: Any = None) -> "LastingRun":
         return self  # all copies of an adapter in one process report to one run
+
+    __copy__ = __deepcopy__
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickle for another process, which shares an open run and otherwise opens its own."""

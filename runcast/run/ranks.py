@@ -34,8 +34,11 @@ def rank() -> int:
     if distributed is not None and distributed.is_available() and distributed.is_initialized():
         return int(distributed.get_rank())
     # Launchers set RANK together with WORLD_SIZE; alone it may be anything, such as the rank of a LoRA.
-    is_of_a_job = first_number(("RANK",), 0) < first_number(("WORLD_SIZE",), 0)
-    return first_number(RANK_VARIABLES if is_of_a_job else RANK_VARIABLES[1:], 0)
+    size = first_number(("WORLD_SIZE",), 0)
+    if (number := first_number(("RANK",), size)) < size:
+        return number
+    local = first_number(("LOCAL_RANK",), 0)  # all that Lightning gives the other processes that it starts
+    return first_number(RANK_VARIABLES[1:], 0) or (local if local < size else 0)
 
 
 def may_be_first() -> bool:

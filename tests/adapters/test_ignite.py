@@ -153,6 +153,16 @@ for epochs in (1, 2):
         report(logger, trainer)
         trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: torch.save({k: v.state_dict() for k, v in to_save.items()}, "checkpoint.pt"))
         trainer.run(data, max_epochs=epochs)
+
+# never closed, and a value after the end, when the script ends
+model, optimizer, trainer, evaluator = engines()
+with RuncastLogger("none", id="later") as later:
+    report(later, trainer)
+    trainer.run(data)
+later.log({"test": 1.0}, step=9)
+left = RuncastLogger("none", id="left")
+report(left, trainer)
+trainer.run(data)
 """
 )
 
@@ -224,6 +234,12 @@ def test_a_training_that_fails_before_its_first_value_is_a_run(scenarios):
     told = scenarios[0]["early"]
 
     assert (told.points, told.endings) == ({}, ["failed"])
+
+
+def test_a_logger_that_is_never_closed_has_finished_when_its_engines_have(scenarios):
+    """As the script ends; so has what was logged after the end."""
+    assert scenarios[0]["left"].endings == ["finished"]
+    assert scenarios[0]["later"].endings == ["finished", "finished"]
 
 
 def test_copies_of_a_logger_share_its_run(scenarios):

@@ -10,8 +10,9 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 import runcast
 from runcast.adapters.lightning import RuncastLogger
 from runcast.run.init import init
-from tests.adapters.kit import only_run_in
+from tests.adapters.kit import only_run_in, run_well
 from tests.adapters.tiny_lightning import Tiny, loader, make_trainer
+from tests.warm import LIGHTNING
 
 
 def dropped(told):
@@ -98,7 +99,7 @@ class Pictures(Tiny):
         writer.add_images("pictures", torch.rand(2, 8, 8, 3), step, dataformats="NHWC")
         writer.add_histogram("weights", self.layer.weight, global_step=step)
         figure = plt.figure()
-        writer.add_figure("figure", figure, step)
+        writer.add_figure("figure/0.5", figure, step)
         writer.add_video("video", torch.rand(1, 4, 3, 8, 8), step, fps=2)
         writer.add_text("text", "hello", step)
         assert not plt.fignum_exists(figure.number)
@@ -115,7 +116,7 @@ def test_the_experiment_takes_the_calls_of_tensorboard(folder):
         ("pictures/0", "image"),
         ("pictures/1", "image"),
         ("weights", "histogram"),
-        ("figure", "image"),
+        ("figure/0.5", "image"),
         ("video", "video"),
         ("text", "text"),
     ]
@@ -156,3 +157,37 @@ def test_a_run_that_the_script_has_finished_itself_is_no_error_later(folder):
     make_trainer(logger, callbacks=[ModelCheckpoint()], **settings).fit(Tiny(), loader())
 
     assert only_run_in(folder).endings == ["finished", "finished"]
+
+
+SCRIPT = """
+import runcast
+from runcast.adapters.lightning import RuncastLogger
+from tests.adapters.tiny_lightning import Tiny, loader, make_trainer
+
+if __name__ == "__main__":
+    with runcast.init(report_to="none", config={"seed": 0}) as run:
+        run.log({"early": 1.0}, step=0)
+        trainer = make_trainer(RuncastLogger(), devices=2, strategy="ddp")
+        trainer.fit(Tiny(), loader())
+        print("rank", trainer.global_rank, flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_a_run_of_the_script_is_one_under_lightnings_launcher(folder):
+    """It runs the script again for each other rank, with a local rank and no RANK."""
+    printed = run_well(SCRIPT, folder, modules=LIGHTNING)
+
+    told = only_run_in(folder)
+    assert sorted(line for line in printed.splitlines() if line.startswith("rank")) == ["rank 0", "rank 1"]
+    assert (told.steps("early"), told.steps("train_loss"), told.endings) == ([0], [1, 3, 5], ["finished"])
+
+
+def test_a_trial_that_optuna_prunes_was_killed(folder):
+    """It has not failed; the study goes on with the next one."""
+    optuna = pytest.importorskip("optuna")
+
+    with pytest.raises(optuna.TrialPruned):
+        make_trainer(RuncastLogger("none")).fit(Tiny(optuna.TrialPruned()), loader())
+
+    assert only_run_in(folder).endings == ["killed"]

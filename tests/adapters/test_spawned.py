@@ -81,10 +81,13 @@ def test_one_run_for_two_spawned_trainings_and_the_script(folder, script, module
 
 
 CHILD = """
+import os
 from runcast.run.init import init
 from runcast.run.lasting import LastingRun
 
+local = os.environ.pop("LOCAL_RANK")
 init(report_to="none", id="mine").finish()
+os.environ["LOCAL_RANK"] = local
 lasting = LastingRun("none", id="mine", resume="never")
 assert LastingRun("none").id is None
 """

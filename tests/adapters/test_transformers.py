@@ -437,6 +437,7 @@ def test_numbers_of_every_kind_are_metrics(folder):
         "d": torch.tensor([2]),
         "e": np.array(1.5),
         "f": float("nan"),
+        7: 0.75,
     }
 
     trainer.log({"train_loss": 0.1})
@@ -452,10 +453,28 @@ def test_numbers_of_every_kind_are_metrics(folder):
         "train/d": 2,
         "train/e": 1.5,
         "train/f": "NaN",
+        "train/7": 0.75,
         "train/epoch": 0,
     }
     assert told.summary == {"train/mean_loss": 0.1}
-    assert set(logs) == {"a", "b", "c", "d", "e", "f", "epoch"}
+    assert set(logs) == {"a", "b", "c", "d", "e", "f", 7, "epoch"}
+
+
+@pytest.mark.parametrize("order", [lambda model, logs: (model, logs), lambda model, logs: (logs,)])
+def test_a_subclass_may_pass_everything_by_position(folder, order):
+    """As the callbacks of transformers itself take it, each in another order."""
+
+    class Mine(ReportCallback):
+        def on_log(self, args, state, control, model=None, logs=None, **kwargs):
+            super().on_log(args, state, control, *order(model, logs), **kwargs)
+
+        def on_train_end(self, args, state, control, model=None, processing_class=None, **kwargs):
+            super().on_train_end(args, state, control, model, processing_class, **kwargs)
+
+    make_trainer([Mine("none")]).train()
+
+    told = only_run_in(folder)
+    assert (told.steps("train/loss"), told.endings) == ([2, 4, 6], ["finished"])
 
 
 def test_a_saved_state_names_the_run(folder):

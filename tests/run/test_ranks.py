@@ -24,6 +24,10 @@ def test_alone_is_rank_zero_of_one() -> None:
         ({"RANK": "", "WORLD_SIZE": " "}, (0, 1)),
         ({"RANK": "abc", "WORLD_SIZE": "-1"}, (0, 1)),
         ({"LOCAL_RANK": "1"}, (0, 1)),
+        ({"LOCAL_RANK": "1", "NODE_RANK": "0", "WORLD_SIZE": "2"}, (1, 2)),  # Lightning, before it has connected them
+        ({"LOCAL_RANK": "1", "RANK": "0", "WORLD_SIZE": "2"}, (0, 2)),
+        ({"LOCAL_RANK": "1", "SLURM_PROCID": "0", "WORLD_SIZE": "2"}, (1, 2)),  # the same in one task of SLURM
+        ({"LOCAL_RANK": "3", "WORLD_SIZE": "2"}, (0, 2)),
         ({"HOROVOD_RANK": "1", "HOROVOD_SIZE": "2"}, (1, 2)),
         ({"RANK": "8"}, (0, 1)),  # of a LoRA
         ({"RANK": "8", "WORLD_SIZE": "4", "SLURM_PROCID": "3"}, (3, 4)),

@@ -85,6 +85,14 @@ def test_a_closed_generator_has_finished():
     assert status_of(GeneratorExit()) == ("finished", None)
 
 
+def test_a_pruned_trial_was_killed():
+    """Optuna's study stops it; it has not failed."""
+    optuna = pytest.importorskip("optuna")
+
+    assert status_of(optuna.TrialPruned())[0] == "killed"
+    assert status_of(optuna.exceptions.OptunaError())[0] == "failed"
+
+
 def test_a_cancelled_task_was_killed():
     """Ctrl-C cancels the main task of asyncio, and a nursery of trio raises it in a group."""
     import asyncio

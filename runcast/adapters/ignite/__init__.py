@@ -87,7 +87,7 @@ class RuncastLogger(BaseLogger):  # type: ignore[misc]
     @property
     def run(self) -> Run:
         """The open run."""
-        return self._lasting.open() if self._lasting.is_begun else self._lasting.begin()
+        return self._lasting.open()
 
     @property
     def writer(self) -> Writer:
@@ -129,11 +129,14 @@ class RuncastLogger(BaseLogger):  # type: ignore[misc]
         self._lasting.id = state_dict["run_id"]
 
     def _note_begin(self, engine: Engine) -> None:
+        if not self._unfinished:
+            self._lasting.begin()  # before the first value, as a training may fail without any
         self._unfinished.add(engine)
-        _ = self.run  # of a training that fails before its first value, too
 
     def _note_end(self, engine: Engine) -> None:
         self._unfinished.discard(engine)
+        if not self._unfinished:
+            self._lasting.pause()
 
     def _create_output_handler(self, *args: Any, **kwargs: Any) -> "OutputHandler":
         return OutputHandler(*args, **kwargs)

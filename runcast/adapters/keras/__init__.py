@@ -3,7 +3,6 @@
 `MetricCallback` is in `metric.py`, `PushToHubCallback` in `hub.py`; both may be imported from here.
 """
 
-import copy
 import os
 import sys
 import tempfile
@@ -36,8 +35,8 @@ class RuncastCallback(keras.callbacks.Callback):  # type: ignore[misc]
 
     `loss` is logged as `train/loss`, `val_loss` as `val/loss`, what `evaluate` returns as `eval/loss`; the step is the
     number of optimizer steps. A second `fit`, or an `evaluate` with this callback, continues the same run; one that
-    another callback calls during a `fit` is part of it. A deep copy, which a tuner makes for each trial, has another
-    run.
+    another callback calls during a `fit` is part of it. Of copies that were made before any training, as a tuner makes
+    one for each trial, each has a run of its own.
 
     Keras does not inform callbacks of exceptions. If an exception ends the script, the run is "failed"; after an
     interrupt it is "killed". If the script catches the exception, the run becomes "failed" at the next `fit` or
@@ -87,15 +86,12 @@ class RuncastCallback(keras.callbacks.Callback):  # type: ignore[misc]
         self._every, self._log_model = every_steps or 0, log_model
         self._monitor, self._mode = monitor, mode
         self._run_id = absolute(backup_dir) / RUN_ID if backup_dir else None
-        self._start()
-
-    def _start(self) -> None:
-        """Set what changes from training to training."""
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._best: Any = None
         self._fits, self._is_inside, self._is_by_hand, self._has_architecture = 0, False, False, False
         self._outer: Any = None  # the model and the params of the outermost fit, while it runs
         self._steps = OptimizerSteps(self)
+        self._begun = 0  # how many trainings of the run this knows of; a copy may have begun others
         self._logged: tuple[int, Mapping[str, Any]] = (-1, {})
 
     @property
@@ -116,9 +112,12 @@ class RuncastCallback(keras.callbacks.Callback):  # type: ignore[misc]
         around = _fits_around(self)
         if self._fits and around == 1:
             self._fail()
+        if self._begun != self._lasting.begun:
+            self._lasting = self._lasting.another()
         if self._run_id is not None and self._run_id.exists():
             self._lasting.id = self._run_id.read_text(encoding="utf-8")
         run = self._lasting.begin()
+        self._begun = self._lasting.begun
         self._fits, self._is_inside = self._fits + 1, False
         if self._fits == 1:
             self._outer, self._is_by_hand = (self.model, self.params), not around
@@ -199,15 +198,6 @@ class RuncastCallback(keras.callbacks.Callback):  # type: ignore[misc]
     ) -> None:
         self._fits = 0
         self._lasting.__exit__(kind, error, trace)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> "RuncastCallback":
-        other = type(self).__new__(type(self))
-        memo[id(self)] = other
-        fresh = {"_lasting": self._lasting.another(), "_steps": None, "_outer": None, "_model": None}
-        kept = {name: value for name, value in self.__getstate__().items() if name not in fresh}
-        other.__dict__.update(copy.deepcopy(kept, memo) | fresh)
-        other._start()
-        return other
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_folder": None, "_best": None}

@@ -21,6 +21,7 @@ from runcast.run.identity import checkpoint_folder, write_identity
 from runcast.run.lasting import LastingRun
 from runcast.run.options import RunOptions, Unpack, reports_nothing
 from runcast.run.run import Run
+from runcast.values.numbers import is_mapping
 
 
 class ReportCallback(TrainerCallback):
@@ -121,8 +122,14 @@ class ReportCallback(TrainerCallback):
         if is_transformers(state):
             state.stateful_callbacks[RUN] = self.state()
 
-    def on_log(self, args: Any, state: TrainerState, control: TrainerControl, logs: Any = None, **kwargs: Any) -> None:
-        """Log the values at the optimizer step; those that a training has once are its summary."""
+    def on_log(
+        self, args: Any, state: TrainerState, control: TrainerControl, *more: Any, logs: Any = None, **kwargs: Any
+    ) -> None:
+        """Log the values at the optimizer step; those that a training has once are its summary.
+
+        A subclass may pass the values by position, before or behind the model, as those of transformers' callbacks do.
+        """
+        logs = next((one for one in more if is_mapping(one)), None) if logs is None else logs
         run = self._open(args)
         if not state.is_world_process_zero:  # they are of the whole job; what is of one rank alone, it logs to the run
             return
@@ -153,7 +160,7 @@ class ReportCallback(TrainerCallback):
             write_identity(identity, checkpoint)
         self._kept.add(run, checkpoint)
 
-    def on_train_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_train_end(self, args: Any, state: TrainerState, control: TrainerControl, *_: Any, **kwargs: Any) -> None:
         """Note the best value, keep the checkpoints. Under transformers, which has no teardown, finish the run."""
         run = self._open(args)
         if state.best_metric is not None:

@@ -40,8 +40,9 @@ def params_of(args: Any, model: Any) -> dict[str, Any]:
 
 def named(values: Mapping[str, Any]) -> dict[str, Any]:
     """Name the metrics; those of an evaluation with a prefix of its own, which times itself, go by that prefix."""
-    own = tuple(key.removesuffix("_runtime") for key in values if key.endswith("_runtime"))
-    return {metric_name(key, own): value for key, value in values.items()}
+    texts = {str(key): value for key, value in values.items()}
+    own = tuple(key.removesuffix("_runtime") for key in texts if key.endswith("_runtime"))
+    return {metric_name(key, own): value for key, value in texts.items()}
 
 
 def metric_name(key: str, prefixes: Iterable[str] = ()) -> str:
