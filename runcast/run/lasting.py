@@ -66,13 +66,11 @@ class LastingRun:
         self.run = run
         self.id: str | None = self._settled.id or fresh_id()
         self._report_to = report_to
-        self._may_join_script = (
-            run is None and not {name for name, value in options.items() if value is not None} - MILD
-        )
-        self._options = {name: value for name, value in options.items() if name not in ("id", "resume")}
-        self._options["project"] = project
-        for name in ("tags", "snapshot"):  # an iterator is empty by now
-            if self._options.get(name) is not None:
+        chosen = {name for name, value in options.items() if value is not None} - MILD
+        self._may_join_script = run is None and not chosen
+        self._options = {name: options[name] for name in options if name not in ("id", "resume")} | {"project": project}
+        for name in {"tags", "snapshot"}.intersection(options):  # an iterator is empty by now
+            if self._options[name] is not None:
                 self._options[name] = getattr(self._settled, name)
         self._instead: dict[str, Any] = {}  # replace the user's options, for this run only
         self._root: Path | None = None  # the folder of the runs, once the run has been in it
@@ -110,8 +108,7 @@ class LastingRun:
             defaults: Arguments of `runcast.init`; the user's own take precedence.
         """
         self._join_script()
-        run = self.run
-        if run is None and self._settled.id is None and defaults.get("id") is not None:
+        if (run := self.run) is None and self._settled.id is None and defaults.get("id") is not None:
             self.id = str(defaults["id"])
         if run is None or self._loan is not None or (run.status is not None and self.is_mine):
             joined = self._join()
