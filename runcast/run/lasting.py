@@ -68,7 +68,7 @@ class LastingRun:
         self._report_to = report_to
         chosen = {name for name, value in options.items() if value is not None} - MILD
         self._may_join_script = run is None and not chosen
-        self._options = {name: options[name] for name in options if name not in ("id", "resume")} | {"project": project}
+        self._options = {n: value for n, value in options.items() if n not in ("id", "resume")} | {"project": project}
         for name in {"tags", "snapshot"}.intersection(options):  # an iterator is empty by now
             if self._options[name] is not None:
                 self._options[name] = getattr(self._settled, name)

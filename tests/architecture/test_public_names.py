@@ -147,13 +147,14 @@ def test_the_arguments_of_init_are_these() -> None:
 
 
 def test_the_methods_of_a_run_are_these() -> None:
-    """What a training script may call on a run."""
+    """What a training script may call on a run, or assign to."""
     public = {name for name in dir(runcast.Run) if not name.startswith("_")}
 
     assert public == {
         "add_tags",
         "after_fork",
         "alert",
+        "config",
         "finish",
         "flush",
         "identity",
@@ -164,5 +165,6 @@ def test_the_methods_of_a_run_are_these() -> None:
         "log_summary",
         "name",
         "statistics",
+        "summary",
         "urls",
     }
