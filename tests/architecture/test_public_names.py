@@ -154,6 +154,7 @@ def test_the_methods_of_a_run_are_these() -> None:
         "add_tags",
         "after_fork",
         "alert",
+        "config",
         "finish",
         "flush",
         "identity",
@@ -164,5 +165,6 @@ def test_the_methods_of_a_run_are_these() -> None:
         "log_summary",
         "name",
         "statistics",
+        "summary",
         "urls",
     }
