@@ -7,7 +7,7 @@ from typing import Any
 
 from runcast.core.errors import RuncastError
 from runcast.core.foreign import attempt, described
-from runcast.journal.paths import make_private
+from runcast.journal.paths import make_private, own_mode
 from runcast.journal.records import Media
 from runcast.redaction.tree import redact_text
 from runcast.values.media.kinds import AnyMedia, Text
@@ -38,7 +38,7 @@ def save_media(directory: Path, key: str, media: AnyMedia | None, step: int, now
     def save() -> Path:
         make_private(folder)
         path = media.at_step(step).save(folder, f"{step:08d}-{os.urandom(4).hex()}")
-        path.chmod(0o600)
+        own_mode(path)
         return path
 
     def refuse(error: BaseException) -> Path:

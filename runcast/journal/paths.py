@@ -45,7 +45,7 @@ def make_private(folder: Path) -> None:
     for each in reversed(missing):
         try:
             each.mkdir(mode=0o700)
-            each.chmod(0o700)  # a umask may remove the owner's own rights
+            own_mode(each, 0o700)  # a umask may remove the owner's own rights
         except FileExistsError:  # another process made it first
             if not each.is_dir():
                 raise
@@ -71,10 +71,10 @@ def private_temporary_folder() -> Path:
     return Path(tempfile.mkdtemp(prefix=f"{name}-"))
 
 
-def own_mode(descriptor: int) -> None:
-    """Restrict a file to its owner, whatever the umask; some file systems have no rights."""
+def own_mode(file: int | Path, mode: int = 0o600) -> None:
+    """Restrict a file or a folder to its owner, whatever the umask; some file systems have no rights."""
     with contextlib.suppress(OSError):
-        os.fchmod(descriptor, 0o600)
+        os.chmod(file, mode)
 
 
 def write_atomically(path: Path, data: bytes) -> None:

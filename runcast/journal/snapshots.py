@@ -85,7 +85,7 @@ def _copy_all(source: Path, target: Path, directory: Path, missing: list[str]) -
         try:
             if entry.size_bytes is None:
                 entry.target.mkdir(mode=0o700)
-                entry.target.chmod(0o700)
+                own_mode(entry.target, 0o700)
             else:
                 size += copy_file(entry.source, entry.target)
         except OSError as error:

@@ -125,7 +125,9 @@ def settle(arguments: Mapping[str, Any], environ: Mapping[str, str] = os.environ
             f"and file system accepts."
         )
     setup = {} if arguments.get("setup") is None else arguments["setup"]
-    if not isinstance(setup, Mapping) or not all(isinstance(value, Mapping) for value in setup.values()):
+    if not isinstance(setup, Mapping) or not all(
+        isinstance(name, str) and isinstance(own, Mapping) for name, own in setup.items()
+    ):
         raise OptionError('setup must map a tracker to its options, such as setup={"wandb": {"entity": "team"}}.')
     axes = {} if arguments.get("axes") is None else arguments["axes"]
     if not isinstance(axes, Mapping) or not all(isinstance(word, str) for pair in axes.items() for word in pair):
@@ -149,7 +151,7 @@ def settle(arguments: Mapping[str, Any], environ: Mapping[str, str] = os.environ
         strict=bool(_flag("strict", chosen.get("strict"))),
         per_rank=bool(_flag("per_rank", chosen.get("per_rank"))),
         delivery=_one_of("delivery", chosen.get("delivery", "process" if interpreter() else "thread"), DELIVERIES),
-        setup=setup,
+        setup=_by_tracker(setup),
         axes=axes,
         snapshot=_parts(chosen.get("snapshot", USUAL_PARTS)),
         given=given,
@@ -197,6 +199,19 @@ def _folder(value: Any) -> Path:
         return absolute(Path(value).expanduser())
     except (RuntimeError, TypeError, ValueError) as error:  # no home, no path
         raise OptionError(f"dir={value!r} cannot name a folder ({error}). Choose another path.") from None
+
+
+def _by_tracker(setup: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """Return the options of each tracker under its name in the table, as in `report_to`: a user may write an alias."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for name, own in setup.items():
+        from runcast.integrations.table import ALIASES, TABLE  # rarely needed, and start-up counts
+
+        word = name.strip().lower()
+        word = ALIASES.get(word, word)
+        name = word if word in TABLE else name
+        found[name] = {**found.get(name, {}), **own}
+    return found
 
 
 def _iterable(value: Any) -> Iterable[Any]:

@@ -62,9 +62,12 @@ def check_room(needed: int, folder: Path, source: Path) -> None:
 
     A reserve is left for the journal and the trackers.
     """
-    disk = os.statvfs(folder)
+    try:
+        disk = os.statvfs(folder)
+    except OSError:  # a file system that does not say; another one says that it has no blocks at all
+        return
     free = disk.f_bavail * disk.f_frsize - RESERVE_BYTES
-    if needed > free:
+    if disk.f_blocks and needed > free:
         room = f"it takes {needed / 1e6:,.0f} MB, and {max(0, free) / 1e6:,.0f} MB are free"
         raise OSError(errno.ENOSPC, room, str(source))
 

@@ -200,6 +200,7 @@ def test_a_damaged_identity_is_told(content: bytes, start: Start) -> None:
         ({"offline": "perhaps"}, "offline='perhaps' is neither true nor false"),
         ({"setup": ["wandb"]}, "setup must map a tracker to its options"),
         ({"setup": {"wandb": "team"}}, "setup must map a tracker to its options"),
+        ({"setup": {runcast.Tracker: {}}}, "setup must map a tracker to its options"),
     ],
 )
 def test_a_wrong_argument_names_itself_and_what_is_valid(arguments: dict[str, Any], message: str, start: Start) -> None:

@@ -86,6 +86,17 @@ def test_tags_come_in_any_collection(tags: Any, expected: tuple[str, ...]) -> No
     assert settle({"tags": tags}, {}).tags == expected
 
 
+def test_a_trackers_options_may_be_under_any_of_its_names() -> None:
+    """They were checked under an alias, and never reached the tracker."""
+    setup = {"Comet": {"workspace": "team"}, "comet_ml": {"project_name": "p"}, " WandB": {}, "Own": {"a": 1}}
+
+    assert settle({"setup": setup}, {}).setup == {
+        "comet_ml": {"workspace": "team", "project_name": "p"},
+        "wandb": {},
+        "Own": {"a": 1},
+    }
+
+
 def test_a_home_in_a_path_is_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
     """`dir="~/runs"` is in the user's home."""
     monkeypatch.setenv("HOME", "/somewhere")

@@ -1,5 +1,6 @@
 """Where a run's files lie: whatever the working directory, the home, the temporary folder or the umask becomes."""
 
+import errno
 import os
 import stat
 import subprocess
@@ -293,6 +294,32 @@ def test_a_umask_changes_no_rights(umask: int, start: Start) -> None:
     files = [path for path in run.dir.rglob("*") if path.is_file()]
     assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
     assert len(files) == 4
+
+
+@pytest.mark.parametrize("says", ["nothing", "an error"])
+def test_a_file_system_without_rights_and_sizes_is_written(
+    says: str, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many that programs provide (FUSE) refuse to change rights, and do not say how much room they have."""
+
+    def refuse(*_: object) -> os.statvfs_result:
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    for name in ("chmod", "fchmod"):
+        monkeypatch.setattr(os, name, refuse)
+    monkeypatch.setattr(os, "statvfs", refuse if says == "an error" else lambda _: os.statvfs_result((512, *9 * [0])))
+    (tmp_path / "model" / "inner").mkdir(parents=True)
+    (tmp_path / "model" / "inner" / "weights").write_text("x" * 10)
+
+    run = start()
+    run.log({"note": runcast.Text("x")}, step=0)
+    run.log_artifact(tmp_path / "model")
+    run.finish()
+
+    assert run.dir.parent == tmp_path / "runs"
+    assert [record.size_bytes for record in records(run, Artifact)] == [10]
+    assert len(records(run, Media)) == 1
+    assert run.statistics().dropped == {}
 
 
 def test_a_host_may_be_called_anything(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
