@@ -52,7 +52,7 @@ DIFFERS = {
     "hyperparameter_search": "with optuna, in a single process",
     "add_callback": "also an event and a function; a second one of a class is only mentioned if given as a class",
     "create_model_card": "the card has runcast's form",
-    "accelerator": "backward, device, gather, prepare, unwrap_model, wait_for_everyone, the ranks",
+    "accelerator": "backward, device, gather, prepare, unwrap_model, wait_for_everyone, the ranks, distributed_type",
     "data_collator": "examples may also be tuples, tensors and dataclasses",
 }
 # What neither class here has, and nothing refuses.
@@ -79,7 +79,7 @@ ABSENT = {
         ),
         "Use trainer.device, and fsdp=True.",
     ),
-    **dict.fromkeys(("can_return_loss", "label_smoother", "neftune_noise_alpha"), "Use the settings in trainer.args."),
+    "neftune_noise_alpha": "Use args.neftune_noise_alpha.",
     **dict.fromkeys(("current_flos", "gather_function"), "Use state.total_flos and trainer.ranks."),
     "hub_model_id": "Use args.hub_model_id.",
 }

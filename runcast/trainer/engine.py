@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from runcast.core.errors import OptionError
 from runcast.trainer.failures import no_loss
-from runcast.trainer.model.batch_reader import BatchReader, Result
+from runcast.trainer.model.batch_reader import BatchReader, Result, unwrapped
 from runcast.trainer.model.device import autocast, pick_device
 from runcast.trainer.model.forward import add_embedding_noise, checkpoint_activations
 from runcast.trainer.model.items import example_count, tokens_of
@@ -24,9 +24,10 @@ Weighing: TypeAlias = Callable[[list[Any]], Sequence[tuple[Any, bool]]]
 class Engine:
     """A model on its device, in its precision, among its ranks: forward and backward passes.
 
-    `model` is the user's own; `wrapped` is what training calls (sharded, under DDP, compiled). Where `must_measure` is
-    set, the floating-point operations of the next batch are counted, and `flops_per_example` has them. `reader` calls
-    the model, `autocast` is the context of a forward pass, or None, and `evaluated` what evaluations call.
+    `model` is the user's own, without a torch.compile around it, which renames the weights; `wrapped` is what training
+    calls (sharded, under DDP, compiled). Where `must_measure` is set, the floating-point operations of the next batch
+    are counted, and `flops_per_example` has them. `reader` calls the model, `autocast` is the context of a forward
+    pass, or None, and `evaluated` what evaluations call.
     """
 
     def __init__(
@@ -41,15 +42,16 @@ class Engine:
             add_embedding_noise(model, args.neftune_noise_alpha)
         if hasattr(getattr(model, "config", None), "use_cache"):
             model.config.use_cache = args.use_cache
-        self.model = model
+        self.model = model if args.fsdp else getattr(model, "_orig_mod", model)
         self.device = pick_device(args)
         self.ranks = join_job(args, self.device)
         self.wrapped = wrap(model, args, self.device, self.ranks)
         self.is_sharded = bool(args.fsdp)
         self.scaler: torch.amp.GradScaler | None = None
         self.label_names = args.label_names
-        self.predicts_next_token = type(model).__name__.endswith(("ForCausalLM", "LMHeadModel"))
-        self.input_name = getattr(model, "main_input_name", "input_ids")
+        inner = unwrapped(model)
+        self.predicts_next_token = type(inner).__name__.endswith(("ForCausalLM", "LMHeadModel"))
+        self.input_name = getattr(inner, "main_input_name", "input_ids")
         self.must_measure = False
         self.flops_per_example: float | None = None
         self._args = args

@@ -66,6 +66,7 @@ class TrainingLoop:
             event("on_epoch_begin")
             for hosts, batches in data.steps():
                 event("on_step_begin")
+                optimization.set_mode("train")
                 weights = training.loss_weights(hosts)
                 for batch, (weight, is_last) in zip(batches, weights, strict=True):
                     loss, labels = engine.forward(batch, syncs=is_last)
@@ -167,6 +168,8 @@ class TrainingLoop:
         rest = training.metrics_since_log() if has_rest else {}
         metrics = training.summary()
         self._log({**rest, **metrics})
+        metrics["epoch"] = training.state.epoch
+        training.optimization.set_mode("eval")
         if args.load_best_model_at_end:
             self._checkpoints.load_best(training.state, training.engine.model)
         return metrics

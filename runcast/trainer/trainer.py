@@ -31,10 +31,8 @@ from runcast.trainer.methods.hooks import accepted
 from runcast.trainer.methods.refused import check_parts, refuse_attribute, refuse_unheard
 from runcast.trainer.methods.scripts import ScriptMethods
 from runcast.trainer.methods.search import Trial
-from runcast.trainer.model.batch_reader import accepts_loss_kwargs, parameters_of, smoothed_loss
 from runcast.trainer.model.device import set_seed
 from runcast.trainer.model.export import export_model
-from runcast.trainer.model.items import LABELS
 from runcast.trainer.optimization.own import check_own, check_sparse
 from runcast.trainer.session import Sessions, keeping
 from runcast.trainer.settings.arguments import TrainingArguments
@@ -132,7 +130,11 @@ class Trainer(ScriptMethods):
 
     def __setattr__(self, name: str, value: Any) -> None:
         refuse_attribute(name)
-        super().__setattr__(name, value)
+        engine = vars(self).get("engine") if name == "model" else None
+        if engine is not None and isinstance(value, nn.Module) and value not in (engine.model, engine.wrapped):
+            self._adopt(value)  # which sets it
+        else:
+            super().__setattr__(name, value)
 
     # Train, export
 
@@ -153,11 +155,8 @@ class Trainer(ScriptMethods):
                     return self._train(resume_from_checkpoint, trial, ignore_keys_for_eval, saving)
                 except OutOfMemoryError as error:
                     size = self.args.per_device_train_batch_size
-                    if (
-                        not self.args.auto_find_batch_size
-                        or size == 1
-                        or remedy_of_training(self.args) not in str(error)
-                    ):
+                    is_of_training = remedy_of_training(self.args) in str(error)
+                    if not (self.args.auto_find_batch_size and size > 1 and is_of_training):
                         raise
                     self.args.per_device_train_batch_size = int(size * 0.9)
                     _log.warning("%s Trying again with %d examples in a batch.", error, int(size * 0.9))
@@ -283,13 +282,9 @@ class Trainer(ScriptMethods):
     def _adopt(self, model: nn.Module) -> None:
         """Take a model as the one to train."""
         self.engine = Engine(model, self.args, self._plain_loss)
-        self.model, self.device, self.ranks = model, self.engine.device, self.engine.ranks
-        self.model_accepts_loss_kwargs = accepts_loss_kwargs(model)
-        own = [name for name in parameters_of(model) if name in LABELS] or ["labels"]
-        self.label_names = self.args.label_names or own
-        self.callback_handler.context["model"] = model
-        if self.args.label_smoothing_factor and self.compute_loss_func is None:
-            self.compute_loss_func = smoothed_loss(self.args.label_smoothing_factor, self.engine.predicts_next_token)
+        self.model, self.device, self.ranks = self.engine.model, self.engine.device, self.engine.ranks
+        self.inspect_model()
+        self.callback_handler.context["model"] = self.model
 
     def _new_state(self, trial: Trial | None) -> TrainerState:
         return TrainerState(

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from runcast.core.errors import OptionError
-from runcast.trainer.model.batch_reader import BatchReader
+from runcast.trainer.model.batch_reader import BatchReader, parameters_of, unwrapped
 from runcast.trainer.model.items import count_items
 
 IMAGES, LABELS = torch.randn(4, 3), torch.tensor([0, 1, 0, 1])
@@ -134,3 +134,81 @@ def test_tokens_are_counted_where_each_example_has_many_labels():
     assert count_items({"input_ids": labels, "labels": labels}, shifted=True) == 1
     assert count_items((IMAGES, LABELS)) == 4
     assert count_items({"image": IMAGES}) == 4
+
+
+class Adapted(nn.Module):
+    """Passes everything on to a model inside, as peft does where it is not told the task."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.inside = model
+
+    def get_base_model(self):
+        return self.inside
+
+    def forward(self, *args, **kwargs):
+        return self.inside(*args, **kwargs)
+
+
+class AnyNames(nn.Module):
+    """A module by hand around a model, which takes any names."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.inside = model
+
+    def forward(self, **batch):
+        return self.inside(**batch)
+
+
+WRAPPERS = {
+    "torch.compile": lambda model: torch.compile(model, backend="eager"),
+    "DataParallel": nn.DataParallel,
+    "peft": Adapted,
+    "compiled peft": lambda model: torch.compile(Adapted(model), backend="eager"),
+    "any names": AnyNames,
+}
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")
+@pytest.mark.parametrize("wrap", WRAPPERS.values(), ids=WRAPPERS)
+def test_what_is_around_a_model_does_not_hide_that_it_computes_its_loss(wrap):
+    """A language model predicts the next token: cross entropy of its logits and the labels would be another loss."""
+    transformers = pytest.importorskip("transformers")
+    config = transformers.GPT2Config(
+        n_layer=1, n_head=1, n_embd=8, vocab_size=11, n_positions=8, bos_token_id=0, eos_token_id=1
+    )
+    model = transformers.GPT2LMHeadModel(config).eval()
+    tokens = torch.randint(0, 11, (2, 8))
+    outer = wrap(model)
+
+    result = BatchReader(outer, None, None)(outer, {"input_ids": tokens, "labels": tokens})
+
+    assert result.loss.item() == pytest.approx(model(input_ids=tokens, labels=tokens).loss.item())
+    assert unwrapped(outer) is (outer if wrap is AnyNames else model)
+    assert parameters_of(outer) == ([] if wrap is AnyNames else parameters_of(model))
+
+
+def test_a_criterion_is_given_the_labels_that_a_model_of_any_names_does_not_get():
+    """With compute_loss, the model is called with its inputs alone."""
+    model = AnyNames(ByName())
+
+    result = BatchReader(model, None, nn.CrossEntropyLoss())(model, {"image": IMAGES, "labels": LABELS})
+
+    assert torch.equal(result.loss, nn.functional.cross_entropy(model(image=IMAGES), LABELS))
+
+
+def test_labels_of_another_name_are_not_taken_for_the_usual_ones():
+    """A batch may have only some of those that the model takes."""
+
+    class Two(ByName):
+        def forward(self, image, labels=None, aux_labels=None):
+            assert labels is None
+            return {"loss": nn.functional.cross_entropy(self.linear(image), aux_labels)}
+
+    model = Two()
+
+    result = BatchReader(model, None, None)(model, {"image": IMAGES, "aux_labels": LABELS})
+
+    assert result.labels is LABELS
+    assert result.loss > 0

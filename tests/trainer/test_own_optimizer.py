@@ -374,3 +374,44 @@ def test_parameters_that_no_group_holds_are_named(make, caplog):
     assert (
         "2 parameters are in no group of the optimizer and stay as they are, the first is layers.0.bias" in caplog.text
     )
+
+
+class TwoModes(torch.optim.SGD):
+    """Steps while it is in the mode "train" only, as optimizers without a schedule do, which evaluate other weights."""
+
+    mode = "eval"
+
+    def train(self):
+        self.mode = "train"
+
+    def eval(self):
+        self.mode = "eval"
+
+    def step(self, closure=None):
+        assert self.mode == "train"
+        return super().step(closure)
+
+
+def test_an_optimizer_with_modes_is_put_into_the_right_one(make):
+    """As in transformers; after the training its weights are those to use."""
+    model, modes = Tokens(), []
+    optimizer = TwoModes(model.parameters(), lr=0.1)
+
+    def note(*_, **__):
+        modes.append(optimizer.mode)
+
+    trainer = make(
+        model=model,
+        train_dataset=DATA,
+        eval_dataset=DATA[:8],
+        optimizers=(optimizer, None),
+        callbacks=[("on_prediction_step", note), ("on_step_end", note)],
+        max_steps=2,
+        eval_strategy="steps",
+        eval_steps=1,
+    )
+    trainer.train()
+    trainer.evaluate()
+
+    assert modes == ["train", "eval", "train", "eval", "eval"]
+    assert optimizer.mode == "eval"

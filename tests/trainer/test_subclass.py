@@ -7,7 +7,7 @@ from torch import nn
 import runcast
 from runcast.core.errors import OptionError
 from runcast.trainer.trainer import Trainer
-from tests.adapters.tiny_transformers import transformers
+from tests.adapters.tiny_transformers import TinyConfig, TinyModel, transformers
 
 HEARD = (
     *("compute_loss", "training_step", "prediction_step", "evaluation_loop", "get_train_dataloader", "save_model"),
@@ -255,3 +255,46 @@ def test_a_step_that_returns_no_loss_is_refused(tmp_path):
 
     with pytest.raises(OptionError, match="training_step returned None"):
         make(Mine, tmp_path).train()
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("share", [0.0, 0.2])
+def test_a_copy_of_the_loss_of_transformers_finds_what_it_looks_at(tmp_path, share):
+    """Many scripts have one: it asks for the label smoother, and divides by the batches of the step."""
+
+    def classify(kind):
+        class Copied(kind):
+            def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+                labels = inputs.pop("labels") if self.label_smoother is not None and "labels" in inputs else None
+                outputs = model(**inputs)
+                loss = outputs["loss"] if labels is None else self.label_smoother(outputs, labels)
+                return (loss, outputs) if return_outputs else loss
+
+            def training_step(self, model, inputs, num_items_in_batch=None):
+                loss = self.compute_loss(model, self._prepare_inputs(inputs))
+                loss = loss / self.current_gradient_accumulation_steps
+                assert self.accelerator.distributed_type != "DEEPSPEED"
+                assert not self.can_return_loss
+                self.accelerator.backward(loss)
+                return loss.detach()
+
+        library = transformers if issubclass(kind, transformers.Trainer) else runcast
+        settings = SETTINGS | {"label_smoothing_factor": share, "gradient_accumulation_steps": 2}
+        args = library.TrainingArguments(str(tmp_path / library.__name__), **settings)
+        data = [{"x": torch.full((4,), n / 12), "labels": n % 2} for n in range(12)]
+        trainer = Copied(TinyModel(TinyConfig()), args, train_dataset=data, eval_dataset=data)
+        trainer.train()
+        return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+
+    assert classify(Trainer) == pytest.approx(classify(transformers.Trainer), rel=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (4,)])
+def test_a_prediction_step_may_return_the_losses_of_its_examples(tmp_path, shape):
+    """Their mean is that of the batch."""
+
+    class Mine(Trainer):
+        def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
+            return torch.full(shape, 3.0), None, None
+
+    assert make(Mine, tmp_path).evaluate()["eval_loss"] == 3.0

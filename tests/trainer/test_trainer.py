@@ -9,6 +9,7 @@ import textwrap
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from runcast.core.errors import OptionError
@@ -29,7 +30,40 @@ def test_it_learns_the_digits(make):
 
     assert output.global_step == 192
     assert output.metrics["train_loss"] == output.training_loss < 1.5
+    assert output.metrics["epoch"] == 6.0
     assert trainer.evaluate()["eval_accuracy"] > 0.9
+
+
+def test_a_model_that_is_put_in_place_of_another_is_the_one_that_is_used(make):
+    """For an evaluation, and for the next training, whose callbacks see it."""
+    seen = []
+    trainer, other = (
+        make(max_steps=2, callbacks=[("on_step_end", lambda *_, model, **__: seen.append(model))]),
+        make.Net(),
+    )
+    other.layers[3].bias.data += 100 * torch.eye(10)[0]
+    before = other.layers[0].weight.clone()
+
+    trainer.model = other
+
+    assert (trainer.predict(make.Digits(8)).predictions.argmax(1) == 0).all()
+    trainer.train()
+    assert not torch.equal(other.layers[0].weight, before)
+    assert set(seen) == {other}
+
+
+def test_a_model_that_is_compiled_already_has_the_weights_of_a_plain_one(make):
+    """In its checkpoints, and in what it saves."""
+    plain = make.Net()
+    trainer = make(model=torch.compile(plain, backend="eager"), max_steps=1, save_strategy="steps")
+
+    trainer.train()
+
+    folder = trainer.save_model()
+    for path in (folder, folder / "checkpoint-1"):
+        assert set(load_file(path / "model.safetensors")) == set(plain.state_dict())
+    assert trainer.model is plain
+    assert trainer.train(resume_from_checkpoint=True).global_step == 1
 
 
 def test_unequal_batches_weigh_as_one_big_batch_would(make):

@@ -35,6 +35,25 @@ def is_own(collate: Any) -> bool:
     return collate is collate_examples or isinstance(collate, Padding)
 
 
+class WithLabels:
+    """A collator whose batches have labels that examples call `label` or `label_ids` as `labels`, as in transformers.
+
+    Methods of a subclass take them by that name.
+    """
+
+    def __init__(self, collate: Callable[[list[Any]], Any]) -> None:
+        self._collate = collate
+
+    def __call__(self, examples: list[Any]) -> Any:
+        """Make a batch of examples."""
+        batch = self._collate(examples)
+        is_named = isinstance(batch, MAPPING)
+        for name in ("label", "label_ids"):
+            if is_named and name in batch and "labels" not in batch:
+                batch["labels"] = batch.pop(name)
+        return batch
+
+
 class _Example(dict[str, Any]):
     """The used entries of an example; another one is there for who asks for it by name."""
 
@@ -125,6 +144,8 @@ def _stack(values: list[Any], what: str) -> Any:
     try:
         if isinstance(values[0], list):  # of numbers, as tokenizers and `datasets` give them, not a list of columns
             return torch.tensor(values)
+        if isinstance(values[0], float):  # default_collate would make doubles, which no weight can be multiplied with
+            return torch.tensor(values, dtype=torch.get_default_dtype())
         return default_collate(values)
     except (TypeError, ValueError, RuntimeError, AttributeError) as error:
         sizes = [tuple(value.shape) if hasattr(value, "shape") else _size(value) for value in values]

@@ -16,8 +16,10 @@ class AcceleratorView:
 
     def __init__(self, engine: Engine) -> None:
         self._engine, ranks = engine, engine.ranks
+        kind = "CPU" if engine.device.type == "cpu" else "GPU"
         self.device, self.sync_gradients = engine.device, True
         self.num_processes, self.process_index, self.local_process_index = ranks.size, ranks.rank, ranks.local_rank
+        self.distributed_type = "NO" if ranks.size == 1 else "FSDP" if engine.is_sharded else f"MULTI_{kind}"
         self.is_main_process, self.is_local_main_process = ranks.rank == 0, ranks.local_rank == 0
 
     def backward(self, loss: torch.Tensor, **_: Any) -> None:

@@ -15,6 +15,7 @@ from runcast.trainer.evaluation import EvalLoopOutput, PredictionOutput, evaluat
 from runcast.trainer.failures import explained, remedy_of_evaluation
 from runcast.trainer.methods.hooks import accepted
 from runcast.trainer.methods.steps import StepMethods
+from runcast.trainer.optimization.own import set_mode
 from runcast.trainer.session import Sessions, keeping
 from runcast.trainer.termination import TerminationCallback
 
@@ -125,6 +126,7 @@ class EvaluationMethods(StepMethods):
             self.hear_overrides()
             if self.args.bf16_full_eval or self.args.fp16_full_eval:
                 self.model.to(torch.bfloat16 if self.args.bf16_full_eval else torch.float16)
+        set_mode(self.optimizer, "eval")  # the next step of a training puts it back
         began, prefix = time.perf_counter(), how[-1]
         output: EvalLoopOutput = self.evaluation_loop(loader, description, *how)
         if f"{prefix}_runtime" not in output.metrics:

@@ -34,6 +34,7 @@ class HookedEngine(Engine):
         self.plain, self._step, self._predict = plain, step, predict
         self.weight: Any = None  # the share that the batch has in its step
         self._weights: list[Any] = []
+        self.batches = 0  # of the current step
         self._items: torch.Tensor | None = None
 
     def begin(self, *, measures: bool) -> None:
@@ -47,7 +48,7 @@ class HookedEngine(Engine):
 
         def weigh(batches: list[Any]) -> Sequence[Any]:
             weights = loss_weights(batches)
-            self._weights = [weight for weight, _ in weights]
+            self._weights, self.batches = [weight for weight, _ in weights], len(weights)
             self._items = self._count(batches)
             return [(None, is_last) for _, is_last in weights]
 
@@ -74,7 +75,8 @@ class HookedEngine(Engine):
         """Let the function compute loss and predictions of a batch."""
         if self._predict is None:
             return super().predict(batch, ignore_keys)
-        return Result(*self._predict(self.evaluated, _own(batch), loss_only, ignore_keys))
+        loss, predictions, labels = self._predict(self.evaluated, _own(batch), loss_only, ignore_keys)
+        return Result(loss.mean() if getattr(loss, "ndim", 0) else loss, predictions, labels)
 
     def _count(self, batches: list[Any]) -> torch.Tensor | None:
         """Count the labels of a step over the processes, as `num_items_in_batch` of transformers does."""

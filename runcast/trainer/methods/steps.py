@@ -11,13 +11,20 @@ from torch.utils.data import DataLoader
 
 from runcast.core.errors import OptionError
 from runcast.trainer.checkpoints.weights import save_whole
-from runcast.trainer.data.collate import UsedColumns, is_own
+from runcast.trainer.data.collate import UsedColumns, WithLabels, is_own
 from runcast.trainer.data.loader import make_loader
 from runcast.trainer.data.transfer import to_device
 from runcast.trainer.engine import Engine
 from runcast.trainer.methods.accelerator import AcceleratorView
 from runcast.trainer.methods.hooks import HookedEngine, accepted, weigh
-from runcast.trainer.model.batch_reader import parameters_of
+from runcast.trainer.model.batch_reader import (
+    accepts_loss_kwargs,
+    can_return_loss,
+    label_smoother,
+    labels_taken_by,
+    parameters_of,
+    smoothed_loss,
+)
 from runcast.trainer.model.items import LABELS, count_items
 from runcast.trainer.optimization.optimizers import belongs_to, make_optimizer
 from runcast.trainer.optimization.own import check_own
@@ -56,6 +63,8 @@ class StepMethods:
     loss_is_scaled_for_ga: bool | None = None
     deepspeed = hp_name = hp_search_backend = None  # which methods of a subclass look at
     is_deepspeed_enabled = is_model_parallel = False
+    label_smoother: Callable[..., torch.Tensor] | None
+    can_return_loss: bool
     label_names: list[str]
     model_accepts_loss_kwargs: bool
 
@@ -173,6 +182,15 @@ class StepMethods:
 
     # What the methods of a subclass look at
 
+    def inspect_model(self) -> None:
+        """Note what the model takes and computes."""
+        model, share = self.model, self.args.label_smoothing_factor
+        self.model_accepts_loss_kwargs, self.can_return_loss = accepts_loss_kwargs(model), can_return_loss(model)
+        self.label_names = self.args.label_names or labels_taken_by(model) or ["labels"]
+        self.label_smoother = label_smoother(share)
+        if share and self.compute_loss_func is None:
+            self.compute_loss_func = smoothed_loss(share, self.engine.predicts_next_token)
+
     @property
     def _train_batch_size(self) -> int:
         return self.args.per_device_train_batch_size
@@ -181,6 +199,11 @@ class StepMethods:
     def is_fsdp_enabled(self) -> bool:
         """Whether the model is sharded."""
         return self.engine.is_sharded
+
+    @property
+    def current_gradient_accumulation_steps(self) -> int:
+        """How many batches the current step has: the last one of an epoch may have fewer."""
+        return getattr(self.engine, "batches", None) or self.args.gradient_accumulation_steps
 
     @property
     def accelerator(self) -> AcceleratorView:
@@ -223,9 +246,11 @@ class StepMethods:
         return loss
 
     def _loader(self, data: Any, *, train: bool) -> DataLoader[Any]:
-        collate = self.data_collator
+        collate, taken = self.data_collator, parameters_of(self.model)
+        if is_own(collate) and not {"label", "label_ids"} & {*taken, *(self.args.label_names or ())}:
+            collate = WithLabels(collate)
         if self.args.remove_unused_columns:
-            collate = UsedColumns(collate, parameters_of(self.model), LABELS, self.args.label_names)
+            collate = UsedColumns(collate, taken, LABELS, self.args.label_names)
             unused = collate.unused(getattr(data, "column_names", None) or ())
             if unused and hasattr(data, "remove_columns") and is_own(self.data_collator):
                 data = data.remove_columns(unused)

@@ -5,7 +5,7 @@ The same for transformers, timm and a module written by hand.
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -36,20 +36,23 @@ class BatchReader:
     """The call of a model on a batch.
 
     A batch is a mapping or a dataclass (labels under one of the label names), a tuple (labels last), or a tensor (no
-    labels). If the model's `forward` takes the labels by name and no `compute_loss` was given, the model computes the
-    loss. Otherwise `compute_loss(predictions, labels)` does; without it, whole-number labels of logits mean cross
-    entropy. Entries that `forward` does not take are left out; a single entry goes to it whatever its name.
+    labels). If the model's `forward` takes labels by name (or `**kwargs`) and no `compute_loss` was given, they go to
+    the model, which may compute the loss. Otherwise `compute_loss(predictions, labels)` does; without it, whole-number
+    labels of logits mean cross entropy. Entries that `forward` does not take are left out; a single entry goes to it
+    whatever its name.
     """
 
     def __init__(
         self, model: nn.Module, label_names: list[str] | None, compute_loss: Callable[[Any, Any], torch.Tensor] | None
     ) -> None:
-        parameters = inspect.signature(model.forward).parameters
-        self._takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-        self._takes = frozenset(parameters)
+        inside = inspect.signature(unwrapped(model).forward).parameters
+        self._takes_all = any(p.kind is p.VAR_KEYWORD for p in inside.values())
+        self._takes = frozenset((*inspect.signature(model.forward).parameters, *inside))
         self._label_names = tuple(label_names or LABELS)
         self._compute_loss = compute_loss
-        self._model_has_loss = compute_loss is None and not self._takes.isdisjoint(self._label_names)
+        self._taken_labels = () if label_names or compute_loss is not None else tuple(labels_taken_by(model))
+        takes_labels = self._takes_all or self._taken_labels or not self._takes.isdisjoint(self._label_names)
+        self._model_has_loss = compute_loss is None and bool(takes_labels)
         ignored = getattr(getattr(model, "config", None), "keys_to_ignore_at_inference", None) or ()
         self._not_predicted = frozenset(("loss", "past_key_values", *ignored))
         self._plans: dict[tuple[str, ...], _Plan] = {}
@@ -104,12 +107,14 @@ class BatchReader:
 
     def _plan(self, names: tuple[str, ...]) -> "_Plan":
         """Settle, once for batches with these entries, what of them goes where."""
-        labels = tuple(name for name in self._label_names if name in names)
+        labels = self._labels_among(names)
         without = () if self._model_has_loss else self._label_names
         taken = names if self._takes_all else tuple(name for name in names if name in self._takes)
         inputs = {name: name for name in taken if name not in without}
-        if self._model_has_loss and labels and self._takes.isdisjoint(inputs.keys() & set(self._label_names)):
-            inputs[next((name for name in self._label_names if name in self._takes), "labels")] = labels[0]
+        wanted = next((name for name in self._label_names if name in self._takes), None)
+        usual = [name for name in labels if name in self._label_names]
+        if wanted and usual and self._model_has_loss and self._takes.isdisjoint(usual):
+            inputs[wanted] = usual[0]
         alone = [name for name in names if name not in self._label_names]
         if not inputs and len(alone) != 1:
             raise OptionError(
@@ -129,8 +134,15 @@ class BatchReader:
         """Return the labels of a batch; None if it has none."""
         if not isinstance(batch, MAPPING):
             return batch[-1] if isinstance(batch, SEQUENCE) and len(batch) > 1 else None
-        found = tuple(batch[name] for name in self._label_names if batch.get(name) is not None)
+        found = tuple(batch[name] for name in self._labels_among(batch) if batch.get(name) is not None)
         return found if len(found) > 1 else found[0] if found else None
+
+    def _labels_among(self, names: Container[str]) -> tuple[str, ...]:
+        """Find the labels among the entries of a batch: those that the model takes, unless it takes only others."""
+        usual = tuple(name for name in self._label_names if name in names)
+        if usual and self._takes.isdisjoint(usual):
+            return usual
+        return tuple(name for name in self._taken_labels if name in names) or usual
 
     def read(self, outputs: Any, labels: Any, ignore_keys: Sequence[str] | None = None) -> Result:
         """Find loss and predictions in what the model returned, and compute a loss that is not there."""
@@ -180,17 +192,34 @@ class BatchReader:
         return outputs[place], _only([v for n, v in enumerate(outputs) if n != place and v is not None])
 
 
+def unwrapped(model: nn.Module) -> nn.Module:
+    """Return the model inside what compiles it, averages its gradients or adds adapters, and passes everything on."""
+    parallel = (nn.DataParallel, nn.parallel.DistributedDataParallel)
+    while True:
+        inner: Any = model.module if isinstance(model, parallel) else getattr(model, "_orig_mod", None)
+        if inner is None and hasattr(model, "get_base_model"):  # of peft
+            inner = model.get_base_model()
+        if inner is None or inner is model:
+            return model
+        model = inner
+
+
 def parameters_of(model: nn.Module) -> list[str]:
-    """List what the `forward` of a model takes by name; of one that peft has wrapped, that of the model inside."""
-    inner: Any = model.get_base_model() if hasattr(model, "get_base_model") else model
+    """List what the `forward` of a model takes by name."""
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    return [name for name, p in inspect.signature(inner.forward).parameters.items() if p.kind in named]
+    return [name for name, p in inspect.signature(unwrapped(model).forward).parameters.items() if p.kind in named]
+
+
+def labels_taken_by(model: nn.Module) -> list[str]:
+    """List what the `forward` of a model takes that is a label by its name, as transformers does."""
+    answers = ("start_positions", "end_positions") if "QuestionAnswering" in type(unwrapped(model)).__name__ else ()
+    return [name for name in parameters_of(model) if "label" in name or name in (*LABELS, *answers)]
 
 
 def accepts_loss_kwargs(model: nn.Module) -> bool:
     """Return whether a model divides its loss by `num_items_in_batch`, as transformers takes it from its signature."""
-    said = getattr(model, "accepts_loss_kwargs", None)
-    parameters = inspect.signature(model.forward).parameters.values()
+    said = getattr(unwrapped(model), "accepts_loss_kwargs", None)
+    parameters = inspect.signature(unwrapped(model).forward).parameters.values()
     return any(p.kind is p.VAR_KEYWORD for p in parameters) if said is None else bool(said)
 
 
@@ -226,6 +255,23 @@ def smoothed_loss(share: float, shifted: bool) -> Callable[..., torch.Tensor]:
         return total / ((labels != IGNORED_LABEL).sum() if num_items_in_batch is None else num_items_in_batch)
 
     return loss
+
+
+def label_smoother(share: float) -> Callable[..., torch.Tensor] | None:
+    """Return a smoothed loss as methods of a subclass call it; None where nothing is smoothed."""
+
+    def smoothed(
+        outputs: Any, labels: torch.Tensor, shift_labels: bool = False, num_items_in_batch: Any = None
+    ) -> torch.Tensor:
+        return smoothed_loss(share, shift_labels)(outputs, labels, num_items_in_batch)
+
+    return smoothed if share else None
+
+
+def can_return_loss(model: nn.Module) -> bool:
+    """Return whether a model computes a loss without labels, as its `return_loss=True` says."""
+    parameter = inspect.signature(unwrapped(model).forward).parameters.get("return_loss")
+    return parameter is not None and parameter.default is True
 
 
 def _default_loss(predictions: Any, labels: Any) -> torch.Tensor | None:

@@ -140,6 +140,13 @@ def step_by_metric(scheduler: Any, args: TrainingArguments, metrics: Mapping[str
         scheduler.step(value)
 
 
+def set_mode(optimizer: Any, name: str) -> None:
+    """Call `train()` or `eval()` of an optimizer that has it: one without a schedule has other weights to evaluate."""
+    method = getattr(optimizer, name, None)
+    if callable(method):
+        method()
+
+
 def rate_of(group: Mapping[str, Any]) -> Any:
     """Return the learning rate of a group as it is now; a tensor, which a schedule changes in place, is copied."""
     rate = group.get("lr", 0.0)

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from runcast.trainer.optimization.own import check_length, rate_of, step_by_metric, steps_by_metric
+from runcast.trainer.optimization.own import check_length, rate_of, set_mode, step_by_metric, steps_by_metric
 from runcast.trainer.settings.arguments import TrainingArguments
 
 
@@ -37,6 +37,12 @@ class Optimization:
         self._parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self._steps_by_metric = steps_by_metric(self.scheduler)
         self._was_stepped = True
+        self._has_modes = hasattr(optimizer, "train") and hasattr(optimizer, "eval")
+
+    def set_mode(self, name: str) -> None:
+        """Put an optimizer that has modes, "train" and "eval", into one of them."""
+        if self._has_modes:
+            set_mode(self.optimizer, name)
 
     def clip_gradients(self) -> None:
         """Take the scale out of the gradients, for the callbacks too, and clip them."""
