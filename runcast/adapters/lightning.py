@@ -220,7 +220,9 @@ class RuncastLogger(Logger):  # type: ignore[misc]
 
     def _keep(self, name: str, path: str) -> None:
         """Keep a checkpoint, once for each time that it was written."""
-        if path and Path(path).exists():
+        if "://" in str(path):
+            self.experiment._drop(name, f"is not on this machine, but at {path}")
+        elif path and Path(path).exists():
             written = Path(path).stat().st_mtime
             if self._kept.get(f"{name}:{path}") != written:
                 self._kept[f"{name}:{path}"] = written

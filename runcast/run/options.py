@@ -188,9 +188,19 @@ def finish_timeout_s(given: Any) -> float:
 
 def reports_nothing(report_to: Any) -> bool:
     """Return whether a choice of trackers means none; `...`, the default, does not."""
-    if isinstance(report_to, list | tuple | set | frozenset) and len(report_to) == 1:
-        (report_to,) = report_to
-    return report_to is not ... and (not report_to or str(report_to).lower() in NOTHING)
+    choice = _single(report_to)
+    return choice is not ... and (not choice or str(choice).lower() in NOTHING)
+
+
+def reports_anything(report_to: Any) -> bool:
+    """Return whether a choice of trackers names none: it is the default, or all."""
+    choice = _single(report_to)
+    return choice is ... or str(choice).strip().lower() in ("all", "default")
+
+
+def _single(report_to: Any) -> Any:
+    is_list = isinstance(report_to, list | tuple | set | frozenset)
+    return next(iter(report_to)) if is_list and len(report_to) == 1 else report_to
 
 
 def _folder(value: Any) -> Path:

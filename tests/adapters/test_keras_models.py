@@ -55,7 +55,7 @@ callback = RuncastCallback("none", id="unbuilt", every_steps=1, log_model="last"
 callback.set_model(Subclassed())
 callback.on_train_begin()
 callback.on_epoch_begin(0)
-callback.on_train_batch_end(0, {"loss": 1.0})
+callback.on_train_batch_end(0, {"loss": 1.0, 7: 0.5})
 callback.on_epoch_end(0, {"loss": 1.0})
 callback.on_train_end()
 
@@ -125,6 +125,7 @@ def test_a_model_that_cannot_be_saved_is_counted(scenarios):
         told = scenarios[0][name]
         assert set(dropped(told)) >= keys
         assert (told.steps("train/loss")[-1], told.endings) == (8 if name == "odd" else 1, ["finished"])
+    assert scenarios[0]["unbuilt"].points["train/7"] == [(1, 0.5)]
 
 
 def test_copies_made_before_a_training_have_runs_of_their_own(scenarios):

@@ -1,5 +1,7 @@
 """The calls that Lightning's users make on the loggers they know: arguments, shapes and orders of events."""
 
+from types import SimpleNamespace
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -23,7 +25,7 @@ def dropped(told):
 def test_a_logger_without_arguments_joins_the_run_of_the_script(folder):
     """Whatever that run reports to, and however "everything" is written."""
     with init(report_to="none") as run:
-        for logger in (RuncastLogger(), RuncastLogger("all"), RuncastLogger("ALL")):
+        for logger in (RuncastLogger(), RuncastLogger("all"), RuncastLogger(["ALL"])):
             assert logger.experiment is run
 
 
@@ -142,6 +144,20 @@ def test_a_training_that_slurm_requeues_has_not_failed(folder):
     logger.finalize("finished")
 
     assert only_run_in(folder).endings == ["finished"]
+
+
+def test_a_checkpoint_that_is_elsewhere_is_counted(folder):
+    """Lightning can save into a bucket; runcast does not fetch it."""
+    logger = RuncastLogger("none", log_model=True)
+    logger.log_metrics({"loss": 1.0}, 1)
+    saved = SimpleNamespace(best_model_path="s3://bucket/best.ckpt", last_model_path="")
+
+    logger.after_save_checkpoint(saved)
+    logger.finalize("success")
+
+    told = only_run_in(folder)
+    assert told.artifacts == []
+    assert dict(dropped(told))["model-best"] == "is not on this machine, but at s3://bucket/best.ckpt"
 
 
 def test_a_run_that_the_script_has_finished_itself_is_no_error_later(folder):

@@ -261,6 +261,7 @@ def _fits_around(callback: RuncastCallback) -> int:
 
 def _named(key: str, folder: str) -> str:
     """Put a metric into its folder: `val_loss` is val/loss, `loss` train/loss or eval/loss, `my/own` stays."""
+    key = str(key)
     if "/" in key:
         return key
     return f"val/{key[4:]}" if key.startswith("val_") else f"{folder}/{key}"
