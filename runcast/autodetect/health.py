@@ -101,7 +101,7 @@ def _ended(service: Ended, version: str) -> TrackerHealth:
 
 def _tracker(seen: Survey, runs: Path, environ: Mapping[str, str]) -> TrackerHealth:
     row, usable = seen.row, not seen.problem and not seen.off
-    where = service(row, environ) if seen.online else row.writes.format(runs=runs, name=row.name)
+    where = service(row, environ) if seen.online else _folder(row, runs, environ)
     return TrackerHealth(
         name=row.name,
         title=row.title,
@@ -116,6 +116,14 @@ def _tracker(seen: Survey, runs: Path, environ: Mapping[str, str]) -> TrackerHea
         mend=seen.mend,
         log_in=row.log_in,
     )
+
+
+def _folder(row: Integration, runs: Path, environ: Mapping[str, str]) -> str:
+    """Return where a tracker keeps local runs: where its variable says, if that names no server."""
+    chosen = environ.get(row.writes_at, "")
+    servers = [address.pattern for address in row.credentials if isinstance(address, Address)]
+    is_local = chosen and not any(re.match(server, chosen) for server in servers)
+    return redact_text(chosen) if is_local else row.writes.format(runs=runs, name=row.name)
 
 
 def service(row: Integration, environ: Mapping[str, str] = os.environ) -> str:

@@ -27,6 +27,7 @@ MORE = (
         imports=("pydantic", "google.protobuf", "requests", "yaml"),
         minimum="0.10",
         tested="0.10.3",
+        writes_at="SWANLAB_LOG_DIR",
         open_command="swanlab sync --id {id} {folder}/run-*-{id}",
         folder="swanlog",
         credentials=(
@@ -55,6 +56,7 @@ MORE = (
         imports=("numpy",),
         minimum="0.43",
         tested="0.43.0",
+        writes_at="TRACKIO_DIR",
         open_command="env TRACKIO_DIR={folder} trackio show --project {project}",
         page_command="env TRACKIO_DIR={folder} trackio show --project {project}",
         folder="../../../trackio",

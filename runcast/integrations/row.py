@@ -62,16 +62,16 @@ class Integration(msgspec.Struct, frozen=True, kw_only=True):
     variables. `open_command` may use {url}, {name} (the run's), {local}, {directory}, {folder} (where the tracker keeps
     its files: what it remembers, else `folder` in its own) and what else it remembers; `page_command` starts the SDK's
     own page, on {port} if it has one, and may also use {runs}, the folder of all runs, and {named}, one that has each
-    run's files under its name. `writes` says where local runs lie, with {runs} and {name}. `needs` lists the
-    distributions (as "distribution" or "distribution:module") without which the SDK cannot be imported, where its
-    version requires them; `local_needs` those without which it keeps no runs locally. `imports` are large modules that
-    the SDK imports where they are installed, and that others import too; `unused` those that it imports only if they
-    are installed, and of which a delivery has no use. `parts` are files of the package that a build for another
-    platform lacks. `options` are the names that `setup` may use: words, and "module:Name" of a function or class of the
-    SDK whose arguments are such names; none listed: any. `extra` is the extra of pyproject.toml that installs it with
-    others: "all" the seven of the first rank, "more" the rest, but for those "apart", which the versions of others rule
-    out. `over` is the row whose Tracker this one extends: under "all", only this one writes to a server of both.
-    `below` is the first Python for which the distribution has no package.
+    run's files under its name. `writes` says where local runs lie, with {runs} and {name}, if the variable `writes_at`
+    does not. `needs` lists the distributions (as "distribution" or "distribution:module") without which the SDK cannot
+    be imported, where its version requires them; `local_needs` those without which it keeps no runs locally. `imports`
+    are large modules that the SDK imports where they are installed, and that others import too; `unused` those that it
+    imports only if they are installed, and of which a delivery has no use. `parts` are files of the package that a
+    build for another platform lacks. `options` are the names that `setup` may use: words, and "module:Name" of a
+    function or class of the SDK whose arguments are such names; none listed: any. `extra` is the extra of
+    pyproject.toml that installs it with others: "all" the seven of the first rank, "more" the rest, but for those
+    "apart", which the versions of others rule out. `over` is the row whose Tracker this one extends: under "all", only
+    this one writes to a server of both. `below` is the first Python for which the distribution has no package.
     """
 
     name: str
@@ -100,6 +100,7 @@ class Integration(msgspec.Struct, frozen=True, kw_only=True):
     offline_environment: Mapping[str, str] = {}
     log_in: str = ""
     writes: str = "{runs}/*/trackers/{name}"
+    writes_at: str = ""
     local: bool = True
     measures: bool = False
     options: tuple[str, ...] = ()

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from runcast.core.errors import FinalError
 from runcast.journal.layout import Source
 
 
@@ -98,6 +99,16 @@ class TrackedRun(msgspec.Struct, kw_only=True):
     def replaces(self) -> str | None:
         """Return the service's identifier of the deleted run that this one replaces, for the service to show."""
         return self.ids.get("replaces")
+
+    def check_server(self, server: str) -> None:
+        """Keep a run from being recreated on *server*, where it is not, if it began on another one.
+
+        Raises:
+            FinalError: It did: only that one can say whether the run was deleted.
+        """
+        begun = self.ids.get("server", server)
+        if begun.rstrip("/") != server.rstrip("/"):
+            raise FinalError(f"The run is on {begun}. Here {server} is set up: change that, and run: runcast sync")
 
     def recreate(self, identities: Collection[str] | None) -> None:
         """Forget the run that was deleted at the service, so that `setup` creates another one."""

@@ -38,6 +38,19 @@ def test_doctor_says_which_credentials_make_a_tracker_online(cli, monkeypatch: p
     assert "kkkk" not in answer.out
 
 
+def test_doctor_says_where_a_variable_puts_local_runs(cli, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    """It is where the tracker will write, without the password in the address of a database."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://me:hunter2@db/runs")
+    monkeypatch.setenv("WANDB_DIR", "/scratch")
+
+    answer = cli("doctor", "--json")
+
+    trackers = {tracker["name"]: tracker["where"] for tracker in json.loads(answer.out)["trackers"]}
+    assert trackers["mlflow"].endswith("@db/runs")
+    assert trackers["wandb"] == "/scratch"
+    assert "hunter2" not in answer.out
+
+
 def test_offline_shows_what_would_be_without_credentials(cli, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
     """`--offline` beats credentials."""
     monkeypatch.setenv("WANDB_API_KEY", "k" * 40)

@@ -19,6 +19,12 @@ from tests import warm
 DRIVE = Path(__file__).with_name("drive.py")
 STANDINS = Path(__file__).parents[1] / "standins.py"
 OURS = "PYTEST_CURRENT_TEST"  # changes what MLflow does
+# TensorBoard is given the name of a run with its folder.
+PATHS = """
+import json, os, sys
+words = [word.removeprefix("sqlite:///").removeprefix("TRACKIO_DIR=") for word in sys.argv[1:] if "/" in word or "." in word]
+print(json.dumps({path: os.path.exists(path) for path in (word.rpartition(":")[2] for word in words)}))
+"""
 
 
 def driver(tracker: str, imported: warm.Warm = warm.SDK_NEEDS) -> Callable[..., list[Any]]:
@@ -40,6 +46,15 @@ def _drive(
     )
     assert done.returncode in (0, -9), done.stderr
     return json.loads(done.stdout) if done.stdout else []
+
+
+def paths_in(command: str) -> dict[str, bool]:
+    """List the paths in a command, as a shell expands it, and whether each is there."""
+    tool = command.removeprefix("(cd ").partition("&& ")[2] or command
+    script = f"{tool.split()[0]}() {{ '{sys.executable}' -c '{PATHS}' \"$@\"; }}; {command}"
+    found = json.loads(subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True).stdout)
+    assert found, command
+    return dict(found)
 
 
 class StandIn:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import urllib.request
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -304,7 +305,7 @@ def test_a_server_that_goes_and_comes_back_is_retried(tmp_path: Path, server: Se
 
 
 def test_a_task_that_was_deleted_is_recreated(tmp_path: Path, server: Server) -> None:
-    """While it is written every call says so; the next task says which one it replaces."""
+    """While it is written every call says so; the next task says which one it replaces. Another server is not believed."""
     run, log = tmp_path / "run", ["log_metrics", [["a", 1, 1, 1.0]]]
     delete = ["fetch", f"{server.url}/standin/delete"]
 
@@ -319,6 +320,10 @@ def test_a_task_that_was_deleted_is_recreated(tmp_path: Path, server: Server) ->
     assert (seen["points"], seen["status"]) == ([["a", 1, 1]], "finished")
     properties = [item for body in server.requests("edit_hyper_params") for item in json.loads(body)["hyperparams"]]
     assert [item["value"] for item in properties if item["name"] == "runcast_replaces"] == [task]
+    urllib.request.urlopen(f"{server.url}/standin/delete").close()
+    other = server.environment["CLEARML_API_HOST"].replace("127.0.0.1", "localhost")
+    (refused,) = drive(run, ["setup", ONLINE], **{**server.environment, "CLEARML_API_HOST": other})
+    assert (refused[0], f"The run is on {server.url}" in refused[1]) == ("FinalError", True)
 
 
 @pytest.mark.parametrize(("status", "error"), [(401, "FinalError"), (500, "RetryableError")])

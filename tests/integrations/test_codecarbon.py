@@ -170,7 +170,7 @@ def test_emissions_of_an_unknown_place_are_called_so(
 def test_the_users_variables_and_files_keep_their_meaning(tmp_path: Path) -> None:
     """A country of the configuration file counts.
 
-    The file is where CODECARBON_OUTPUT_DIR says, and is found there without it.
+    The file is where CODECARBON_OUTPUT_DIR says, and is found, and written by the next session, there without it.
     """
     local, other = tmp_path / "local", tmp_path / "other"
     (Path(os.environ["HOME"]) / ".codecarbon.config").write_text("[codecarbon]\ncountry_iso_code = FRA\n")
@@ -183,6 +183,9 @@ def test_the_users_variables_and_files_keep_their_meaning(tmp_path: Path) -> Non
     assert "FRA" in (other / "mine.csv").read_text()
     again = meter(local, trains=False)
     assert (again["measured"], again["read"]) == ([], seen["read"])
+    more = meter(local, resumed=True)
+    assert (more["url"], more["read"][: len(seen["read"])]) == (seen["url"], seen["read"])
+    assert len(more["read"]) > len(seen["read"])
 
 
 def test_in_process_mode_it_is_the_training_that_is_measured(tmp_path: Path) -> None:
@@ -326,7 +329,12 @@ def test_a_stale_lock_matters_only_to_a_user_who_wants_the_lock(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("environment", "options"), [({"CODECARBON_SAVE_TO_FILE": "False"}, {}), ({}, {"save_to_file": False})]
+    ("environment", "options"),
+    [
+        ({"CODECARBON_SAVE_TO_FILE": "False"}, {}),
+        ({"CODECARBON_OUTPUT_METHODS": "api"}, {}),  # offline there is no API
+        ({}, {"save_to_file": False}),
+    ],
 )
 def test_without_a_file_it_still_measures_and_says_that_nothing_can_be_read_back(
     tmp_path: Path, environment: dict[str, str], options: dict[str, Any]

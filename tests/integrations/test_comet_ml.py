@@ -239,7 +239,8 @@ def test_an_experiment_that_the_user_opened_is_joined_and_left_open(tmp_path: Pa
 
 def test_online_everything_reaches_the_server(tmp_path: Path, server: Server) -> None:
     """With credentials all goes to Comet, artifacts as Artifacts; the archive that is kept tells what was given to it."""
-    answers = drive(tmp_path / "run", ONLINE, *write_everything(tmp_path), ["finish", "crashed"], **server.environment)
+    environment = {**server.environment, "COMET_FALLBACK_STREAMER_KEEP_OFFLINE_ZIP": "0"}
+    answers = drive(tmp_path / "run", ONLINE, *write_everything(tmp_path), ["finish", "crashed"], **environment)
     (seen,) = drive(tmp_path / "run", READ)
 
     assert answers[0]["url"].startswith(server.url)
@@ -314,11 +315,14 @@ def test_an_experiment_that_is_deleted_meanwhile_is_recreated(
 
 
 def test_an_experiment_that_was_deleted_before_it_is_resumed_is_recreated(tmp_path: Path, server: Server) -> None:
-    """Its key is not used again; what was sent under it counts for nothing, after a kill too."""
+    """Its key is not used again; what was sent under it counts for nothing. Another server is not believed."""
     run = tmp_path / "run"
     drive(run, ONLINE, log(("loss", 1, 1)), ["finish", "failed"], **server.environment)
     drive(run, ONLINE, log(("loss", 2, 2)), ["held", server.url, 2], KILL, **server.environment)
     urllib.request.urlopen(f"{server.url}/standin/delete").close()
+    other = server.environment["COMET_URL_OVERRIDE"].replace("127.0.0.1", "localhost")
+    (refused,) = drive(run, ONLINE, **{**server.environment, "COMET_URL_OVERRIDE": other})
+    assert (refused[0], f"The run is on {server.url}" in refused[1]) == ("FinalError", True)
 
     again, lacking, *_, seen = drive(
         run, ONLINE, READ, log(("loss", 1, 1), ("loss", 2, 2)), ["finish", "finished"], READ, **server.environment

@@ -187,7 +187,8 @@ def test_a_deleted_run_is_recreated(runs: Path) -> None:
     with contextlib.closing(sqlite3.connect(runs / "mlflow.db")) as database, database:
         database.execute("update runs set lifecycle_stage = 'deleted'")
 
-    again, _, seen = drive(run, SETUP, ["finish", "finished"], READ)
+    named = {"MLFLOW_RUN_ID": began["ids"]["run_id"]}  # in a job that resumes it
+    again, _, seen = drive(run, SETUP, ["finish", "finished"], READ, **named)
 
     assert again["ids"]["run_id"] != began["ids"]["run_id"]
     assert seen["status"] == "finished"
@@ -223,6 +224,14 @@ def test_mlflows_own_variables_keep_their_meaning(tmp_path: Path) -> None:
     names = "select name from experiments where experiment_id in (select experiment_id from runs) order by 1"
     assert select(tmp_path / "runs", names) == [("ours",), ("theirs",)]
     assert select(tmp_path / "runs", "select value from tags where key = 'team'") == [("vision",)] * 2
+
+
+def test_a_call_returns_when_the_store_has_what_it_logs(runs: Path) -> None:
+    """MLFLOW_ENABLE_ASYNC_LOGGING would let a delivery count what a kill loses."""
+    drive(runs / "run", SETUP, ["log_params", {"a": 1}], ["kill"], MLFLOW_ENABLE_ASYNC_LOGGING="true")
+    (seen,) = drive(runs / "run", READ)
+
+    assert (seen["params"], seen["status"]) == ({"a": "1"}, "running")
 
 
 def test_a_run_that_is_open_elsewhere_is_joined_and_stays_open(runs: Path) -> None:

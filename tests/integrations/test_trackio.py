@@ -297,8 +297,12 @@ def test_a_local_run_that_goes_on_at_a_server_is_another_run_there(tmp_path: Pat
         tmp_path / "run", ["setup", {"project": "check", "online": True}], READ_ONLINE, **server.environment
     )
 
+    other = {"TRACKIO_SERVER_URL": "http://127.0.0.1:1", "TRACKIO_WRITE_TOKEN": "a-token"}
+    (elsewhere,) = drive(tmp_path / "run", ["read", {"project": "check", "online": True}], **other)
+
     assert (first["ids"]["server"], second["ids"]["server"]) == ("", server.url)
     assert lacking["points"] == []
+    assert elsewhere["status"] == "running"  # it stays there
 
 
 def test_an_alert_is_one_of_trackios(tmp_path: Path) -> None:

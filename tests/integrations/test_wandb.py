@@ -385,11 +385,15 @@ def upserts_of(server: Server, run: str) -> int:
 
 
 def test_a_run_that_was_deleted_before_it_is_resumed_is_recreated(tmp_path: Path, server: Server) -> None:
-    """W&B is asked first: it would refuse the id again and again, until the time to begin is over."""
+    """W&B is asked first: it would refuse the id again and again. Another server, which never had it, is not believed."""
     run = tmp_path / "run"
     drive(run, ONLINE, log(("loss", 1, 1)), ["finish", "failed"], **server.environment)
     urllib.request.urlopen(f"{server.url}/standin/delete").close()
     asked = upserts_of(server, "run")
+    (refused, *_) = drive(
+        run, ONLINE, **{**server.environment, "WANDB_BASE_URL": server.url.replace("127.0.0.1", "localhost")}
+    )
+    assert (refused[0], f"The run is on {server.url}" in refused[1]) == ("FinalError", True)
 
     again, lacking, *_, seen = drive(
         run, ONLINE, READ, log(("loss", 1, 1)), ["finish", "finished"], READ, **server.environment

@@ -19,8 +19,8 @@ RETRYABLE = (OperationalError, RepoIntegrityError, RocksIOError, RunLockingError
 
 
 def place(run: TrackedRun) -> str:
-    """Return the folder of the repository: the user's, which is remembered, else one beside the runs."""
-    chosen = str(run.options.get("repo") or run.ids.get("folder") or run.directory.parent / "aim")
+    """Return the folder of the repository: the one where the run began, else the user's, else one beside the runs."""
+    chosen = str(run.ids.get("folder") or run.options.get("repo") or run.directory.parent / "aim")
     if "://" in chosen:
         raise FinalError(f"runcast writes to repositories of Aim on this machine, not to {chosen}.")
     return os.path.abspath(os.path.expanduser(chosen))

@@ -138,7 +138,7 @@ class ClearmlTracker(Tracker):
     def exists(self, run: TrackedRun) -> bool | None:
         if "task" not in run.ids:
             return None
-        return has_task(Session(), run.ids["task"]) if configure(run) else task.session_folder(run).is_dir()
+        return has_task(Session(), run) if configure(run) else task.session_folder(run).is_dir()
 
     def read(self, run: TrackedRun) -> Reading:
         if "task" not in run.ids:

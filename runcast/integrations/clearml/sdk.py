@@ -4,7 +4,6 @@ A Task repeats a call for ever when its server is away; `ask` does not, and what
 """
 
 import fcntl
-import os
 import re
 from typing import Any
 
@@ -14,6 +13,7 @@ from clearml.backend_api import Session
 from clearml.backend_api.session.session import LoginError
 from clearml.backend_interface.session import SendError
 from clearml.config import config_obj
+from clearml.config.defs import CLEARML_CACHE_DIR
 from clearml.utilities.locks import portalocker
 
 from runcast.core.errors import FinalError, GoneError, RetryableError, TrackerError
@@ -32,9 +32,10 @@ def configure(run: TrackedRun) -> bool:
         raise FinalError(
             f"The run is on a ClearML server and cannot continue offline. Configure credentials, then run: {again}"
         )
-    cache = run.ids.get("cache", os.environ.get("CLEARML_CACHE_DIR", "")) or str(run.local)
-    if os.environ.get("CLEARML_CACHE_DIR", cache) != cache:
-        os.environ["CLEARML_CACHE_DIR"] = cache
+    wanted = CLEARML_CACHE_DIR.get()
+    cache = run.ids.get("cache", wanted or "") or str(run.local)
+    if wanted not in (None, cache):
+        CLEARML_CACHE_DIR.set(cache)
     sdk = {"development": {"report_use_subprocess": False}, "storage": {"cache": {"default_base_dir": cache}}}
     config_obj.set_overrides({"sdk": sdk, "api": {"http": {"retries": RETRIES, "wait_on_maintenance_forever": False}}})
     if bool(clearml.Task.is_offline()) == online:
@@ -81,11 +82,12 @@ def check(answer: requests.Response) -> dict[str, Any]:
     return data
 
 
-def has_task(session: Session, task: str) -> bool:
-    """Ask the server whether it has a task."""
+def has_task(session: Session, run: TrackedRun) -> bool:
+    """Ask the server whether it has the task of a run."""
     try:
-        ask(session, "tasks.get_by_id", task=task)
+        ask(session, "tasks.get_by_id", task=run.ids["task"])
     except GoneError:
+        run.check_server(Session.get_api_server_host())
         return False
     return True
 

@@ -29,6 +29,7 @@ def open_task(session: Session, run: TrackedRun) -> Any:
         run.remember(task=clearml.Task.create(**_names(run), task_type="training").id)
     if not run.is_joined:
         ask(session, "tasks.started", task=run.ids["task"], force=True)
+    run.remember(server=Session.get_api_server_host())
     task = clearml.Task.get_task(task_id=run.ids["task"])
     if destination := run.setting("output_uri"):
         task.output_uri = destination
@@ -43,7 +44,7 @@ def open_session(run: TrackedRun) -> Any:
         run.join()
     else:
         task = _init_task(run, _mend_session(run))
-    cache = Path(task.get_offline_mode_folder()).parents[1]
+    cache = Path(task.get_offline_mode_folder()).absolute().parents[1]
     run.remember(task=task.id, cache="" if cache == run.local else str(cache))
     return task
 

@@ -6,6 +6,7 @@ from typing import Any
 from codecarbon.core.config import get_hierarchical_config
 from codecarbon.input import DataSource
 
+from runcast.integrations.codecarbon.reader import file_of
 from runcast.integrations.contract import TrackedRun
 
 
@@ -21,9 +22,15 @@ def arguments_for(run: TrackedRun, configured: Mapping[str, str]) -> dict[str, A
     arguments: dict[str, Any] = {key: value for key, value in (defaults | names).items() if key not in configured}
     if "project" in run.given:
         arguments["project_name"] = run.project
-    if "save_to_api" in configured and not run.online:
-        arguments["save_to_api"] = False
-    return arguments | dict(run.options)
+    if not run.online:
+        if "save_to_api" in configured:
+            arguments["save_to_api"] = False
+        if "output_methods" in configured:  # which counts more
+            methods = configured["output_methods"].split(",")
+            arguments["output_methods"] = ",".join(method for method in methods if method.strip() != "api")
+    begun = file_of(run)
+    stays = {"output_dir": str(begun.parent), "output_file": begun.name} if run.resumed else {}
+    return arguments | dict(run.options) | stays
 
 
 def has_place(settings: Mapping[str, Any]) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 
 import comet_ml
 import requests
+from comet_ml.config import get_backend_address
 from comet_ml.exceptions import CometException
 
 from runcast.integrations.comet_ml.sessions import count_unsent, oldest_unsent
@@ -44,9 +45,13 @@ def is_gone(run: TrackedRun) -> bool:
         is_there = api.get_experiment_by_key(run.ids["key"]) is not None
     except (CometException, requests.RequestException, ConnectionError):
         return False
+    server = get_backend_address()
     if is_there:
-        run.remember(**{SEEN: run.ids["key"]})
-    return not is_there and run.ids.get(SEEN) == run.ids["key"]
+        run.remember(**{SEEN: run.ids["key"], "server": server})
+    is_lost = not is_there and run.ids.get(SEEN) == run.ids["key"]
+    if is_lost:
+        run.check_server(server)
+    return is_lost
 
 
 def is_acknowledged(run: TrackedRun, experiment: Any, timeout_s: float) -> bool:

@@ -68,6 +68,8 @@ def start(run: TrackedRun, *, online: bool) -> Any:
     if not experiment.alive:
         experiment.end()
         raise RetryableError("Comet did not open the experiment; its own message is in the log.")
+    if online:  # the reader needs it, whatever COMET_FALLBACK_STREAMER_KEEP_OFFLINE_ZIP says
+        experiment.streamer.keep_offline_zip = True
     if run.script:
         experiment.set_filename(run.script)
     if (at := run.source) is not None:  # as the SDK does where it reads them itself

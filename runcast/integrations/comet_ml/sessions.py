@@ -33,7 +33,7 @@ def remember_place(run: TrackedRun) -> None:
         for sent in (run.local / OPEN, *run.local.glob(f"{CUT}*")):
             shutil.rmtree(sent, ignore_errors=True)
     wanted = run.setting("offline_directory")
-    folder = str(Path(wanted).absolute()) if wanted else ""
+    folder = str(Path(wanted).expanduser().absolute()) if wanted else ""
     run.remember(key=run.ids.get("key", key or own_key), folder=run.ids.get("folder", folder))
 
 

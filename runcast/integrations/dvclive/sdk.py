@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from dvclive import Live
 from dvclive.error import DvcLiveError
@@ -27,7 +28,8 @@ def open_live(run: TrackedRun) -> "QuietLive":
     folder = os.path.abspath(run.ids.get("dir") or run.options.get("dir") or folder_of(run))
     options = {"save_dvc_exp": False, "dvcyaml": None, **given, **run.options}
     try:
-        return QuietLive(**options | {"dir": folder, "resume": run.resumed or run.options.get("resume", False)})
+        options |= {"dir": folder, "resume": run.resumed or run.options.get("resume", False)}
+        return QuietLive(is_online=run.online, **options)
     except (DvcLiveError, OSError, TypeError, ValueError) as error:
         hint = "Look at setup={'dvclive': …} and DVCLIVE_*."
         raise FinalError(f"DVCLive cannot start in {folder}: {error}. {hint}") from error
@@ -39,6 +41,10 @@ class QuietLive(Live):  # type: ignore[misc]
     It leaves Git alone, a kill cannot tear its files, and it parses the tables only for DVC Studio.
     """
 
+    def __init__(self, *, is_online: bool, **options: Any) -> None:
+        self._is_online = is_online
+        super().__init__(**options)
+
     def _init_dvc(self) -> None:
         # Live runs `dvc init` in any Git repository that has no .dvc (get_dvc_repo in dvclive/dvc.py of 3.49.1).
         here = Path.cwd()
@@ -46,6 +52,15 @@ class QuietLive(Live):  # type: ignore[misc]
             super()._init_dvc()
         else:
             self._dvc_file = self._init_dvc_file()
+
+    def _init_test(self) -> None:  # of DVCLIVE_TEST
+        self._dvc_file = self._init_dvc_file()
+
+    def _init_studio(self) -> None:
+        if self._is_online:
+            super()._init_studio()
+        else:  # also where DVC_STUDIO_OFFLINE is "false"
+            self._studio_events_to_skip.update(("start", "data", "done"))
 
     def _dump_params(self) -> None:
         _replace(Path(self.params_file), self._write_params)

@@ -20,7 +20,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 
 from runcast.core.errors import FinalError, TrackerError
@@ -30,7 +29,7 @@ from runcast.integrations.mlflow import store
 from runcast.integrations.mlflow.files import RunFiles
 from runcast.integrations.mlflow.points import database_of, write_points
 from runcast.integrations.mlflow.reader import ARTIFACT, LABEL, PARAM, STATUSES, SUMMARY, read_run
-from runcast.integrations.mlflow.sdk import heed_retry_after, meaning, public
+from runcast.integrations.mlflow.sdk import Client, heed_retry_after, meaning, public
 from runcast.values.names import NameRule
 from runcast.values.points import Point
 from runcast.values.scalars import Number, ParamValue
@@ -58,7 +57,7 @@ class MlflowTracker(Tracker):
     time_resolution_s = 1.0  # milliseconds, and equal points of one millisecond lie one after another
 
     _tracked: TrackedRun
-    _client: MlflowClient
+    _client: Client
     _run_id: str
     _files: RunFiles
     _database: Path | None
@@ -72,7 +71,7 @@ class MlflowTracker(Tracker):
     def setup(self, run: TrackedRun) -> None:
         self._tracked, self._uri = run, store.choose_store(run)
         store.prepare_store(self._uri, run)
-        self._client, tags = MlflowClient(self._uri), store.own_tags(run)
+        self._client, tags = Client(self._uri), store.own_tags(run)
         self._database = database_of(self._uri)
         found = store.find_or_begin(self._client, run, tags)
         is_ours = "run_id" in run.ids or "runcast.run_id" in found.data.tags
@@ -156,14 +155,14 @@ class MlflowTracker(Tracker):
 
     def exists(self, run: TrackedRun) -> bool | None:
         self._uri = store.choose_store(run)
-        return store.has_run(MlflowClient(self._uri), run.ids["run_id"]) if "run_id" in run.ids else None
+        return store.has_run(Client(self._uri), run.ids["run_id"]) if "run_id" in run.ids else None
 
     def read(self, run: TrackedRun) -> Reading:
         self._uri = store.choose_store(run)
         if "run_id" not in run.ids:
             return Reading()
         store.check_own_store(self._uri, run)
-        reading = read_run(MlflowClient(self._uri), run)
+        reading = read_run(Client(self._uri), run)
         # The delivery reads after a cut: the repeat of a point that was stored must not fall on it.
         self._stamps = {_identity(point): round(point.time * 1000) for point in reading.points}
         return reading

@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Callable
 from typing import Any
 
+from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.utils import request_utils
 from urllib3.exceptions import MaxRetryError
@@ -14,6 +15,22 @@ from runcast.core.errors import FinalError, GoneError, RetryableError, TrackerEr
 SERVER = re.compile(r"https?:|databricks|azureml:")
 NOT_IMPLEMENTED = 501  # of a server that keeps no files, for one
 DELETED = re.compile(r"The run \S+ must be in the 'active' state")
+
+
+class Client(MlflowClient):  # type: ignore[misc]
+    """A client whose calls return when the store has what they log, whatever MLFLOW_ENABLE_ASYNC_LOGGING says."""
+
+    def log_batch(self, run_id: str, *values: Any, **named: Any) -> Any:
+        """Log metrics, params and tags."""
+        return super().log_batch(run_id, *values[:3], **{**named, "synchronous": True})
+
+    def set_tag(self, run_id: str, key: str, value: Any, *_: Any, **__: Any) -> Any:
+        """Set a tag; MLflow's own methods pass `synchronous` by position."""
+        return super().set_tag(run_id, key, value, synchronous=True)
+
+    def log_image(self, run_id: str, image: Any, **named: Any) -> Any:
+        """Log an image."""
+        return super().log_image(run_id, image, **{**named, "synchronous": True})
 
 
 def meaning(error: Exception, uri: str) -> TrackerError | None:

@@ -115,7 +115,7 @@ def follow_move(uri: str) -> None:
 
 def find_or_begin(client: MlflowClient, run: TrackedRun, tags: dict[str, str]) -> Run:
     """Find the remembered run, or the one that the user joins; else begin one."""
-    known = run.ids.get("run_id") or run.setting("run_id")
+    known = run.ids.get("run_id") or (None if run.replaces else run.setting("run_id"))
     found = client.get_run(known) if known else _begin(client, run, tags)
     remove_strays(client.tracking_uri)
     return found

@@ -67,16 +67,17 @@ class SwanlabTracker(Tracker):
         settings, start = settings_of(run), start_of(run, self.tag_names)
         if "id" not in run.ids:
             run.remember(sent="0", path="")
-        root = Path(run.setting("log_dir") or run.local / reader.FOLDER).absolute()
+        own = run.local.absolute() / reader.FOLDER
+        root = Path(run.setting("log_dir") or own).absolute()
         folder = reader.find_folder(run) or root / f"run-{time.strftime('%Y%m%d_%H%M%S')}-{start.id}"
-        run.remember(id=start.id, folder="" if root == run.local.absolute() / reader.FOLDER else str(root))
+        run.remember(id=start.id, folder="" if folder.parent == own else str(folder.parent))
         context = CoreContext.from_proto(settings.to_core_proto(start.id, folder))
         self._run, self._context, self._file = run, context, RunFile(context, start)
         self._config, self._places = reader.read_config(folder), reader.read_places(self._file.path)
         if run.online:
             self._upload = Upload(start, context, settings)
             self._upload.put_rest(self._file.path, int(run.ids.get("sent", "0")))
-            run.remember(path=self._upload.path)
+            run.remember(path=self._upload.path, server=settings.api_host)
         run.url = self._upload.url if self._upload is not None else str(folder)
         self._is_open, self._noted = True, time.monotonic()
         if len(notes := str(run.setting("notes") or "")) > len(start.description):
@@ -146,8 +147,12 @@ class SwanlabTracker(Tracker):
     def exists(self, run: TrackedRun) -> bool | None:
         if not (run.online and run.ids.get("path")):
             return reader.find_folder(run) is not None
-        log_in(settings_of(run))
-        return not is_deleted(run.ids["path"])
+        settings = settings_of(run)
+        log_in(settings)
+        is_there = not is_deleted(run.ids["path"])
+        if not is_there:
+            run.check_server(settings.api_host)
+        return is_there
 
     def read(self, run: TrackedRun) -> Reading:
         folder = reader.find_folder(run)

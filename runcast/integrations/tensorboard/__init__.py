@@ -57,7 +57,7 @@ class TensorboardTracker(Tracker):
         base = str(run.setting("log_dir") or "")
         if "://" in base:
             raise FinalError(f"{base} is not a local folder. Give TensorBoard a local log_dir, and copy it afterwards.")
-        if base and "folder" not in run.ids:
+        if base and "folder" not in run.ids and not run.resumed:  # a run stays where it began
             run.remember(folder=str(Path(base).expanduser().resolve() / run.id))
         self._run, self._folder = run, _folder(run)
         host = socket.gethostname().replace("/", "_")

@@ -36,10 +36,11 @@ def open_store(run: TrackedRun) -> Store:
     """Return where a run is, or will be."""
     anew = f"{run.id}-anew-{run.generation}" if run.generation > 1 else run.id
     own = (run.ids.get("project") or _project(run), run.ids.get("id") or anew, str(run.setting("name")), run.created)
-    space, server = run.setting("space_id"), run.setting("server_url")
-    if run.online and (space or server):
-        return Server(*(_in_space(run, space) if space else _on_server(run, str(server))), *own)
-    given = run.ids.get("folder") or run.setting("dir") or ""
+    wanted, begun = str(run.setting("space_id") or run.setting("server_url") or ""), run.ids.get("server")
+    where = wanted if not begun or _public(wanted) == begun else begun  # a run stays where it began
+    if run.online and where:
+        return Server(*(_on_server(run, where) if "://" in where else _in_space(run, where)), *own)
+    given = run.ids.get("folder", run.setting("dir") or "")
     root = Path(given) if given else run.directory.absolute().parent / FOLDER
     return Store(root.absolute(), given and str(root.absolute()), *own)
 
@@ -51,6 +52,11 @@ def _project(run: TrackedRun) -> str:
     except ValueError:
         return f"runs-{wanted}-runs" if wanted.startswith("registry-") else f"{wanted}-runs"
     return wanted
+
+
+def _public(where: str) -> str:
+    """Return a place without its token."""
+    return str(parse_trackio_server_url(where)[0]) if "://" in where else where
 
 
 def _on_server(run: TrackedRun, address: str) -> tuple[str, Any, str | None]:

@@ -31,10 +31,11 @@ from runcast.integrations.contract import ArtifactFile, Ending, MediaFile, Readi
 from runcast.integrations.payloads import rows_of
 from runcast.integrations.wandb import reader
 from runcast.integrations.wandb.axes import Axes
-from runcast.integrations.wandb.core_log import CoreLog, is_gone
+from runcast.integrations.wandb.core_log import CoreLog, address_of, is_gone, is_there
+from runcast.integrations.wandb.folders import folder_of, own_folders, run_folder
 from runcast.integrations.wandb.media import as_wandb, send_alert
 from runcast.integrations.wandb.rows import with_step, without_waiting
-from runcast.integrations.wandb.sdk import FLUSH_S, VARIABLES, await_upload, open_run, own_folders, settings_of
+from runcast.integrations.wandb.sdk import FLUSH_S, VARIABLES, await_upload, open_run, settings_of
 from runcast.values.names import NameRule, PathRule
 from runcast.values.points import Point
 from runcast.values.scalars import Number, ParamValue
@@ -75,9 +76,9 @@ class WandbTracker(Tracker):
         self._is_unsettled = not (self._is_joined or self._run.offline)
         if self._is_unsettled:
             self._core_log = CoreLog(Path(self._run.settings.log_internal))
-            run.remember(path=f"{self._run.entity}/{self._run.project}/{self._run.id}")
-        run.remember(id=self._run.id, folder=reader.folder_of(self._run, run), tags=json.dumps(self._run.tags or []))
-        run.url = self._run.url or str(Path(self._run.dir).parent)
+            run.remember(**address_of(self._run))
+        run.remember(id=self._run.id, folder=folder_of(self._run, run), tags=json.dumps(self._run.tags or []))
+        run.url = self._run.url or str(run_folder(self._run))
 
     def log_params(self, params: Mapping[str, ParamValue]) -> None:
         self._run.config.update(dict(params), allow_val_change=True)
@@ -158,7 +159,7 @@ class WandbTracker(Tracker):
 
     def exists(self, run: TrackedRun) -> bool | None:
         can_ask = run.online and {"id", "path"} <= run.ids.keys()
-        return not is_gone(run.ids["path"], settings_of(run)) if can_ask else None
+        return is_there(run, settings_of(run)) if can_ask else None
 
     def read(self, run: TrackedRun) -> Reading:
         if self._run is not None or run.is_joined:

@@ -8,8 +8,11 @@ No call of the SDK tells: wandb-core sends in the background, does not repeat a 
 import contextlib
 import json
 from pathlib import Path
+from typing import Any
 
 import wandb
+
+from runcast.integrations.contract import TrackedRun
 
 FATAL, ANSWERED = b"filestream: fatal error", "failed to upload"
 NOT_FOUND = "Could not find run"
@@ -40,15 +43,36 @@ class CoreLog:
         return ANSWERED in error
 
 
+def address_of(opened: Any) -> dict[str, str]:
+    """Return where W&B has a run, for it to remember."""
+    return {"path": f"{opened.entity}/{opened.project}/{opened.id}", "server": opened.settings.base_url}
+
+
+def is_there(run: TrackedRun, settings: wandb.Settings) -> bool:
+    """Ask W&B whether it still has a run.
+
+    Raises:
+        FinalError: It has not, but the run is on another server.
+    """
+    gone = is_gone(run.ids["path"], settings)
+    if gone:
+        run.check_server(_api(settings).settings["base_url"])
+    return not gone
+
+
+def _api(settings: wandb.Settings) -> Any:
+    given = settings.model_fields_set
+    overrides = {"base_url": settings.base_url} if "base_url" in given else None
+    return wandb.Api(overrides, api_key=settings.api_key if "api_key" in given else None)
+
+
 def is_gone(path: str, settings: wandb.Settings) -> bool:
     """Ask W&B whether it no longer has a run that it had, by its "entity/project/id". No answer is no.
 
     *settings* are those of the run: they say which W&B to ask.
     """
-    given = settings.model_fields_set
-    overrides = {"base_url": settings.base_url} if "base_url" in given else None
     try:
-        wandb.Api(overrides, api_key=settings.api_key if "api_key" in given else None).run(path)
+        _api(settings).run(path)
     except (OSError, ValueError, wandb.errors.Error) as error:
         return NOT_FOUND in str(error)
     return False

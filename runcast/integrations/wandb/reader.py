@@ -40,12 +40,6 @@ CUT = "cut"  # under this name the run remembers the files of online processes t
 UPLOAD_S = 240
 
 
-def folder_of(opened: Any, run: TrackedRun) -> str:
-    """Name the folder of W&B's files; "" if it is the run's own, which may be moved."""
-    folder = Path(opened.dir).absolute().parents[1]
-    return "" if folder == run.local / "wandb" else str(folder)
-
-
 def list_files(run: TrackedRun) -> list[Path]:
     """List the transaction files of a run, the oldest first: one for each process that had it open."""
     folder = Path(run.ids.get("folder") or run.local / "wandb")

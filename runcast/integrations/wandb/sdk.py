@@ -16,6 +16,7 @@ from wandb.sdk import wandb_run
 
 from runcast.integrations.contract import TrackedRun
 from runcast.integrations.wandb import reader
+from runcast.integrations.wandb.folders import root_of
 from runcast.values.names import NameRule
 
 PROJECT = NameRule(r"[/\\#?%:]", max_length=128)
@@ -29,6 +30,7 @@ SETTINGS: Mapping[str, Any] = {
     "x_disable_meta": True,
     "x_disable_stats": True,
     "x_save_requirements": False,
+    "x_skip_transaction_log": False,  # the reader needs it
     "x_transaction_log_flush_interval": FLUSH_S,
 }
 SAME_NAMES = ("resume", "dir", "project", "entity", "name", "job_type", "notes", "tags")
@@ -61,17 +63,19 @@ def open_run(run: TrackedRun, tag_names: NameRule) -> Any:
 
 def _arguments(run: TrackedRun, tag_names: NameRule) -> dict[str, Any]:
     tags = [*json.loads(run.ids.get("tags", "[]")), *map(tag_names.encode, run.words("tags"))]
+    settings = settings_of(run)
+    mode = run.options.get("mode") or (settings.mode if "mode" in settings.model_fields_set else "online")
     return {
         **run.options,
         **{name: run.setting(name) for name in ("entity", "name", "group", "job_type", "notes")},
         "id": run.ids["id"],
         "resume": "allow" if run.resumed else run.setting("resume"),
-        "mode": (run.options.get("mode") or "online") if run.online else "offline",
-        "dir": run.setting("dir") or str(run.local),
+        "mode": mode if run.online else "offline",
+        "dir": root_of(run),
         "project": PROJECT.encode(run.setting("project")),
         "tags": list(dict.fromkeys(tags)),
         "reinit": "create_new",
-        "settings": settings_of(run),
+        "settings": settings,
     }
 
 
@@ -84,19 +88,6 @@ def settings_of(run: TrackedRun) -> wandb.Settings:
     at = {"git_commit": run.source.commit, "git_remote_url": run.source.remote} if run.source is not None else {}
     ours = {name: v for name, v in {**SETTINGS, **timeouts, **at}.items() if name in wandb.Settings.model_fields}
     return wandb.Settings(**{**ours, **wanted})
-
-
-@contextlib.contextmanager
-def own_folders(run: TrackedRun) -> Iterator[None]:
-    """Keep staged artifacts and caches with the run: W&B takes their folders from the environment, else the home."""
-    ours = {"WANDB_DATA_DIR": str(run.local / "data"), "WANDB_CACHE_DIR": str(run.local / "cache")}
-    added = [variable for variable in ours if variable not in os.environ]
-    os.environ.update({variable: ours[variable] for variable in added})
-    try:
-        yield
-    finally:
-        for variable in added:
-            del os.environ[variable]
 
 
 def await_upload(artifact: Any) -> None:
