@@ -10,6 +10,7 @@ from itertools import pairwise
 BLOCKS = "▁▂▃▄▅▆▇█"
 FLAT = "─"  # of a constant: its height would mean nothing
 MARGIN = 10
+LARGE, SHRINK = 2.0**900, 2.0**64
 # The bit of each dot in a Braille character, by row and column; U+2800 is the empty one.
 DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
 
@@ -18,7 +19,7 @@ Curve = Sequence[tuple[int, float]]
 
 def sparkline(curve: Curve, width: int) -> str:
     """Draw a curve as one line of at most *width* blocks; a constant is a flat line in the middle."""
-    finite = [(step, value) for step, value in curve if math.isfinite(value)]
+    (finite,), _ = _finite([curve])
     if not finite:
         return ""
     steps = {step for step, _ in finite}
@@ -41,7 +42,7 @@ def overlay(curves: Sequence[Curve], width: int, height: int) -> list[list[tuple
     Returns:
         Lines of pieces: a text, and the number of the curve that it belongs to, or None for the axes.
     """
-    finite = [[(step, value) for step, value in curve if math.isfinite(value)] for curve in curves]
+    finite, shrunk = _finite(curves)
     every = [point for curve in finite for point in curve]
     if not every:
         return []
@@ -59,13 +60,21 @@ def overlay(curves: Sequence[Curve], width: int, height: int) -> list[list[tuple
                 bits[dot // 4][column // 2] |= DOTS[dot % 4][column % 2]
                 owner[dot // 4][column // 2] = number
             before = row
-    labels = {0: f"{high:.4g}", height - 1: f"{low:.4g}"}
+    labels = {0: f"{high * shrunk:.4g}", height - 1: f"{low * shrunk:.4g}"}
     lines: list[list[tuple[str, int | None]]] = []
     for index, line in enumerate(bits):
         pieces = [(chr(0x2800 + cell), owner[index][at]) for at, cell in enumerate(line)]
         lines.append([(f"{labels.get(index, ''):>{MARGIN}} │", None), *pieces])
     left, right = f"{first:,}", f"{last:,}"
     return [*lines, [(" " * (MARGIN + 2) + left + right.rjust(columns // 2 - len(left)), None)]]
+
+
+def _finite(curves: Sequence[Curve]) -> tuple[list[list[tuple[int, float]]], float]:
+    """Return the finite points of curves, and by how much they were divided: of the largest floats, sums overflow."""
+    finite = [[(step, value) for step, value in curve if math.isfinite(value)] for curve in curves]
+    if max((abs(value) for curve in finite for _, value in curve), default=0) < LARGE:
+        return finite, 1.0
+    return [[(step, value / SHRINK) for step, value in curve] for curve in finite], SHRINK
 
 
 def _between(before: int, row: int) -> Iterable[int]:

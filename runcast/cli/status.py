@@ -61,7 +61,7 @@ def _overviews(run: str | None, root: Path, limit: int) -> "tuple[list[RunOvervi
     for directory in list_runs(root)[-limit:]:
         try:
             runs.append(overview(directory))
-        except JournalError as error:
+        except (JournalError, OSError) as error:
             damaged.append(str(error))
     return runs, damaged
 

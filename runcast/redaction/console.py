@@ -11,7 +11,7 @@ from runcast.redaction.tree import redact_text
 
 MAX_CHARS, TAIL_CHARS = 1200, 300  # of a message; its end has the command that helps
 _COMMANDS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]|\r(?!\n)")
-LOOKALIKES = dict(zip("→…–·✓✗│█▇▆▅▄▃▂▁\u2800", ">~--+x|#@%*+=-_ ", strict=True))
+LOOKALIKES = dict(zip("→…–·✓✗│─█▇▆▅▄▃▂▁\u2800", ">~--+x|-#@%*+=-_ ", strict=True))
 
 
 def say(message: str) -> None:

@@ -29,7 +29,7 @@ class Shown(Protocol):
 def as_html(run: Shown, status: str) -> str:
     """Return what a notebook shows of a run: its last values, its trackers, and how to look at it elsewhere."""
     last = last_values(run.dir / "journal.jsonl")
-    metrics = {key: f"{last[key]:.4g}" for key in sorted(last)[:MAX_ROWS]}
+    metrics = {key: _number(last[key]) for key in sorted(last)[:MAX_ROWS]}
     more = f"<p>… and {len(last) - MAX_ROWS:,} more metrics</p>" if len(last) > MAX_ROWS else ""
     dropped = sum(run.statistics().dropped.values())
     lost = f"<p>{dropped:,} dropped: <code>runcast show {escape(argument(run.dir))}</code></p>" if dropped else ""
@@ -37,6 +37,10 @@ def as_html(run: Shown, status: str) -> str:
         f"<div><p><b>{escape(run.name)}</b> {escape(status)} · step {run.step:,} · "
         f"<code>{escape(shown(run.dir))}</code></p>{_table(metrics)}{more}{_places(run.urls)}{lost}</div>"
     )
+
+
+def _number(value: float) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else f"{value:,}"  # of a count, every digit
 
 
 def _table(rows: Mapping[str, Any]) -> str:

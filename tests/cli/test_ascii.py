@@ -26,3 +26,24 @@ def test_a_command_ends_in_no_traceback(command: str, tmp_path: Path) -> None:
 
     assert b"Traceback" not in done.stderr
     assert (done.stdout + done.stderr).isascii()
+
+
+@pytest.mark.parametrize("arguments", [("show", "run"), ("compare", "run", "other", "-m", "constant")], ids=" ".join)
+def test_no_character_of_ours_is_escaped(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    """Each has a lookalike: the line of a constant metric, too."""
+    for run_id in ("run", "other"):
+        with runcast.init("p", "name", report_to=None, dir=tmp_path / "runs", id=run_id, snapshot=()) as run:
+            for step in range(9):
+                run.log({"constant": 3, "loss": 1 / (step + 1)}, step=step)
+            run.log({"lists": [1, 2]}, step=9)
+
+    done = subprocess.run(
+        [sys.executable, "-m", "runcast", *arguments],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONIOENCODING": "ascii", "COLUMNS": "80"},
+        capture_output=True,
+    )
+
+    assert done.returncode == 0
+    assert b"\\" not in done.stdout
+    assert len(done.stdout.splitlines()) > 5

@@ -41,3 +41,12 @@ def test_steps_that_go_back_are_drawn_where_they_belong() -> None:
     forth = [(0, 1.0), (1, 2.0), (2, 3.0)]
 
     assert sparkline(list(reversed(forth)), 16) == sparkline(forth, 16) == "▁▅█"
+
+
+def test_the_largest_floats_are_drawn() -> None:
+    """Their sum and their difference overflow, as the losses of a training that diverges."""
+    largest = [(0, -1.7e308), (1, 1.7e308), (1, 1.7e308), (2, -1.7e308)]
+
+    assert sparkline(largest, 3) == "▁█▁"
+    assert plot(largest, 20, 2)[0].startswith("  1.7e+308 │")
+    assert plot(largest, 20, 2)[1].startswith(" -1.7e+308 │")

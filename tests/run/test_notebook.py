@@ -48,12 +48,14 @@ def test_a_run_shows_itself(start: Start) -> None:
     """Its name, its status, its last values and what was dropped; nothing in it is taken for HTML."""
     run = start(name="<b>one</b>")
     for step in range(3):
-        run.log({"loss": 3 - step, "bad": None}, step=step)
+        run.log({"loss": 3 - step, "bad": None, "tokens": 1_234_567, "lr": 0.123456}, step=step)
 
     shown = run._repr_html_()
     run.finish()
 
     assert "&lt;b&gt;one&lt;/b&gt;</b> running · step 2" in shown
     assert "<td>loss</td><td>1</td>" in shown
+    assert "<td>tokens</td><td>1,234,567</td>" in shown
+    assert "<td>lr</td><td>0.1235</td>" in shown
     assert "3 dropped: <code>runcast show " in shown
     assert "finished" in run._repr_html_()
