@@ -1,5 +1,6 @@
 """The Trainer: give it a model and data, call `train`."""
 
+import contextlib
 import logging
 import os
 import time
@@ -126,6 +127,9 @@ class Trainer(ScriptMethods):
         self._termination = next(
             (c for c in self.callback_handler.callbacks if isinstance(c, TerminationCallback)), None
         )
+        if self.is_world_process_zero():  # scripts write there
+            with contextlib.suppress(OSError):
+                os.makedirs(self.args.output_dir, exist_ok=True)
         self.event("on_init_end")
 
     def __setattr__(self, name: str, value: Any) -> None:

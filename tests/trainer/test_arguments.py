@@ -204,3 +204,21 @@ def test_scripts_can_ask_what_is_reported_to(monkeypatch):
     monkeypatch.setenv("RUNCAST_REPORT_TO", "wandb,mlflow")
     assert "wandb" in args.report_to
     assert TrainingArguments(report_to=["wandb"]).report_to == ["wandb"]
+
+
+@pytest.mark.parametrize(
+    ("given", "text", "read"),
+    [
+        ({}, "default", ...),
+        ({"report_to": ["wandb", "mlflow"]}, "wandb,mlflow", "wandb,mlflow"),
+        ({"report_to": []}, "none", "none"),
+        ({"report_to": "wandb"}, "wandb", "wandb"),
+    ],
+    ids=str,
+)
+def test_what_is_reported_to_is_the_same_after_a_round_trip(given, text, read):
+    """Checkpoints have the settings as JSON."""
+    values = TrainingArguments(**given).to_dict()
+
+    assert values["report_to"] == text
+    assert vars(TrainingArguments.from_dict(values))["report_to"] == read

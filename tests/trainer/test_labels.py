@@ -154,3 +154,24 @@ def test_python_numbers_become_numbers_of_the_precision_of_weights():
     }
     assert [part.tolist() for part in pair] == [[0.5, 1.5], [1, 2]]
     assert pair[0].dtype is torch.float32
+
+
+def test_examples_of_a_plain_class_are_their_attributes(tmp_path):
+    """Older scripts make their features so."""
+
+    class Features:
+        def __init__(self, x, label):
+            self.x, self.label = x, label
+
+    data = [Features(row["x"], n % 2) for n, row in enumerate(rows())]
+    trainer = Trainer(Plain(), runcast.TrainingArguments(str(tmp_path), **SETTINGS), train_dataset=data)
+
+    assert set(next(iter(trainer.get_train_dataloader()))) == {"x", "labels"}
+    assert trainer.train().global_step == 2
+
+
+def test_pictures_stay_what_they_are():
+    """They have attributes, too."""
+    image = pytest.importorskip("PIL.Image").new("RGB", (2, 2))
+
+    assert collate_examples([image, image]) == [image, image]

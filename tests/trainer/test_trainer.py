@@ -34,6 +34,15 @@ def test_it_learns_the_digits(make):
     assert trainer.evaluate()["eval_accuracy"] > 0.9
 
 
+def test_scripts_find_the_output_folder(make, tmp_path):
+    """Also where nothing is saved; one that cannot be made does not matter to an evaluation."""
+    make(output_dir=str(tmp_path / "a" / "b"))
+    (tmp_path / "file").touch()
+
+    assert (tmp_path / "a" / "b").is_dir()
+    assert make(output_dir=str(tmp_path / "file" / "c")).evaluate()["eval_loss"] > 0
+
+
 def test_a_model_that_is_put_in_place_of_another_is_the_one_that_is_used(make):
     """For an evaluation, and for the next training, whose callbacks see it."""
     seen = []

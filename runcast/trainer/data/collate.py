@@ -11,6 +11,10 @@ from runcast.core.errors import OptionError
 from runcast.trainer.model.items import MAPPING
 
 
+# What a collection, an array or a picture has, and the examples of a plain class have not.
+_NOT_PLAIN = ("__getitem__", "__array__", "__array_interface__")
+
+
 class Padding:
     """A collator that pads, for a tokenizer or a feature extractor."""
 
@@ -111,7 +115,7 @@ class UsedColumns:
 
 
 def collate_examples(examples: list[Any]) -> Any:
-    """Make a batch of examples: dicts, dataclasses (become dicts), tuples, tensors, arrays or numbers of equal shape.
+    """Make a batch of examples: dicts, objects (become dicts), tuples, tensors, arrays or numbers of equal shape.
 
     Texts stay a list, and so does what cannot be part of a tensor.
 
@@ -123,6 +127,9 @@ def collate_examples(examples: list[Any]) -> Any:
         examples = [
             {field.name: getattr(example, field.name) for field in dataclasses.fields(example)} for example in examples
         ]
+        first = examples[0]
+    elif getattr(first, "__dict__", None) and not any(hasattr(type(first), name) for name in _NOT_PLAIN):
+        examples = [vars(example) for example in examples]
         first = examples[0]
     if isinstance(first, Mapping):
         if any(example.keys() != first.keys() for example in examples):

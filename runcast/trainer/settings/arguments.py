@@ -286,7 +286,7 @@ class TrainingArguments(FurtherArguments):
         """Return the settings by name."""
         refused = vars(TransformersCompat)["__dataclass_fields__"]
         values = {setting.name: vars(self)[setting.name] for setting in fields(self) if setting.name not in refused}
-        values["report_to"] = "default" if values["report_to"] is ... else str(self.report_to)
+        values["report_to"] = ReportSetting.as_text(values["report_to"])
         values["hub_token"] = None if self.hub_token is None else "<HUB_TOKEN>"  # a secret belongs into no file
         return values
 

@@ -45,7 +45,14 @@ class ReportSetting:
         return given if given is not ... or args is None else os.environ.get("RUNCAST_REPORT_TO") or "all"
 
     def __set__(self, args: Any, value: Any) -> None:
-        vars(args)["report_to"] = value
+        vars(args)["report_to"] = ... if isinstance(value, str) and value == "default" else value
+
+    @staticmethod
+    def as_text(given: Any) -> str:
+        """Return a choice as text that means the same."""
+        if isinstance(given, list | tuple | set | frozenset):
+            return ",".join(map(str, given)) or "none"
+        return "default" if given is ... else str(given)
 
 
 class NotHere(str):
