@@ -9,11 +9,13 @@ from runcast.delivery.lock import is_held
 from runcast.delivery.sending.refusals import refusals
 from runcast.delivery.trust import Decide, Orders, orders_for
 from runcast.history.delivering import Outcome, outcome
+from runcast.integrations.table import TABLE, Address
 from runcast.journal.layout import RunDirectory, RunFile, TrackerChoice
 from runcast.journal.paths import argument, make_private
 from runcast.journal.reader import journal_size
 from runcast.journal.seal import is_own, seal_of
 from runcast.journal.state import DeliveryState, load_state, waiting_for
+from runcast.redaction.tree import REDACTED
 
 
 def prepare(
@@ -102,7 +104,7 @@ def _settle(
         )
     if is_held(folder):
         return outcome(directory, name, "busy", state, note="another process is delivering to it")
-    if is_opened(state):
+    if is_opened(state) or (offline is None and _has_chosen(name, choice)):
         return None
     if offline is None and choice.reason == "offline=True":
         offline = True  # the script asked for it; only the command line may override that
@@ -113,6 +115,17 @@ def _settle(
     except TrackerUnavailableError as error:
         return _unavailable(directory, name, str(error))
     return None
+
+
+def _has_chosen(name: str, choice: TrackerChoice) -> bool:
+    """Return whether the script's own options say where the run goes, as an address or a switch does.
+
+    What `init` has decided with them holds; a secret among them is not in run.json.
+    """
+    row = TABLE.get(name)
+    addresses = () if row is None else (each.option for each in row.credentials if isinstance(each, Address))
+    deciding = {*addresses, *(() if row is None else row.switches)}
+    return any(REDACTED not in str(choice.options[option]) for option in deciding & choice.options.keys())
 
 
 def take_part(file: RunFile, name: str, choice: TrackerChoice) -> None:

@@ -17,6 +17,7 @@ from runcast.core.errors import OptionError, TrackerUnavailableError
 from runcast.delivery.liveness import is_training
 from runcast.history.delivering import Outcome
 from runcast.history.overview import overview
+from runcast.history.preparing import prepare
 from runcast.history.replaying import replay
 from runcast.history.sync import close, sync
 from runcast.history.verify import verify
@@ -287,6 +288,30 @@ def test_a_run_is_replayed_to_a_tracker_that_had_no_part_in_it(make_run: MakeRun
     assert second.note == "it has this run already"
     assert list(directory.load().trackers) == ["tensorboard"]
     assert found(directory) == {"tensorboard": (True, 20, "finished")}
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "online"),
+    [
+        ("mlflow", {"tracking_uri": "http://127.0.0.1:9"}, True),
+        ("comet_ml", {"online": False}, False),
+        ("comet_ml", {"api_key": "k" * 25}, False),  # it is not in run.json
+    ],
+)
+def test_what_the_options_say_holds_when_the_run_is_delivered_later(
+    name: str, options: dict[str, object], online: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An address or a switch among them counts as it did for `init`, whatever the present environment says."""
+    run = runcast.init("p", report_to=name, dir=tmp_path, delivery="later", setup={name: options})
+    run.finish()
+    file = RunDirectory(run.dir).load()
+    if "online" in options:
+        monkeypatch.setenv("COMET_API_KEY", "k" * 25)
+    asked = {"decide": decide, "offline": None, "mend": False, "trust": False, "classes": None}
+
+    prepare(RunDirectory(run.dir), file, [name], **asked)
+
+    assert file.trackers[name].online is online
 
 
 def test_a_local_run_is_sent_online_once_more(make_run: MakeRun, add_plain: AddPlain) -> None:
