@@ -161,6 +161,7 @@ def _print_curves(out: "Console", held: "Contents", *, every: bool) -> None:
 
 
 def _table_of_curves(out: "Console", held: "Contents", keys: list[str]) -> Any:
+    from rich.cells import cell_len
     from rich.text import Text
 
     from runcast.cli.curves import sparkline
@@ -176,7 +177,7 @@ def _table_of_curves(out: "Console", held: "Contents", keys: list[str]) -> Any:
     taken = sum(max(len(header), *(len(row[at]) for row in rows)) + 2 for at, header in enumerate(headers))
     is_wide = out.width >= WIDE
     names = keys if is_wide else cut_names(keys, out.width - taken - SPARK_MIN - 4)
-    spark = SPARK_WIDE if is_wide else max(SPARK_MIN, out.width - taken - max(map(len, names)) - 4)
+    spark = SPARK_WIDE if is_wide else max(SPARK_MIN, out.width - taken - max(map(cell_len, names)) - 4)
     listed = table("metric", "", *headers, right=headers)
     for name, key, row in zip(names, keys, rows, strict=True):
         curve = held.curves[key]
@@ -243,7 +244,9 @@ def _print_trackers(out: "Console", about: "RunOverview") -> None:
 
 def cut_names(names: list[str], longest: int) -> list[str]:
     """Shorten long names in the middle, as far as they stay different from each other."""
-    most = max(map(len, names), default=0)
+    from rich.cells import cell_len
+
+    most = max(map(cell_len, names), default=0)
     for length in range(max(longest, SHORTEST_NAME), most):
         shortened = [cut(name, length) for name in names]
         if len(set(shortened)) == len(set(names)):
@@ -252,6 +255,20 @@ def cut_names(names: list[str], longest: int) -> list[str]:
 
 
 def cut(text: str, longest: int) -> str:
-    """Shorten a long text in the middle."""
+    """Shorten a text in the middle that takes more columns; many characters, such as Chinese ones, take two."""
+    from rich.cells import cell_len
+
+    if cell_len(text) <= longest:
+        return text
     tail = (longest - 1) // 2
-    return text if len(text) <= longest else f"{text[: longest - 1 - tail]}…{text[-tail:]}"
+    return f"{_fitting(text, longest - 1 - tail)}…{_fitting(text[::-1], tail)[::-1]}"
+
+
+def _fitting(text: str, columns: int) -> str:
+    """Return as much of the beginning of a text as fits."""
+    from rich.cells import cell_len
+
+    text = text[:columns]
+    while cell_len(text) > columns:
+        text = text[:-1]
+    return text

@@ -372,3 +372,15 @@ def test_the_newest_run_is_the_one_that_began_last(cli: Any) -> None:
     assert [one["id"] for one in json.loads(cli("list", "--json").out)] == ["first", "second"]
     runcast.init("p", id="first", resume="allow", report_to="none").finish()
     assert json.loads(cli("status", "last", "--json").out)["id"] == "first"
+
+
+def test_characters_that_take_two_columns_hide_no_value(cli: Any) -> None:
+    """The names are shortened by what they take, and the values stay."""
+    with runcast.init("p", "run", {"学習率" * 12: 0.25}, report_to="none") as run:
+        for step in range(200):
+            run.log({"検証/正解率" * 8 + "loss": step + 0.5, "loss": step}, step=step)
+
+    out = cli("show").out
+
+    assert re.search(r"正解…\S* +\S+ +199\.5 +0\.5 +199\.5 +200\n", out)
+    assert re.search(r"学習率\S*…\S* +0\.25", out)
