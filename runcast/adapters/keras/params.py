@@ -25,7 +25,7 @@ def _config_of(optimizer: Any) -> dict[str, Any]:
     """Return the configuration of an optimizer; its learning rate may be a schedule that cannot describe itself."""
 
     def without_schedule(error: BaseException) -> dict[str, Any]:
-        rate = getattr(optimizer, "_learning_rate", None)
+        rate = getattr(getattr(optimizer, "inner_optimizer", optimizer), "_learning_rate", None)
         return {"learning_rate": type(rate).__name__, "config": f"<unreadable: {type(error).__name__}>"}
 
     return attempt(lambda: dict(optimizer.get_config()), without_schedule)
