@@ -1,5 +1,6 @@
 """Comparison of a tracker's points with the journal's, in little memory."""
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from runcast.journal.records import AnyRecord, Metrics, Summary, meter_of, point
 from runcast.values.points import Point
 
 EXAMPLES = 5
+MANY = 100_000  # too many to keep their times in memory
 
 
 class PointComparison(msgspec.Struct, kw_only=True):
@@ -76,7 +78,7 @@ def compare_points(
 
     counts = PointComparison()
     have, times = MarkCounter(), MarkCounter()
-    knows_times = False
+    knows_times, doubtful = False, set[int]()
     for point in seen:
         have.add(mark_of(point))
         if point.time and not tracker.measures:
@@ -87,16 +89,23 @@ def compare_points(
         if have.take(mark_of(one)):
             counts.found += 1
             if knows_times:
-                near, rest = divmod(one.time, tracker.time_resolution_s)
-                side = 1 if 2 * rest > tracker.time_resolution_s else -1  # the other one may be an equal point's
-                moments = (near, near + side, near - side)
-                counts.late += not any(times.take(_with_time(mark_of(one), moment)) for moment in moments)
+                near = one.time // tracker.time_resolution_s
+                if not any(times.take(_with_time(mark_of(one), near + away)) for away in (0, -1, 1)):
+                    counts.late += 1
+                    doubtful.add(mark_of(one))
         elif offset > cursor and not tracker.measures:
             counts.waiting += 1
         else:
             counts.lacking += 1
             if counts.lacking <= EXAMPLES:
                 counts.examples_lacking.append(_named(identity(own(one), tracker.precision)))
+    if 0 < len(doubtful) <= MANY:  # one of several equal points may have taken another one's time
+        logged_at, seen_at = ({each: list[float]() for each in doubtful} for _ in range(2))
+        for one, _ in wanted():
+            logged_at.get(mark_of(one), []).append(one.time)
+        for point in seen:
+            seen_at.get(mark_of(point), []).append(point.time)
+        counts.late = sum(_late(logged_at[each], seen_at[each], 2 * tracker.time_resolution_s) for each in doubtful)
     extra = Counter(have.left())
     if extra:
         logged = {each for one, _ in wanted() if (each := mark_of(one)) in extra}
@@ -104,6 +113,16 @@ def compare_points(
         named = (_named(identity(own(point), tracker.precision)) for point in seen if mark_of(point) in extra)
         counts.examples_extra = _different(named)
     return counts
+
+
+def _late(logged: list[float], seen: list[float], tolerance_s: float) -> int:
+    """Count the equal points that a tracker has with other times than in the training, matched in the order of time."""
+    ordered, at, matched = sorted(seen), 0, 0
+    for time in sorted(logged):
+        at = bisect_left(ordered, time - tolerance_s, at)
+        if at < len(ordered) and ordered[at] <= time + tolerance_s:
+            at, matched = at + 1, matched + 1
+    return min(len(logged), len(seen)) - matched
 
 
 def _with_time(one: int, moment: float) -> int:

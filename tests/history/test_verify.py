@@ -53,12 +53,20 @@ def test_a_tracker_that_has_everything_is_right(plain_run: RunDirectory) -> None
     assert verdict.problems() == []
 
 
-def test_equal_points_of_almost_the_same_time_are_told_apart(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("times", "kept"),
+    [
+        ((1796079025.8702464, 1796079025.8865476), (1796079025.87, 1796079025.887)),  # the first is 86.99… there
+        ((10.0102, 10.016, 10.023), (10.01, 10.016, 10.023)),  # in hundredths: 1001, 1001, 1002, and there 1000, …
+    ],
+)
+def test_equal_points_of_almost_the_same_time_are_told_apart(
+    times: tuple[float, ...], kept: tuple[float, ...], tmp_path: Path
+) -> None:
     """A service keeps milliseconds, so a time may cross the limit of a hundredth; the next equal point is not its."""
-    times, kept = (1796079025.8702464, 1796079025.8865476), (1796079025.87, 1796079025.887)  # the first is 86.99… there
     journal = tmp_path / "journal.jsonl"
     journal.write_bytes(b"".join(encode_line(Metrics(time=time, step=17, values={"epoch": 1})) for time in times))
-    late = [kept[0] + 0.05, kept[1]]
+    late = [kept[0] + 0.05, *kept[1:]]
 
     counts = [
         compare_points(
@@ -72,7 +80,7 @@ def test_equal_points_of_almost_the_same_time_are_told_apart(tmp_path: Path) -> 
         for moments in (kept, late)
     ]
 
-    assert [(one.found, one.late, one.extra) for one in counts] == [(2, 0, 0), (2, 1, 0)]
+    assert [(one.found, one.late, one.extra) for one in counts] == [(len(times), 0, 0), (len(times), 1, 0)]
 
 
 def test_a_missing_and_a_doubled_point_are_found_in_dvclive(make_run: MakeRun) -> None:
