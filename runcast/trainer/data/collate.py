@@ -10,7 +10,6 @@ from torch.utils.data import default_collate
 from runcast.core.errors import OptionError
 from runcast.trainer.model.items import MAPPING
 
-
 # What a collection, an array or a picture has, and the examples of a plain class have not.
 _NOT_PLAIN = ("__getitem__", "__array__", "__array_interface__")
 
