@@ -15,7 +15,7 @@ from runcast.run.borrowed import Loan, borrow, find_open, lend, share
 from runcast.run.current import Current
 from runcast.run.identity import resumed_run
 from runcast.run.init import check, init_for_trainer, trackers_of
-from runcast.run.options import OF_ADAPTERS, RunOptions, Unpack, reports_anything
+from runcast.run.options import OF_ADAPTERS, RunOptions, Unpack, means_all
 from runcast.run.ranks import may_be_first
 from runcast.run.run import Run
 from runcast.run.status import Watch
@@ -133,7 +133,7 @@ class LastingRun:
             self._leave_script()
         if not self._may_join_script or self.run is not None or (run := Current.of_script()) is None:
             return
-        if not reports_anything(self._report_to):
+        if not means_all(self._report_to):
             wanted = trackers_of(self._report_to, self._settled)
             if not wanted or not wanted <= run._file.trackers.keys():
                 return

@@ -192,8 +192,8 @@ def reports_nothing(report_to: Any) -> bool:
     return choice is not ... and (not choice or str(choice).lower() in NOTHING)
 
 
-def reports_anything(report_to: Any) -> bool:
-    """Return whether a choice of trackers names none: it is the default, or all."""
+def means_all(report_to: Any) -> bool:
+    """Return whether a choice of trackers is the default, or all."""
     choice = _single(report_to)
     return choice is ... or str(choice).strip().lower() in ("all", "default")
 
@@ -213,10 +213,12 @@ def _folder(value: Any) -> Path:
 
 def _by_tracker(setup: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
     """Return the options of each tracker under its name in the table, as in `report_to`: a user may write an alias."""
+    if not setup:
+        return {}
+    from runcast.integrations.table import ALIASES, TABLE  # rarely needed, and start-up counts
+
     found: dict[str, Mapping[str, Any]] = {}
     for name, own in setup.items():
-        from runcast.integrations.table import ALIASES, TABLE  # rarely needed, and start-up counts
-
         word = name.strip().lower()
         word = ALIASES.get(word, word)
         name = word if word in TABLE else name
