@@ -44,5 +44,6 @@ def _empty_cache(args: TrainingArguments, *_: Any, **__: Any) -> None:
 def _hub(args: TrainingArguments) -> PushToHubCallback:
     """Make the callback that pushes as the arguments say: at every save, or at the end only."""
     return PushToHubCallback(
-        save_strategy="end" if args.hub_strategy == "end" else "save", checkpoint=args.hub_strategy == "checkpoint"
+        save_strategy="end" if args.hub_strategy == "end" else "save",
+        checkpoint="all" if args.hub_strategy == "all_checkpoints" else args.hub_strategy == "checkpoint",
     )

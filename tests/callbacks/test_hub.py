@@ -128,6 +128,27 @@ def test_the_whole_checkpoint_is_pushed_to_resume_from(tmp_path, hub):
     assert again.state.log_history[0] == trainer.state.log_history[0]
 
 
+def test_every_checkpoint_is_pushed_also_those_whose_push_gave_way_to_a_newer_one(tmp_path, hub):
+    """The hub takes nothing before the training is over, so of the pushes that wait only the newest is made."""
+    gate = ("on_train_end", lambda *_, **__: hub.gate.set())
+    hub.gate.clear()
+    trainer = trainer_of(
+        tmp_path,
+        gate,
+        push_to_hub=True,
+        hub_model_id="team/digits",
+        hub_strategy="all_checkpoints",
+        save_strategy="steps",
+        save_steps=1,
+    )
+
+    trainer.train()
+
+    pushed = {path.split("/")[0] for _, files in hub.commits["team/digits"] for path in files if "/" in path}
+    assert pushed == {f"checkpoint-{step}" for step in range(1, 7)}
+    assert len(hub.commits["team/digits"]) < 6
+
+
 def test_a_checkpoint_that_is_written_in_the_background_is_what_is_pushed(tmp_path, hub):
     """With the weights that it holds, though the model has trained on when it is on disk."""
     trainer = trainer_of(

@@ -3,13 +3,14 @@
 import os
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from runcast.callbacks.host import is_transformers, open_runs
 from runcast.callbacks.hub.card import model_card
 from runcast.callbacks.hub.upload import Uploads, check_settings
 from runcast.callbacks.reporting.kept_checkpoints import checkpoint_of
 from runcast.callbacks.weights import is_sharded, weights_in, whole_weights, write_model
+from runcast.core.errors import OptionError
 from runcast.core.events import Control, TrainerCallback, TrainerControl, TrainerState
 from runcast.journal.paths import absolute
 from runcast.redaction.console import warn
@@ -35,7 +36,8 @@ class PushToHubCallback(TrainerCallback):
         hub_model_id: The repository, "owner/name" or "name"; by default the trainer's hub_model_id, else the name of
             the output folder.
         hub_token: The token; by default the trainer's, else the one of `hf auth login` or HF_TOKEN. It is never logged.
-        checkpoint: Whether to push the whole checkpoint too, to resume from, as the folder last-checkpoint.
+        checkpoint: Whether to push the whole checkpoint too, to resume from, as the folder last-checkpoint; "all"
+            pushes each one, as the folder checkpoint-N.
         hub_private_repo: Whether a new repository is private.
         endpoint: The hub's address; by default HF_ENDPOINT, else the Hugging Face Hub.
         card: Whether to write README.md: the metrics, the settings and links to the run in its trackers.
@@ -58,7 +60,7 @@ class PushToHubCallback(TrainerCallback):
         processing_class: Any = None,
         hub_model_id: str | None = None,
         hub_token: str | None = None,
-        checkpoint: bool = False,
+        checkpoint: bool | Literal["all"] = False,
         *,
         hub_private_repo: bool | None = None,
         endpoint: str | None = None,
@@ -68,6 +70,8 @@ class PushToHubCallback(TrainerCallback):
         finish_timeout_s: float = 600.0,
     ) -> None:
         check_settings(STRATEGIES, save_strategy, save_steps)
+        if checkpoint not in (False, True, "all"):
+            raise OptionError(f"checkpoint={checkpoint!r} is unknown. Valid values are: False, True, 'all'.")
         self._output_dir = None if output_dir is None else absolute(output_dir)
         self._strategy, self._every_steps = save_strategy, save_steps
         self._processing_class, self._repo, self._token = processing_class, hub_model_id, hub_token
@@ -189,7 +193,8 @@ class PushToHubCallback(TrainerCallback):
                 text = model_card(name, args, state, model, open_runs(self._report, handler), about.get("card"))
                 (folder / "README.md").write_text(text, encoding="utf-8")
             if self._with_checkpoint and self._saved is not None and self._saved == checkpoint_of(args, state):
-                shutil.copytree(self._saved, folder / "last-checkpoint", copy_function=_link_or_copy)
+                name = self._saved.name if self._with_checkpoint == "all" else "last-checkpoint"
+                shutil.copytree(self._saved, folder / name, copy_function=_link_or_copy)
         except (OSError, RuntimeError, ValueError, SafetensorError) as error:
             warn(
                 f"the model was not pushed at step {state.global_step}: it could not be written to {folder} ({error})."

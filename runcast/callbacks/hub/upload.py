@@ -65,7 +65,7 @@ class Uploads:
         """Upload a folder, then delete it; a folder that waits for an older upload gives way to a newer one."""
         self._job["revision"] = revision
         if self._next is not None:
-            shutil.rmtree(self._next[0], ignore_errors=True)
+            _replace(self._next[0], folder)
         self._next = (folder, message)
         self.tend()
 
@@ -91,7 +91,7 @@ class Uploads:
             if time.monotonic() >= deadline and self._child is not None and self._child.poll() is None:
                 left, self._next = self._next, None
                 if left is not None:  # the newer one is the one to push by hand
-                    shutil.rmtree(self._folder or "", ignore_errors=True)
+                    _replace(self._folder, left[0])
                     self._folder = left[0]
                 self._end(f"{timeout_s:g} s were over")
         if self._folder is not None and self._trouble[1] != self._folder:
@@ -100,7 +100,7 @@ class Uploads:
 
     def _start(self, folder: Path, message: str) -> None:
         if self._folder is not None:  # of an upload that failed: this one is newer
-            shutil.rmtree(self._folder, ignore_errors=True)
+            _replace(self._folder, folder)
         self._folder = folder
         job = {**self._job, "folder": str(folder), "message": message, "token": self._token}
         try:
@@ -153,6 +153,16 @@ class Uploads:
             f"the model was not pushed to {self.repo}: {hidden}. Training continues. It is in {self._folder}: push "
             f"it with: hf upload {self.repo} {self._folder}"
         )
+
+
+def _replace(older: Path | None, newer: Path) -> None:
+    """Remove a folder that a newer one replaces, except for checkpoints that are to be pushed one and all."""
+    if older is not None:
+        with contextlib.suppress(OSError):
+            for each in older.glob("checkpoint-*"):
+                if not (newer / each.name).exists():
+                    each.rename(newer / each.name)
+        shutil.rmtree(older, ignore_errors=True)
 
 
 def check_settings(strategies: tuple[str, ...], save_strategy: str, save_steps: int | None) -> None:

@@ -123,7 +123,7 @@ class TrainingArguments(FurtherArguments):
 
     push_to_hub: Annotated[bool, "Push the model to the Hugging Face Hub, as hub_strategy says."] = False
     hub_model_id: Annotated[str | None, "The repository to push to; None takes the name of output_dir."] = None
-    hub_strategy: Annotated[str, "Push at the end, at every_save, or then the whole checkpoint too."] = "every_save"
+    hub_strategy: Annotated[str, "Push at the end, or each save, with checkpoint or all_checkpoints."] = "every_save"
     hub_token: Annotated[str | None, "The token to push with; None takes that of `hf auth login`."] = None
     hub_private_repo: Annotated[bool | None, "Make the repository private; None as the account's default."] = None
 

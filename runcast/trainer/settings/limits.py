@@ -18,7 +18,7 @@ CHOICES = {
     "lr_scheduler_type": SCHEDULERS,
     "optim": OPTIMIZERS,
     "include_num_input_tokens_seen": ("no", "all", "non_padding"),
-    "hub_strategy": ("end", "every_save", "checkpoint"),
+    "hub_strategy": ("end", "every_save", "checkpoint", "all_checkpoints"),
     "logging_strategy": STRATEGIES,
     "eval_strategy": STRATEGIES,
     "save_strategy": (*STRATEGIES, "best"),
