@@ -28,7 +28,7 @@ OURS |= {"ddp_find_unused_parameters", "gradient_checkpointing", "restore_callba
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"learning_rate": 0}, "learning_rate=0 must be positive"),
+        ({"learning_rate": -1}, "learning_rate=-1 must not be negative"),
         ({"per_device_train_batch_size": -1}, "per_device_train_batch_size=-1 must be positive"),
         ({"weight_decay": -0.1}, "weight_decay=-0.1 must not be negative"),
         ({"num_train_epochs": "three"}, "num_train_epochs='three' is not a number"),

@@ -1,5 +1,7 @@
 """Parameter groups and learning-rate schedules."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -187,3 +189,18 @@ def test_arguments_that_do_not_suit_the_optimizer_are_named(wrong):
     """With the optimizer's own words."""
     with pytest.raises(OptionError, match="does not suit optim='sgd'"):
         make_optimizer(NETWORK, TrainingArguments(optim="sgd", optim_args=wrong))
+
+
+@pytest.mark.parametrize(
+    "schedule", [{}, {"lr_scheduler_type": "polynomial"}, {"lr_scheduler_kwargs": {"min_lr": 1e-5}}], ids=str
+)
+def test_a_rate_of_nothing_changes_nothing(make, schedule):
+    """As in transformers, where people try a script with it."""
+    kind = {"lr_scheduler_type": "cosine_with_min_lr"} if "lr_scheduler_kwargs" in schedule else {}
+    trainer = make(learning_rate=0.0, weight_decay=0.1, max_steps=3, **schedule, **kind)
+    before = copy.deepcopy(trainer.model)
+
+    trainer.train()
+
+    assert trainer.state.global_step == 3
+    assert make.same_weights(trainer.model, before)

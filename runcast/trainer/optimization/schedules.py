@@ -22,10 +22,11 @@ def make_scheduler(
         if args.lr_scheduler_type == "reduce_lr_on_plateau":
             mode = "max" if Monitor().wants_more(args) else "min"
             return torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, **{"mode": mode, **settings})
+        whole = args.learning_rate or 1.0  # of a rate of 0, for a try, all shares are 0
         if "min_lr" in settings:
-            settings["min_lr_rate"] = settings.pop("min_lr") / args.learning_rate
+            settings["min_lr_rate"] = settings.pop("min_lr") / whole
         if args.lr_scheduler_type == "polynomial":
-            settings["lr_end"] = settings.get("lr_end", 1e-7) / args.learning_rate
+            settings["lr_end"] = settings.get("lr_end", 1e-7) / whole
         factor = partial(_FACTORS[args.lr_scheduler_type], warmup=warmup, total=max_steps, **settings)
         factor(max_steps)
     except (TypeError, KeyError) as error:

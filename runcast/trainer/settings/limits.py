@@ -33,7 +33,6 @@ POSITIVE = (
     "per_device_eval_batch_size",
     "num_train_epochs",
     "gradient_accumulation_steps",
-    "learning_rate",
     "logging_steps",
     "eval_steps",
     "save_steps",
@@ -44,7 +43,15 @@ POSITIVE = (
     "ddp_bucket_cap_mb",
 )
 NOT_NEGATIVE = (
-    *("warmup_steps", "weight_decay", "max_grad_norm", "dataloader_num_workers", "eval_delay", "adam_epsilon"),
+    *(
+        "learning_rate",
+        "warmup_steps",
+        "weight_decay",
+        "max_grad_norm",
+        "dataloader_num_workers",
+        "eval_delay",
+        "adam_epsilon",
+    ),
     *("adam_beta1", "adam_beta2", "label_smoothing_factor", "neftune_noise_alpha"),
 )
 BELOW = {"label_smoothing_factor": 1, "adam_beta1": 1, "adam_beta2": 1, "seed": 2**63, "data_seed": 2**63}
