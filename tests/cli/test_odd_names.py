@@ -297,6 +297,19 @@ def test_the_metric_of_a_list_is_the_same_in_all_runs(cli: Any) -> None:
     assert cli("list", "nothing", "--best", "acc").out == "No run matches.\n"
 
 
+def test_a_condition_about_a_param_that_no_run_has_is_an_error(cli: Any) -> None:
+    """A slip is no reason to find nothing; a param that only some of the runs have is no slip."""
+    for name, config in (("one", {"lr": 0.1}), ("two", {"lr": 0.2, "depth": 3})):
+        runcast.init("p", name, report_to="none", config=config).finish()
+
+    slip, some = cli("list", "--where", "lrr=0.1"), cli("list", "-w", "depth=3", "--json")
+
+    assert slip.status == 2
+    assert "No run has a param 'lrr'" in slip.err
+    assert "There is depth, lr" in slip.err
+    assert [one["name"] for one in json.loads(some.out)] == ["two"]
+
+
 def test_a_message_names_some_of_many_metrics(cli: Any) -> None:
     """Thousands are no help."""
     with runcast.init("p", report_to="none") as run:

@@ -105,8 +105,8 @@ def metric_named(word: str, known: Collection[str]) -> str:
         if len(matches) == 1:
             return matches[0]
         if matches:
-            raise JournalError(f"{len(matches)} metrics match {word!r}. It could be {_listed(matches)}")
-    raise JournalError(f"There is no metric {word!r}. There is {_listed(known) or 'none'}")
+            raise JournalError(f"{len(matches)} metrics match {word!r}. It could be {listed(matches)}")
+    raise JournalError(f"There is no metric {word!r}. There is {listed(known) or 'none'}")
 
 
 def is_meant(key: str, word: str) -> bool:
@@ -114,7 +114,8 @@ def is_meant(key: str, word: str) -> bool:
     return key.startswith(word) or key.endswith(f"/{word}")
 
 
-def _listed(names: Collection[str]) -> str:
+def listed(names: Collection[str]) -> str:
+    """Name some of many names."""
     rest = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
     return f"{', '.join(sorted(names)[:NAMED])}{rest}"
 

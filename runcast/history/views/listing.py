@@ -15,7 +15,7 @@ import msgspec
 from runcast.core.errors import JournalError, OptionError
 from runcast.delivery.liveness import RunStatus, ended_at, run_status
 from runcast.history.finding import list_runs
-from runcast.history.views.digest import MetricDigest, digest, is_meant, metric_named
+from runcast.history.views.digest import MetricDigest, digest, is_meant, listed, metric_named
 from runcast.journal.layout import RunDirectory, RunFile
 from runcast.journal.paths import shown
 from runcast.journal.tail import last_values
@@ -63,19 +63,23 @@ def listed_runs(
 
     Raises:
         OptionError: A condition is not one.
+        JournalError: A condition is about a param that no run has.
     """
     conditions = [_condition(text) for text in choice.conditions]
-    found, damaged = [], []
+    found, damaged, params = [], [], set[str]()
     directories = list_runs(root)
     for number, directory in enumerate(directories):
         if progress is not None:
             progress(number, len(directories))
         try:
             file = directory.load()
-            if _is_chosen(file, directory, choice, conditions):
+            if _is_chosen(file, directory, choice, conditions, params):
                 found.append((directory, _row(directory, file)))
         except (JournalError, OSError) as error:
             damaged.append(str(error))
+    for key, _, _ in conditions:
+        if params and key not in params:
+            raise JournalError(f"No run has a param {key!r}. There is {listed(params)}")
     return ordered(found, **order), damaged
 
 
@@ -154,7 +158,10 @@ def duration_of(directory: RunDirectory, file: RunFile) -> float:
     return max(0.0, (time.time() if is_running else ended_at(directory)) - file.started)
 
 
-def _is_chosen(file: RunFile, directory: RunDirectory, choice: Choice, conditions: list[tuple[str, str, str]]) -> bool:
+def _is_chosen(
+    file: RunFile, directory: RunDirectory, choice: Choice, conditions: list[tuple[str, str, str]], seen: set[str]
+) -> bool:
+    """Return whether a run is listed; add its params, if there are conditions about any, to those *seen*."""
     if choice.name is not None and not _matches(choice.name, file.name, file.id):
         return False
     if choice.project is not None and not _matches(choice.project, file.project):
@@ -163,6 +170,7 @@ def _is_chosen(file: RunFile, directory: RunDirectory, choice: Choice, condition
         return False
     if conditions:
         params = {**flatten(file.config), **digest(directory).params}
+        seen.update(params)
         if not all(_holds(params, *condition) for condition in conditions):
             return False
     return choice.status is None or run_status(directory, file) == choice.status
