@@ -28,7 +28,7 @@ from runcast.journal.reader import JournalReader
 from runcast.journal.records import Metrics
 
 ROOT = Path(__file__).parents[1]
-SCRIPT = ROOT / "tests" / "faults" / "train_endurance.py"
+SCRIPT = ROOT / "faults" / "train_endurance.py"
 PART = "endurance"
 POINTS = int(os.environ.get("RUNCAST_ENDURANCE_POINTS", 10_000_000))
 STEADY_S = int(os.environ.get("RUNCAST_ENDURANCE_S", 600))

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import example, given, strategies as st
 
 import runcast
 from runcast.core.errors import FinalError, RetryableError
@@ -54,6 +54,7 @@ CALLS = st.lists(
 
 @examples(0.1)
 @given(CALLS, FATES)
+@example(calls=[({"a": 10}, 0), ({"a": 10}, 0)], fates=[("away", 0.5), ("away", 0.0)])  # one of two equal points
 def test_each_point_arrives_once_whatever_fails(
     tmp_path_factory: pytest.TempPathFactory, calls: list[tuple[dict[str, float], int]], fates: list[tuple[str, float]]
 ) -> None:

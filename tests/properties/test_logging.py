@@ -223,6 +223,7 @@ def test_a_summary_and_tags_are_kept_or_counted(watched: Watched, summary: dict[
 
     records = watched.new()
     kept = sum(len(record.values) for record in records if isinstance(record, Summary))
+    tags = [one for tag in tags for one in (tag if isinstance(tag, list | tuple | set | frozenset) else [tag])]
     no_texts = sum(isinstance(tag, Hostile) or not str(tag).strip() for tag in tags)
     assert kept + watched.counts()[1] - dropped == len(flatten(redact(plain(summary)))) + no_texts
     assert sum(len(record.tags) for record in records if isinstance(record, Tags)) == len(tags) - no_texts

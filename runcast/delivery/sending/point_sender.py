@@ -107,9 +107,10 @@ class _Request:
     def send(self, part: list[Point]) -> tuple[list[Point], FinalError | None]:
         """Send a part; return what did not arrive, and the error."""
         sender, rest, refusal = self._sender, list(part), None
+        own = Counter(map(sender._mark, part))
 
         def look() -> None:
-            rest[:] = self._lacking(rest)
+            rest[:] = self._lacking(rest, own)
 
         try:
             sender._attempts("log_metrics", lambda: sender._log(rest), look, self._in_vain)
@@ -119,7 +120,7 @@ class _Request:
         except FinalError as error:
             refusal = error
             sender._attempts("read", look)
-        self._pending.subtract(map(sender._mark, part))
+        self._pending.subtract(own)
         self._pending.update(map(sender._mark, rest))
         return rest, refusal
 
@@ -128,14 +129,14 @@ class _Request:
         self._pending.subtract(map(self._sender._mark, points))
         self._sender.refuse(points, reason)
 
-    def _lacking(self, part: list[Point]) -> list[Point]:
-        """Ask the tracker what it lacks after a part failed."""
-        sender, own = self._sender, Counter(map(self._sender._mark, part))
+    def _lacking(self, rest: list[Point], own: Counter[int]) -> list[Point]:
+        """Ask the tracker what it lacks of the *rest* of a part that failed; *own* has the marks of the whole part."""
+        sender = self._sender
         seen = Counter(one for one in sender._seen() if one in own)
         due = self._count_due()
         lacking = {one: due[one] - sender._refused[one] - seen[one] - self._pending[one] + own[one] for one in own}
         kept = []
-        for point in part:
+        for point in rest:
             one = sender._mark(point)
             if lacking[one] > 0:
                 lacking[one] -= 1
