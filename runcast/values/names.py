@@ -67,9 +67,11 @@ class PathRule(NameRule, frozen=True):
     """A rule for keys that become paths, whose parts are limited in bytes.
 
     `part_bytes` stays below the 255 of a file name, with room for what a service adds. `path_bytes` stays below the
-    4096 of a path, and below Python's recursion limit when it makes nested folders.
+    4096 of a path, and below Python's recursion limit when it makes nested folders. No file system has a name with a
+    zero byte.
     """
 
+    forbidden: str = r"\0"
     part_bytes: int = 240
     path_bytes: int = 500
 

@@ -5,7 +5,7 @@ import re
 import pytest
 from hypothesis import given, strategies as st
 
-from runcast.values.names import NameRule, decode
+from runcast.values.names import NameRule, PathRule, decode
 
 # What a rule allows, as a pattern of our own that each name must match.
 RULES = {
@@ -112,3 +112,11 @@ def test_what_is_shown_last_sorts_after_letters_and_its_name_is_its_own() -> Non
     assert [rule.encode(key) for key in ("meter/a", "~meter/a", "~other/a", "meters/a")] == [
         *("~meter/a", "_x7e_meter/a", "~other/a", "meters/a"),
     ]
+
+
+def test_a_path_has_no_zero_byte() -> None:
+    """No file system takes one; a media file of such a key was refused by W&B."""
+    name = PathRule().encode("a\0b")
+
+    assert name == "a_x0_b"
+    assert decode(name) == "a\0b"
