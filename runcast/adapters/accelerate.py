@@ -18,7 +18,7 @@ from accelerate.tracking import GeneralTracker, on_main_process
 from runcast.adapters.named_media import as_images, as_table, log_figure
 from runcast.autodetect.tracker_options import check_setup
 from runcast.core.errors import OptionError
-from runcast.integrations.table import ALIASES, TABLE
+from runcast.integrations.table import row_named
 from runcast.redaction.console import warn
 from runcast.run.lasting import LastingRun
 from runcast.run.options import RunOptions, Unpack
@@ -156,7 +156,7 @@ def _setup_of(given: Mapping[str, Any], trackers: Sequence[Any]) -> dict[str, An
     others = {tracker.name for tracker in trackers}
     setup: dict[str, Any] = {}
     for name, options in given.items():
-        if name not in others and ALIASES.get(name, name) in TABLE and isinstance(options, Mapping):
+        if name not in others and row_named(name) is not None and isinstance(options, Mapping):
             try:
                 check_setup({name: options})
                 setup[name] = options

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from runcast.autodetect.installed import scan
-from runcast.integrations.table import ALIASES, TABLE
+from runcast.integrations.table import row_named
 from runcast.values.settings import check_names
 
 
@@ -18,8 +18,7 @@ def check_setup(setup: Mapping[str, Mapping[str, Any]]) -> None:
         OptionError: An option is unknown; the message suggests the closest one.
     """
     for name, options in setup.items():
-        word = name.strip().lower()
-        row = TABLE.get(ALIASES.get(word, word)) if options else None  # any other is a third-party tracker
+        row = row_named(name) if options else None  # any other is a third-party tracker
         if row is None or not row.options:
             continue
         plain = {word for word in row.options if ":" not in word}

@@ -258,6 +258,13 @@ TABLE: Mapping[str, Integration] = MappingProxyType({row.name: row for row in _R
 METERS = tuple(f"{row.name}/" for row in _ROWS if row.measures)  # the beginnings of the names of their metrics
 ALIASES: Mapping[str, str] = MappingProxyType({alias: row.name for row in TABLE.values() for alias in row.aliases})
 
+
+def row_named(word: str) -> Integration | None:
+    """Return the row that a user's word means, a name or an alias in any case; None if there is none."""
+    word = word.strip().lower()
+    return TABLE.get(ALIASES.get(word, word))
+
+
 __all__ = [
     "ALIASES",
     "ENDED",
@@ -271,4 +278,5 @@ __all__ = [
     "Netrc",
     "TextFile",
     "Variables",
+    "row_named",
 ]

@@ -215,13 +215,11 @@ def _by_tracker(setup: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str
     """Return the options of each tracker under its name in the table, as in `report_to`: a user may write an alias."""
     if not setup:
         return {}
-    from runcast.integrations.table import ALIASES, TABLE  # rarely needed, and start-up counts
+    from runcast.integrations.table import row_named  # rarely needed, and start-up counts
 
     found: dict[str, Mapping[str, Any]] = {}
     for name, own in setup.items():
-        word = name.strip().lower()
-        word = ALIASES.get(word, word)
-        name = word if word in TABLE else name
+        name = row.name if (row := row_named(name)) is not None else name
         found[name] = {**found.get(name, {}), **own}
     return found
 
