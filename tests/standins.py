@@ -235,7 +235,7 @@ class Comet:
         self.is_silent = False
 
     def held(self) -> list[Any]:
-        return [point for points in self.points.values() for point in points]
+        return [point for points in self.points.values() for *point, _ in points]
 
     def delete(self, how: str = "") -> None:
         self.deleted.update(self.points)
@@ -251,6 +251,7 @@ class Comet:
             "logger/get/run": self.get,
             "status-report/update": self.heartbeat,
             "experiment/metadata": self.metadata,
+            "experiment/metrics/get-metric": self.get_metric,
             "write/artifacts/upsert": self.upsert_artifact,
             "artifacts/version": self.artifact_version,
         }.get(endpoint)
@@ -263,7 +264,7 @@ class Comet:
                 return {}
             self.refuse(given["experimentKey"])
         self.points.setdefault(given["experimentKey"], []).extend(
-            [point["metricName"], point["metricValue"], point["step"]]
+            [point["metricName"], point["metricValue"], point["step"], point["timestamp"]]
             for point in given["values"]
             if point["metricName"] != "process duration"
         )
@@ -304,6 +305,13 @@ class Comet:
         if key not in self.points:
             self.refuse(key, status=404)
         return {"experimentKey": key, "workspaceName": "w", "projectName": "p", "throttle": False, "archived": False}
+
+    def get_metric(self, body: bytes) -> Any:
+        asked = {name: values[0] for name, values in parse_qs(body.decode(), keep_blank_values=True).items()}
+        found = [point for point in self.points.get(asked["experimentKey"], ()) if point[0] == asked["metricName"]]
+        fields = ("metricName", "metricValue", "step", "timestamp")
+        points = ((name, str(value), step, time) for name, value, step, time in found)
+        return {"metrics": [dict(zip(fields, point, strict=True)) for point in points]}
 
     def upsert_artifact(self, body: bytes) -> Any:
         return {"artifactId": "A", "artifactVersionId": "V", "currentVersion": "1.0.0", "previousVersion": None}

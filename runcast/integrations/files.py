@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 
 RESERVED = r"\A_(?=0x[0-9a-f]{8}_(?:/|\Z))"  # in the name rules of trackers that keep files
-MARKED = "_0x????????_"  # matches the folders that `own_name` makes, in a glob
+MARKED = "_0x????????_"  # matches the folders of `in_own_folder`, in a glob
 _MARK = re.compile(r"\A_0x[0-9a-f]{8}_/")
 
 
@@ -23,13 +23,18 @@ def own_name(root: Path, name: str) -> str:
     for part in name.split("/"):
         ignores_case = os.path.exists(path / part) and os.path.exists(path / part.swapcase())
         if ignores_case and part not in os.listdir(path):
-            return f"_0x{hashlib.sha256(name.encode()).hexdigest()[:8]}_/{name}"
+            return in_own_folder(name)
         path /= part
     return name
 
 
+def in_own_folder(name: str) -> str:
+    """Return the name below a folder that has no other file."""
+    return f"_0x{hashlib.sha256(name.encode()).hexdigest()[:8]}_/{name}"
+
+
 def name_of(path: str) -> str:
-    """Return the name that `own_name` was given."""
+    """Return the name that `own_name` or `in_own_folder` was given."""
     return _MARK.sub("", path)
 
 

@@ -38,27 +38,39 @@ def existence(stage: Stage) -> None:
 
 
 def contents(stage: Stage) -> None:
-    """Where the contents of artifacts and media can be read back, they are those that were logged."""
+    """Where the contents of artifacts and media can be read back, they are those that were logged.
+
+    A name may be that of a folder in which another one lies.
+    """
     folder = stage.subject.folder / f"{stage.check}-files"
     (folder / "inner").mkdir(parents=True)
     (folder / "weights").write_bytes(b"\x00weights")
     (folder / "inner" / "notes").write_text("größe")
+    names = ("model.bin", "model.bin/part", "all/part", "all", "all/inner/notes", "both", "both/part")
+    folders = {"all", "both"}
     with stage.start() as run:
-        run.log_artifact(folder / "weights", name="model.bin")
-        run.log_artifact(folder, name="all")
+        for name in names:
+            run.log_artifact(folder if name in folders else folder / "weights", name=name)
         run.log({"sample": Text("größe\n")}, step=3)
     stage.deliver()
     reading, tracker = stage.read(), stage.tracker
     media, artifacts = tracker.media_names or tracker.names, tracker.artifact_names
-    expected: dict[tuple[Any, str], bytes] = {
-        (artifacts.encode("model.bin"), ""): b"\x00weights",
-        (artifacts.encode("all"), "inner/notes"): "größe".encode(),
-        ((media.encode("sample"), 3), ""): "größe\n".encode(),
+    file, whole = {"": b"\x00weights"}, {"weights": b"\x00weights", "inner/notes": "größe".encode()}
+    expected: dict[Any, dict[str, bytes]] = {
+        **{artifacts.encode(name): whole if name in folders else file for name in names},
+        (media.encode("sample"), 3): {"": "größe\n".encode()},
     }
-    for (name, inside), content in expected.items():
+    for name, content in expected.items():
         place = reading.contents.get(name)
         if place is None:
             stage.notes.append(f"the content of {name} cannot be read back")
         else:
-            found = Path(place, inside).read_bytes()
-            expect(found == content, f"the content of {name} is read as {found[:80]!r}")
+            found = _files(place)
+            expect(found == content, f"the content of {name} is read as {str(found)[:200]}")
+
+
+def _files(place: Path) -> dict[str, bytes]:
+    """Read a file, or the files of a folder, by their paths in it."""
+    if place.is_file():
+        return {"": place.read_bytes()}
+    return {path.relative_to(place).as_posix(): path.read_bytes() for path in place.rglob("*") if path.is_file()}

@@ -202,16 +202,17 @@ def tags(stage: Stage) -> None:
 LONG_KEYS = ("k" * 260, "größe/" * 40 + "損失" * 80)  # more than a file name holds, in characters or in bytes
 
 
+NAMES = (*inputs.ODD_KEYS, *inputs.RESERVED_KEYS, *inputs.LONG_KEYS, *inputs.NESTED_KEYS, *inputs.SIMILAR_KEYS)
+
+
 def media(stage: Stage) -> None:
-    """Images, sounds, texts, tables, histograms and pages are kept under their key and step, however long the key."""
+    """Images, sounds, texts, tables, histograms and pages are kept under their key and step, whatever the key."""
     with stage.start() as run:
         for step in (0, 5):
             run.log(
                 {"samples/image": Image([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [9, 9, 9]]]), "loss": 0.5}, step=step
             )
-            run.log(
-                {"two words": Text("größe 损失\n| a | b |"), "sound": Audio([0.0, 0.5, -0.5] * 100, 8000)}, step=step
-            )
+            run.log({"text": Text("größe 损失\n| a | b |"), "sound": Audio([0.0, 0.5, -0.5] * 100, 8000)}, step=step)
             run.log(
                 {
                     "table": Table([[1, "x"], [2.5, 'y"\n']], columns=["a", "b,c"]),
@@ -222,12 +223,14 @@ def media(stage: Stage) -> None:
             page = _write(run.dir / "media" / f"{step}-page.html", b"<!doctype html><title>a figure</title><p>x</p>")
             stage.append(Media(time=time.time(), key="page", step=step, kind="html", path=f"media/{page.name}"))
             for key in LONG_KEYS:
-                run.log({key: Text("long"), f"{key}i": Image([[[255, 0, 0]]]), f"{key}t": Table([[1]], ["a"])}, step)
+                run.log({f"{key}i": Image([[[255, 0, 0]]]), f"{key}t": Table([[1]], ["a"])}, step)
+            for key in NAMES:
+                run.log({key: Text("x")}, step)
     state = stage.deliver()
     expect(not refusals(state), f"media were refused: {state.refused}")
-    long = (f"{key}{kind}" for key in LONG_KEYS for kind in ("", "i", "t"))
+    long = (f"{key}{kind}" for key in LONG_KEYS for kind in ("i", "t"))
     keys, rename = (
-        ("samples/image", "two words", "sound", "table", "histogram", "page", *long),
+        (*NAMES, "samples/image", "text", "sound", "table", "histogram", "page", *long),
         _rule_of_media(stage).encode,
     )
     expected = {(rename(key), step) for key in keys for step in (0, 5)}
@@ -262,15 +265,16 @@ def artifacts(stage: Stage) -> None:
     file = _write(source / "weights.bin", b"\0\1\2" * 50)
     _write(source / "folder" / "inner" / "größe.txt", b"one")
     _write(source / "folder" / "empty", b"")
+    names = [*filter(None, NAMES), *inputs.ARTIFACTS]  # an empty one means the file's own
     with stage.start() as run:
-        for name in inputs.ARTIFACTS:
+        for name in names:
             run.log_artifact(file, name=name, type="model")
         run.log_artifact(source / "folder", type="dataset")
         file.write_bytes(b"second")
-        run.log_artifact(file, name=inputs.ARTIFACTS[0], type="model")
+        run.log_artifact(file, name=names[0], type="model")
     state = stage.deliver()
     expect(not refusals(state), f"artifacts were refused: {state.refused}")
-    expected, rename = (*inputs.ARTIFACTS, "folder"), stage.tracker.artifact_names.encode
+    expected, rename = (*names, "folder"), stage.tracker.artifact_names.encode
     stage.expect_names(expected, rename)
     stage.expect_names_found("artifacts", {rename(name) for name in expected}, stage.read().artifacts)
 

@@ -1,8 +1,10 @@
 """Comet, written by the tracker in a process of its own; read back by it, by `comet upload`, from a server."""
 
+import contextlib
 import http.server
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -271,6 +273,36 @@ def test_after_a_kill_online_what_the_server_did_not_acknowledge_counts_as_missi
     assert sorted(point[2] for point in server.points()) == list(range(50))
     assert sorted(point[2] for point in seen["points"]) == list(range(50))
     assert seen["status"] == "finished"
+
+
+def test_after_a_kill_online_what_the_server_took_last_is_not_sent_again(tmp_path: Path, server: Server) -> None:
+    """A process that is killed cannot note what the server took last: the server is asked."""
+    run, points = tmp_path / "run", [("loss", float(step), step) for step in range(3)]
+    points += [("loss", 2.0, 2), ("loss", "NaN", 3), ("other: /é", 4, 4)]
+    drive(run, ONLINE, log(*points[:5]), ["held", server.url, 5], KILL, **server.environment)
+    (database,) = run.glob("trackers/comet_ml/open/*/comet_messages.db")
+    (journal,) = run.glob("trackers/comet_ml/open/*/messages.json")
+    messages = [json.loads(line) for line in journal.read_text().splitlines()]
+    with contextlib.closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("DELETE FROM messages")
+        connection.executemany(
+            "INSERT INTO messages (message_id, message_type, status, message_json) VALUES (?, 'metric_msg', 1, '{}')",
+            [(one["payload"]["message_id"],) for one in messages if one["type"] == "metric_msg"],
+        )
+
+    (killed,) = drive(run, READ)
+    _, asked, *_, seen = drive(run, ONLINE, READ, log(points[5]), ["finish", "finished"], READ, **server.environment)
+
+    assert killed["points"] == []
+    assert asked["points"] == [
+        ["loss", "NaN", 3],
+        ["loss", 0.0, 0],
+        ["loss", 1.0, 1],
+        ["loss", 2.0, 2],
+        ["loss", 2.0, 2],
+    ]
+    assert [point[1] for point in seen["points"] if point[0] != "loss"] == [4]
+    assert len(server.points()) == 6
 
 
 def test_an_offline_session_goes_up_before_the_run_goes_on_online(tmp_path: Path, server: Server) -> None:

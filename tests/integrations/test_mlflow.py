@@ -4,6 +4,7 @@ import contextlib
 import http.server
 import json
 import os
+import re
 import shutil
 import sqlite3
 import struct
@@ -297,6 +298,37 @@ def test_a_server_holds_the_same_as_a_local_store(tmp_path: Path, mlflow_server:
     experiment, _, run_id = began["url"].removeprefix(f"{mlflow_server.url}/#/experiments/").partition("/runs/")
     assert (experiment.isdigit(), run_id) == (True, began["ids"]["run_id"])
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["run"]
+
+
+def test_an_artifact_in_whose_place_another_lies_has_a_folder_of_its_own_on_a_server(
+    tmp_path: Path, mlflow_server: MlflowServer
+) -> None:
+    """A server that keeps files in folders can hold no file that is a folder, too, and would mix two folders."""
+    file, folder = tmp_path / "weights", tmp_path / "folder"
+    (folder / "part").mkdir(parents=True)
+    (folder / "part" / "weights").write_text("of the folder")
+    file.write_text("alone")
+    names = (("model", file), ("model/part", file), ("all/part/weights", file), ("all", folder), ("model", folder))
+    *answers, seen = drive(
+        tmp_path / "runs" / "nested",
+        ["setup", ONLINE],
+        *(["log_artifact", name, "model", str(path)] for name, path in names),
+        ["finish", "finished"],
+        ["read", ONLINE],
+        MLFLOW_TRACKING_URI=mlflow_server.url,
+    )
+
+    (root,) = mlflow_server.folder.glob(f"files/*/{answers[0]['ids']['run_id']}/artifacts")
+    files = {path.relative_to(root).as_posix(): path.read_text() for path in root.rglob("*") if path.is_file()}
+    assert answers[1:] == [None] * 6
+    assert {re.sub("^_0x[0-9a-f]{8}_/", "_/", name): text for name, text in files.items()} == {
+        "model": "alone",
+        "_/model/part/weights": "of the folder",
+        "_/model/part": "alone",
+        "all/part/weights": "alone",
+        "_/all/part/weights": "of the folder",
+    }
+    assert seen["artifacts"] == ["all", "all/part/weights", "model", "model/part"]
 
 
 @pytest.mark.slow

@@ -30,11 +30,12 @@ from runcast.integrations.clearml.reader import read_session, read_task
 from runcast.integrations.clearml.sdk import configure, has_task, meaning
 from runcast.integrations.contract import ArtifactFile, Ending, MediaFile, Reading, TrackedRun, Tracker
 from runcast.integrations.files import RESERVED
-from runcast.values.names import NameRule
+from runcast.values.names import NameRule, PathRule
 from runcast.values.points import Point
 from runcast.values.scalars import Number, ParamValue
 
 KEY_CHARS = 8000  # a term of the server's index has at most 32,766 bytes
+FOLDER = rf"{RESERVED}|[\0\\]|\A/|/\Z|\A\.(?=\.?\Z)"  # in a session an artifact's name is that of a folder
 FILE_NAMES = NameRule(r"[^A-Za-z0-9_.\- ]", 100)
 
 
@@ -51,7 +52,7 @@ class ClearmlTracker(Tracker):
     identities = frozenset(("task",))
     names: ClassVar[NameRule] = NameRule(r"\A/|/\Z|=(?=(?:nan|inf|-inf)\Z)", KEY_CHARS)
     param_names: ClassVar[NameRule] = NameRule(r"\A/|/\Z", KEY_CHARS)
-    artifact_names: ClassVar[NameRule] = NameRule(RESERVED)
+    artifact_names: ClassVar[NameRule] = PathRule(FOLDER, path_bytes=240)
 
     _run: TrackedRun
     _place: Server | SessionFolder

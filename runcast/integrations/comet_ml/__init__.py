@@ -12,9 +12,10 @@ Writes: an experiment at Comet when credentials are configured, else archives fo
     finished, and while messages stay unacknowledged. An archived one is resumed.
 Drops: the bins of a histogram, which Comet replaces by its own; folders without files. Comet knows experiments that
     crashed or that the user stopped; which of our words is meant stands in the other `runcast/status`. On a full disk
-    the SDK raises nothing. Points on their way when the process was killed may be sent twice. `comet upload` thins each
-    metric to 15,000 points (COMET_OFFLINE_SAMPLING_SIZE); the archive holds them all. Archives have the start and the
-    end of the training; online Comet sets its own, and the times of points are those of the training in both.
+    the SDK raises nothing. A point that Comet took from a process that was then killed comes twice if Comet does not
+    show it yet when the next process asks. `comet upload` thins each metric to 15,000 points
+    (COMET_OFFLINE_SAMPLING_SIZE); the archive holds them all. Archives have the start and the end of the training;
+    online Comet sets its own, and the times of points are those of the training in both.
 Limits: the constants below, read in comet_ml 3.58.8 (config/config_constants.py, artifacts/, schemas/) on 2026-11-20.
 """
 
@@ -31,15 +32,14 @@ from comet_ml.messages import MetricMessage
 from runcast.core.errors import FinalError, GoneError, RetryableError, TrackerError
 from runcast.integrations.comet_ml import reader, sessions
 from runcast.integrations.comet_ml.media import list_files, log_as_its_kind
-from runcast.integrations.comet_ml.presence import Stuck, is_acknowledged, is_gone
+from runcast.integrations.comet_ml.presence import Stuck, acknowledge_arrived, is_acknowledged, is_gone
 from runcast.integrations.comet_ml.sdk import VARIABLES, end_at, start
 from runcast.integrations.contract import ArtifactFile, Ending, MediaFile, Reading, TrackedRun, Tracker
 from runcast.values.names import NameRule
 from runcast.values.points import Point
 from runcast.values.scalars import Number, ParamValue
 
-KEY_CHARS = 100
-VALUE_CHARS = 1000
+KEY_CHARS, VALUE_CHARS = 100, 1000
 LINE_BREAKS = r"[\x00-\x1f\x7f\x85\u2028\u2029]"
 FLUSH_S = 30
 
@@ -70,6 +70,7 @@ class CometTracker(Tracker):
         elif self._experiment is None:
             self._is_online = run.options.get("online", run.online)
             sessions.remember_place(run)
+            acknowledge_arrived(run, online=self._is_online)
             sessions.settle_earlier_sessions(run, upload=self._is_online)
             self._experiment = start(run, online=self._is_online)
             self._stuck = Stuck(run) if self._is_online else None
@@ -137,8 +138,7 @@ class CometTracker(Tracker):
         if ending.status == "killed":
             experiment.log_other(reader.STOPPED, True)
         elif ending.status != "finished":
-            # As Comet's exception hook does.
-            experiment._report_experiment_error(ending.error or ending.status, has_crashed=True)
+            experiment._report_experiment_error(ending.error or ending.status, has_crashed=True)  # as its hook does
         if self._is_online:
             is_flushed = experiment.flush(timeout=FLUSH_S)
             self._leave_if_gone()

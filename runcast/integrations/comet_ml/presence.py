@@ -5,9 +5,12 @@ messages for a deleted experiment is documented nowhere. What the SDK does say i
 is asked for the metadata of an experiment that does not exist (`API.get_experiment_by_key`). One that Comet had, by
 that question, and does not have any more is gone; one that is only archived is there. Whether the key of a deleted one
 can be used again is not known: the new experiment has another. Seen in comet_ml 3.43.2 and 3.58.8, 2026-11-27.
+
+A process that is killed does not note any more what Comet acknowledges, so the next one asks for the metrics.
 """
 
 import time
+from collections import Counter
 from typing import Any
 
 import comet_ml
@@ -15,10 +18,13 @@ import requests
 from comet_ml.config import get_backend_address
 from comet_ml.exceptions import CometException
 
-from runcast.integrations.comet_ml.sessions import count_unsent, oldest_unsent
+from runcast.integrations.comet_ml import reader
+from runcast.integrations.comet_ml.sessions import OPEN, count_unsent, list_sessions, mark_sent, oldest_unsent
 from runcast.integrations.contract import TrackedRun
+from runcast.values.points import Point
 
 LOOK_S = 5.0
+MOST_ASKED = 50  # metrics, with a request for each; points of others are sent again
 SEEN = "seen"  # the run remembers the key that Comet has found
 
 
@@ -52,6 +58,31 @@ def is_gone(run: TrackedRun) -> bool:
     if is_lost:
         run.check_server(server)
     return is_lost
+
+
+def acknowledge_arrived(run: TrackedRun, *, online: bool) -> None:
+    """Note which points of a session that was killed Comet has; what it does not show is sent again."""
+    waiting = reader.unsent_points(run.local / OPEN) if online else {}
+    if not waiting:
+        return
+    known = Counter(map(_identity, reader.read_sessions(list_sessions(run)).points))
+    try:
+        experiment = comet_ml.API(run.options.get("api_key"), cache=False).get_experiment_by_key(run.ids["key"])
+        names = sorted({point.key for point in waiting.values()})[:MOST_ASKED] if experiment is not None else ()
+        found = [metric for name in names for metric in experiment.get_metrics(name) or ()]
+    except (CometException, requests.RequestException, ConnectionError):
+        return
+    held = Counter(_identity(reader.point_of(metric, metric["timestamp"])) for metric in found) - known
+    arrived = set()
+    for number, point in waiting.items():
+        if held[_identity(point)] > 0:
+            held[_identity(point)] -= 1
+            arrived.add(number)
+    mark_sent(run.local / OPEN, arrived)
+
+
+def _identity(point: Point) -> tuple[str, str, int, int]:
+    return point.key, str(float(point.value)), point.step, round(point.time * 1000)
 
 
 def is_acknowledged(run: TrackedRun, experiment: Any, timeout_s: float) -> bool:

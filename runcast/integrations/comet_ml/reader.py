@@ -41,6 +41,23 @@ def read_sessions(paths: Sequence[Path]) -> Reading:
     return reading
 
 
+def unsent_points(folder: Path) -> dict[int, Point]:
+    """Map the numbers of an open session's messages that the server has not acknowledged to the points in them."""
+    unsent = unsent_in(folder)
+    waiting = (payload for kind, payload in _read_folder(folder) if kind == "metric_msg")
+    return {
+        payload["message_id"]: point_of(payload["metric"], payload["local_timestamp"])
+        for payload in waiting
+        if payload.get("message_id") in unsent
+    }
+
+
+def point_of(metric: Mapping[str, Any], milliseconds: int) -> Point:
+    """Return the point that Comet's form of one holds."""
+    value = metric["metricValue"]
+    return Point(metric["metricName"], NON_FINITE.get(value, value), metric["step"], milliseconds / 1000)
+
+
 def _seconds(milliseconds: int | None) -> float | None:
     return milliseconds / 1000 if milliseconds else None
 
@@ -52,8 +69,11 @@ def _open_archive(path: Path) -> tuple[Mapping[str, Any], Iterator[tuple[str, An
 
 def _open_folder(path: Path) -> tuple[Mapping[str, Any], Iterator[tuple[str, Any]]]:
     unsent = unsent_in(path)
-    lines = (line for file in path.glob(f"*/{MESSAGES}") for line in file.read_bytes().splitlines())
-    return {}, ((kind, payload) for kind, payload in _parse(lines) if payload.get("message_id") not in unsent)
+    return {}, ((kind, payload) for kind, payload in _read_folder(path) if payload.get("message_id") not in unsent)
+
+
+def _read_folder(path: Path) -> Iterator[tuple[str, Any]]:
+    return _parse(line for file in path.glob(f"*/{MESSAGES}") for line in file.read_bytes().splitlines())
 
 
 def _parse(lines: Iterable[bytes]) -> Iterator[tuple[str, Any]]:
@@ -77,10 +97,10 @@ def _add(kind: str, payload: Any, reading: Reading) -> None:
 
 
 def _add_point(payload: Any, reading: Reading) -> None:
-    name, value, step = (payload["metric"][field] for field in ("metricName", "metricValue", "step"))
-    if name not in OWN_METRICS:
+    point = point_of(payload["metric"], payload["local_timestamp"])
+    if point.key not in OWN_METRICS:
         assert isinstance(reading.points, PointList)
-        reading.points.append(Point(name, NON_FINITE.get(value, value), step, payload["local_timestamp"] / 1000))
+        reading.points.append(point)
 
 
 def _add_param(param: Any, reading: Reading) -> None:

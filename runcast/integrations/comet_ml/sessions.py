@@ -112,3 +112,10 @@ def unsent_in(path: Path, besides: str = "0") -> set[int]:
         with contextlib.closing(sqlite3.connect(database)) as connection:
             unsent.update(row[0] for row in connection.execute(query))
     return unsent
+
+
+def mark_sent(path: Path, numbers: set[int]) -> None:
+    """Note that the server has these messages of a session."""
+    for database in path.glob(f"*/{UNSENT}"):
+        with contextlib.closing(sqlite3.connect(database)) as connection, connection:
+            connection.executemany("DELETE FROM messages WHERE message_id = ?", [(one,) for one in numbers])

@@ -6,7 +6,8 @@ Writes: where the option `tracking_uri` or MLFLOW_TRACKING_URI says, else to mlf
     open (`mlflow.start_run`) is joined, with the default delivery too, and left open; so is one in `setup={"mlflow":
     {"run_id": ..., "keep_open": True}}`. A deleted run is recreated, with the tag `runcast.replaces`.
     Points go into an SQLite store without MLflow's objects for each (`points.py`), which is many times as fast.
-    A file whose name differs from another's by case only is in a folder `_0x…_`, where the file system ignores case.
+    An artifact is in a folder `_0x…_` of its own if its place is taken: if it is called `model/part` where `model` is
+    another one, or differs by case only on a file system that ignores case.
 Drops: captions of media; empty folders; parameters beyond MLFLOW_MAX_LOG_PARAMS. MLflow keeps absolute paths of files:
     when the folder of all runs is moved, they are put right by the next `runcast sync` or `runcast verify`.
 Limits: the constants below, from mlflow/utils/validation.py and MlflowClient.log_image of 3.17.2, read on 2026-11-20.
@@ -28,7 +29,7 @@ from runcast.integrations.files import RESERVED
 from runcast.integrations.mlflow import store
 from runcast.integrations.mlflow.files import RunFiles
 from runcast.integrations.mlflow.points import database_of, write_points
-from runcast.integrations.mlflow.reader import ARTIFACT, LABEL, PARAM, STATUSES, SUMMARY, read_run
+from runcast.integrations.mlflow.reader import ARTIFACT, LABEL, PARAM, STATUSES, SUMMARY, read_run, strip
 from runcast.integrations.mlflow.sdk import Client, heed_retry_after, meaning, public
 from runcast.values.names import NameRule
 from runcast.values.points import Point
@@ -80,7 +81,7 @@ class MlflowTracker(Tracker):
             run.join()
         self._run_id = found.info.run_id
         run.remember(run_id=self._run_id)
-        self._files = RunFiles(self._client, found, run)
+        self._files = RunFiles(self._client, found, run, set(strip(found.data.tags, ARTIFACT)))
         if found.info.status != "RUNNING" and not run.is_joined:
             self._client.update_run(self._run_id, "RUNNING")
         new = {key: value for key, value in tags.items() if key not in found.data.tags}
@@ -137,7 +138,7 @@ class MlflowTracker(Tracker):
 
     def log_artifact(self, artifact: ArtifactFile) -> None:
         """Store a file or a folder under its name; a tag holds its kind."""
-        self._files.upload(artifact.path, artifact.name)
+        self._files.upload_artifact(artifact)
         self._client.set_tag(self._run_id, ARTIFACT + artifact.name, artifact.kind)
 
     def finish(self, ending: Ending) -> None:

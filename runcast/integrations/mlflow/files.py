@@ -10,18 +10,18 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from runcast.core.errors import is_about_content
-from runcast.integrations.contract import MediaFile, TrackedRun
-from runcast.integrations.files import MARKED, name_of, own_name
+from runcast.integrations.contract import ArtifactFile, MediaFile, TrackedRun
+from runcast.integrations.files import MARKED, in_own_folder, name_of, own_name
 from runcast.integrations.mlflow.paths import local_folder
 
 THUMBNAIL_PIXELS = 256
 
 
 class RunFiles:
-    """The folder of a run's files, to which files and folders are uploaded."""
+    """The folder of a run's files, to which files and folders are uploaded; *names* are of artifacts that it has."""
 
-    def __init__(self, client: MlflowClient, run: Run, tracked: TrackedRun) -> None:
-        self._client, self._run_id, self._tracked = client, run.info.run_id, tracked
+    def __init__(self, client: MlflowClient, run: Run, tracked: TrackedRun, names: set[str]) -> None:
+        self._client, self._run_id, self._tracked, self._names = client, run.info.run_id, tracked, names
         self._folder = local_folder(run.info.artifact_uri)
 
     def upload(self, path: Path, target: str) -> None:
@@ -34,6 +34,14 @@ class RunFiles:
             if path.name != name:  # MLflow stores a file under the name that it has on disk
                 path = under_name(path, Path(temporary, name))
             self._client.log_artifact(self._run_id, str(path), folder or None)
+
+    def upload_artifact(self, artifact: ArtifactFile) -> None:
+        """Upload an artifact under its name, in a folder of its own if another one has a part of that place."""
+        is_taken = any(_is_within(artifact.name, other) or _is_within(other, artifact.name) for other in self._names)
+        self.upload(
+            artifact.path, in_own_folder(artifact.name) if is_taken or self._differs(artifact) else artifact.name
+        )
+        self._names.add(artifact.name)
 
     def log_image(self, media: MediaFile) -> bool:
         """Log an image as MLflow's own; return whether it is one.
@@ -56,12 +64,22 @@ class RunFiles:
             return False
         return True
 
+    def _differs(self, artifact: ArtifactFile) -> bool:
+        """Return whether a file is in the place of a folder, or a folder in that of a file."""
+        there = self._client.list_artifacts(self._run_id, posixpath.dirname(artifact.name) or None)
+        return any(file.path == artifact.name and file.is_dir != artifact.path.is_dir() for file in there)
+
+
+def _is_within(name: str, other: str) -> bool:
+    return name.startswith(f"{other}/")
+
 
 def list_files(client: MlflowClient, run_id: str, folder: str) -> dict[str, str]:
-    """Map the names of what is in a folder of the run to where it is: other spellings of names are kept elsewhere."""
-    others = [file.path for file in client.list_artifacts(run_id) if fnmatch(file.path, MARKED)]
-    places = [posixpath.join(*filter(None, (other, folder))) if other or folder else None for other in ("", *others)]
-    return {name_of(file.path): file.path for place in places for file in client.list_artifacts(run_id, place)}
+    """Map the names of what is in a folder of the run to where it is: what has a folder of its own is there."""
+    owned = [file.path for file in client.list_artifacts(run_id) if fnmatch(file.path, MARKED)]
+    places = [folder or None, *(posixpath.join(own, folder) for own in owned)]
+    files = [file.path for place in places for file in client.list_artifacts(run_id, place)]
+    return {name: path for path in files if path in (name := name_of(path), in_own_folder(name))}
 
 
 def under_name(path: Path, wanted: Path) -> Path:

@@ -25,7 +25,7 @@ def read_run(client: MlflowClient, run: TrackedRun) -> Reading:
     found = client.get_run(run.ids["run_id"])
     run_id, tags = found.info.run_id, found.data.tags
     keys = [key for key in found.data.metrics if not key.startswith("summary/")]
-    artifacts = set(_strip(tags, ARTIFACT))
+    artifacts = set(strip(tags, ARTIFACT))
     folders = {"images", "media", *(posixpath.dirname(name) for name in artifacts)}
     files = {name: place for folder in folders for name, place in list_files(client, run_id, folder).items()}
     media = [
@@ -43,9 +43,9 @@ def read_run(client: MlflowClient, run: TrackedRun) -> Reading:
     agrees = run.is_joined or STATUSES.get(status, "RUNNING") == found.info.status
     return Reading(
         points=PointList(_point(metric) for key in keys for metric in client.get_metric_history(run_id, key)),
-        params={**found.data.params, **_strip(tags, PARAM)},
-        summary={key: json.loads(text) for key, text in _strip(tags, SUMMARY).items()},
-        tags=set(_strip(tags, LABEL)),
+        params={**found.data.params, **strip(tags, PARAM)},
+        summary={key: json.loads(text) for key, text in strip(tags, SUMMARY).items()},
+        tags=set(strip(tags, LABEL)),
         artifacts=artifacts & files.keys(),
         media=[name for name, _ in media],
         contents={name: root / place for name, place in places} if root is not None else {},
@@ -58,7 +58,8 @@ def read_run(client: MlflowClient, run: TrackedRun) -> Reading:
     )
 
 
-def _strip(tags: Mapping[str, str], prefix: str) -> dict[str, str]:
+def strip(tags: Mapping[str, str], prefix: str) -> dict[str, str]:
+    """Return the tags with a prefix, without it."""
     return {key.removeprefix(prefix): value for key, value in tags.items() if key.startswith(prefix)}
 
 
