@@ -20,6 +20,8 @@ from typing import Any
 
 import pytest
 
+from runcast.integrations.mlflow import MlflowTracker
+from runcast.testing import check_tracker
 from tests import warm
 from tests.integrations.driving import MlflowServer, driver
 
@@ -298,6 +300,16 @@ def test_a_server_holds_the_same_as_a_local_store(tmp_path: Path, mlflow_server:
     experiment, _, run_id = began["url"].removeprefix(f"{mlflow_server.url}/#/experiments/").partition("/runs/")
     assert (experiment.isdigit(), run_id) == (True, began["ids"]["run_id"])
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["run"]
+
+
+@pytest.mark.slow
+def test_a_server_keeps_files_of_any_name(tmp_path: Path, mlflow_server: MlflowServer) -> None:
+    """What a path over HTTP does to names, such as taking a blank away, loses nothing."""
+    checks = ("media", "artifacts")
+
+    found = check_tracker(MlflowTracker, tmp_path, only=checks, options={"tracking_uri": mlflow_server.url})
+
+    assert [check.outcome for check in found] == ["passed", "passed"]
 
 
 def test_an_artifact_in_whose_place_another_lies_has_a_folder_of_its_own_on_a_server(

@@ -40,7 +40,7 @@ PARAM_CHARS = 6000
 # A name must be a relative path, too: no empty part, no part "." or "..", and no ".." at its start.
 PATH = r"\A/|/(?=/|\Z)|(?<![^/])\.(?=\.?(?:/|\Z))|\A\.(?=\.)"
 KEY = rf"[^/\w.\- :]|{PATH}"
-FILE = rf"[^/A-Za-z0-9_.\- ]|{PATH}|{RESERVED}"
+FILE = rf"[^/A-Za-z0-9_.\- ]|(?<![^/]) |{PATH}|{RESERVED}"  # a server takes a blank from a part's start
 
 
 class MlflowTracker(Tracker):
