@@ -5,13 +5,13 @@ Writes: where the option `tracking_uri` or MLFLOW_TRACKING_URI says, else to mlf
     files in mlartifacts: one store for all runs, because people open MLflow to compare them. A run that the script has
     open (`mlflow.start_run`) is joined, with the default delivery too, and left open; so is one in `setup={"mlflow":
     {"run_id": ..., "keep_open": True}}`. A deleted run is recreated, with the tag `runcast.replaces`.
-    Points go into an SQLite store without MLflow's objects for each (`points.py`), which is many times as fast.
     An artifact is in a folder `_0x…_` of its own if its place is taken: if it is called `model/part` where `model` is
     another one, or differs by case only on a file system that ignores case.
 Drops: captions of media; empty folders; parameters beyond MLFLOW_MAX_LOG_PARAMS. MLflow keeps absolute paths of files:
     when the folder of all runs is moved, they are put right by the next `runcast sync` or `runcast verify`.
 Limits: the constants below, from mlflow/utils/validation.py and MlflowClient.log_image of 3.17.2, read on 2026-11-20.
-    SQL stores keep ±inf as the largest float, and one point for each (key, millisecond, step, value).
+    SQL stores keep ±inf as the largest float, and one point for each (key, millisecond, step, value). A
+    `file:` store, whose names are files, takes no `loss/train` beside `loss`, and may take `Loss` for `loss`.
 """
 
 import json
