@@ -21,6 +21,7 @@ from runcast.delivery.sending.refusals import Refusals
 from runcast.delivery.tracked import ending_of
 from runcast.delivery.transfer import Transfer
 from runcast.integrations.contract import TrackedRun, Tracker
+from runcast.integrations.table import is_at_server
 from runcast.journal.layout import RunDirectory
 from runcast.journal.reader import journal_size
 from runcast.journal.state import EVERYTHING, DeliveryState, is_over, load_state, save_ids, save_state
@@ -147,6 +148,8 @@ class Delivery:
     def _carry(self, known: dict[str, str], *, unclean: bool) -> None:
         """Open the run, send what an earlier process may have lost, and deliver present and future records."""
         self.tracked.trains = not self.tracker.measures or (self.follow and self._still_trains())
+        if not (self.tracked.online or self.tracked.is_joined) and is_at_server(self.name, self.tracked.url):
+            raise FinalError(f"The run is on {self.tracked.url} and does not continue offline: the rest waits here")
         may_be_gone = self.tracked.resumed and self.tracked.url and not self.tracked.is_joined
         if may_be_gone and self.attempt("exists", lambda: self.tracker.exists(self.tracked)) is False:
             raise GoneError(f"{self.name} no longer has the run")

@@ -9,7 +9,7 @@ from runcast.delivery.lock import is_held
 from runcast.delivery.sending.refusals import refusals
 from runcast.delivery.trust import Decide, Orders, orders_for
 from runcast.history.delivering import Outcome, outcome
-from runcast.integrations.table import TABLE, Address
+from runcast.integrations.table import TABLE, Address, is_at_server
 from runcast.journal.layout import RunDirectory, RunFile, TrackerChoice
 from runcast.journal.paths import argument, make_private
 from runcast.journal.reader import journal_size
@@ -95,7 +95,9 @@ def _settle(
     """Decide how to deliver to a tracker, and note it in *file*; return the outcome if there is nothing to do."""
     folder = directory.tracker(name)
     make_private(folder)
-    choice, state = file.trackers[name], load_state(folder)
+    state = load_state(folder)
+    kept_away = _return_to_server(directory, file, name, state, decide, offline)
+    choice = file.trackers[name]
     if state is not None and _has_all(directory, choice, state) and not _must_read_back(state, mend):
         return outcome(directory, name, "complete", state, note=stays_local(directory, file, name, decide))
     if choice.measures and not is_opened(state):
@@ -104,7 +106,9 @@ def _settle(
         )
     if is_held(folder):
         return outcome(directory, name, "busy", state, note="another process is delivering to it")
-    if is_opened(state) or (offline is None and _has_chosen(name, choice)):
+    if is_opened(state):
+        return kept_away
+    if offline is None and _has_chosen(name, choice):
         return None
     if offline is None and choice.reason == "offline=True":
         offline = True  # the script asked for it; only the command line may override that
@@ -114,6 +118,25 @@ def _settle(
         pass  # the user's own class: there is nothing to decide
     except TrackerUnavailableError as error:
         return _unavailable(directory, name, str(error))
+    return None
+
+
+def _return_to_server(
+    directory: RunDirectory, file: RunFile, name: str, state: DeliveryState | None, decide: Decide, offline: bool | None
+) -> Outcome | None:
+    """Let a run that is at a server go on there, whatever its last session could reach; return why it cannot now.
+
+    That session may have trained offline, or the run.json of the machine that trains was copied over this one.
+    """
+    if state is None or file.trackers[name].online or not is_at_server(name, state.url):
+        return None
+    try:
+        now = decide(name, offline)
+    except TrackerUnavailableError as error:
+        return _unavailable(directory, name, f"the run is on {state.url}, and {error}")
+    if not now.online:
+        return _unavailable(directory, name, f"the run is on {state.url}, and {name} is local here: {now.reason}")
+    take_part(file, name, now)
     return None
 
 

@@ -33,7 +33,7 @@ def sync(
     """Deliver what each tracker of a run lacks, all at once; return the outcomes.
 
     For a tracker that has never opened the run, the mode is decided again with the present credentials; any other keeps
-    its mode.
+    its mode, and where the run is at a server, it goes on there.
 
     Args:
         directory: The run's folder, which may have been moved.

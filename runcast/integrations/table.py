@@ -259,6 +259,12 @@ METERS = tuple(f"{row.name}/" for row in _ROWS if row.measures)  # the beginning
 ALIASES: Mapping[str, str] = MappingProxyType({alias: row.name for row in TABLE.values() for alias in row.aliases})
 
 
+def is_at_server(name: str, url: str | None) -> bool:
+    """Return whether a run is at a server of the tracker *name*, which takes credentials: there it stays."""
+    row = TABLE.get(name)
+    return row is not None and bool(row.credentials) and (url or "").startswith(("http://", "https://"))
+
+
 def row_named(word: str) -> Integration | None:
     """Return the row that a user's word means, a name or an alias in any case; None if there is none."""
     word = word.strip().lower()
