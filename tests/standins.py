@@ -47,6 +47,7 @@ class Wandb:
     def __init__(self, url: str) -> None:
         self.url = url
         self.rows: dict[str, dict[int, str]] = {}
+        self.configs: dict[str, str] = {}
         self.deleted: set[str] = set()
 
     def held(self) -> list[Any]:
@@ -83,6 +84,7 @@ class Wandb:
             message = f"run {run} was previously created and deleted; try a new run name"
             raise Refusal(409, {"errors": [{"message": message}], "data": {"upsertBucket": None}})
         inserted = run not in self.rows
+        self.configs[run] = given.get("config") or "{}"
         project = {
             "id": "UDox",
             "name": given.get("project") or "p",
@@ -128,7 +130,7 @@ class Wandb:
             return {"project": {"run": None}}
         run = {"projectId": "1", "id": "b", "name": given["name"], "displayName": given["name"], "state": "running"}
         run |= {
-            "config": "{}",
+            "config": self.configs[given["name"]],
             "summaryMetrics": "{}",
             "systemMetrics": "{}",
             "tags": [],
@@ -251,7 +253,8 @@ class Comet:
             "logger/get/run": self.get,
             "status-report/update": self.heartbeat,
             "experiment/metadata": self.metadata,
-            "experiment/metrics/get-metric": self.get_metric,
+            "experiment/metrics/get-metric": self.get_metrics,
+            "experiment/metrics/get-all": self.get_metrics,
             "write/artifacts/upsert": self.upsert_artifact,
             "artifacts/version": self.artifact_version,
         }.get(endpoint)
@@ -306,12 +309,12 @@ class Comet:
             self.refuse(key, status=404)
         return {"experimentKey": key, "workspaceName": "w", "projectName": "p", "throttle": False, "archived": False}
 
-    def get_metric(self, body: bytes) -> Any:
+    def get_metrics(self, body: bytes) -> Any:
         asked = {name: values[0] for name, values in parse_qs(body.decode(), keep_blank_values=True).items()}
-        found = [point for point in self.points.get(asked["experimentKey"], ()) if point[0] == asked["metricName"]]
+        found = self.points.get(asked["experimentKey"], ())
         fields = ("metricName", "metricValue", "step", "timestamp")
-        points = ((name, str(value), step, time) for name, value, step, time in found)
-        return {"metrics": [dict(zip(fields, point, strict=True)) for point in points]}
+        wanted = [(key, str(value), *rest) for key, value, *rest in found if asked.get("metricName", key) == key]
+        return {"metrics": [dict(zip(fields, point, strict=True)) for point in wanted]}
 
     def upsert_artifact(self, body: bytes) -> Any:
         return {"artifactId": "A", "artifactVersionId": "V", "currentVersion": "1.0.0", "previousVersion": None}

@@ -156,8 +156,9 @@ class Delivery:
         self.attempt("setup", lambda: self.tracker.setup(self.tracked))
         self._is_open = True
         self.metering.begin()
-        self._save(phase="delivering", url=self.tracked.url, ids=dict(self.tracked.ids), error=None)
-        if unclean or is_another_run(self.tracker, known, self.state.ids):
+        sending = EVERYTHING if self.tracked.found else self.state.sending
+        self._save(phase="delivering", url=self.tracked.url, ids=dict(self.tracked.ids), sending=sending, error=None)
+        if unclean or self.tracked.found or is_another_run(self.tracker, known, self.state.ids):
             self.transfer.recover()
         while self._follow():
             if self._finish():

@@ -23,7 +23,8 @@ class TrackedRun(msgspec.Struct, kw_only=True):
     the session: the times for a service that stores them. `axes` maps patterns of metrics to the metric that is their
     x-axis. `source` is the commit that the training's code was at, for a service that shows it in its own place; it
     is among the params, too. `ids` survives restarts: `remember` writes it before it returns. `resumed` is true when
-    this tracker has opened this run before. `url` is set by `setup`: the run's web address or local path.
+    this tracker has opened this run before. `url` is set by `setup`: the run's web address or local path; and `found`,
+    if the service has part of a run that is not resumed, from another copy of its folder, and `read` says which.
     """
 
     id: str
@@ -47,6 +48,7 @@ class TrackedRun(msgspec.Struct, kw_only=True):
     time: float = 0.0
     ids: dict[str, str] = {}
     resumed: bool = False
+    found: bool = False
     url: str | None = None
     save_ids: Callable[[dict[str, str]], None] | None = None
 

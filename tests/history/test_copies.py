@@ -16,15 +16,25 @@ from runcast.journal.layout import RunDirectory
 from tests.integrations.driving import StandIn
 
 
-class Wandb(StandIn):
-    """The stand-in for W&B's server."""
-
-    service = "wandb"
+class Server(StandIn):
+    """A stand-in for a service's server."""
 
     def held(self) -> list[tuple[str, float, int]]:
         """List the key, value and step of every point."""
         with urllib.request.urlopen(f"{self.url}/standin/held", timeout=10) as answer:
             return sorted((key, value, step) for key, value, step in json.load(answer))
+
+
+class Wandb(Server):
+    """W&B's."""
+
+    service = "wandb"
+
+
+class Comet(Server):
+    """Comet's."""
+
+    service = "comet"
 
 
 @pytest.fixture
@@ -37,18 +47,33 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Wandb]:
     server.stop()
 
 
-def train(folder: Path, steps: range, delivery: str = "later") -> None:
+@pytest.fixture
+def comet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Comet]:
+    """Start Comet's stand-in, which the environment names."""
+    server = Comet(tmp_path)
+    monkeypatch.setenv("COMET_URL_OVERRIDE", f"{server.url}/clientlib/")
+    monkeypatch.setenv("COMET_API_KEY", "0123456789" * 2 + "01234")
+    yield server
+    server.stop()
+
+
+def train(folder: Path, steps: range, to: str = "wandb", delivery: str = "later") -> None:
     """Train a session of the run without network."""
-    with runcast.init(report_to="wandb", dir=folder, id="run", resume="allow", offline=True, delivery=delivery) as run:
+    with runcast.init(report_to=to, dir=folder, id="run", resume="allow", offline=True, delivery=delivery) as run:
         for step in steps:
             run.log({"loss": step / 2}, step=step)
 
 
-def check(directory: RunDirectory, server: Wandb, steps: int) -> None:
+def points(steps: range) -> list[tuple[str, float, int]]:
+    """List what `train` logs."""
+    return [("loss", step / 2, step) for step in steps]
+
+
+def check(directory: RunDirectory, server: Server, steps: int) -> None:
     """Compare what the server has, and what is said of it, with what was logged."""
     (verdict,) = verify(directory)
-    assert (verdict.problems(), verdict.logged, verdict.online) == ([], steps, True)
-    assert server.held() == [("loss", step / 2, step) for step in range(steps)]
+    assert (verdict.missing, verdict.extra, verdict.logged, verdict.online) == (0, 0, steps, True)
+    assert server.held() == points(range(steps))
 
 
 @pytest.mark.slow
@@ -89,3 +114,33 @@ def test_a_session_without_network_waits_for_the_server_where_the_run_is(
     assert f"the run is on {server.url}/" in str(away.note)
     assert [outcome.result for outcome in outcomes] == ["complete"]
     check(directory, server, 5)
+
+
+@pytest.mark.slow
+def test_a_new_copy_of_a_run_sends_what_comet_lacks(tmp_path: Path, comet: Comet) -> None:
+    """A copy that does not know what an earlier one has sent asks Comet for the points."""
+    for copy, steps in (("first", range(3)), ("second", range(3, 5)), ("third", range(0))):
+        train(tmp_path / "there", steps, "comet_ml")
+        shutil.copytree(tmp_path / "there", tmp_path / copy)
+        (outcome,) = sync(RunDirectory(tmp_path / copy / "run"), decide=decide, offline=False)
+        assert outcome.result == "complete"
+
+    check(RunDirectory(tmp_path / "third" / "run"), comet, 5)
+
+
+@pytest.mark.slow
+def test_a_new_copy_of_a_run_is_not_mixed_with_what_wandb_has(tmp_path: Path, server: Wandb) -> None:
+    """W&B cannot be asked for points as exactly: the copy is refused until the run there was deleted, and says so."""
+    outcomes = []
+    for copy, steps in (("first", range(3)), ("second", range(3, 5))):
+        train(tmp_path / "there", steps)
+        shutil.copytree(tmp_path / "there", tmp_path / copy)
+        outcomes += sync(RunDirectory(tmp_path / copy / "run"), decide=decide, offline=False)
+    before = server.held()
+    urllib.request.urlopen(f"{server.url}/standin/delete", timeout=10).close()
+    outcomes += sync(RunDirectory(tmp_path / "second" / "run"), decide=decide)
+
+    assert [outcome.result for outcome in outcomes] == ["complete", "refused", "complete"]
+    assert "delete the run at W&B" in str(outcomes[1].note)
+    assert before == points(range(3))
+    check(RunDirectory(tmp_path / "second" / "run"), server, 5)

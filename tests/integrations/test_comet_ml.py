@@ -305,6 +305,16 @@ def test_after_a_kill_online_what_the_server_took_last_is_not_sent_again(tmp_pat
     assert len(server.points()) == 6
 
 
+def test_what_another_copy_of_the_run_has_sent_is_not_sent_again(tmp_path: Path, server: Server) -> None:
+    """Of a run that was copied without the tracker's folder, the server has points; of an older run with its key, none."""
+    points = ("loss", 0.5, 0), ("loss", "NaN", 1), ("loss", 2.0, 2, 1.0)
+    drive(tmp_path / "first" / "run", ONLINE, log(*points), ["finish", "finished"], **server.environment)
+
+    _, seen = drive(tmp_path / "second" / "run", ONLINE, READ, **server.environment)
+
+    assert seen["points"] == [["loss", "NaN", 1], ["loss", 0.5, 0]]
+
+
 def test_an_offline_session_goes_up_before_the_run_goes_on_online(tmp_path: Path, server: Server) -> None:
     """Archives of offline sessions are uploaded when the run is first opened online, and counted once."""
     run = tmp_path / "run"

@@ -7,15 +7,14 @@ Writes: an experiment at Comet when credentials are configured, else archives fo
     says so. Online the SDK keeps an archive, too: `read` reads the archives in both modes. Each point has the time at
     which it was logged, also when it is sent later. A summary value is an "other"; an artifact is an Artifact online,
     and assets in a folder of its name offline. A process that is killed offline leaves no archive, so all of its
-    session is delivered again; online, what the server has not acknowledged is. A deleted experiment is
-    recreated under another key, with the other `runcast/replaces`: Comet is asked for it when it is opened and
-    finished, and while messages stay unacknowledged. An archived one is resumed.
+    session is delivered again; online, what Comet has not acknowledged, and does not show when it is asked. A deleted
+    experiment is recreated with the other `runcast/replaces`, an archived one is resumed.
 Drops: the bins of a histogram, which Comet replaces by its own; folders without files. Comet knows experiments that
     crashed or that the user stopped; which of our words is meant stands in the other `runcast/status`. On a full disk
     the SDK raises nothing. A point that Comet took from a process that was then killed comes twice if Comet does not
     show it yet when the next process asks. `comet upload` thins each metric to 15,000 points
     (COMET_OFFLINE_SAMPLING_SIZE); the archive holds them all. Archives have the start and the end of the training;
-    online Comet sets its own, and the times of points are those of the training in both.
+    online Comet sets its own.
 Limits: the constants below, read in comet_ml 3.58.8 (config/config_constants.py, artifacts/, schemas/) on 2026-11-20.
 """
 
@@ -32,7 +31,7 @@ from comet_ml.messages import MetricMessage
 from runcast.core.errors import FinalError, GoneError, RetryableError, TrackerError
 from runcast.integrations.comet_ml import reader, sessions
 from runcast.integrations.comet_ml.media import list_files, log_as_its_kind
-from runcast.integrations.comet_ml.presence import Stuck, acknowledge_arrived, is_acknowledged, is_gone
+from runcast.integrations.comet_ml.presence import Stuck, is_acknowledged, is_gone, note_arrived
 from runcast.integrations.comet_ml.sdk import VARIABLES, end_at, start
 from runcast.integrations.contract import ArtifactFile, Ending, MediaFile, Reading, TrackedRun, Tracker
 from runcast.values.names import NameRule
@@ -70,7 +69,8 @@ class CometTracker(Tracker):
         elif self._experiment is None:
             self._is_online = run.options.get("online", run.online)
             sessions.remember_place(run)
-            acknowledge_arrived(run, online=self._is_online)
+            if self._is_online:
+                note_arrived(run)
             sessions.settle_earlier_sessions(run, upload=self._is_online)
             self._experiment = start(run, online=self._is_online)
             self._stuck = Stuck(run) if self._is_online else None

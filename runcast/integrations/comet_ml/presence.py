@@ -19,7 +19,14 @@ from comet_ml.config import get_backend_address
 from comet_ml.exceptions import CometException
 
 from runcast.integrations.comet_ml import reader
-from runcast.integrations.comet_ml.sessions import OPEN, count_unsent, list_sessions, mark_sent, oldest_unsent
+from runcast.integrations.comet_ml.sessions import (
+    OPEN,
+    count_unsent,
+    keep_session,
+    list_sessions,
+    mark_sent,
+    oldest_unsent,
+)
 from runcast.integrations.contract import TrackedRun
 from runcast.values.points import Point
 
@@ -60,25 +67,42 @@ def is_gone(run: TrackedRun) -> bool:
     return is_lost
 
 
-def acknowledge_arrived(run: TrackedRun, *, online: bool) -> None:
-    """Note which points of a session that was killed Comet has; what it does not show is sent again."""
-    waiting = reader.unsent_points(run.local / OPEN) if online else {}
-    if not waiting:
-        return
-    known = Counter(map(_identity, reader.read_sessions(list_sessions(run)).points))
+def note_arrived(run: TrackedRun) -> None:
+    """Note what Comet has, though this run does not know: from a session that was killed, or from another copy of it.
+
+    What Comet does not show is sent again.
+    """
+    waiting = reader.unsent_points(run.local / OPEN)
+    if run.resumed and waiting:
+        known = Counter(map(_identity, reader.read_sessions(list_sessions(run)).points))
+        names = sorted({point.key for point in waiting.values()})[:MOST_ASKED]
+        held = Counter(_identity(point) for name in names for point in _points_at_comet(run, name)) - known
+        arrived = set()
+        for number, point in waiting.items():
+            if held[_identity(point)] > 0:
+                held[_identity(point)] -= 1
+                arrived.add(number)
+        mark_sent(run.local / OPEN, arrived)
+    elif not run.resumed:
+        points = [point for point in _points_at_comet(run) if _is_ours(point, run)]
+        run.found = bool(points)
+        if points:
+            keep_session(run, points)
+
+
+def _is_ours(point: Point, run: TrackedRun) -> bool:
+    """Return whether a point is of this run: not of an earlier one with its key, nor the SDK's own."""
+    return point.time >= run.created and not point.key.startswith("sys.")
+
+
+def _points_at_comet(run: TrackedRun, metric: str | None = None) -> list[Point]:
+    """Ask Comet for the points of all metrics or of one. No answer is none."""
     try:
         experiment = comet_ml.API(run.options.get("api_key"), cache=False).get_experiment_by_key(run.ids["key"])
-        names = sorted({point.key for point in waiting.values()})[:MOST_ASKED] if experiment is not None else ()
-        found = [metric for name in names for metric in experiment.get_metrics(name) or ()]
+        found = (experiment.get_metrics(metric) if experiment is not None else None) or ()
     except (CometException, requests.RequestException, ConnectionError):
-        return
-    held = Counter(_identity(reader.point_of(metric, metric["timestamp"])) for metric in found) - known
-    arrived = set()
-    for number, point in waiting.items():
-        if held[_identity(point)] > 0:
-            held[_identity(point)] -= 1
-            arrived.add(number)
-    mark_sent(run.local / OPEN, arrived)
+        return []
+    return [reader.point_of(each, each["timestamp"]) for each in found]
 
 
 def _identity(point: Point) -> tuple[str, str, int, int]:

@@ -53,9 +53,11 @@ def unsent_points(folder: Path) -> dict[int, Point]:
 
 
 def point_of(metric: Mapping[str, Any], milliseconds: int) -> Point:
-    """Return the point that Comet's form of one holds."""
+    """Return the point that Comet's form of one holds: with a number, or with its text if Comet itself has sent it."""
     value = metric["metricValue"]
-    return Point(metric["metricName"], NON_FINITE.get(value, value), metric["step"], milliseconds / 1000)
+    if isinstance(value, str):
+        value = int(value) if value.lstrip("-").isdigit() else float(value)
+    return Point(metric["metricName"], value, metric["step"], milliseconds / 1000)
 
 
 def _seconds(milliseconds: int | None) -> float | None:

@@ -7,16 +7,19 @@ and 3.58.8, 2026-11-20.
 
 import contextlib
 import hashlib
+import json
 import shutil
 import sqlite3
 import sys
 import time
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from runcast.core.errors import RetryableError
 from runcast.integrations.command import run_command
 from runcast.integrations.contract import TrackedRun
+from runcast.values.points import Point
 
 MESSAGES, UNSENT = "messages.json", "comet_messages.db"
 OPEN, CUT, SENT = "open", "cut-", "sent"
@@ -119,3 +122,14 @@ def mark_sent(path: Path, numbers: set[int]) -> None:
     for database in path.glob(f"*/{UNSENT}"):
         with contextlib.closing(sqlite3.connect(database)) as connection, connection:
             connection.executemany("DELETE FROM messages WHERE message_id = ?", [(one,) for one in numbers])
+
+
+def keep_session(run: TrackedRun, points: Iterable[Point]) -> None:
+    """Make a session of points that are at Comet."""
+    folder = run.local / f"{CUT}0" / "there"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / MESSAGES).open("w") as file:
+        for key, value, step, time_s in points:
+            metric = {"metricName": key, "metricValue": value, "step": step}
+            payload = {"local_timestamp": round(time_s * 1000), "metric": metric}
+            file.write(json.dumps({"type": "metric_msg", "payload": payload}) + "\n")

@@ -5,9 +5,9 @@ Writes: a run at W&B when credentials are configured, else W&B's own files for `
     where WANDB_DIR, WANDB_DATA_DIR and WANDB_CACHE_DIR say. A run that the script has opened is joined with
     `delivery="thread"` and left open; W&B may drop rows that the script then logs with its own `step`. By default
     there are two runs, and `init` says so. Points are rows with a step metric of their own, `global_step`, because
-    W&B drops a step that goes back. Each row has the time at which it was logged. A deleted run is recreated under
-    another id, with the config `runcast/replaces`; W&B is asked for it on resuming and after refused rows (every 15
-    s). An alert is one of W&B's, and a text; the commit is in W&B's git field.
+    W&B drops a step that goes back, and have the time at which they were logged. A deleted run is recreated under
+    another id, with the config `runcast/replaces`; one that another copy of the folder has sent is known by
+    `runcast/created`, and refused. An alert is one of W&B's, and a text; the commit is in W&B's git field.
 Drops: captions of texts, tables, histograms, and of files that W&B cannot show (an svg, an avi), which are kept in a
     page with a link; of more than 512 bins, neighbours are merged. W&B shows a crashed run as "Failed"; the summary
     `runcast/status` says which. On a full disk the SDK raises nothing. Versions up to 0.29 write the file only every
@@ -71,8 +71,8 @@ class WandbTracker(Tracker):
         with own_folders(run):
             self._run = self._run or open_run(run, self.tag_names)
             self._axes = Axes(self._run, run.axes)
-            if run.replaces and not self._is_joined:
-                self._run.config.update({reader.REPLACES: run.replaces}, allow_val_change=True)
+            if not self._is_joined:
+                self._run.config.update(reader.marks(run), allow_val_change=True)
         self._is_unsettled = not (self._is_joined or self._run.offline)
         if self._is_unsettled:
             self._core_log = CoreLog(Path(self._run.settings.log_internal))

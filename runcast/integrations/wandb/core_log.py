@@ -12,7 +12,10 @@ from typing import Any
 
 import wandb
 
+from runcast.core.errors import FinalError
 from runcast.integrations.contract import TrackedRun
+from runcast.integrations.wandb.reader import CREATED
+from runcast.journal.paths import argument
 
 FATAL, ANSWERED = b"filestream: fatal error", "failed to upload"
 NOT_FOUND = "Could not find run"
@@ -58,6 +61,26 @@ def is_there(run: TrackedRun, settings: wandb.Settings) -> bool:
     if gone:
         run.check_server(_api(settings).settings["base_url"])
     return not gone
+
+
+def check_unsent(run: TrackedRun, project: str, settings: wandb.Settings) -> None:
+    """Keep a run from being sent a second time, from another copy of its folder.
+
+    Raises:
+        FinalError: W&B has it already.
+    """
+    try:
+        api = _api(settings)
+        path = f"{run.setting('entity') or api.default_entity}/{project}/{run.ids['id']}"
+        is_sent = api.run(path).config.get(CREATED) == run.created
+    except (OSError, ValueError, wandb.errors.Error):
+        return
+    if is_sent:
+        again = f"runcast sync {argument(run.directory)}"
+        raise FinalError(
+            "W&B has part of this run, sent from another copy of its folder. Sync that copy; or delete the run at "
+            f"W&B, and send all of this copy: {again}"
+        )
 
 
 def _api(settings: wandb.Settings) -> Any:

@@ -31,13 +31,18 @@ BLOCK_BYTES = 32 * 1024
 FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4
 
 STEP, TIME, STATUS, ERROR = "global_step", "_timestamp", "runcast/status", "runcast/error"
-REPLACES = "runcast/replaces"
-OWN_KEYS = frozenset((STEP, TIME, "_runtime", "_step", "_wandb", STATUS, ERROR, REPLACES))
+REPLACES, CREATED = "runcast/replaces", "runcast/created"
+OWN_KEYS = frozenset((STEP, TIME, "_runtime", "_step", "_wandb", STATUS, ERROR, REPLACES, CREATED))
 TABLE_TYPE = "run_table"  # of the artifacts that W&B makes for tables
 EXIT_CODES: Mapping[Status, int] = {"finished": 0, "failed": 1, "killed": 255, "crashed": 137}
 STATUS_OF_EXIT = {code: status for status, code in EXIT_CODES.items()}
 CUT = "cut"  # under this name the run remembers the files of online processes that were cut off
 UPLOAD_S = 240
+
+
+def marks(run: TrackedRun) -> dict[str, Any]:
+    """Return the entries of the config by which W&B shows which run it is."""
+    return {CREATED: run.created, **({REPLACES: run.replaces} if run.replaces else {})}
 
 
 def list_files(run: TrackedRun) -> list[Path]:

@@ -16,6 +16,7 @@ from wandb.sdk import wandb_run
 
 from runcast.integrations.contract import TrackedRun
 from runcast.integrations.wandb import reader
+from runcast.integrations.wandb.core_log import check_unsent
 from runcast.integrations.wandb.folders import root_of
 from runcast.values.names import NameRule
 
@@ -51,8 +52,8 @@ def open_run(run: TrackedRun, tag_names: NameRule) -> Any:
         anew = f"{(run.replaces or '').partition(ANEW)[0]}{ANEW}{run.generation}"
         run.remember(id=anew if run.replaces else str(run.setting("id")), artifacts="[]")
     arguments = _arguments(run, tag_names)
-    if arguments["mode"] == "online" and run.resumed:
-        reader.upload_rest(run)
+    if arguments["mode"] == "online":
+        reader.upload_rest(run) if run.resumed else check_unsent(run, arguments["project"], arguments["settings"])
     earlier = reader.list_files(run)
     with contextlib.nullcontext() if run.resumed else _present_at(run.created):
         opened = wandb.init(**arguments)
