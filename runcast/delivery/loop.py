@@ -163,6 +163,7 @@ class Delivery:
         while self._follow():
             if self._finish():
                 return
+        self.attempt("leave", lambda: self.tracker.leave())
         self._save(phase="suspended")
 
     def _recreate(self) -> None:

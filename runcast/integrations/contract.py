@@ -1,11 +1,11 @@
 """The contract between a delivery and a tracker: a Tracker's input, its methods, and its read-back.
 
 A Tracker writes one run to one service. All of its methods are called from one thread of one process
-(`runcast.delivery`), in the order `setup`, any of the `log_*`, `flush`, `finish`; `read` on its own. It knows nothing
-of retries, threads, ranks, redaction or keys that its service cannot hold: those are settled before it is called. What
-an SDK raises passes through a method as it is; `explain` says what it means: `RetryableError` (call again later),
-`FinalError` (never), `RestartError` (call a fresh process) or `GoneError` (the run was deleted: `setup` of a fresh
-Tracker recreates it, see `exists`).
+(`runcast.delivery`), in the order `setup`, any of the `log_*`, `flush`, `finish` or `leave`; `read` on its own. It
+knows nothing of retries, threads, ranks, redaction or keys that its service cannot hold: those are settled before it is
+called. What an SDK raises passes through a method as it is; `explain` says what it means: `RetryableError` (call again
+later), `FinalError` (never), `RestartError` (call a fresh process) or `GoneError` (the run was deleted: `setup` of a
+fresh Tracker recreates it, see `exists`).
 """
 
 import errno
@@ -120,6 +120,13 @@ class Tracker:
         """Make logged records visible to `read`, as far as the service can.
 
         Called after each batch, so it must be cheap.
+        """
+
+    def leave(self) -> None:
+        """Let another process continue the open run: return when the service has what was logged.
+
+        Called instead of `finish` by a delivery that ends before the run does, such as `runcast sync` of a run that
+        trains elsewhere.
         """
 
     def finish(self, ending: Ending) -> None:

@@ -144,3 +144,27 @@ def test_a_new_copy_of_a_run_is_not_mixed_with_what_wandb_has(tmp_path: Path, se
     assert "delete the run at W&B" in str(outcomes[1].note)
     assert before == points(range(3))
     check(RunDirectory(tmp_path / "second" / "run"), server, 5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("to", ["wandb", "comet_ml"])
+def test_a_run_that_still_trains_elsewhere_is_at_the_server_when_sync_returns(
+    to: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """Both SDKs send in the background, and the run stays open: sync waits until the server has everything."""
+    service: Server = request.getfixturevalue({"wandb": "server", "comet_ml": "comet"}[to])
+    run = runcast.init(report_to=to, dir=tmp_path / "there", id="run", offline=True, delivery="later")
+    for _, value, step in points(range(3)):
+        run.log({"loss": value}, step=step)
+    run.flush()
+    shutil.copytree(tmp_path / "there", tmp_path / "here")
+    run.finish()
+    copy = RunDirectory(tmp_path / "here" / "run")
+    file = copy.load()
+    file.host = "another"
+    copy.save(file)
+
+    (outcome,) = sync(copy, decide=decide, offline=False)
+
+    assert (outcome.result, outcome.delivered) == ("open", 3)
+    check(copy, service, 3)

@@ -11,10 +11,9 @@ Writes: an experiment at Comet when credentials are configured, else archives fo
     experiment is recreated with the other `runcast/replaces`, an archived one is resumed.
 Drops: the bins of a histogram, which Comet replaces by its own; folders without files. Comet knows experiments that
     crashed or that the user stopped; which of our words is meant stands in the other `runcast/status`. On a full disk
-    the SDK raises nothing. A point that Comet took from a process that was then killed comes twice if Comet does not
-    show it yet when the next process asks. `comet upload` thins each metric to 15,000 points
-    (COMET_OFFLINE_SAMPLING_SIZE); the archive holds them all. Archives have the start and the end of the training;
-    online Comet sets its own.
+    the SDK raises nothing. A point that Comet took just before a kill comes twice if Comet does not show it soon.
+    `comet upload` thins each metric to 15,000 points (COMET_OFFLINE_SAMPLING_SIZE); the archive holds them all.
+    Archives have the start and the end of the training; online Comet sets its own.
 Limits: the constants below, read in comet_ml 3.58.8 (config/config_constants.py, artifacts/, schemas/) on 2026-11-20.
 """
 
@@ -69,8 +68,7 @@ class CometTracker(Tracker):
         elif self._experiment is None:
             self._is_online = run.options.get("online", run.online)
             sessions.remember_place(run)
-            if self._is_online:
-                note_arrived(run)
+            note_arrived(run, online=self._is_online)
             sessions.settle_earlier_sessions(run, upload=self._is_online)
             self._experiment = start(run, online=self._is_online)
             self._stuck = Stuck(run) if self._is_online else None
@@ -129,6 +127,13 @@ class CometTracker(Tracker):
         if self._stuck is not None and self._stuck.look():
             self._leave_if_gone()
 
+    def leave(self) -> None:
+        if self._is_online:
+            is_flushed = self._experiment.flush(timeout=FLUSH_S)
+            self._leave_if_gone()
+            if not (is_flushed and (self._is_joined or is_acknowledged(self._tracked, self._experiment, FLUSH_S))):
+                raise RetryableError(f"Comet did not take everything within {FLUSH_S} s.")
+
     def finish(self, ending: Ending) -> None:
         if (experiment := self._experiment) is None:
             return
@@ -139,11 +144,7 @@ class CometTracker(Tracker):
             experiment.log_other(reader.STOPPED, True)
         elif ending.status != "finished":
             experiment._report_experiment_error(ending.error or ending.status, has_crashed=True)  # as its hook does
-        if self._is_online:
-            is_flushed = experiment.flush(timeout=FLUSH_S)
-            self._leave_if_gone()
-            if not (is_flushed and (self._is_joined or is_acknowledged(self._tracked, experiment, FLUSH_S))):
-                raise RetryableError(f"Comet did not take everything within {FLUSH_S} s.")
+        self.leave()
         self._experiment = None
         if not self._is_joined:
             end_at(experiment, ending.ended_at)
@@ -156,8 +157,7 @@ class CometTracker(Tracker):
             is_final = status == 501 or (400 <= status < 500 and status not in (408, 429))
             return (FinalError if is_final else RetryableError)(f"Comet answers: {error}")
         if isinstance(error, LogArtifactException):
-            kind = FinalError if error.sdk_error_code else RetryableError
-            return kind(f"Comet did not take the artifact: {error}")
+            return (FinalError if error.sdk_error_code else RetryableError)(f"Comet did not take the artifact: {error}")
         if isinstance(error, CometException | ValueError | TypeError):
             return FinalError(f"Comet refuses: {error!r}")
         return super().explain(error)  # those of requests are OSErrors, too

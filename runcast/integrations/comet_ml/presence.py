@@ -67,13 +67,13 @@ def is_gone(run: TrackedRun) -> bool:
     return is_lost
 
 
-def note_arrived(run: TrackedRun) -> None:
+def note_arrived(run: TrackedRun, *, online: bool) -> None:
     """Note what Comet has, though this run does not know: from a session that was killed, or from another copy of it.
 
     What Comet does not show is sent again.
     """
-    waiting = reader.unsent_points(run.local / OPEN)
-    if run.resumed and waiting:
+    waiting = reader.unsent_points(run.local / OPEN) if online else {}
+    if waiting:
         known = Counter(map(_identity, reader.read_sessions(list_sessions(run)).points))
         names = sorted({point.key for point in waiting.values()})[:MOST_ASKED]
         held = Counter(_identity(point) for name in names for point in _points_at_comet(run, name)) - known
@@ -83,7 +83,7 @@ def note_arrived(run: TrackedRun) -> None:
                 held[_identity(point)] -= 1
                 arrived.add(number)
         mark_sent(run.local / OPEN, arrived)
-    elif not run.resumed:
+    elif online and not run.resumed:
         points = [point for point in _points_at_comet(run) if _is_ours(point, run)]
         run.found = bool(points)
         if points:

@@ -124,6 +124,11 @@ class SwanlabTracker(Tracker):
             if self._upload.has_sent_all:
                 self._run.remember(sent=str(self._file.size))
 
+    def leave(self) -> None:
+        if self._upload is not None:
+            self._upload.drain()
+            self._run.remember(sent=str(self._file.size))
+
     def finish(self, ending: Ending) -> None:
         end = end_of(ending)
         if self._is_open:

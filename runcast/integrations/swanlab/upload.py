@@ -4,6 +4,7 @@ SwanLab takes a point, a column or a file again without making another one of it
 Seen in swanlab 0.10.3, 2026-11-30.
 """
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from swanlab.sdk.internal.core_python.utils import generate_run_online_path, pre
 from swanlab.sdk.internal.pkg.client import session
 from swanlab.sdk.internal.pkg.helper import fmt_run_path
 
-from runcast.core.errors import FinalError, GoneError, RestartError
+from runcast.core.errors import FinalError, GoneError, RestartError, RetryableError
 from runcast.integrations.swanlab.reader import scan
 
 DRAIN_S = 60
@@ -83,6 +84,18 @@ class Upload:
         if self._refused and is_deleted(self.path):
             self._heartbeat.stop()
             raise GoneError(f"SwanLab no longer has the run: {self._refused[-1]}")
+
+    def drain(self) -> None:
+        """Wait until the server has everything.
+
+        Raises:
+            RetryableError: It has not.
+        """
+        deadline = time.monotonic() + DRAIN_S
+        while not self.has_sent_all:
+            if time.monotonic() > deadline:
+                raise RetryableError(f"SwanLab has not taken everything within {DRAIN_S} s.")
+            time.sleep(0.05)
 
     def finish(self, end: FinishRecord) -> None:
         """Wait until everything is sent, and end the experiment."""

@@ -8,11 +8,10 @@ Writes: a run at W&B when credentials are configured, else W&B's own files for `
     W&B drops a step that goes back, and have the time at which they were logged. A deleted run is recreated under
     another id, with the config `runcast/replaces`; one that another copy of the folder has sent is known by
     `runcast/created`, and refused. An alert is one of W&B's, and a text; the commit is in W&B's git field.
-Drops: captions of texts, tables, histograms, and of files that W&B cannot show (an svg, an avi), which are kept in a
-    page with a link; of more than 512 bins, neighbours are merged. W&B shows a crashed run as "Failed"; the summary
-    `runcast/status` says which. On a full disk the SDK raises nothing. Versions up to 0.29 write the file only every
-    64 KiB, so more of the run is delivered again after a kill. `_runtime` and the duration are those of the delivery.
-    Before 0.27 the SDK has no timeout for closing a deleted run: the delivery ends after RUNCAST_CALL_TIMEOUT_S.
+Drops: captions of texts, tables, histograms, and of files that W&B cannot show, which are kept in a page with a link;
+    of more than 512 bins, neighbours are merged. W&B shows a crashed run as "Failed"; the summary `runcast/status` says
+    which. On a full disk the SDK raises nothing. `_runtime` and the duration are those of the delivery. Up to 0.29,
+    more is delivered again after a kill; before 0.27, to close a deleted run takes RUNCAST_CALL_TIMEOUT_S.
 Limits: the constants below, read in wandb 0.31.0 (wandb_settings.py, artifacts/, data_types/) on 2026-11-20.
 """
 
@@ -35,7 +34,7 @@ from runcast.integrations.wandb.core_log import CoreLog, address_of, is_gone, is
 from runcast.integrations.wandb.folders import folder_of, own_folders, run_folder
 from runcast.integrations.wandb.media import as_wandb, send_alert
 from runcast.integrations.wandb.rows import with_step, without_waiting
-from runcast.integrations.wandb.sdk import FLUSH_S, VARIABLES, await_upload, open_run, settings_of
+from runcast.integrations.wandb.sdk import FLUSH_S, VARIABLES, await_upload, open_run, settings_of, settle
 from runcast.values.names import NameRule, PathRule
 from runcast.values.points import Point
 from runcast.values.scalars import Number, ParamValue
@@ -76,8 +75,8 @@ class WandbTracker(Tracker):
         self._is_unsettled = not (self._is_joined or self._run.offline)
         if self._is_unsettled:
             self._core_log = CoreLog(Path(self._run.settings.log_internal))
-            run.remember(**address_of(self._run))
-        run.remember(id=self._run.id, folder=folder_of(self._run, run), tags=json.dumps(self._run.tags or []))
+        tags, where = json.dumps(self._run.tags or []), address_of(self._run)
+        run.remember(id=self._run.id, folder=folder_of(self._run, run), tags=tags, **where)
         run.url = self._run.url or str(run_folder(self._run))
 
     def log_params(self, params: Mapping[str, ParamValue]) -> None:
@@ -111,12 +110,13 @@ class WandbTracker(Tracker):
             add(str(artifact.path), skip_cache=True, policy="immutable")  # it stays where it is, and needs no copy
             self._run.log_artifact(made)
             if not self._run.offline:  # then the transaction file says nothing of it
-                await_upload(made)
-                sent = {*json.loads(self._tracked.ids.get("artifacts", "[]")), artifact.name}
-                self._tracked.remember(artifacts=json.dumps(sorted(sent)))
+                await_upload(made, self._tracked)
 
     def flush(self) -> None:
         self._stop_if_refused(self._run)
+
+    def leave(self) -> None:
+        settle(self._run, self._core_log)
 
     def finish(self, ending: Ending) -> None:
         run, self._run = self._run, None

@@ -7,29 +7,53 @@ No call of the SDK tells: wandb-core sends in the background, does not repeat a 
 
 import contextlib
 import json
+import time
 from pathlib import Path
 from typing import Any
 
 import wandb
 
-from runcast.core.errors import FinalError
+from runcast.core.errors import FinalError, RetryableError
 from runcast.integrations.contract import TrackedRun
 from runcast.integrations.wandb.reader import CREATED
 from runcast.journal.paths import argument
 
 FATAL, ANSWERED = b"filestream: fatal error", "failed to upload"
+SENDING, TAKEN = b"filestream: sending request", b"filestream: request sent"
+SENDING_S = 40
 NOT_FOUND = "Could not find run"
 
 
 class CoreLog:
-    """The log of wandb-core, followed for the error after which it sends nothing more of a run."""
+    """The log of wandb-core, followed for what W&B has taken, and for the error after which nothing more is sent."""
 
     def __init__(self, path: Path) -> None:
         self._path, self._offset = path, 0
         self._said: str | None = None
+        self._sent: int | None = None
+        self._taken = 0
 
     def fatal_error(self) -> str | None:
         """Return what it says of the error; None if there was none so far."""
+        self._follow()
+        return self._said
+
+    def await_rows(self, rows: int) -> None:
+        """Wait until W&B has taken as many rows of this process.
+
+        wandb-core sends every fifteen seconds. Old versions do not say what: then that time has to be enough.
+
+        Raises:
+            RetryableError: It has not taken them.
+        """
+        deadline = time.monotonic() + SENDING_S
+        while self._taken < rows and time.monotonic() < deadline:
+            self._follow()
+            time.sleep(0.05)
+        if self._taken < rows and self._sent is not None:
+            raise RetryableError(f"W&B has taken {self._taken} of {rows} rows.")
+
+    def _follow(self) -> None:
         with contextlib.suppress(FileNotFoundError), self._path.open("rb") as file:
             file.seek(self._offset)
             for line in file:
@@ -38,7 +62,10 @@ class CoreLog:
                 self._offset += len(line)
                 if FATAL in line:
                     self._said = str(json.loads(line)["msg"])
-        return self._said
+                elif SENDING in line:
+                    self._sent = json.loads(line).get("history_lines", self._sent and 0)
+                elif TAKEN in line and self._sent:
+                    self._taken, self._sent = self._taken + self._sent, 0
 
     @staticmethod
     def was_answered(error: str) -> bool:
@@ -47,8 +74,12 @@ class CoreLog:
 
 
 def address_of(opened: Any) -> dict[str, str]:
-    """Return where W&B has a run, for it to remember."""
-    return {"path": f"{opened.entity}/{opened.project}/{opened.id}", "server": opened.settings.base_url}
+    """Return where W&B has a run, for it to remember; nothing if it is local."""
+    return (
+        {}
+        if opened.offline
+        else {"path": f"{opened.entity}/{opened.project}/{opened.id}", "server": opened.settings.base_url}
+    )
 
 
 def is_there(run: TrackedRun, settings: wandb.Settings) -> bool:

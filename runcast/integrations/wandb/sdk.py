@@ -16,7 +16,7 @@ from wandb.sdk import wandb_run
 
 from runcast.integrations.contract import TrackedRun
 from runcast.integrations.wandb import reader
-from runcast.integrations.wandb.core_log import check_unsent
+from runcast.integrations.wandb.core_log import CoreLog, check_unsent
 from runcast.integrations.wandb.folders import root_of
 from runcast.values.names import NameRule
 
@@ -46,8 +46,7 @@ TIMEOUTS: Mapping[str, Any] = {"init_timeout": 30, "finish_timeout": 30, "finish
 def open_run(run: TrackedRun, tag_names: NameRule) -> Any:
     """Begin the run, or resume it after sending what earlier processes left on disk."""
     if f"-{os.getpid()}-" not in os.environ.get("WANDB_SERVICE", ""):
-        # Inherited from a script that uses wandb itself: that wandb-core dies with the script.
-        os.environ.pop("WANDB_SERVICE", None)
+        os.environ.pop("WANDB_SERVICE", None)  # of a script that uses wandb itself: that wandb-core dies with it
     if "id" not in run.ids:
         anew = f"{(run.replaces or '').partition(ANEW)[0]}{ANEW}{run.generation}"
         run.remember(id=anew if run.replaces else str(run.setting("id")), artifacts="[]")
@@ -91,12 +90,21 @@ def settings_of(run: TrackedRun) -> wandb.Settings:
     return wandb.Settings(**{**ours, **wanted})
 
 
-def await_upload(artifact: Any) -> None:
+def await_upload(artifact: Any, run: TrackedRun) -> None:
     """Wait until an artifact is on the server; what W&B says of a failure does not tell whether it may pass."""
     try:
         artifact.wait(reader.UPLOAD_S)
     except (ValueError, wandb.errors.Error) as error:
         raise RuntimeError(f"W&B has not taken the artifact: {error}") from error
+    sent = {*json.loads(run.ids.get("artifacts", "[]")), artifact.name.partition(":")[0]}
+    run.remember(artifacts=json.dumps(sorted(sent)))
+
+
+def settle(opened: Any, log: CoreLog | None) -> None:
+    """Wait until W&B's file, and online W&B itself, have what was logged."""
+    time.sleep(2 * FLUSH_S)
+    if log is not None:
+        log.await_rows(opened.step - opened.starting_step)
 
 
 @contextlib.contextmanager
