@@ -1,5 +1,6 @@
 """Settings have types: what is clear is converted, what is not is refused, wherever it comes from."""
 
+import copy
 import dataclasses
 import enum
 import json
@@ -276,3 +277,46 @@ def test_enums_of_transformers_are_understood():
         "cosine",
         "end",
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "hint"),
+    [
+        ("evaluation_strategy", "epoch", "Use eval_strategy."),
+        ("no_cuda", True, "Use use_cpu."),
+        ("overwrite_output_dir", True, "Leave it out: a training begins from scratch unless it is told to resume."),
+        ("warmup_ratio", 0.1, "Use warmup_steps, which below 1 is a share of all steps."),
+        ("learnig_rate", 0.1, "Did you mean 'learning_rate'?"),
+    ],
+)
+def test_a_setting_of_older_scripts_is_refused_with_what_it_is_called_now(name, value, hint, capsys):
+    """In Python, in a file and on the command line, and with the arguments of a subclass."""
+
+    @dataclasses.dataclass
+    class Mine(TrainingArguments):
+        """Settings of a user's own."""
+
+        alpha: float = 0.5
+
+    for make in (lambda: TrainingArguments("out", **{name: value}), lambda: Mine.from_dict({name: value, "alpha": 1})):
+        with pytest.raises(OptionError) as refused:
+            make()
+        assert str(refused.value).endswith(f"{hint}")
+    with pytest.raises(SystemExit):
+        TrainingArguments.from_command_line([f"--{name}={value}"])
+    assert f"'{name}' is no setting of TrainingArguments. {hint}" in capsys.readouterr().err
+    assert Mine(alpha=1, learning_rate=0.1).alpha == 1.0
+
+
+def test_arguments_that_a_subclass_takes_itself_are_its_own():
+    """It may have a constructor by hand."""
+
+    class Mine(TrainingArguments):
+        """Settings with a constructor by hand."""
+
+        def __init__(self, ratio=0.1, **settings):
+            super().__init__(**settings)
+            self.ratio = ratio
+
+    args = Mine(ratio=0.3, learning_rate=0.1)
+    assert (args.ratio, args.learning_rate, copy.deepcopy(args).ratio) == (0.3, 0.1, 0.3)

@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import nn
 
@@ -16,13 +16,21 @@ from runcast.core.errors import OptionError
 from runcast.trainer.data.loader import length_of
 from runcast.trainer.methods.evaluations import EvaluationMethods
 from runcast.trainer.methods.search import BestRun, search
+from runcast.trainer.settings.unknown import refuse_unknown
 from runcast.values.numbers import as_json
+
+Methods = TypeVar("Methods", bound="ScriptMethods")
 
 
 class ScriptMethods(EvaluationMethods):
     """The methods of a Trainer that no loop calls."""
 
     model_init: Callable[..., nn.Module] | None
+
+    def __new__(cls: type[Methods], *_: Any, **parts: Any) -> Methods:
+        """Refuse arguments that do not exist, with what to use instead."""
+        refuse_unknown(cls, parts, "argument")
+        return object.__new__(cls)
 
     # Metrics and state
 

@@ -6,10 +6,13 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Annotated, Any, get_args, get_type_hints
+from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 from runcast.core.errors import OptionError
+from runcast.trainer.settings.unknown import refuse_unknown
 from runcast.values.numbers import as_json
+
+Settings = TypeVar("Settings", bound="TransformersCompat")
 
 
 class DeviceSetting:
@@ -89,6 +92,11 @@ class TransformersCompat:
     # What callbacks ask and no setting is.
     xla_fsdp_config = deepspeed_plugin = logging_dir = None
     place_model_on_device = True
+
+    def __new__(cls: type[Settings], *_: Any, **settings: Any) -> Settings:
+        """Refuse settings that do not exist, with what to use instead."""
+        refuse_unknown(cls, settings)
+        return object.__new__(cls)
 
     def refuse_others(self) -> None:
         """Refuse the settings that this Trainer does not have, unless they say so.

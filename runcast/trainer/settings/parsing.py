@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import difflib
 import json
 import os
 import re
@@ -14,6 +13,7 @@ from typing import Any, TypeVar
 from runcast.core.errors import OptionError
 from runcast.trainer.settings.compatibility import NotHere
 from runcast.trainer.settings.conversion import NONE, convert
+from runcast.trainer.settings.unknown import refuse_unknown
 
 Settings = TypeVar("Settings")
 
@@ -24,13 +24,7 @@ def from_dict(kind: type[Settings], values: Mapping[str, Any]) -> Settings:
     Raises:
         OptionError: A name is unknown; the message holds the one that was probably meant.
     """
-    names = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
-    for name in values:
-        if name not in names:
-            close = difflib.get_close_matches(str(name), names, 1)
-            raise OptionError(
-                f"{name!r} is no setting of {kind.__name__}." + (f" Did you mean {close[0]!r}?" if close else "")
-            )
+    refuse_unknown(kind, values)
     return kind(**values)
 
 
@@ -85,7 +79,14 @@ def from_command_line(kind: type[Settings], arguments: Sequence[str] | None = No
                 *negative, action="store_false", dest=name, default=argparse.SUPPRESS, help=argparse.SUPPRESS
             )
         parser.add_argument(*flags, type=_reader(plain), metavar="VALUE", **about)
-    given = vars(parser.parse_args(arguments))
+    read, others = parser.parse_known_args(arguments)
+    try:
+        refuse_unknown(kind, [word[2:].partition("=")[0].replace("-", "_") for word in others if word[:2] == "--"])
+    except OptionError as error:
+        parser.error(str(error))
+    if others:
+        parser.error(f"unrecognized arguments: {' '.join(others)}")
+    given = vars(read)
     file = given.pop("config", None)
     return from_dict(kind, given if file is None else {**_read(Path(file)), **given})
 
