@@ -91,6 +91,11 @@ class Engine:
             raise OptionError(no_loss(loss))
         return loss, labels
 
+    def keep_training(self) -> None:
+        """Put the model back into training mode, if a callback that evaluated or generated has not."""
+        if not self.model.training:
+            self.wrapped.train()
+
     def backward(self, loss: torch.Tensor) -> None:
         """Add the gradients of a loss to those of the step."""
         if self.scaler is not None:

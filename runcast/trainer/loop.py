@@ -66,6 +66,7 @@ class TrainingLoop:
             event("on_epoch_begin")
             for hosts, batches in data.steps():
                 event("on_step_begin")
+                engine.keep_training()
                 optimization.set_mode("train")
                 weights = training.loss_weights(hosts)
                 for batch, (weight, is_last) in zip(batches, weights, strict=True):

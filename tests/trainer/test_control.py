@@ -203,3 +203,33 @@ def test_an_interrupt_while_it_is_torn_down_leaves_a_trainer_that_works(make):
     trainer.evaluate()
 
     assert seen == ["slow", "other", "slow", "other"]
+
+
+@pytest.mark.parametrize("event", ["on_step_begin", "on_step_end", "on_log", "on_evaluate", "on_epoch_end"])
+def test_a_callback_that_leaves_the_model_in_evaluation_mode_changes_no_training(make, event):
+    """As one does that generates samples: transformers sets the mode at every step, so nobody sets it back."""
+    seen = []
+
+    class Watched(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = make.Net()
+
+        def forward(self, image):
+            if torch.is_grad_enabled():
+                seen.append((self.training, self.net.training))
+            return self.net(image)
+
+    trainer = make(
+        model=Watched(),
+        max_steps=3,
+        num_train_epochs=3,
+        train_dataset=make.Digits(8),
+        eval_strategy="steps",
+        eval_steps=1,
+        logging_steps=1,
+        callbacks=[(event, lambda *_, model, **__: model.eval())],
+    )
+    trainer.train()
+
+    assert seen == [(True, True)] * 3
