@@ -209,3 +209,24 @@ def test_last_begins_anew_where_there_is_no_checkpoint_and_true_does_not(make, t
 
     with pytest.raises(CheckpointError, match="There is no complete checkpoint"):
         make(output_dir=str(tmp_path), max_steps=2).train(resume_from_checkpoint=True)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "missing"),
+    [("adamw_torch", "sgd", "dampening, momentum"), ("sgd", "adamw_torch", "betas, eps")],
+)
+def test_a_training_that_is_resumed_with_another_optimizer_is_refused(make, tmp_path, before, after, missing):
+    """Where it is loaded, with what to do, and not as a KeyError of the first step."""
+    settings = {"output_dir": str(tmp_path), "save_strategy": "steps"}
+    make(optim=before, max_steps=2, save_steps=2, **settings).train()
+
+    with pytest.raises(CheckpointError, match=f"saved by an optimizer without {missing}. Use the optimizer"):
+        make(optim=after, max_steps=4, **settings).train(resume_from_checkpoint=True)
+
+
+def test_a_training_that_is_resumed_with_an_optimizer_of_the_same_options_continues(make, tmp_path):
+    """AdamW and its fused form."""
+    settings = {"output_dir": str(tmp_path), "save_strategy": "steps"}
+    make(optim="adamw_torch_fused", max_steps=2, save_steps=2, **settings).train()
+
+    assert make(optim="adamw_torch", max_steps=4, **settings).train(resume_from_checkpoint=True).global_step == 4

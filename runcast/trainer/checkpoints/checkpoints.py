@@ -12,7 +12,7 @@ from torch import nn
 from runcast.callbacks.monitor import Monitor, reported
 from runcast.core.errors import CheckpointError, OptionError
 from runcast.core.events import TrainerState
-from runcast.trainer.checkpoints.files import Checkpoint, list_checkpoints, rotate, verify, writing
+from runcast.trainer.checkpoints.files import Checkpoint, list_checkpoints, make_root, rotate, verify, writing
 from runcast.trainer.checkpoints.staging import run
 from runcast.trainer.checkpoints.weights import load_weights
 from runcast.trainer.ranks.ranks import Ranks
@@ -58,9 +58,12 @@ class Checkpoints:
             best_saved: Its value, from the checkpoint that the training is resumed from.
 
         Raises:
-            OptionError: load_best_model_at_end is set, and no checkpoint before the last would be evaluated.
+            OptionError: No checkpoint could be written, or load_best_model_at_end is set and none before the last would
+                be evaluated.
         """
         args = self._args
+        if args.save_strategy != "no" and self._ranks.rank == 0:
+            make_root(self._root)
         best, self._evaluated = state.best_model_checkpoint, (-1, None)
         if best is not None and not Path(best).is_dir():  # the whole folder may have been moved
             moved = self._root / Path(best).name

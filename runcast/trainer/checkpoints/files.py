@@ -25,12 +25,29 @@ from typing import Any, NamedTuple
 
 import torch
 
-from runcast.core.errors import CheckpointError
+from runcast.core.errors import CheckpointError, OptionError
 from runcast.trainer.ranks.ranks import Ranks
 
 MANIFEST = "checkpoint.json"
 FORMAT = 1
 _CHUNK = 2**22
+
+
+def make_root(folder: Path) -> None:
+    """Make the folder of the checkpoints.
+
+    Raises:
+        OptionError: It can never be made. Where the disk is full, there may be space when the first one is written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError, PermissionError) as error:
+        raise OptionError(
+            f"No checkpoint could be written, as the folder output_dir={str(folder)!r} cannot be made: {error}. Set "
+            "output_dir, or save_strategy='no'."
+        ) from error
+    except OSError:
+        pass
 
 
 class Checkpoint(NamedTuple):

@@ -168,7 +168,7 @@ def load_training(training: Training, checkpoint: Checkpoint, callbacks: Callbac
     for name, part in _whole_parts(training).items():
         device = training.engine.device if name == "optimizer" else "cpu"
         try:
-            part.load_state_dict(load_tensors(folder / f"{name}.pt", device))
+            _load_state(part, load_tensors(folder / f"{name}.pt", device))
         except (ValueError, KeyError) as error:
             raise CheckpointError(
                 f"{folder}/{name}.pt does not suit this training: {error}. Use the optimizer and schedule that it was "
@@ -180,6 +180,19 @@ def load_training(training: Training, checkpoint: Checkpoint, callbacks: Callbac
         callbacks.load_states(state.stateful_callbacks)
     training.resume(position)
     return position.get("best_saved", state.best_metric)  # 0.1 kept the best metric alone
+
+
+def _load_state(part: Any, state: dict[str, Any]) -> None:
+    """Load the state of an optimizer, schedule or scaler.
+
+    Raises:
+        ValueError: An optimizer takes the groups of another kind as they are, which would lack its own options.
+    """
+    options = [set(group).intersection(getattr(part, "defaults", ())) for group in getattr(part, "param_groups", ())]
+    part.load_state_dict(state)
+    for own, group in zip(options, getattr(part, "param_groups", ()), strict=True):
+        if missing := own.difference(group):
+            raise ValueError(f"it was saved by an optimizer without {', '.join(sorted(missing))}")
 
 
 def _whole_parts(training: Training) -> dict[str, Any]:
