@@ -15,7 +15,6 @@ from torch import nn
 from runcast.callbacks.reporting import ReportCallback
 from runcast.core.events import SWITCHES, TrainerControl, TrainerState
 from runcast.core.handler import CallbackHandler
-from runcast.journal.paths import absolute
 from runcast.run.run import Run
 from runcast.trainer.checkpoints.checkpoints import Checkpoints
 from runcast.trainer.checkpoints.saving import Saving
@@ -29,7 +28,7 @@ from runcast.trainer.engine import Engine
 from runcast.trainer.failures import OutOfMemoryError, explained, remedy_of_training
 from runcast.trainer.loop import TrainingLoop
 from runcast.trainer.methods.hooks import accepted
-from runcast.trainer.methods.refused import check_parts, refuse_attribute, refuse_unheard
+from runcast.trainer.methods.refused import check_parts, refuse_attribute, refuse_unheard, settled
 from runcast.trainer.methods.scripts import ScriptMethods
 from runcast.trainer.methods.search import Trial
 from runcast.trainer.model.device import set_seed
@@ -97,9 +96,10 @@ class Trainer(ScriptMethods):
         compute_loss: Callable[[Any, Any], torch.Tensor] | None = None,
     ) -> None:
         refuse_unheard(type(self), Trainer)
-        self.args = args or TrainingArguments()
-        self.args.output_dir = str(absolute(Path(self.args.output_dir).expanduser()))
-        check_parts(self.args, model, model_init, data_collator, eval_dataset)
+        self.args = settled(args)
+        functions: dict[str, Any] = {"model_init": model_init, "compute_metrics": compute_metrics}
+        functions |= {"compute_loss": compute_loss, "compute_loss_func": compute_loss_func}
+        check_parts(self.args, model, data_collator, eval_dataset, callbacks, **functions)
         set_seed(self.args)
         self.model_init, self._plain_loss = model_init, compute_loss
         self.compute_loss_func = compute_loss_func

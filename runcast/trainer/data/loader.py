@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -16,6 +17,9 @@ from runcast.trainer.data.samplers import EpochOrder, OwnLoader, RankSlice
 from runcast.trainer.data.streams import RankStream
 from runcast.trainer.ranks.ranks import Ranks
 from runcast.trainer.settings.arguments import TrainingArguments
+from runcast.values.numbers import a
+
+_AS_EXAMPLES = "a list of examples, such as [{'x': x, 'labels': y} for x, y in zip(xs, ys)]"
 
 
 def make_loader(
@@ -36,6 +40,8 @@ def make_loader(
     kind = "train" if train else "eval"
     if data is None:
         raise OptionError(f"There is no {kind} dataset. Give the Trainer one: Trainer(..., {kind}_dataset=...).")
+    if (instead := _instead_of(data)) is not None:
+        raise OptionError(f"The {kind} dataset is {a(type(data))}, and no examples can be read from it. {instead}")
     if not isinstance(data, DataLoader) and length_of(data) == 0:
         raise OptionError(f"The {kind} dataset is empty.")
     if isinstance(data, DataLoader):
@@ -45,6 +51,20 @@ def make_loader(
     if (train or loader is data) and length_of(loader) == 0:
         raise OptionError(_no_batch(loader, kind))
     return loader
+
+
+def _instead_of(data: Any) -> str | None:
+    """Say what to give in place of what holds data, but is not a dataset; None of anything else."""
+    if isinstance(data, str | bytes | os.PathLike):
+        return "Read the file first."
+    if isinstance(data, Mapping) and data and 0 not in data:
+        return f"It has {', '.join(map(repr, data))}: give one of these, or {_AS_EXAMPLES}."
+    if hasattr(data, "iloc"):  # of pandas, where data[0] is a column
+        return "Give its rows: frame.to_dict('records')."
+    shapes = [getattr(part, "shape", None) for part in data] if isinstance(data, tuple) and 1 < len(data) < 9 else []
+    if all(shapes) and len({shape[0] for shape in shapes}) == 1 < len(set(shapes)):
+        return f"Its arrays are columns: give torch.utils.data.TensorDataset(*tensors), or {_AS_EXAMPLES}."
+    return None
 
 
 def _make_own_loader(

@@ -4,12 +4,18 @@ Training on, with another loss than the user wrote, is worse than an error: such
 """
 
 import inspect
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from runcast.core.errors import OptionError
+from runcast.journal.paths import absolute
+from runcast.trainer.data.loader import length_of
+from runcast.trainer.model.items import LABELS
 from runcast.trainer.settings.arguments import TrainingArguments
+from runcast.values.numbers import a
 
 _LOADER = "Override get_train_dataloader or get_eval_dataloader, or give a ready DataLoader as a dataset."
 _OPTIMIZER = "Override create_optimizer or create_scheduler, or give optimizers=(optimizer, schedule)."
@@ -116,13 +122,31 @@ def refuse_unheard(kind: type, base: type) -> None:
                 ) from None
 
 
-def check_parts(args: TrainingArguments, model: Any, model_init: Any, collator: Any, eval_dataset: Any) -> None:
+def settled(args: Any) -> TrainingArguments:
+    """Return the settings of a Trainer, with the whole path of its folder.
+
+    Raises:
+        OptionError: They are something else.
+    """
+    args = TrainingArguments() if args is None else args
+    if not isinstance(args, TrainingArguments):
+        raise OptionError(
+            f"args is {a(type(args))} of {type(args).__module__}. Give a runcast.TrainingArguments, which takes the "
+            "same names; TrainingArguments.from_dict makes one of a mapping."
+        )
+    args.output_dir = str(absolute(Path(args.output_dir).expanduser()))
+    return args
+
+
+def check_parts(
+    args: TrainingArguments, model: Any, collator: Any, eval_dataset: Any, callbacks: Any, **functions: Any
+) -> None:
     """Check what a Trainer is made of.
 
     Raises:
         OptionError: A part is missing, or is something else.
     """
-    if (model is None) == (model_init is None):
+    if (model is None) == (functions["model_init"] is None):
         raise OptionError("Give the Trainer either a model or a model_init that makes one.")
     if model is not None and not isinstance(model, nn.Module):
         raise OptionError(f"model is a {type(model).__name__}, not a torch.nn.Module.")
@@ -131,11 +155,28 @@ def check_parts(args: TrainingArguments, model: Any, model_init: Any, collator: 
             f"data_collator is a {type(collator).__name__}, not a function. It comes third, as in transformers: give "
             "datasets by name, Trainer(model, args, train_dataset=...)."
         )
-    if args.eval_strategy != "no" and eval_dataset is None:
+    for name, function in functions.items():
+        if isinstance(function, type) and issubclass(function, nn.Module) and name != "model_init":
+            raise OptionError(f"{name} is the class {function.__name__}. Give an instance: {function.__name__}().")
+        if function is not None and not callable(function):
+            raise OptionError(f"{name} is {a(type(function))}, not a function.")
+    if callbacks is not None and (isinstance(callbacks, str) or not isinstance(callbacks, Iterable)):
+        raise OptionError(f"callbacks is {a(type(callbacks))}. Give a list: callbacks=[...].")
+    if isinstance(eval_dataset, Mapping) and (columns := {*LABELS, "input_ids"}.intersection(eval_dataset)):
+        raise OptionError(
+            f"eval_dataset has {min(columns)!r} among its names, so it is columns, while a mapping stands for several "
+            "datasets by name. Give a list of examples, or a torch Dataset."
+        )
+    if args.eval_strategy == "no":
+        return
+    if eval_dataset is None:
         raise OptionError(
             f"eval_strategy={args.eval_strategy!r}, but there is no eval dataset. Give the Trainer one: "
             "Trainer(..., eval_dataset=...), or set eval_strategy='no'."
         )
+    for name, data in eval_dataset.items() if isinstance(eval_dataset, Mapping) else [("", eval_dataset)]:
+        if length_of(data) == 0:
+            raise OptionError(f"The eval dataset {name!r} is empty." if name else "The eval dataset is empty.")
 
 
 def refuse_attribute(name: str) -> None:
