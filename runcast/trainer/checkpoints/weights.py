@@ -1,5 +1,6 @@
 """The weights in a checkpoint."""
 
+import copy
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +11,7 @@ from torch import nn
 
 from runcast.callbacks.weights import whole_weights
 from runcast.core.errors import CheckpointError
+from runcast.trainer.model.batch_reader import unwrapped
 from runcast.trainer.ranks import sharding
 
 
@@ -33,22 +35,39 @@ def save_weights(weights: Mapping[str, torch.Tensor], folder: Path, *, are_gathe
 def save_whole(model: nn.Module, folder: Path, rank: int, processing_class: Any = None) -> None:
     """Write all weights, and what a transformers model needs beside them, from the first process.
 
-    Every process calls it, as each has a part of a sharded model.
+    Of a model with adapters (PEFT) they alone are written. Every process calls it, as each has a part of a sharded
+    model.
     """
     are_gathered = sharding.is_sharded(model)
     weights = whole_weights(model) if are_gathered else model.state_dict()
     if rank == 0:
         folder.mkdir(parents=True, exist_ok=True)
-        save_weights(weights, folder, are_gathered=are_gathered)
-        save_config(model, folder, processing_class)
+        if (adapted := _adapted(model)) is None:
+            save_weights(weights, folder, are_gathered=are_gathered)
+            save_config(model, folder, processing_class)
+        else:
+            adapted.save_pretrained(str(folder), **({"state_dict": weights} if are_gathered else {}))
+            save_config(None, folder, processing_class)
 
 
 def save_config(model: nn.Module | None, folder: Path, processing_class: Any = None) -> None:
-    """Write what `from_pretrained(folder)` reads beside the weights of a transformers model."""
-    parts: list[Any] = [getattr(model, "config", None), getattr(model, "generation_config", None), processing_class]
-    for part in parts:
+    """Write what `from_pretrained(folder)` reads beside the weights: of transformers, or adapters of PEFT."""
+    config = copy.copy(getattr(model, "config", None))
+    inner: Any = None if model is None else unwrapped(model)
+    if hasattr(config, "architectures") and hasattr(inner, "save_pretrained"):  # which says the same of itself
+        config.architectures = [type(inner).__name__.removeprefix("FSDP")]
+        config.dtype = str(inner.dtype).removeprefix("torch.")
+    for part in (config, getattr(model, "generation_config", None), processing_class):
         if hasattr(part, "save_pretrained"):
             part.save_pretrained(folder)
+    if model is not None and not sharding.is_sharded(model) and (adapted := _adapted(model)) is not None:
+        adapted.save_pretrained(str(folder))
+
+
+def _adapted(model: nn.Module) -> Any:
+    """Return the model, inside what compiles it, that writes its adapters itself; None where there are none."""
+    inner: Any = getattr(model, "_orig_mod", model)
+    return inner if getattr(inner, "peft_config", None) and hasattr(inner, "save_pretrained") else None
 
 
 def load_weights(model: nn.Module, folder: Path, shapes: Mapping[str, list[int]]) -> None:
