@@ -87,7 +87,7 @@ class Engine:
         else:
             with self.autocast:
                 loss, labels = self.reader.loss(self.wrapped, batch)
-        if loss is None or loss.ndim or not loss.requires_grad:
+        if not isinstance(loss, torch.Tensor) or loss.ndim or not loss.requires_grad:
             raise OptionError(no_loss(loss))
         return loss, labels
 
@@ -136,4 +136,4 @@ class Engine:
 
 def can_be_minimised(loss: torch.Tensor | None) -> bool:
     """Return whether a loss is one number with a gradient."""
-    return loss is not None and not loss.ndim and loss.requires_grad
+    return isinstance(loss, torch.Tensor) and not loss.ndim and loss.requires_grad

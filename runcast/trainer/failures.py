@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from runcast.trainer.settings.arguments import TrainingArguments
+from runcast.values.numbers import a
 
 _CPU_MEMORY = "can't allocate memory"  # what torch says on the CPU, as a mere RuntimeError
 _WORKER = "DataLoader worker"
@@ -67,12 +68,17 @@ def remedy_of_evaluation(args: TrainingArguments) -> str:
     )
 
 
-def no_loss(loss: torch.Tensor | None) -> str:
+def no_loss(loss: Any) -> str:
     """Return what is wrong with what was to be minimised."""
     if loss is None:
         return (
             "The model returned no loss, and none could be computed. Give labels with each batch, "
             "or compute_loss=function(outputs, labels)."
+        )
+    if not isinstance(loss, torch.Tensor):
+        return (
+            f"The loss is {a(type(loss))}, but must be a tensor. A compute_loss returns it alone, and with what the "
+            "model returned only if return_outputs=True."
         )
     if loss.ndim:
         return f"The loss has the shape {tuple(loss.shape)}, but must be one number. Reduce it: loss.mean()"

@@ -8,6 +8,7 @@ from torch import nn
 
 from runcast.core.errors import OptionError
 from runcast.trainer.settings.arguments import TrainingArguments
+from runcast.trainer.trainer import Trainer
 
 HUGE = 2**50  # elements: more than any machine has
 
@@ -170,3 +171,47 @@ def test_a_token_of_the_hub_stays_out_of_what_is_written(make, tmp_path):
 
     assert TrainingArguments(hub_token="hf_secret").to_dict()["hub_token"] == "<HUB_TOKEN>"
     assert all(b"hf_secret" not in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+
+
+def returned(made):
+    """Make a Trainer whose compute_loss returns something else of its loss."""
+
+    class Own(Trainer):
+        def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+            loss = nn.functional.cross_entropy(model(inputs["image"]), inputs["labels"], reduction="none")
+            return made(loss)
+
+    return Own
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (lambda loss: (loss.mean(), {}), "The loss is a tuple, but must be a tensor"),
+        (lambda loss: None, "The model returned no loss"),
+        (lambda loss: loss.mean().item(), "The loss is a float, but must be a tensor"),
+        (lambda loss: loss, r"The loss has the shape \(8,\), but must be one number"),
+        (lambda loss: loss.mean().detach(), "The loss does not require a gradient"),
+    ],
+)
+def test_a_loss_that_cannot_be_minimised_is_refused_with_what_it_is(make, tmp_path, made, message):
+    """That of an overridden compute_loss, of a criterion and of a model alike."""
+    data = make.Digits(16)
+
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = make.Net()
+
+        def forward(self, image, labels=None):
+            return {"loss": made(nn.functional.cross_entropy(self.net(image), labels, reduction="none"))}
+
+    args = TrainingArguments(str(tmp_path), report_to="none", use_cpu=True, disable_tqdm=True)
+    criterion = lambda outputs, labels: made(nn.functional.cross_entropy(outputs, labels, reduction="none"))  # noqa: E731
+    trainers = [returned(made)(make.Net(), args, train_dataset=data)]
+    trainers.append(Trainer(make.Net(), args, train_dataset=data, compute_loss=criterion))
+    trainers.append(Trainer(Model(), args, train_dataset=data))
+
+    for trainer in trainers:
+        with pytest.raises(OptionError, match=message):
+            trainer.train()

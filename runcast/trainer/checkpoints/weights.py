@@ -52,12 +52,13 @@ def save_whole(model: nn.Module, folder: Path, rank: int, processing_class: Any 
 
 def save_config(model: nn.Module | None, folder: Path, processing_class: Any = None) -> None:
     """Write what `from_pretrained(folder)` reads beside the weights: of transformers, or adapters of PEFT."""
-    config = copy.copy(getattr(model, "config", None))
+    config: Any = copy.copy(getattr(model, "config", None))
     inner: Any = None if model is None else unwrapped(model)
     if hasattr(config, "architectures") and hasattr(inner, "save_pretrained"):  # which says the same of itself
         config.architectures = [type(inner).__name__.removeprefix("FSDP")]
         config.dtype = str(inner.dtype).removeprefix("torch.")
-    for part in (config, getattr(model, "generation_config", None), processing_class):
+    parts: list[Any] = [config, getattr(model, "generation_config", None), processing_class]
+    for part in parts:
         if hasattr(part, "save_pretrained"):
             part.save_pretrained(folder)
     if model is not None and not sharding.is_sharded(model) and (adapted := _adapted(model)) is not None:

@@ -61,7 +61,9 @@ def _instead_of(data: Any) -> str | None:
         return f"It has {', '.join(map(repr, data))}: give one of these, or {_AS_EXAMPLES}."
     if hasattr(data, "iloc"):  # of pandas, where data[0] is a column
         return "Give its rows: frame.to_dict('records')."
-    shapes = [getattr(part, "shape", None) for part in data] if isinstance(data, tuple) and 1 < len(data) < 9 else []
+    shapes: list[Any] = []
+    if isinstance(data, tuple) and 1 < len(data) < 9:
+        shapes = [getattr(part, "shape", None) for part in data]
     if all(shapes) and len({shape[0] for shape in shapes}) == 1 < len(set(shapes)):
         return f"Its arrays are columns: give torch.utils.data.TensorDataset(*tensors), or {_AS_EXAMPLES}."
     return None

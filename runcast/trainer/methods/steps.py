@@ -15,6 +15,7 @@ from runcast.trainer.data.collate import UsedColumns, WithLabels, is_own
 from runcast.trainer.data.loader import make_loader
 from runcast.trainer.data.transfer import to_device
 from runcast.trainer.engine import Engine
+from runcast.trainer.failures import no_loss
 from runcast.trainer.methods.accelerator import AcceleratorView
 from runcast.trainer.methods.hooks import HookedEngine, accepted, weigh
 from runcast.trainer.model.batch_reader import (
@@ -128,6 +129,8 @@ class StepMethods:
         options = accepted(self.compute_loss, num_items_in_batch=num_items_in_batch)
         with self.compute_loss_context_manager():
             loss = self.compute_loss(model, inputs, **options)
+        if not isinstance(loss, torch.Tensor) or loss.numel() != 1 or not loss.requires_grad:
+            raise OptionError(no_loss(loss))
         is_scaled = self.loss_is_scaled_for_ga
         if is_scaled is None:
             is_scaled = num_items_in_batch is not None and bool(options) and self._scales

@@ -66,7 +66,7 @@ class BatchReader:
         outputs, labels = self.run(model, batch)
         if self._compute_loss is None and isinstance(outputs, MAPPING):
             loss = outputs.get("loss")
-            if loss is not None and not loss.ndim:
+            if isinstance(loss, torch.Tensor) and not loss.ndim:
                 return loss, labels
         loss, _, labels = self.read(outputs, labels)
         return loss, labels
@@ -151,7 +151,7 @@ class BatchReader:
             loss = self._compute_loss(predictions, labels)
         elif loss is None and labels is not None:
             loss = _default_loss(predictions, labels)
-        if loss is not None and loss.ndim and loss.numel() == 1:
+        if isinstance(loss, torch.Tensor) and loss.ndim and loss.numel() == 1:
             loss = loss.reshape(())
         return Result(loss, predictions, labels)
 
