@@ -5,6 +5,8 @@ import torch
 from torch import nn
 
 import runcast
+from runcast.core.errors import OptionError
+from runcast.trainer.data.collate import UsedColumns, collate_examples
 from runcast.trainer.trainer import Trainer
 from tests.adapters.tiny_transformers import TinyConfig, TinyModel, examples, transformers
 
@@ -152,3 +154,36 @@ def test_the_order_of_the_data_follows_the_strategy(tmp_path, strategy):
 
     assert sorted(seen) == list(range(12))
     assert (seen == list(range(12))) if strategy == "sequential" else seen[0] == 11
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_dropped_column_may_be_missing_in_any_example(tmp_path, first):
+    """As an optional field of JSON lines: whichever example a batch begins with."""
+    data = [{"source": "web", **one} if n % 2 == first else one for n, one in enumerate(examples(12))]
+
+    theirs, ours = (train(library, data, tmp_path / library.__name__) for library in (transformers, runcast))
+
+    assert ours == pytest.approx(theirs, rel=1e-6)
+
+
+def test_a_column_that_the_model_takes_is_in_each_example_or_the_batch_is_refused():
+    """It is not left out because the first example has none."""
+    collate = UsedColumns(collate_examples, ["x", "weights"], ["labels"])
+    one, other = {"x": 1.0, "labels": 1, "source": "web"}, {"x": 2.0, "labels": 0, "weights": 0.5, "source": "web"}
+
+    for batch in ([one, other], [other, one]):
+        with pytest.raises(OptionError, match="The examples of a batch differ in their entries: weights"):
+            collate(batch)
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_collator_may_leave_out_examples_that_are_none(place):
+    """As a dataset returns them for files that cannot be read; the others come without what the model does not take."""
+    seen = []
+    collate = UsedColumns(lambda batch: seen.extend(batch), ["x"], ["labels"])
+    batch = [{"x": 1.0, "labels": 1, "source": "web"}]
+    batch.insert(place, None)
+
+    collate(batch)
+
+    assert [one for one in seen if one is not None] == [{"x": 1.0, "labels": 1}]

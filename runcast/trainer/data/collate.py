@@ -88,20 +88,20 @@ class UsedColumns:
         named: Collection[str] | None = None,
     ) -> None:
         self._collate, self._used, self._labels = collate, frozenset(used) | frozenset(named or ()), frozenset(labels)
-        self._dropped: dict[tuple[str, ...], list[str]] = {}
+        self._dropped: dict[frozenset[str], list[str]] = {}
 
     def __call__(self, examples: list[Any]) -> Any:
         """Make a batch of what the model takes of the examples."""
-        if not isinstance(examples[0], MAPPING):
-            return self._collate(examples)
-        columns = tuple(examples[0])
+        columns: frozenset[str] = frozenset().union(*(example for example in examples if isinstance(example, MAPPING)))
         dropped = self._dropped.get(columns)
         if dropped is None:
             dropped = self._dropped[columns] = self.unused(columns)
         if not dropped:
             return self._collate(examples)
-        kept = frozenset(examples[0]).difference(dropped)
-        return self._collate([_Example(example, kept) for example in examples])
+        kept = columns.difference(dropped)
+        return self._collate(
+            [_Example(example, kept) if isinstance(example, MAPPING) else example for example in examples]
+        )
 
     def unused(self, columns: Iterable[str]) -> list[str]:
         """List those columns that are dropped."""
