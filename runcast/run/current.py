@@ -6,7 +6,8 @@ import os
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
 from types import FrameType
 from typing import Any, ClassVar
 
@@ -34,9 +35,13 @@ def ipython() -> Any:
 
 
 class Current:
-    """The runs that this process has begun, the newest last; the current one is the newest that is not finished."""
+    """The runs that this process has begun, the newest last; the current one is the newest that is not finished.
+
+    A thread or an asyncio task that has an open run of its own means that one, whatever the others have begun since.
+    """
 
     begun: ClassVar[list[Run]] = []
+    begun_here: ClassVar[ContextVar[tuple[Run, ...]]] = ContextVar("runs of this thread or task", default=())
     cells: ClassVar[weakref.WeakKeyDictionary[Run, int | None]] = weakref.WeakKeyDictionary()  # of a notebook
     of_trainers: ClassVar[weakref.WeakSet[Run]] = weakref.WeakSet()  # those that the script has not begun itself
 
@@ -44,7 +49,11 @@ class Current:
     def add(cls, run: Run) -> Run:
         """Make a run the current one; return it."""
         leave_uncompiled(type(run), sys.modules[__name__])
-        cls.begun = [one for one in cls.begun if one.status is None] + [run]
+        cls.begun.append(run)  # in one step, as another thread may add one, too
+        for ended in [one for one in cls.begun if one.status is not None]:
+            with contextlib.suppress(ValueError):
+                cls.begun.remove(ended)
+        cls.begun_here.set((*cls._open(cls.begun_here.get()), run))
         cls.cells[run] = cell()
         return run
 
@@ -59,14 +68,22 @@ class Current:
     @classmethod
     def find(cls) -> Run | None:
         """Return the current run, or None."""
-        while cls.begun and cls.begun[-1].status is not None:
-            cls.begun.pop()
-        return cls.begun[-1] if cls.begun else None
+        return cls._newest(cls.begun)
 
     @classmethod
     def of_script(cls) -> Run | None:
         """Return the newest open run that the script has begun by a call of `init`, or None."""
-        return next((run for run in reversed(cls.begun) if run.status is None and run not in cls.of_trainers), None)
+        return cls._newest([run for run in cls.begun if run not in cls.of_trainers])
+
+    @classmethod
+    def _newest(cls, runs: Sequence[Run]) -> Run | None:
+        found = cls._open(runs)
+        here = cls.begun_here.get() if len(found) > 1 else ()
+        return next((run for run in reversed(found) if run in here), found[-1] if found else None)
+
+    @staticmethod
+    def _open(runs: Sequence[Run]) -> list[Run]:
+        return [run for run in runs if run.status is None]
 
 
 def current_run(wanted: str) -> Run:

@@ -1,6 +1,8 @@
 """`runcast.log` and its siblings, as scripts that were written for W&B call them."""
 
+import asyncio
 import json
+import threading
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -62,6 +64,56 @@ def test_the_current_run_is_the_newest_that_is_open(start: Start) -> None:
     assert runcast.run is second
     second.finish()
     assert runcast.run is first
+
+
+def test_a_thread_that_has_begun_a_run_means_its_own(start: Start) -> None:
+    """As for the trials of a sweep, one a thread; one that has begun none means the newest."""
+    main, together = start(), threading.Barrier(2, timeout=60)
+    own: list[runcast.Run] = [main, main]
+
+    def train(number: int) -> None:
+        own[number] = start()
+        together.wait()
+        runcast.log({"thread": number}, step=number)
+        together.wait()
+        runcast.finish()
+        together.wait()
+        runcast.log({"thread after its run": number}, step=number)
+
+    threads = [threading.Thread(target=train, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    runcast.log({"main": 5}, step=5)
+    other = threading.Thread(target=lambda: runcast.log({"helper": 6}, step=6))
+    other.start()
+    other.join()
+
+    assert [logged(run) for run in own] == [[("thread", 0, 0)], [("thread", 1, 1)]]
+    assert sorted(logged(main)) == [
+        ("helper", 6, 6),
+        ("main", 5, 5),
+        ("thread after its run", 0, 0),
+        ("thread after its run", 1, 1),
+    ]
+
+
+def test_a_task_that_has_begun_a_run_means_its_own(start: Start) -> None:
+    """Of asyncio, whose tasks take turns in one thread."""
+
+    async def train(number: int, begun: list[runcast.Run]) -> runcast.Run:
+        begun.append(run := start())
+        while len(begun) < 2:
+            await asyncio.sleep(0)
+        runcast.log({"task": number}, step=number)
+        return run
+
+    async def main() -> list[runcast.Run]:
+        begun: list[runcast.Run] = []
+        return await asyncio.gather(*(train(number, begun) for number in range(2)))
+
+    assert [logged(run) for run in asyncio.run(main())] == [[("task", 0, 0)], [("task", 1, 1)]]
 
 
 @pytest.mark.parametrize("name", ["config", "summary"])
