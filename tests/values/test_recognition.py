@@ -99,7 +99,7 @@ def test_a_bare_plotly_figure_is_an_interactive_page(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("library", ["pandas", "pyarrow", "polars"])
 def test_a_bare_data_frame_is_a_table(library: str, tmp_path: Path) -> None:
-    """Its columns and rows are kept, its index is not."""
+    """Its columns and rows are kept, the numbers of the rows are not."""
     module = pytest.importorskip(library)
     frame = {"pandas": "DataFrame", "pyarrow": "table", "polars": "DataFrame"}[library]
 

@@ -50,6 +50,11 @@ def is_path(data: Any) -> bool:
     return isinstance(data, str | os.PathLike)
 
 
+def is_counted(values: Any) -> bool:
+    """Return whether values are counts and their edges, as NumPy's and torch's `histogram` return them."""
+    return isinstance(values, tuple) and len(values) == 2 and len(values[1]) == len(values[0]) + 1
+
+
 def rate_of(value: Any) -> float:
     """Return a number of any library, such as the fraction that a file of a video has; 0 if it is none."""
     try:
@@ -62,6 +67,15 @@ def check_caption(caption: Any) -> None:
     """Raise OptionError if a caption is not a text."""
     if caption is not None and not isinstance(caption, str):
         raise OptionError(f"caption={caption!r} must be a text. Write it as: caption=str(…)")
+
+
+def check_decoded(data: Any) -> None:
+    """Raise OptionError if data are the bytes of a file, or an open one."""
+    if isinstance(data, bytes | bytearray | memoryview) or hasattr(type(data), "read"):
+        raise OptionError(
+            "It takes a picture, a sound or an array, not the content of a file. Give its path, or decode it first: "
+            "PIL.Image.open(io.BytesIO(content)), say."
+        )
 
 
 def check_file(path: str | os.PathLike[str]) -> None:

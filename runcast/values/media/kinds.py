@@ -21,6 +21,7 @@ from runcast.values.media.checks import (
     check_file,
     drawn_figure,
     foreign,
+    is_counted,
     is_path,
     is_pil_image,
     is_plotly_figure,
@@ -149,22 +150,24 @@ class Video(Medium, frozen=True, eq=False):
     """A video: a file, copied unchanged, or frames, saved as GIF (which needs Pillow).
 
     Args:
-        path: A path; or an array or tensor of shape [T, H, W], [T, H, W, C] or [T, C, H, W], whose frames are as for
-            `Image`.
+        path: A path; or an array or tensor of shape [T, H, W], [T, H, W, C] or [T, C, H, W], or a list of frames, which
+            are as for `Image`.
         caption: A line of text below it.
         fps: Frames per second; a file has its own.
+        format: Accepted for scripts that were written for W&B.
     """
 
     kind: ClassVar[MediaKind] = "video"
     path: Any
     caption: str | None = None
     fps: float | None = None
+    format: str | None = None
 
     def _check(self) -> None:
         check_caption(self.caption)
         if is_path(self.path):
             check_file(self.path)
-        elif not hasattr(self.path, "shape"):
+        elif not hasattr(self.path, "shape") and not (isinstance(self.path, list | tuple) and self.path):
             raise OptionError(f"Video takes the path of a file or an array of frames, not {type(self.path).__name__}.")
         elif self.fps is not None:
             rate = rate_of(self.fps)
@@ -204,7 +207,7 @@ class Table(Medium, frozen=True, eq=False):
 
     Args:
         rows: Lists of cells, one list a row, or a 2-d array (both need `columns`); mappings, one a row; a mapping of
-            columns to their cells; a data frame of pandas (without its index), Polars or PyArrow, or a
+            columns to their cells; a data frame of pandas (its index only if labelled), Polars or PyArrow, or a
             `datasets.Dataset`. None is an empty cell; a list, a mapping or an array becomes JSON.
         columns: The names of the columns; where the rows have names, which of them, and in which order.
         caption: A line of text below it.
@@ -250,11 +253,12 @@ class Histogram(Medium, frozen=True, eq=False):
 
     Args:
         values: An array or tensor of any shape and device, or a list. Values that are not finite are counted
-            separately, as `nonfinite`.
+            separately, as `nonfinite`. Or the counts and edges that `numpy.histogram` returns.
         bins: The number of equal parts of their range.
         counts: Instead of values: the number of values in each bin.
         edges: With counts: the bounds of the bins, ascending.
         caption: A line of text below it.
+        np_histogram: W&B's name for the counts and edges of `numpy.histogram`.
     """
 
     kind: ClassVar[MediaKind] = "histogram"
@@ -263,9 +267,13 @@ class Histogram(Medium, frozen=True, eq=False):
     counts: Any = None
     edges: Any = None
     caption: str | None = None
+    np_histogram: Any = None
 
     def _check(self) -> None:
         check_caption(self.caption)
+        if is_counted(pair := self.values if self.np_histogram is None else self.np_histogram):
+            for name, value in zip(("counts", "edges", "values"), (*pair, None), strict=True):
+                force_setattr(self, name, value)
         if (self.values is None) == (self.counts is None) or (self.counts is None) != (self.edges is None):
             raise OptionError("Histogram takes either values, or counts with edges.")
         if isinstance(self.bins, bool) or not hasattr(type(self.bins), "__index__") or self.bins < 1:

@@ -13,7 +13,7 @@ import msgspec
 
 from runcast.core.errors import OptionError
 from runcast.values.config import plain_value
-from runcast.values.media.checks import drawn_figure, is_pil_image
+from runcast.values.media.checks import check_decoded, drawn_figure, is_pil_image
 from runcast.values.media.tables import listed
 
 OVERSHOOT = 0.5  # a network's output may leave 0..1 slightly and is clipped; values in -1..1 or 0..255 are a mistake
@@ -26,6 +26,7 @@ def _host_array(data: Any) -> Any:
     """Copy an array, a tensor or a list to a NumPy array, with floats of at least 32 bits."""
     import numpy as np
 
+    check_decoded(data)
     if hasattr(type(data), "detach"):
         data = data.detach()
         if data.is_floating_point() and data.element_size() < 4:
@@ -105,8 +106,9 @@ def save_picture(data: Any, path: Path) -> None:
 
 def gif(frames: Any, fps: float) -> bytes:
     """Write the frames of a film as GIF; the base install has no imaging library, so Pillow must be installed."""
-    shape = list(getattr(frames, "shape", ()))
-    if len(shape) not in (3, 4) or 0 in shape:
+    if not (is_list := isinstance(frames, list | tuple)) and (
+        len(shape := list(getattr(frames, "shape", ()))) not in (3, 4) or 0 in shape
+    ):
         raise OptionError(f"A video cannot have the shape {shape}. Use [T, H, W], [T, H, W, C] or [T, C, H, W].")
     try:
         from PIL import Image as Pillow
@@ -115,7 +117,10 @@ def gif(frames: Any, fps: float) -> bytes:
             "Frames become a video with Pillow, which is not installed: pip install pillow. Or write the video to a "
             "file, and log runcast.Video(path)."
         ) from None
-    first, *others = (Pillow.fromarray(_pixels(frame).squeeze()) for frame in _host_array(frames))
+    first, *others = (
+        frame.convert("RGB") if is_pil_image(frame) else Pillow.fromarray(_pixels(frame).squeeze())
+        for frame in (frames if is_list else _host_array(frames))
+    )
     buffer = io.BytesIO()
     first.save(buffer, "GIF", save_all=True, append_images=others, duration=max(20, round(1000 / fps)), loop=0)
     return buffer.getvalue()

@@ -22,7 +22,8 @@ def rows_and_columns(rows: Any, columns: Sequence[Any] | None) -> tuple[list[Seq
         rows = rows.to_pydict()
     cells: Iterable[Sequence[Any]]
     if _is_pandas_or_polars(rows):
-        frame = rows if columns is None else rows[list(columns)]
+        frame = _with_index(rows)
+        frame = frame if columns is None else frame[list(columns)]
         names = list(frame.columns)
         if hasattr(frame, "iter_rows"):
             cells = frame.iter_rows()
@@ -42,6 +43,12 @@ def rows_and_columns(rows: Any, columns: Sequence[Any] | None) -> tuple[list[Seq
         raise OptionError("The columns of the table have no names. Give them: Table(rows, columns=['step', 'loss'])")
     else:
         names = list(columns)
+        for index, row in enumerate(lines):
+            if isinstance(row, str):
+                raise OptionError(
+                    f"Row {index} of the table is the text {row!r}. Give rows first, then columns: Table([[1, 0.5]], "
+                    "columns=['step', 'loss'])"
+                )
         cells = map(listed, lines)
     return list(cells), list(map(str, names))
 
@@ -58,6 +65,14 @@ def is_dataset(rows: Any) -> bool:
 
 def _is_pandas_or_polars(rows: Any) -> bool:
     return hasattr(type(rows), "itertuples") or hasattr(type(rows), "iter_rows")
+
+
+def _with_index(frame: Any) -> Any:
+    """Return a data frame of pandas with the columns of its index, unless that only numbers the rows."""
+    if not hasattr(type(frame), "reset_index"):
+        return frame  # of Polars
+    is_number = frame.index.names == [None] and getattr(frame.index.dtype, "kind", "O") in "iu"
+    return frame if is_number else frame.reset_index(allow_duplicates=True)
 
 
 def _pandas_column(series: Any) -> list[Any]:
