@@ -4,6 +4,7 @@ Everything fits 80 columns.
 """
 
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Collection, Iterable
@@ -21,6 +22,7 @@ from runcast.redaction.console import counted, visible
 MAX_NOTES = 10
 CAST_NOWHERE = "It was cast to no tracker. Choose one with: runcast replay --to NAME"
 DAMAGED = "{lines} of the journal truncated or damaged, and lost."
+PADDING = re.compile(r" +(?=\n)")
 ROOMY = 100  # columns from which on a whole id fits into a list
 WATCH_S = 2.0
 WIDE = 5_000  # columns of a file or a pipe, where nothing is cut
@@ -47,12 +49,28 @@ class _Console(Console):
         return super().render_str(visible(text), **how)
 
 
+class _Trimmed:
+    """A file or a pipe whose lines end where their text ends: columns are padded to the longest value, however long."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+
+    def write(self, text: str) -> int:
+        written: int = self._file.write(PADDING.sub("", text))
+        return written
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
 def console() -> Console:
     """Return the console on standard output: colours and a width only where there is a terminal."""
     if not os.environ.get("COLUMNS", "").strip("0").isdigit():  # 0 columns, as from some pseudo-terminals, hold nothing
         os.environ.pop("COLUMNS", None)
-    is_wide = not sys.stdout.isatty() and "COLUMNS" not in os.environ
-    return _Console(highlight=False, emoji=False, markup=False, width=WIDE if is_wide else None)
+    is_file = not sys.stdout.isatty()
+    width = WIDE if is_file and "COLUMNS" not in os.environ else None
+    file: Any = _Trimmed(sys.stdout) if is_file else None
+    return _Console(highlight=False, emoji=False, markup=False, width=width, file=file)
 
 
 def follow(draw: Callable[[Console], bool]) -> None:

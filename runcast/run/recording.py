@@ -153,8 +153,7 @@ class Recorder:
         try:
             record, lacking = keep_artifact(self.dir, source, name, kind, number)
         except (OSError, ValueError) as error:
-            warn(f"the artifact {name!r} was not kept: {error}. Training continues; log it again when that is fixed.")
-            self._drop(name, "is an artifact that could not be kept")
+            self._drop(name, f"is an artifact that was not kept: {error}")
             return
         self._append(record)
         if lacking:

@@ -63,6 +63,8 @@ def _cure_of(value: Any) -> str:
         return f"is {a(type(value))}. Decode it and wrap it in runcast.Text to keep it"
     if isinstance(value, dict):
         return f"is {a(type(value))} below {MAX_DEPTH} others. Log it with fewer levels"
+    if hasattr(type(value), "_asdict"):
+        return f"is {a(type(value))}. Log it as a mapping: value._asdict()"
     if isinstance(value, list | tuple) and any(isinstance(part, list | tuple | dict) for part in value):
         return f"is {a(type(value))} of rows. Wrap it in runcast.Table(rows, columns=[…]) to keep it"
     if isinstance(value, list | tuple) and any(isinstance(part, str) for part in value):
@@ -88,12 +90,17 @@ def _convert(value: Any, kind: type) -> Number:
         value = value.item()
         if isinstance(value, str | bytes):
             raise NotANumber(_cure_of(value))
+    if isinstance(value, complex):
+        what = " of complex numbers" if hasattr(kind, "shape") and not issubclass(kind, AnyNumber) else ""
+        raise NotANumber(f"is {a(kind)}{what}, which no tracker can hold. Log abs(value), or its .real and .imag")
     if isinstance(value, bool | int):
         return int(value) if -MAX_EXACT_INT <= value < MAX_EXACT_INT else _float_of(value)
     if isinstance(value, float):
         return float(value)
     if isinstance(value, AnyNumber) or hasattr(type(value), "__float__"):
         return float(value)
+    if hasattr(kind, "__dataclass_fields__"):
+        raise NotANumber(f"is {a(kind)}. Log it as a mapping: dataclasses.asdict(value)")
     raise NotANumber(f"is {a(kind)}. Log a number, or wrap its text in runcast.Text to keep it")
 
 

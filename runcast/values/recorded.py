@@ -1,6 +1,8 @@
 """A mapping whose changes become records: the config and the summary of a run, as scripts change them."""
 
 from collections.abc import Callable, Mapping
+from enum import Enum
+from numbers import Number
 from typing import Any, overload
 
 from runcast.core.foreign import attempt
@@ -88,7 +90,7 @@ class Recorded(dict[str, Any]):
 
 
 class RecordedResults(Recorded):
-    """A summary: a result on a device is waited for, where the config has a description of it."""
+    """A summary: a result of any library is a number, also one on a device, where the config describes it."""
 
     __slots__ = ()
 
@@ -99,7 +101,8 @@ class RecordedResults(Recorded):
 
 def _on_host(values: Any) -> Any:
     if not is_mapping(values):
-        return with_numbers(values) if hasattr(type(values), "item") else values
+        is_number = issubclass(type(values), Number) and not issubclass(type(values), Enum)
+        return with_numbers(values) if is_number or hasattr(type(values), "item") else values
     return attempt(lambda: {key: _on_host(value) for key, value in values.items()}, lambda _: values)
 
 

@@ -30,6 +30,18 @@ def test_a_full_disk_is_an_error_and_no_traceback(command: str, tmp_path: Path) 
     assert (done.returncode, done.stderr) == (2, said)
 
 
+def test_lines_in_a_pipe_end_where_their_text_ends(tmp_path: Path) -> None:
+    """Beside one long param, every other line was as long, and took a screen of `less`."""
+    config = {"lr": 0.5, "prompt": "word " * 900}
+    runcast.init("p", config=config, id="one", report_to="none", snapshot=(), dir=tmp_path / "runs").finish()
+
+    lines = shell("unset COLUMNS; $runcast show one", tmp_path).stdout.splitlines()
+
+    assert "lr      0.5" in lines
+    assert "prompt  " + "word " * 899 + "word" in lines
+    assert [line for line in lines if line != line.rstrip()] == []
+
+
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&- <&-"])
 def test_a_closed_stream_stops_nothing(closed: str, tmp_path: Path) -> None:
     """A daemon has none."""

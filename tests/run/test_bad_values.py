@@ -244,7 +244,7 @@ def test_the_users_own_exception_leaves_the_block_unchanged(start: Start, monkey
 @pytest.mark.parametrize(
     ("host", "ready", "reason"),
     [
-        (1j, lambda: True, "is a complex that cannot be read (TypeError)"),
+        (1j, lambda: True, "is a complex, which no tracker can hold. Log abs(value), or its .real and .imag"),
         (Raising(RuntimeError("dead")), lambda: True, "is a Raising that cannot be read (RuntimeError)"),
         (
             0.5,

@@ -8,7 +8,9 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from decimal import Decimal
 from enum import Enum
+from fractions import Fraction
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -207,6 +209,16 @@ def test_a_summary_holds_numbers_texts_and_bools(start: Start) -> None:
     assert run.statistics().dropped == {"nothing": 1}
 
 
+def test_a_number_of_any_kind_is_a_number_in_a_summary(start: Start) -> None:
+    """As in `log`; in a config, it keeps its text."""
+    run = start(config={"lr": Decimal("0.5")})
+
+    run.log_summary({"best": Decimal("0.5"), "third": Fraction(1, 4), "many": -(2**70), "z": {"w": 1j}, "ok": True})
+
+    assert records(run, Summary)[0].values == {"best": 0.5, "third": 0.25, "many": -(2.0**70), "z/w": "1j", "ok": True}
+    assert run.config == {"lr": "0.5"}
+
+
 def test_tags_are_texts(start: Start) -> None:
     """Tags can be given at the start and added later; anything becomes a text."""
     run = start(tags=["first", "second"])
@@ -223,6 +235,22 @@ def test_tags_are_texts(start: Start) -> None:
 
 
 # Artifacts and media
+
+
+def test_an_artifact_that_is_not_kept_says_why(
+    start: Start, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """At once, in one line, and later in `runcast show` and `verify`."""
+    run = start()
+    missing = tmp_path / "model.pt"
+
+    run.log_artifact(missing)
+    run.log_artifact(missing)
+
+    reason = f"is an artifact that was not kept: [Errno 2] No such file or directory: '{missing}'"
+    assert [(record.key, record.reason) for record in records(run, Dropped)] == [("model.pt", reason)]
+    assert caplog.messages == [f"1 value was dropped: 'model.pt' {reason}. Further ones are only counted."]
+    assert run.statistics().dropped == {"model.pt": 2}
 
 
 def test_an_artifact_is_kept_as_it_was(start: Start, tmp_path: Path) -> None:

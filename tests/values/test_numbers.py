@@ -1,12 +1,13 @@
 """What can be a metric, what it becomes, and what is said of everything else."""
 
+import dataclasses
 import datetime as dt
 import decimal
 import fractions
 import math
 import subprocess
 import sys
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -76,6 +77,20 @@ class Raises:
         raise MemoryError
 
 
+class Scores(NamedTuple):
+    """What an evaluation returns."""
+
+    loss: float
+    accuracy: float
+
+
+@dataclasses.dataclass
+class Result:
+    """What a step returns."""
+
+    loss: float
+
+
 NO_NUMBERS: list[tuple[Any, str]] = [
     (None, "is None. Leave it out, or log float('nan')"),
     ("0.5", "is a str. Wrap it in runcast.Text to keep it"),
@@ -84,7 +99,11 @@ NO_NUMBERS: list[tuple[Any, str]] = [
     ((1,), "is a tuple. Log its mean, or wrap it in runcast.Histogram to keep it"),
     ({"a": 1}, "is a dict below 8 others. Log it with fewer levels"),
     ({1}, "is a set. Log its mean, or wrap it in runcast.Histogram to keep it"),
-    (1j, "is a complex that cannot be read (TypeError)"),
+    (1j, "is a complex, which no tracker can hold. Log abs(value), or its .real and .imag"),
+    (np.complex64(1j), "is a complex64, which no tracker can hold. Log abs(value), or its .real and .imag"),
+    (torch.tensor(1j), "is a Tensor of complex numbers, which no tracker can hold. Log abs(value), or its .real and .imag"),
+    (Scores(1.0, 2.0), "is a Scores. Log it as a mapping: value._asdict()"),
+    (Result(1.0), "is a Result. Log it as a mapping: dataclasses.asdict(value)"),
     (object(), "is an object. Log a number, or wrap its text in runcast.Text to keep it"),
     (dt.datetime(2026, 1, 1), "is a datetime. Log a number, or wrap its text in runcast.Text to keep it"),
     (decimal.Decimal("sNaN"), "is a Decimal that cannot be read (ValueError)"),

@@ -205,8 +205,9 @@ class ProcessCarrier:
         if state.phase != "refused" or not is_over(state, self._session) or name in self._failed:
             return None
         self._failed.add(name)
+        why = str(state.error).rstrip(".")
         warn(
-            f"{name} has failed: {state.error}. Training continues and nothing is lost. Fix the cause, "
+            f"{name} has failed: {why}. Training continues and nothing is lost. Fix the cause, "
             f"then run: runcast sync {argument(self._directory.path)}"
         )
         return TrackerUnavailableError(f"{name}: {state.error}\n{state.traceback or ''}")
