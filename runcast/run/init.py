@@ -53,7 +53,7 @@ def init(
     for `id`); an argument beats it.
 
     Args:
-        project: Groups runs in the trackers. Default: the name of the working directory.
+        project: Groups runs in the trackers. Default: the name of the working directory, of Hydra's original one.
         name: A name for people. Default: two words and a number.
         config: The configuration: anything with names and values (dict, dataclass, Namespace, OmegaConf …).
             Secrets are redacted.

@@ -14,6 +14,7 @@ else:
     from typing_extensions import Unpack as Unpack  # typer depends on it
 
 from runcast.core.errors import OptionError
+from runcast.core.foreign import attempt
 from runcast.journal.layout import valid_id
 from runcast.journal.paths import absolute, interpreter
 from runcast.redaction.console import warn
@@ -133,7 +134,7 @@ def settle(arguments: Mapping[str, Any], environ: Mapping[str, str] = os.environ
     if not isinstance(axes, Mapping) or not all(isinstance(word, str) for pair in axes.items() for word in pair):
         raise OptionError('axes must map metrics to the metric that is their x-axis, as in axes={"val/*": "epoch"}.')
     return Options(
-        project=without_surrogates(str(chosen.get("project") or absolute(".").name or "runcast")),
+        project=without_surrogates(str(chosen.get("project") or _started_in().name or "runcast")),
         name=_text(chosen.get("name")),
         dir=_folder(chosen.get("dir", "runs")),
         id=_text(run_id),
@@ -201,6 +202,12 @@ def means_all(report_to: Any) -> bool:
 def _single(report_to: Any) -> Any:
     is_list = isinstance(report_to, list | tuple | set | frozenset)
     return next(iter(report_to)) if is_list and len(report_to) == 1 else report_to
+
+
+def _started_in() -> Path:
+    """Return the folder in which the script was started: Hydra may give each job a working directory of its own."""
+    hydra = sys.modules.get("hydra.core.hydra_config")
+    return attempt(lambda: Path(hydra.HydraConfig.get().runtime.cwd), lambda _: absolute("."))  # type: ignore[union-attr]
 
 
 def _folder(value: Any) -> Path:

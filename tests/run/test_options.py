@@ -1,6 +1,8 @@
 """An argument beats the environment, the environment beats the default; what is wrong is said with what is valid."""
 
 import inspect
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -143,3 +145,22 @@ def test_the_arguments_that_adapters_take_are_those_of_init() -> None:
         name: words[name] for name in OF_ADAPTERS if name != "project"
     }
     assert {name: types[name] for name in OF_ADAPTERS[1:]} == get_type_hints(RunOptions)
+
+
+def test_a_job_of_hydra_is_of_the_project_that_it_was_started_in(tmp_path: Path) -> None:
+    """Whose `job.chdir` gives each job a folder named after the time, and so gave each run a project of its own."""
+    pytest.importorskip("hydra")
+    (tmp_path / "digits").mkdir()
+    (tmp_path / "digits" / "train.py").write_text(
+        "import hydra, os, runcast\n"
+        "@hydra.main(version_base=None, config_path=None)\n"
+        "def main(config):\n"
+        "    with runcast.init(config=config, report_to='none') as run:\n"
+        "        print(run.project, os.path.basename(os.getcwd()) == 'digits')\n"
+        "main()\n"
+    )
+
+    command = [sys.executable, "train.py", "hydra.job.chdir=True"]
+    done = subprocess.run(command, cwd=tmp_path / "digits", capture_output=True, text=True)
+
+    assert (done.stdout, done.returncode) == ("digits False\n", 0)
