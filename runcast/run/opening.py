@@ -20,7 +20,7 @@ from runcast.journal.seal import is_own, seal_of
 from runcast.redaction.console import warn
 from runcast.redaction.tree import redact, redact_text
 from runcast.run.options import Options
-from runcast.run.sessions import report_other
+from runcast.run.sessions import report_left, report_other
 from runcast.run.snapshot.checkout import read_source
 from runcast.values.config import plain, plain_value
 from runcast.values.params import flatten
@@ -70,6 +70,7 @@ def _open_in(
         if directory.run_json.exists():
             old = directory.load()
             report_other(directory, old)
+            attempt(lambda: report_left(directory, old, chosen), lambda _: None)
             file = _continue(old, file)
         file.trackers, file.skipped = {**file.trackers, **chosen}, skipped
         file.seal = seal_of(file)

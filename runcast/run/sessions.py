@@ -4,14 +4,15 @@ The latter are those of a training and a script that evaluates its checkpoints, 
 newest session carry what all of them log, and whoever finishes last ends the run.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from runcast.core.foreign import attempt
 from runcast.journal.layout import RunDirectory, RunFile
+from runcast.journal.paths import argument
 from runcast.journal.reader import JournalReader
-from runcast.journal.records import Params
-from runcast.journal.state import Carrier
+from runcast.journal.records import Metrics, Params
+from runcast.journal.state import Carrier, load_state
 from runcast.redaction.console import say
 from runcast.values.scalars import ParamValue
 
@@ -44,6 +45,23 @@ def report_other(directory: RunDirectory, file: RunFile) -> None:
 
     if run_status(directory, file) == "running":
         say(f"the run {file.name} is still open in process {file.pid}: both log into it, and the last one ends it")
+
+
+def report_left(directory: RunDirectory, file: RunFile, chosen: Collection[str]) -> None:
+    """Report the trackers that the last session had, the next one does not choose, and points still wait for."""
+    for name, choice in file.trackers.items():
+        if name in chosen or choice.left or choice.measures or not choice.tracker:
+            continue
+        from runcast.delivery.lock import is_held  # likewise, and rarely needed
+
+        folder = directory.tracker(name)
+        state = load_state(folder)
+        rest = JournalReader(directory.journal, state.cursor if state else 0)
+        if any(isinstance(record, Metrics) and record.by != name for record in rest) and not is_held(folder):
+            say(
+                f"{name} has no part in this session, and lacks points of an earlier session. To send it all: runcast "
+                f"sync {argument(directory.path)} --tracker {name}"
+            )
 
 
 def is_superseded(carrier: Carrier, session: int) -> bool:

@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 
 import runcast
-from runcast.journal.paths import make_private
+from runcast.autodetect import decide
+from runcast.history.sync import sync
+from runcast.journal.layout import RunDirectory
+from runcast.journal.paths import argument, make_private
 from runcast.journal.records import Finish
 from runcast.testing import MemoryTracker
 from tests.journals import records
@@ -99,3 +102,24 @@ def test_two_scripts_cannot_both_begin_a_run(start: Start, monkeypatch: pytest.M
 
     with pytest.raises(runcast.OptionError, match="the run 'run-1' exists"):
         start(id="run-1")
+
+
+def test_who_leaves_a_tracker_behind_with_points_that_wait_learns_of_it(
+    start: Start, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """They were on their way there when the job ended; a tracker that has everything is left in silence."""
+    with start(id="run-1", report_to=["dvclive", "tensorboard"], delivery="later") as run:
+        run.log({"loss": 0.5}, step=0)
+    sync(RunDirectory(run.dir), ["tensorboard"], decide=decide)
+    capfd.readouterr()
+
+    with start(id="run-1", resume="allow", report_to="none"):
+        said = [line for line in capfd.readouterr().err.splitlines() if "earlier session" in line]
+    with start(id="run-1", resume="allow", report_to="none"):
+        again = [line for line in capfd.readouterr().err.splitlines() if "earlier session" in line]
+
+    command = f"runcast sync {argument(run.dir)} --tracker dvclive"
+    assert said == [
+        f"runcast: dvclive has no part in this session, and lacks points of an earlier session. To send it all: {command}"
+    ]
+    assert again == []
