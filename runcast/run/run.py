@@ -70,7 +70,11 @@ class Run(Recorder):
 
     @name.setter
     def name(self, name: str | None) -> None:
-        old, self._file.name = self._file.name, redact_text(without_surrogates(str(name or self._file.name)))
+        self._guarded("name", self._rename, name)
+
+    def _rename(self, name: Any) -> None:
+        text = "" if name is None else without_surrogates(str(name))
+        old, self._file.name = self._file.name, redact_text(text or self._file.name)
         if self._file.name != old and self._journal is not None and os.getpid() == self._pid:
             attempt(lambda: self._rewrite("name"), self._report_failure)
             say(

@@ -264,3 +264,27 @@ def test_a_run_is_renamed(start: Start, capsys: pytest.CaptureFixture[str]) -> N
         capsys.readouterr().err.count("the run first is now lr 0.1; a tracker that has opened it keeps the old name")
         == 1
     )
+
+
+@pytest.mark.parametrize(("given", "name"), [(None, "first"), ("", "first"), (np.array([1, 2]), "[1 2]"), (0, "0")])
+def test_a_run_is_renamed_to_anything(start: Start, given: Any, name: str) -> None:
+    """Nothing keeps the name; an array is neither true nor false."""
+    run = start(name="first")
+
+    run.name = given
+
+    assert run.name == name
+
+
+def test_a_name_that_cannot_be_read_is_counted(start: Start) -> None:
+    """As a value of `log` is."""
+
+    class Raising:
+        def __str__(self) -> str:
+            raise ValueError
+
+    run = start(name="first")
+    run.name = Raising()  # type: ignore[assignment]
+
+    assert run.name == "first"
+    assert run.statistics().dropped == {"name": 1}
