@@ -223,6 +223,29 @@ def test_a_user_who_asks_for_a_dvc_experiment_gets_one(tmp_path: Path) -> None:
     assert (repository / "live" / "artifacts" / "model.dvc").exists()
 
 
+@pytest.mark.parametrize("state", ["without a commit", "with a broken config"])
+def test_a_repository_of_dvc_that_cannot_be_read_stops_nothing(state: str, tmp_path: Path) -> None:
+    """Of a project that has just begun, `Live` itself says "Empty git repo", although it saves no experiment."""
+    repository = tmp_path / "repository"
+    repository.mkdir()
+    shell(repository, "git", "init", "--quiet")
+    shell(repository, DVC, "init", "--quiet")
+    if state == "with a broken config":
+        (repository / ".dvc" / "config").write_text("[core\n")
+
+    drive(
+        tmp_path / "run",
+        ["setup", {}],
+        ["log_metrics", [["loss", 0.25, 7, 1.0]]],
+        ["log_artifact", "model", "model", str(DRIVE)],
+        ["finish", "finished"],
+        cwd=repository,
+    )
+
+    [seen] = drive(tmp_path / "run", READ)
+    assert (seen["points"], seen["artifacts"]) == ([["loss", 0.25, 7]], ["model"])
+
+
 def test_a_folder_that_live_has_filled_before_is_kept_if_the_user_says_so(tmp_path: Path) -> None:
     """DVCLIVE_RESUME keeps its meaning: without it Live clears the folder that the user names."""
     calls = [

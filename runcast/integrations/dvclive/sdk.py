@@ -9,6 +9,7 @@ from dvclive import Live
 from dvclive.error import DvcLiveError
 from dvclive.plots import Image
 from dvclive.serialize import dump_json, get_yaml
+from scmrepo.exceptions import SCMError
 
 from runcast.core.errors import FinalError
 from runcast.integrations.contract import TrackedRun
@@ -30,7 +31,7 @@ def open_live(run: TrackedRun) -> "QuietLive":
     try:
         options |= {"dir": folder, "resume": run.resumed or run.options.get("resume", False)}
         return QuietLive(is_online=run.online, **options)
-    except (DvcLiveError, OSError, TypeError, ValueError) as error:
+    except (DvcLiveError, SCMError, OSError, TypeError, ValueError) as error:
         hint = "Look at setup={'dvclive': …} and DVCLIVE_*."
         raise FinalError(f"DVCLive cannot start in {folder}: {error}. {hint}") from error
 
@@ -49,9 +50,13 @@ class QuietLive(Live):  # type: ignore[misc]
         # Live runs `dvc init` in any Git repository that has no .dvc (get_dvc_repo in dvclive/dvc.py of 3.49.1).
         here = Path.cwd()
         if self._save_dvc_exp or any((folder / ".dvc").is_dir() for folder in (here, *here.parents)):
-            super()._init_dvc()
-        else:
-            self._dvc_file = self._init_dvc_file()
+            try:
+                return super()._init_dvc()
+            except SCMError:  # "Empty git repo", say, before the first commit
+                if self._save_dvc_exp:
+                    raise
+        self._dvc_repo = None
+        self._dvc_file = self._init_dvc_file()
 
     def _init_test(self) -> None:  # of DVCLIVE_TEST
         self._dvc_file = self._init_dvc_file()
