@@ -102,16 +102,16 @@ def test_a_thread_that_has_begun_a_run_means_its_own(start: Start) -> None:
 def test_a_task_that_has_begun_a_run_means_its_own(start: Start) -> None:
     """Of asyncio, whose tasks take turns in one thread."""
 
-    async def train(number: int, begun: list[runcast.Run]) -> runcast.Run:
-        begun.append(run := start())
-        while len(begun) < 2:
-            await asyncio.sleep(0)
+    async def train(number: int, turns: list[asyncio.Event]) -> runcast.Run:
+        run = start()
+        turns[number].set()
+        await turns[1 - number].wait()
         runcast.log({"task": number}, step=number)
         return run
 
     async def main() -> list[runcast.Run]:
-        begun: list[runcast.Run] = []
-        return await asyncio.gather(*(train(number, begun) for number in range(2)))
+        turns = [asyncio.Event(), asyncio.Event()]
+        return await asyncio.gather(*(train(number, turns) for number in range(2)))
 
     assert [logged(run) for run in asyncio.run(main())] == [[("task", 0, 0)], [("task", 1, 1)]]
 

@@ -237,9 +237,7 @@ def test_tags_are_texts(start: Start) -> None:
 # Artifacts and media
 
 
-def test_an_artifact_that_is_not_kept_says_why(
-    start: Start, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_an_artifact_that_is_not_kept_says_why(start: Start, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """At once, in one line, and later in `runcast show` and `verify`."""
     run = start()
     missing = tmp_path / "model.pt"

@@ -89,7 +89,7 @@ def test_the_content_of_a_file_is_refused_with_what_to_do(kind: Any, given: Any,
 @pytest.mark.parametrize("columns", ["ab", ["a", "b"], np.array(["a", "b"])], ids=["text", "list", "array"])
 def test_texts_are_no_rows_of_a_table(columns: Any, tmp_path: Path) -> None:
     """`wandb.Table(columns, data)` has them in this order: each name became a row of letters."""
-    with pytest.raises(OptionError, match="Row 0 of the table is the text 'a'. Give rows first, then columns"):
+    with pytest.raises(OptionError, match=r"Row 0 of the table is the text 'a'\. Give rows first, then columns"):
         Table(columns, ["loss"]).save(tmp_path, "x")
 
 

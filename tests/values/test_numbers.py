@@ -101,7 +101,10 @@ NO_NUMBERS: list[tuple[Any, str]] = [
     ({1}, "is a set. Log its mean, or wrap it in runcast.Histogram to keep it"),
     (1j, "is a complex, which no tracker can hold. Log abs(value), or its .real and .imag"),
     (np.complex64(1j), "is a complex64, which no tracker can hold. Log abs(value), or its .real and .imag"),
-    (torch.tensor(1j), "is a Tensor of complex numbers, which no tracker can hold. Log abs(value), or its .real and .imag"),
+    (
+        torch.tensor(1j),
+        "is a Tensor of complex numbers, which no tracker can hold. Log abs(value), or its .real and .imag",
+    ),
     (Scores(1.0, 2.0), "is a Scores. Log it as a mapping: value._asdict()"),
     (Result(1.0), "is a Result. Log it as a mapping: dataclasses.asdict(value)"),
     (object(), "is an object. Log a number, or wrap its text in runcast.Text to keep it"),

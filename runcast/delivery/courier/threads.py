@@ -146,7 +146,8 @@ class ThreadCarrier:
             if is_refused and not thread.reported:
                 thread.reported = True
                 error = state.error or "its thread has ended"
-                warn(f"{thread.tracker_name} has failed: {str(error).rstrip('.')}. Training continues and nothing is lost.")
+                why = error.rstrip(".")
+                warn(f"{thread.tracker_name} has failed: {why}. Training continues and nothing is lost.")
                 failure = TrackerUnavailableError(f"{thread.tracker_name}: {error}\n{state.traceback or ''}")
         return failure
 

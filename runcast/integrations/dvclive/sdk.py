@@ -51,7 +51,8 @@ class QuietLive(Live):  # type: ignore[misc]
         here = Path.cwd()
         if self._save_dvc_exp or any((folder / ".dvc").is_dir() for folder in (here, *here.parents)):
             try:
-                return super()._init_dvc()
+                super()._init_dvc()
+                return
             except SCMError:  # "Empty git repo", say, before the first commit
                 if self._save_dvc_exp:
                     raise
