@@ -104,13 +104,13 @@ def has_package(name: str) -> bool:
 
 
 def lacks_part(package: str, parts: Iterable[str]) -> str | None:
-    """Return the first of a package's files that is missing."""
+    """Return the first of a package's files that is missing; a script of that name, which hides it here, has none."""
     for part in parts:
         try:
             found = importlib.util.find_spec(package)
         except (ImportError, ValueError):
             return None
-        if found is not None and found.origin is not None:
+        if found is not None and found.origin is not None and found.submodule_search_locations:
             path = os.path.join(os.path.dirname(found.origin), part)
             if not (os.path.exists(path) or os.path.exists(f"{path}.exe")):
                 return part
