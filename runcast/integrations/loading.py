@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,6 +24,11 @@ def load_tracker(target: str, environment: Mapping[str, str] | None = None) -> t
         for part in name.split("."):
             found = getattr(found, part)
     except ModuleNotFoundError as error:
+        hides = sys.modules.get(str(error.name).partition(".")[0])
+        if hides is not None and not hasattr(hides, "__path__"):
+            raise TrackerUnavailableError(
+                f"{hides.__file__} hides the package {hides.__name__}, which {target} needs. Rename that file."
+            ) from error
         raise TrackerUnavailableError(f"{error.name} is not installed, {target} needs it.") from error
     except (Exception, SystemExit, KeyboardInterrupt) as error:
         raise TrackerUnavailableError(

@@ -1,5 +1,7 @@
 """What the contract settles for every Tracker."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -44,3 +46,23 @@ def test_words_come_from_a_list_or_from_a_text_with_commas(tmp_path: Path) -> No
     assert tracked(tmp_path, tags=["a, b"], given=frozenset(("tags",))).words("tags") == ["a, b"]
     assert tracked(tmp_path, options={"tags": "a, b"}).words("tags") == ["a", "b"]
     assert tracked(tmp_path).words("tags") == []
+
+
+def test_a_file_that_hides_an_sdk_is_named(tmp_path: Path) -> None:
+    """With `delivery="thread"`, what the script imports as wandb counts: its own `wandb.py`."""
+    (tmp_path / "wandb.py").write_text("")
+    script = tmp_path / "train.py"
+    script.write_text(
+        "from runcast.integrations.loading import load_tracker\n"
+        "try:\n"
+        "    load_tracker('runcast.integrations.wandb:WandbTracker')\n"
+        "except Exception as error:\n"
+        "    print(error)\n"
+    )
+
+    said = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True).stdout
+
+    assert said == (
+        f"{tmp_path / 'wandb.py'} hides the package wandb, which runcast.integrations.wandb:WandbTracker needs. "
+        "Rename that file.\n"
+    )
