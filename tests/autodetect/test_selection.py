@@ -368,9 +368,7 @@ def test_wandb_without_its_core_is_broken(site: Site) -> None:
     assert "is broken: its bin/wandb-core is missing" in select("all", environ={}).skipped["wandb"]
 
 
-def test_a_script_named_wandb_does_not_break_wandb(
-    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_script_named_wandb_does_not_break_wandb(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As a first try is often called; a delivery has the script's folder last in its path, and finds the package."""
     site.install("wandb", "0.31.0", "wandb")
     work = tmp_path / "work"
