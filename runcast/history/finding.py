@@ -1,13 +1,16 @@
 """Finding a run by its path, id or name, by the beginning of either, or as the newest."""
 
 import contextlib
+import shlex
 from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 
 from runcast.core.errors import JournalError
 from runcast.journal.layout import RunDirectory
 
 NAMED = 5  # runs in a message
+LOOKED_INTO = 100  # folders, for runs nearby
 
 
 def list_runs(root: Path) -> list[RunDirectory]:
@@ -68,12 +71,24 @@ def find_run(word: str | None, root: Path) -> RunDirectory:
 
 def nothing_in(root: Path) -> str:
     """Return a message for a folder without runs."""
+    if (place := _elsewhere(root)) is not None:
+        what = f"are no runs in {root}" if root.is_dir() else f"is no folder {root} in {Path.cwd()}"
+        return f"There {what}. There are some elsewhere: add --dir {shlex.quote(str(place))}"
     if not root.is_dir():
         return (
             f"There is no folder {root} in {Path.cwd()}. Name the folder of your runs with --dir or RUNCAST_DIR, or "
             "make a run with: runcast demo"
         )
     return f"There are no runs in {root}. Name another folder with --dir or RUNCAST_DIR, or make a run: runcast demo"
+
+
+def _elsewhere(root: Path) -> Path | None:
+    """Return a folder nearby that holds runs: one in *root*, the working directory, or a usual one in or above it."""
+    within: list[Path] = []
+    with contextlib.suppress(OSError):
+        within = sorted(islice((entry for entry in root.iterdir() if entry.is_dir()), LOOKED_INTO))
+    places = [*within, Path(), Path("runs"), Path("..", "runs")]
+    return next((place for place in places if any(place.glob("*/run.json"))), None)
 
 
 def short_id(run_id: str) -> str:

@@ -1,6 +1,8 @@
 """Errors look the same everywhere, and help."""
 
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,6 +40,31 @@ def test_an_error_says_what_happened_and_what_to_do(
     assert any(line.startswith(f"hint: {hint}") for line in lines[1:])
     assert json.loads(machine.out)["error"].startswith(error)
     assert hint in json.loads(machine.out)["hint"]
+
+
+@pytest.mark.parametrize(
+    ("made_in", "asked", "hint"),
+    [
+        ("runs/first", (), "--dir runs/first"),
+        ("runs/big 1", (), "--dir 'runs/big 1'"),
+        (".", (), "--dir ."),
+        ("../runs", (), "--dir ../runs"),
+        ("runs", ("--dir", "other"), "--dir runs"),
+    ],
+)
+def test_runs_in_a_folder_nearby_are_named(
+    made_in: str, asked: tuple[str, ...], hint: str, cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One a project, the folder of the runs itself, or the one above it: the user is only in the wrong place."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    runcast.init("shapes", "one", report_to="none", dir=made_in).finish()
+    (tmp_path / "here" / "other").mkdir()
+
+    shown, listed = cli("show", *asked), cli("list", *asked)
+
+    assert shown.err.splitlines()[-1] == f"hint: There are some elsewhere: add {hint}"
+    assert " ".join(listed.out.split()).endswith(f"There are some elsewhere: add {hint}")
 
 
 def test_an_empty_folder_is_no_error_in_a_list(cli) -> None:  # type: ignore[no-untyped-def]
