@@ -19,12 +19,21 @@ def absolute(path: str | os.PathLike[str]) -> Path:
 
 
 def shown(path: Path) -> str:
-    """Return the shortest spelling of a path that works from here."""
+    """Return the shortest spelling of a path that works from here, and in the shell that has started the script."""
     try:
         path = Path(os.path.abspath(path))
-        return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
+        return os.path.relpath(path) if path.is_relative_to(Path.cwd()) and not _has_moved() else str(path)
     except OSError:
         return str(path)
+
+
+def _has_moved() -> bool:
+    """Return whether the script is known to have left the folder in which it was started."""
+    script = getattr(sys.modules.get("__main__"), "__file__", None)
+    typed = next(iter(getattr(sys, "argv", ())), None)
+    if not (isinstance(script, str) and isinstance(typed, str) and os.path.isabs(script)) or os.path.isabs(typed):
+        return False
+    return os.path.abspath(typed) != os.path.abspath(script)
 
 
 def argument(path: Path) -> str:

@@ -419,3 +419,26 @@ def test_a_relative_folder_is_absolute_from_the_start(tmp_path: Path, monkeypatc
     assert run.dir.parent == tmp_path / "runs"
     assert kinds(run) >= {Artifact, Media, Metrics, Finish}
     assert os.listdir(tmp_path / "other") == []
+
+
+@pytest.mark.parametrize("when", ["before init", "before finish", "never"])
+def test_a_command_that_is_printed_works_where_the_script_was_started(when: str, tmp_path: Path) -> None:
+    """Many a script changes into its own folder first; the shell of the user does not follow it."""
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "train.py").write_text(
+        "import os, sys, runcast\n"
+        "if sys.argv[1] == 'before init':\n"
+        "    os.chdir(os.path.dirname(__file__))\n"
+        "run = runcast.init('p', 'one', id='one', report_to='none')\n"
+        "if sys.argv[1] == 'before finish':\n"
+        "    os.chdir('/')\n"
+        "run.finish()\n"
+    )
+
+    command = [sys.executable, "code/train.py", when]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+
+    folder = {"before init": tmp_path / "code" / "runs", "before finish": tmp_path / "runs", "never": Path("runs")}[
+        when
+    ]
+    assert done.stderr.splitlines()[-1] == f"runcast: run one is finished; see it with: runcast show {folder / 'one'}"
