@@ -1,10 +1,13 @@
 """The exit statuses, and the one form of errors: what happened, and what to do about it; as JSON under `--json`."""
 
+import re
 import sys
 from typing import Any
 
 import typer
 
+QUOTED = re.compile(r"""(?<!\w)(?:'[^']*'|"[^"]*")(?!\w)""")  # a name, with whatever is in it
+SENTENCE_END = re.compile(r"(?<=[^\s.])\. ")
 EXIT_OK, EXIT_WRONG, EXIT_USAGE = 0, 1, 2
 
 # The base of all usage errors; typer has it from click, or brings it along.
@@ -46,8 +49,9 @@ def stop(message: str, hint: str = "", *, json: bool) -> None:
 
 def split(message: str) -> tuple[str, str]:
     """Separate the first sentence of a message, without its full stop, from the others."""
-    first, _, rest = message.replace("\n", " ").partition(". ")
-    return first.removesuffix("."), rest
+    text = message.replace("\n", " ")
+    end = SENTENCE_END.search(QUOTED.sub(lambda name: "_" * len(name[0]), text))
+    return (text.removesuffix("."), "") if end is None else (text[: end.start()], text[end.end() :])
 
 
 def stop_for_usage(error: Any, *, json: bool) -> None:

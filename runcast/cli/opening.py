@@ -24,7 +24,7 @@ def open_(
     ] = None,
     root: Root = Path("runs"),
     port: Annotated[
-        int | None, typer.Option("--port", help="The port. Default: a free one.", show_default=False)
+        int | None, typer.Option("--port", min=1, max=65535, help="The port. Default: a free one.", show_default=False)
     ] = None,
     json: Json = False,
 ) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 import runcast
+from runcast.cli.errors import split
 
 
 @pytest.mark.parametrize(
@@ -120,3 +121,27 @@ def test_watching_ends_when_nothing_changes(cli) -> None:  # type: ignore[no-unt
 
     assert answer.status == 0
     assert answer.out.count("first-try") == 1
+
+
+@pytest.mark.parametrize(
+    ("message", "parts"),
+    [
+        ("It failed. Try again. Or not.", ("It failed", "Try again. Or not.")),
+        ("No run matches 'exp. 2'. The newest is one.", ("No run matches 'exp. 2'", "The newest is one.")),
+        ("No run matches 'exp. 2'.", ("No run matches 'exp. 2'", "")),
+        ("It isn't the user's. See 'a'", ("It isn't the user's", "See 'a'")),
+        (". cannot be used (Is a directory).", (". cannot be used (Is a directory)", "")),
+        ("There is no folder .. in /a. Name one", ("There is no folder .. in /a", "Name one")),
+    ],
+)
+def test_a_full_stop_in_a_name_ends_no_sentence(message: str, parts: tuple[str, str]) -> None:
+    """Of a run called "exp. 2", half a name was the error, and the other half the hint."""
+    assert split(message) == parts
+
+
+def test_a_port_that_does_not_exist_is_refused(cli: Any) -> None:
+    """An address with it was printed, and a server started that could not use it."""
+    answer = cli("open", "tensorboard", "--port", "99999")
+
+    assert answer.status == 2
+    assert answer.err.startswith("error: Invalid value for '--port': ")
