@@ -118,3 +118,12 @@ def test_chosen_columns_may_be_of_the_index(tmp_path: Path) -> None:
 
     assert Table(frame, columns=["x"]).save(tmp_path, "1").read_text(encoding="utf-8") == "x\n0.5\n1.5\n"
     assert Table(frame, columns=["x", "k"]).save(tmp_path, "2").read_text(encoding="utf-8") == "x,k\n0.5,u\n1.5,v\n"
+
+
+def test_a_medium_in_a_cell_is_named(tmp_path: Path) -> None:
+    """Not written out, pixel by pixel; it can be logged under a key of its own."""
+    cells = [Image(np.zeros((8, 8)), caption="a cat"), Histogram([1]), Pillow.new("RGB", (8, 8))]
+
+    text = Table([[cell] for cell in cells], columns=["x"]).save(tmp_path, "x").read_text(encoding="utf-8")
+
+    assert text == "x\n<Image: a cat>\n<Histogram>\n<Image>\n"
