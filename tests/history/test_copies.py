@@ -72,7 +72,7 @@ def points(steps: range) -> list[tuple[str, float, int]]:
 def check(directory: RunDirectory, server: Server, steps: int) -> None:
     """Compare what the server has, and what is said of it, with what was logged."""
     (verdict,) = verify(directory)
-    assert (verdict.missing, verdict.extra, verdict.logged, verdict.online) == (0, 0, steps, True)
+    assert (verdict.problems(), verdict.logged, verdict.online) == ([], steps, True)
     assert server.held() == points(range(steps))
 
 

@@ -169,7 +169,7 @@ class CometTracker(Tracker):
         if self._experiment is not None:
             self.flush()
             time.sleep(0.1)  # the last message has left the queue, and is being written
-        return reader.read_sessions(sessions.list_sessions(run))
+        return reader.read_sessions(sessions.list_sessions(run), has_times=not run.options.get("online", run.online))
 
     def _leave_if_gone(self) -> None:
         """Leave a deleted experiment, unless it is the script's own."""

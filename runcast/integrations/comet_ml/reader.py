@@ -25,16 +25,20 @@ OWN_PARAMS = frozenset(("curr_step", "curr_epoch"))
 METADATA = "runcast"
 
 
-def read_sessions(paths: Sequence[Path]) -> Reading:
-    """Join the sessions of one run, the oldest first; the status is that of the newest."""
+def read_sessions(paths: Sequence[Path], *, has_times: bool = False) -> Reading:
+    """Join the sessions of one run, the oldest first; the status is that of the newest.
+
+    The start and the end in an archive are what Comet shows if it was uploaded, and not if it was kept online.
+    """
     reading = Reading(params={}, summary={}, tags=set(), artifacts=set(), media=[])
     for path in paths:
         reading.status = "running"
         description, messages = _open_folder(path) if path.is_dir() else _open_archive(path)
         if description:
             reading.status = "failed" if description.get("customer_error_reported") else "finished"
-            reading.started_at = reading.started_at or _seconds(description.get("start_time"))
-            reading.ended_at = _seconds(description.get("stop_time"))
+            if has_times:
+                reading.started_at = reading.started_at or _seconds(description.get("start_time"))
+                reading.ended_at = _seconds(description.get("stop_time"))
             reading.tags = {*(reading.tags or ()), *description["tags"]}
         for kind, payload in messages:
             _add(kind, payload, reading)
