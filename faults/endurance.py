@@ -7,7 +7,6 @@ the trackers that can, and the other, of fewer points, waits until every tracker
 
 import json
 import os
-import signal
 import statistics
 import subprocess
 import sys
@@ -16,9 +15,8 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-import psutil
-
 from faults.cell import Cell, Trial
+from faults.laboratory import Laboratory, couriers_below
 from runcast.autodetect import decide
 from runcast.history.sync import sync
 from runcast.history.verify import verify
@@ -86,13 +84,8 @@ def train(folder: Path, trackers: str, points: int, rate: int, *, finish_s: floa
     if done.returncode:
         raise RuntimeError(done.stderr[-2000:])
     told: dict[str, Any] = json.loads(done.stdout)
-    for pid in told["deliveries"]:
-        try:
-            process = psutil.Process(pid)
-            if str(folder) in " ".join(process.cmdline()):
-                process.send_signal(signal.SIGKILL)
-        except psutil.NoSuchProcess:
-            pass
+    for courier in couriers_below(folder):
+        Laboratory.kill(courier.pid)
     return told
 
 

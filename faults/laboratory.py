@@ -110,6 +110,21 @@ class Training:
                 pipe.close()
 
 
+def couriers_below(folder: Path) -> list[psutil.Process]:
+    """List the couriers of the runs in a folder, without the deliveries, which are forks of them."""
+
+    def is_one(process: psutil.Process | None) -> bool:
+        words = process.cmdline() if process is not None else []
+        return "runcast.delivery.courier" in words and any(str(folder) in word for word in words)
+
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if is_one(process) and not is_one(process.parent()):
+                found.append(process)
+    return found
+
+
 @contextlib.contextmanager
 def watchdog(process: "subprocess.Popen[str]", timeout_s: float) -> Any:
     """Kill a process that does not end."""
@@ -218,17 +233,7 @@ class Laboratory:
 
     def couriers(self) -> list[psutil.Process]:
         """List the couriers of this trial's run."""
-        found = []
-        for process in psutil.process_iter():
-            with contextlib.suppress(psutil.Error):
-                parent = process.parent()
-                if self._is_ours(process) and not (parent is not None and self._is_ours(parent)):
-                    found.append(process)
-        return found
-
-    def _is_ours(self, process: psutil.Process) -> bool:
-        words = process.cmdline()
-        return "runcast.delivery.courier" in words and any(str(self.folder) in word for word in words)
+        return couriers_below(self.folder)
 
     def deliveries(self) -> list[psutil.Process]:
         """List the delivery processes of this trial's run, which are forks of a courier, and what they started."""
