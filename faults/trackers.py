@@ -91,7 +91,7 @@ def run(fault: str, moment: str, delivery: str, folder: Path) -> Cell:
         if fault.startswith("hangs") and moment != "interpreter exit" and COMMAND not in trained.errors:
             problems.append(f"it did not say how to deliver the rest: {trained.errors[-400:]}")
         if not mark.exists():
-            problems.append("the fault was never met")
+            problems.append(f"the fault was never met: {trained.errors[-400:]}")
     finally:
         scene.end_leftovers(folder)
     return Cell(
