@@ -75,11 +75,9 @@ class CoreLog:
 
 def address_of(opened: Any) -> dict[str, str]:
     """Return where W&B has a run, for it to remember; nothing if it is local."""
-    return (
-        {}
-        if opened.offline
-        else {"path": f"{opened.entity}/{opened.project}/{opened.id}", "server": opened.settings.base_url}
-    )
+    if opened.offline:
+        return {}
+    return {"path": f"{opened.entity}/{opened.project}/{opened.id}", "server": opened.settings.base_url}
 
 
 def is_there(run: TrackedRun, settings: wandb.Settings) -> bool:

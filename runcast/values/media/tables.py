@@ -7,12 +7,11 @@ from runcast.core.errors import OptionError
 from runcast.redaction.tree import redact_column, redact_text
 from runcast.values.config import plain_value, to_json
 from runcast.values.media.cells import Cell, csv_cells, csv_line
-from runcast.values.media.checks import is_instance
+from runcast.values.media.checks import is_instance, is_pil_image
 from runcast.values.media.medium import Medium
 from runcast.values.scalars import NON_FINITE
 
 _BARE = frozenset((str, float, bool, type(None)))
-PICTURE = ("PIL.Image", "Image")
 MAX_INT_BITS = 10_000  # Python writes no int of more than 4,300 digits
 
 
@@ -114,10 +113,9 @@ def _tree(value: Any) -> Any:
         return value
     if isinstance(value, bytes | bytearray):
         return repr(bytes(value))
-    kind = type(value)
-    if issubclass(kind, Medium):
+    if issubclass(kind := type(value), Medium):
         return f"<{kind.__name__}: {value.caption}>" if value.caption else f"<{kind.__name__}>"
-    if any((base.__module__, base.__name__) == PICTURE for base in kind.__mro__):
+    if is_pil_image(value):
         return "<Image>"
     tree = plain_value(value, whole=True)
     return NON_FINITE[tree] if isinstance(tree, str) and tree in NON_FINITE and not isinstance(value, str) else tree
