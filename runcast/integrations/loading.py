@@ -4,10 +4,13 @@ import importlib
 import os
 import sys
 from collections.abc import Mapping
+from types import ModuleType
 from typing import Any
 
 from runcast.core.errors import TrackerUnavailableError
 from runcast.integrations.contract import Tracker
+
+CROSSINGS = 10  # imports by other threads that one import may cross
 
 
 def load_tracker(target: str, environment: Mapping[str, str] | None = None) -> type[Tracker]:
@@ -20,7 +23,7 @@ def load_tracker(target: str, environment: Mapping[str, str] | None = None) -> t
         os.environ.setdefault(variable, value)
     module, _, name = target.partition(":")
     try:
-        found: Any = importlib.import_module(module)
+        found: Any = _import(module)
         for part in name.split("."):
             found = getattr(found, part)
     except ModuleNotFoundError as error:
@@ -37,6 +40,21 @@ def load_tracker(target: str, environment: Mapping[str, str] | None = None) -> t
     if not (isinstance(found, type) and issubclass(found, Tracker)):
         raise TrackerUnavailableError(f"{target} is not a runcast.Tracker.")
     return found
+
+
+def _import(module: str) -> ModuleType:
+    """Import a module, and again if another thread's import crosses it.
+
+    While one thread imports `a`, which imports `a.b`, and another one `a.b`, for which `a` comes first, each waits for
+    the other. Python fails one of the two; after that the way is free.
+    """
+    for _ in range(CROSSINGS):
+        try:
+            return importlib.import_module(module)
+        except RuntimeError as error:
+            if type(error).__name__ != "_DeadlockError":  # it has no public name
+                raise
+    return importlib.import_module(module)
 
 
 def make_tracker(target: str, environment: Mapping[str, str] | None = None) -> Tracker:
