@@ -1,14 +1,12 @@
 """The liveness of a run's training process, and the status of the run."""
 
-import contextlib
-import os
 import time
-from collections.abc import Iterator
 from typing import Literal, TypeAlias, get_args
 
 from runcast.journal.file import Journal
 from runcast.journal.layout import RunDirectory, RunFile, host_name, process_began
-from runcast.journal.records import UNREADABLE, AnyRecord, Finish, Start, Status, decode, encode, meter_of
+from runcast.journal.records import AnyRecord, Finish, Start, Status, encode, meter_of
+from runcast.journal.tail import last_records
 
 TAIL_BYTES = 256 * 1024  # the end of a run is in its last records; only a meter or another rank may write after it
 
@@ -60,7 +58,7 @@ def last_status(directory: RunDirectory) -> Status | None:
 
 def last_end(directory: RunDirectory) -> Finish | None:
     """Return the record with which the journal ends, or None if its last session has no end."""
-    for record in _last_records(directory):
+    for record in last_records(directory.journal, TAIL_BYTES):
         if isinstance(record, Finish):
             return record
         if isinstance(record, Start):
@@ -68,31 +66,22 @@ def last_end(directory: RunDirectory) -> Finish | None:
     return None
 
 
-def _last_records(directory: RunDirectory) -> Iterator[AnyRecord]:
-    """Yield the last records of the journal, the last one first."""
-    try:
-        with open(directory.journal, "rb") as journal:
-            journal.seek(max(0, os.fstat(journal.fileno()).st_size - TAIL_BYTES))
-            lines = journal.read().split(b"\n")
-    except OSError:
-        return
-    for line in reversed(lines):
-        with contextlib.suppress(*UNREADABLE):
-            yield decode(line)
-
-
 def is_continued(directory: RunDirectory) -> bool:
     """Return whether the training has written records after the last end of the run."""
-    last = next((record for record in _last_records(directory) if meter_of(record) is None), None)
+    last = _last_of_training(directory)
     return last is not None and not isinstance(last, Finish)
 
 
 def ended_at(directory: RunDirectory) -> float:
     """Return when a run ended: the time of its finish record, or else of the training's own last record."""
-    for record in _last_records(directory):
-        if meter_of(record) is None:  # a meter also writes after the end of the training
-            return record.time
-    return directory.load().created
+    last = _last_of_training(directory)
+    return directory.load().created if last is None else last.time
+
+
+def _last_of_training(directory: RunDirectory) -> AnyRecord | None:
+    """Return the training's own last record: a meter also writes after the end of the training."""
+    records = last_records(directory.journal, TAIL_BYTES)
+    return next((record for record in records if meter_of(record) is None), None)
 
 
 def end_run(
