@@ -8,7 +8,7 @@ whole.
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from runcast.integrations.contract import Reading
 from runcast.journal.coverage import MEASURED, PARTIAL, TRAINED, Coverage
@@ -98,7 +98,7 @@ def uncover(key: str, meter: str) -> str | None:
 def coverage_so_far(directory: RunDirectory, meter: str, cursor: int) -> Coverage:
     """Follow the training up to an offset in the journal, for a delivery without stored coverage."""
     coverage = Coverage()
-    for record, offset in _records(directory, 0):
+    for record, offset in JournalReader(directory.journal).with_ends():
         if offset > cursor:
             break
         coverage.see(record, meter)
@@ -110,16 +110,10 @@ def coverage_now(directory: RunDirectory, meter: str, state: DeliveryState | Non
     if state is not None and state.cursor and state.coverage is None:
         return None  # of a version that stored no coverage, or a meter that reports none
     coverage = (state and state.coverage) or Coverage()
-    for record, _ in _records(directory, state.cursor if state else 0):
+    for record in JournalReader(directory.journal, state.cursor if state else 0):
         coverage.see(record, meter)
     coverage.end(time.time() if is_running else coverage.seen)
     return str(coverage)
-
-
-def _records(directory: RunDirectory, cursor: int) -> Iterator[tuple[AnyRecord, int]]:
-    reader = JournalReader(directory.journal, cursor)
-    while batch := reader.read():
-        yield from batch
 
 
 def _unwritten(reading: Reading, directory: RunDirectory, meter: str) -> list[tuple[float, dict[str, Number]]]:

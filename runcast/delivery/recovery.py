@@ -68,13 +68,11 @@ def is_another_run(tracker: Tracker, before: Mapping[str, str], now: Mapping[str
 
 def journal_points(journal: Path, end: int | None = None, *, without: str | None = None) -> Iterator[Point]:
     """Yield a journal's points up to an offset, without those that the tracker *without* measured itself."""
-    reader = JournalReader(journal)
-    while batch := reader.read():
-        for record, offset in batch:
-            if end is not None and offset > end:
-                return
-            if isinstance(record, Metrics) and (without is None or record.by != without):
-                yield from points(record)
+    for record, offset in JournalReader(journal).with_ends():
+        if end is not None and offset > end:
+            return
+        if isinstance(record, Metrics) and (without is None or record.by != without):
+            yield from points(record)
 
 
 def missing(
@@ -98,20 +96,19 @@ def lacking_records(
     These are the files that it lacks; params, summary and tags, whose last value wins; and unsupported records, which
     are counted again. Points are excluded if the tracker supports them.
     """
-    reader, artifacts = JournalReader(journal), set[str]()
-    while batch := reader.read():
-        for record, offset in batch:
-            if offset > end:
-                return
-            if isinstance(record, Metrics):
-                has = "metrics" in supports
-            elif isinstance(record, Media) and "media" in supports:
-                has = reading.media is None or (media_names.name(record, offset), record.step) in reading.media
-            elif isinstance(record, Artifact) and "artifacts" in supports:
-                is_newer = record.name in artifacts  # than the version that the tracker may have under this name
-                artifacts.add(record.name)
-                has = reading.artifacts is None or (names.artifact(record.name) in reading.artifacts and not is_newer)
-            else:
-                has = False
-            if not has:
-                yield record, offset
+    artifacts = set[str]()
+    for record, offset in JournalReader(journal).with_ends():
+        if offset > end:
+            return
+        if isinstance(record, Metrics):
+            has = "metrics" in supports
+        elif isinstance(record, Media) and "media" in supports:
+            has = reading.media is None or (media_names.name(record, offset), record.step) in reading.media
+        elif isinstance(record, Artifact) and "artifacts" in supports:
+            is_newer = record.name in artifacts  # than the version that the tracker may have under this name
+            artifacts.add(record.name)
+            has = reading.artifacts is None or (names.artifact(record.name) in reading.artifacts and not is_newer)
+        else:
+            has = False
+        if not has:
+            yield record, offset

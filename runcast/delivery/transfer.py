@@ -50,20 +50,9 @@ class Transfer:
         metering: Metering,
         save: Callable[..., None],
     ) -> None:
-        self.journal, self.name, self.tracker, self.tracked, self.state = (
-            directory.journal,
-            name,
-            tracker,
-            tracked,
-            state,
-        )
-        self.session, self.attempts, self.refusals, self.metering, self.save = (
-            session,
-            attempts,
-            refusals,
-            metering,
-            save,
-        )
+        self.journal, self.name, self.tracker, self.tracked = directory.journal, name, tracker, tracked
+        self.state, self.save, self.session = state, save, session
+        self.attempts, self.refusals, self.metering = attempts, refusals, metering
         self.reader = self._read_from(state.cursor)
         self.names = ServiceNames(tracker, state.renamed)
         self.media_names = MediaNames(self.names, self.journal)

@@ -152,7 +152,7 @@ def compare(directory: RunDirectory, file: RunFile, name: str, tracker: Tracker,
     cursor = EVERYTHING if state.phase == "unknown" else state.cursor
     expected = _Expected(tracker, names, directory)
     reader = JournalReader(directory.journal)
-    for record, offset in _records(reader):
+    for record, offset in reader.with_ends():
         if isinstance(record, Metrics) or (choice.left and offset > cursor):
             continue
         if offset > cursor and not tracker.measures:
@@ -188,11 +188,6 @@ def _wrong_times(directory: RunDirectory, file: RunFile, reading: Reading, track
         for what, found, logged in times
         if found is not None and abs(found - logged) > tracker.time_resolution_s
     ]
-
-
-def _records(reader: JournalReader) -> Iterable[tuple[AnyRecord, int]]:
-    while batch := reader.read():
-        yield from batch
 
 
 class _Expected:

@@ -65,16 +65,14 @@ def compare_points(
         return mark(own(point), tracker.precision)
 
     def wanted() -> Iterator[tuple[Point, int]]:
-        reader = JournalReader(journal)
-        while batch := reader.read():
-            for record, offset in batch:
-                if up_to_cursor and offset > cursor:
-                    return
-                if isinstance(record, Metrics | Summary) and _concerns(record, tracker):
-                    for point in points(record):
-                        key = uncover(point.key, tracker.name) if tracker.measures else point.key
-                        if key is not None:
-                            yield point._replace(key=rename(key)), offset
+        for record, offset in JournalReader(journal).with_ends():
+            if up_to_cursor and offset > cursor:
+                return
+            if isinstance(record, Metrics | Summary) and _concerns(record, tracker):
+                for point in points(record):
+                    key = uncover(point.key, tracker.name) if tracker.measures else point.key
+                    if key is not None:
+                        yield point._replace(key=rename(key)), offset
 
     counts = PointComparison()
     have, times = MarkCounter(), MarkCounter()

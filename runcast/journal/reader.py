@@ -107,6 +107,9 @@ class JournalReader:
         return record
 
     def __iter__(self) -> Iterator[AnyRecord]:
+        return (record for record, _ in self.with_ends())
+
+    def with_ends(self) -> Iterator[tuple[AnyRecord, int]]:
+        """Yield the complete records, each with its end offset."""
         while batch := self.read():
-            for record, _ in batch:
-                yield record
+            yield from batch

@@ -82,13 +82,11 @@ class MediaNames:
         return self._given.get(offset) or self._give(record, offset)
 
     def _read_up_to(self, end: int) -> None:
-        reader = JournalReader(self._journal)
-        while batch := reader.read():
-            for record, offset in batch:
-                if offset >= end:
-                    return
-                if isinstance(record, Media):
-                    self._give(record, offset)
+        for record, offset in JournalReader(self._journal).with_ends():
+            if offset >= end:
+                return
+            if isinstance(record, Media):
+                self._give(record, offset)
 
     def _give(self, record: Media, offset: int) -> str:
         name, number = self._names.media(record.key), 0

@@ -74,17 +74,16 @@ def digest(directory: RunDirectory) -> Digest:
     held = kept if kept is not None and kept.version == VERSION and kept.head == head else Digest(head=head)
     before = held.offset
     reader = JournalReader(directory.journal, held.offset)
-    while batch := reader.read():
-        for record, held.offset in batch:
-            if isinstance(record, Metrics):
-                for key, value, step, _ in points(record):
-                    held.metrics.setdefault(key, MetricDigest()).add(value, step)
-            elif isinstance(record, Params):
-                held.params.update(record.values)
-            elif isinstance(record, Summary):
-                held.summary.update(record.values)
-            elif isinstance(record, Tags):
-                held.tags += [tag for tag in record.tags if tag not in held.tags]
+    for record, held.offset in reader.with_ends():
+        if isinstance(record, Metrics):
+            for key, value, step, _ in points(record):
+                held.metrics.setdefault(key, MetricDigest()).add(value, step)
+        elif isinstance(record, Params):
+            held.params.update(record.values)
+        elif isinstance(record, Summary):
+            held.summary.update(record.values)
+        elif isinstance(record, Tags):
+            held.tags += [tag for tag in record.tags if tag not in held.tags]
     if held.offset - before > KEPT_FROM_BYTES:
         with contextlib.suppress(OSError):  # a folder of somebody else
             write_atomically(directory.path / NAME, msgspec.json.encode(held))
