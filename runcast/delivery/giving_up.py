@@ -6,8 +6,9 @@ import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from runcast.core.errors import RuncastError
+from runcast.core.errors import RuncastError, TrackerUnavailableError
 from runcast.journal.state import DeliveryState, load_state, save_state
+from runcast.redaction.console import warn
 from runcast.redaction.tree import redact_text
 
 
@@ -23,6 +24,12 @@ def refuse(folder: Path, session: int, error: BaseException) -> None:
     state.traceback = redact_text("".join(traceback.format_exception(error)))
     with contextlib.suppress(OSError):
         save_state(folder, state)
+
+
+def report_failure(name: str, error: str, state: DeliveryState, fix: str = "") -> TrackerUnavailableError:
+    """Report that a delivery has failed for good, and how to fix it; return the error for a strict run."""
+    warn(f"{name} has failed: {error.rstrip('.')}. Training continues and nothing is lost. {fix}".rstrip())
+    return TrackerUnavailableError(f"{name}: {error}\n{state.traceback or ''}")
 
 
 @contextlib.contextmanager

@@ -8,11 +8,12 @@ from typing import Any
 
 import msgspec
 
-from runcast.core.errors import OptionError, RuncastError, TrackerUnavailableError
+from runcast.core.errors import OptionError, RuncastError
 from runcast.core.foreign import attempt, described
 from runcast.delivery.attempts import backoff_s
 from runcast.delivery.courier.client import CourierProcess
 from runcast.delivery.courier.messages import EXITS, HURRY, REST, STAY, Report, Task
+from runcast.delivery.giving_up import report_failure
 from runcast.delivery.sending.refusals import is_delivered, report as report_refusals
 from runcast.delivery.trust import LABELS, Orders, orders_for, orders_for_training
 from runcast.integrations.contract import Tracker
@@ -22,6 +23,10 @@ from runcast.journal.state import Carrier, DeliveryState, StateFile, is_over, lo
 from runcast.redaction.console import warn
 from runcast.redaction.line import Line
 from runcast.redaction.tree import redact_under
+
+POLL_S = 0.02
+REPORT_S = 2.0
+STARTS = 3  # how often a courier that cannot be started at all is tried before nobody waits for it
 
 
 class CarrierGroup:
@@ -120,15 +125,6 @@ def _without_secrets(options: Mapping[str, Any]) -> dict[str, Any]:
     return {key: redact_under(key, value) if key in LABELS else value for key, value in options.items()}
 
 
-POLL_S = 0.02
-
-
-REPORT_S = 2.0
-
-
-STARTS = 3  # how often a courier that cannot be started at all is tried before nobody waits for it
-
-
 class ProcessCarrier:
     """The courier of one session of a run, and the states of its deliveries."""
 
@@ -205,12 +201,8 @@ class ProcessCarrier:
         if state.phase != "refused" or not is_over(state, self._session) or name in self._failed:
             return None
         self._failed.add(name)
-        why = str(state.error).rstrip(".")
-        warn(
-            f"{name} has failed: {why}. Training continues and nothing is lost. Fix the cause, "
-            f"then run: runcast sync {argument(self._directory.path)}"
-        )
-        return TrackerUnavailableError(f"{name}: {state.error}\n{state.traceback or ''}")
+        fix = f"Fix the cause, then run: runcast sync {argument(self._directory.path)}"
+        return report_failure(name, str(state.error), state, fix)
 
     def _are_over(self) -> bool:
         return all(is_over(state, self._session) for state in self.states().values())

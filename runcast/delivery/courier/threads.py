@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from runcast.core.errors import RuncastError, TrackerUnavailableError
-from runcast.delivery.giving_up import refuse, refusing
+from runcast.core.errors import RuncastError
+from runcast.delivery.giving_up import refuse, refusing, report_failure
 from runcast.delivery.lock import exclusive
 from runcast.delivery.loop import Delivery
 from runcast.delivery.ranks import RankFiles, has_ranks
@@ -145,10 +145,7 @@ class ThreadCarrier:
             is_refused = state.phase == "refused" if is_over(state, thread.session) else is_dead
             if is_refused and not thread.reported:
                 thread.reported = True
-                error = state.error or "its thread has ended"
-                why = error.rstrip(".")
-                warn(f"{thread.tracker_name} has failed: {why}. Training continues and nothing is lost.")
-                failure = TrackerUnavailableError(f"{thread.tracker_name}: {error}\n{state.traceback or ''}")
+                failure = report_failure(thread.tracker_name, state.error or "its thread has ended", state)
         return failure
 
     def states(self) -> Mapping[str, DeliveryState]:
