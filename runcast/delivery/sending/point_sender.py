@@ -6,19 +6,19 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from runcast.core.errors import FinalError, GoneError
 from runcast.delivery.attempts import Attempts
 from runcast.delivery.recovery import identity, journal_points, mark, missing
 from runcast.delivery.sending.naming import ServiceNames
 from runcast.delivery.sending.narrowing import Narrowing
+from runcast.delivery.sending.refusals import Refuse
 from runcast.integrations.contract import TrackedRun, Tracker
 from runcast.values.points import EXACT, Point, PointList
 
 BATCH_POINTS = 5000
 FLOAT32_MAX = 3.4028234663852886e38
-Refuse: TypeAlias = Callable[[str, list[str]], None]  # called with a reason and the refused names
 
 
 class PointSender:

@@ -1,18 +1,16 @@
 """Sending of records without points: params, summaries, tags, media and artifacts."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from functools import partial
 
 from runcast.core.errors import FinalError, GoneError, is_about_content
 from runcast.delivery.attempts import Attempts
 from runcast.delivery.sending.naming import MediaNames, ServiceNames, artifact_file, media_file
 from runcast.delivery.sending.point_sender import send_values
-from runcast.delivery.sending.refusals import unsupported
+from runcast.delivery.sending.refusals import Refuse, unsupported
 from runcast.integrations.contract import Kind, TrackedRun, Tracker
 from runcast.journal.layout import RunDirectory
 from runcast.journal.records import AnyRecord, Artifact, Media, Metrics, Params, Summary, Tags
-
-Refuse = Callable[[str, Sequence[str]], None]
 
 
 class RecordSender:

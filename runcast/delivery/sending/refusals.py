@@ -1,7 +1,8 @@
 """Refused values: counted by kind and reason, with some of their names, and reported once."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 from runcast.delivery.sending.narrowing import same_reason
 from runcast.integrations.contract import Reading
@@ -31,6 +32,8 @@ FIXES = {
     "tags": "Choose another tag.",
     "media": "Log the file with run.log_artifact to keep it there.",
 }
+
+Refuse: TypeAlias = Callable[[str, Sequence[str]], None]  # called with a reason and the refused names
 
 log = logging.getLogger("runcast.delivery")
 
