@@ -42,20 +42,13 @@ class ModelCheckpointCallback(TrainerCallback):
         greater_is_better: bool | None = None,
         on_exception: bool = False,
     ) -> None:
-        for name, value in {
-            "every_steps": every_steps,
-            "every_epochs": every_epochs,
-            "every_minutes": every_minutes,
-            "top_k": top_k,
-        }.items():
+        intervals = {"every_steps": every_steps, "every_epochs": every_epochs, "every_minutes": every_minutes}
+        for name, value in {**intervals, "top_k": top_k}.items():
             if value is not None and value <= 0:
                 raise OptionError(f"{name}={value} must be positive.")
         self.scores: dict[str, float] = {}
-        self._every_steps, self._every_epochs, self._every_s = (
-            every_steps,
-            every_epochs,
-            every_minutes and every_minutes * 60,
-        )
+        self._every_steps, self._every_epochs = every_steps, every_epochs
+        self._every_s = every_minutes and every_minutes * 60
         self._top_k, self._saves_on_exception = top_k, on_exception
         self._monitor = Monitor(metric, greater_is_better)
         self._saved_at = 0.0

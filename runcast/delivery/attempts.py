@@ -25,7 +25,7 @@ from runcast.core.foreign import attempt
 UNKNOWN_ERRORS = 3  # attempts after an exception that is neither retryable nor final
 LEAVING = (SystemExit, KeyboardInterrupt, GeneratorExit)  # they would end a script, but must not end a delivery
 ONCE_PAUSE_S = 0.5
-LONGEST_WISH_S = 600.0
+FIRST_S, LONGEST_S, LONGEST_WISH_S = 1.0, 60.0, 600.0
 
 Result = TypeVar("Result")
 
@@ -192,12 +192,6 @@ class Attempts:
         return True
 
 
-FIRST_S = 1.0
-
-
-LONGEST_S = 60.0
-
-
 def backoff_s(attempt: int, wished_s: float | None = None) -> float:
     """Return the pause after the n-th failed attempt (1, 2, …): doubling, up to a minute, a quarter of it random.
 
@@ -205,4 +199,4 @@ def backoff_s(attempt: int, wished_s: float | None = None) -> float:
     """
     pause: float = min(LONGEST_S, FIRST_S * 2.0 ** min(attempt - 1, 10))
     pause *= 0.75 + 0.25 * os.urandom(1)[0] / 255
-    return max(pause, min(wished_s or 0.0, 10 * LONGEST_S))
+    return max(pause, min(wished_s or 0.0, LONGEST_WISH_S))

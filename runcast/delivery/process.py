@@ -115,9 +115,8 @@ def _deliver(job: Job) -> int:
             ask=orders.ask,
         )
         delivery.state.version = choice.version
-        gc.set_threshold(
-            100_000, 50, 100
-        )  # batches of small objects: with the default, MLflow spends a third of its time on collection
+        # Batches of small objects: with the default, MLflow spends a third of its time on collection.
+        gc.set_threshold(100_000, 50, 100)
         deliveries.append(delivery)
         with refusing(folder, job.session, then=functools.partial(_leave, EXIT_REFUSED)):
             state = delivery.run()

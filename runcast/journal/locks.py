@@ -13,9 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 TRIES, PAUSE_S = 5, 0.001  # another process may be probing right now (`is_held`)
-LONGEST_S = (
-    5.0  # for work of milliseconds: a process that is suspended while holding the lock must not block the others
-)
+# For work of milliseconds: a process that is suspended while holding the lock must not block the others.
+LONGEST_S = 5.0
 
 
 class FileLock:

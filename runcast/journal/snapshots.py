@@ -15,9 +15,8 @@ from runcast.values.copying import check_room, copy_file, on_disk
 from runcast.values.scalars import without_surrogates
 
 NAMED = 5
-FULL = frozenset(
-    (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-)  # errors of the run's disk; any other error concerns one file
+# Errors of the run's disk; any other error concerns one file.
+FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EROFS))
 
 
 class Kept(NamedTuple):

@@ -37,8 +37,7 @@ def in_folder(root: Path, work: Callable[[Path], Made]) -> Made:
         fallback = private_temporary_folder()
         warn(
             f"the folder {root} cannot be written ({error.strerror}). Training continues, and the run is kept in "
-            f"{fallback}: "
-            "move it from there, or choose another folder with dir= or RUNCAST_DIR."
+            f"{fallback}: move it from there, or choose another folder with dir= or RUNCAST_DIR."
         )
         return work(fallback)
 
@@ -110,10 +109,8 @@ def _continue(old: RunFile, new: RunFile) -> RunFile:
     new.created, new.session = old.created, old.session + 1
     this = Session(session=new.session, started=new.started, host=new.host, pid=new.pid, changed=changed)
     new.sessions = [*old.sessions, this]
-    new.name, new.project = (
-        (new.name if "name" in new.given else old.name),
-        (new.project if "project" in new.given else old.project),
-    )
+    new.name = new.name if "name" in new.given else old.name
+    new.project = new.project if "project" in new.given else old.project
     new.config = new.config or old.config
     new.axes = new.axes or old.axes
     new.given = sorted({*old.given, *new.given})

@@ -7,14 +7,9 @@ import stat
 from pathlib import Path
 
 RESERVE_BYTES = 64 * 2**20  # of the disk, for the journal and the trackers
-
-
 PART_BYTES = 2**22
-
-
-CLONE = (
-    0x40049409  # FICLONE, from linux/fs.h: the copy shares its blocks with the original until one of them is written
-)
+# FICLONE, from linux/fs.h: the copy shares its blocks with the original until one of them is written.
+CLONE = 0x40049409
 
 
 def copy_small(source: Path, target: Path, limit: int) -> None:

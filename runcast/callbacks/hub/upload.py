@@ -1,8 +1,7 @@
 """Uploads of folders to a hub, each as one commit, in a child process: the newest wins, and nothing waits.
 
 The child receives its orders, including the token, on standard input, so that neither its command line nor its
-environment
-holds it. It ends by itself when its time is over, also when the training process is long gone.
+environment holds it. It ends by itself when its time is over, also when the training process is long gone.
 """
 
 import contextlib
@@ -27,8 +26,6 @@ CHILD = (
     "import json, sys; job = json.load(sys.stdin); sys.path[:] = job['path']; "
     "from runcast.callbacks.hub.upload import main; main(job)"
 )
-
-
 _REQUEST_ID = re.compile(r"\(Request ID: [^)]*\)")  # another one each time: the trouble would look new each time
 
 

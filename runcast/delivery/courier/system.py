@@ -69,9 +69,8 @@ def open_self() -> int | None:
     with contextlib.suppress(OSError, AttributeError):
         own = os.pidfd_open(os.getpid())
         try:
-            return fcntl.fcntl(
-                own, fcntl.F_DUPFD_CLOEXEC, 3
-            )  # above the standard streams, which a script may have closed
+            # Above the standard streams, which a script may have closed.
+            return fcntl.fcntl(own, fcntl.F_DUPFD_CLOEXEC, 3)
         finally:
             os.close(own)
     return None
