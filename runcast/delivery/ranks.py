@@ -23,7 +23,7 @@ from runcast.journal.layout import RunDirectory, RunFile, rank_journals
 from runcast.journal.locks import is_held
 from runcast.journal.paths import write_atomically
 from runcast.journal.reader import JournalReader
-from runcast.journal.records import UNREADABLE, Metrics, RankMetrics, Start, decode, encode
+from runcast.journal.records import UNREADABLE, Metrics, RankMetrics, Start, decode, encode, read_struct
 from runcast.journal.seal import is_own
 
 # The limit of one write, and so of the records after a run's end, which is searched for in the journal's last 256 KiB.
@@ -141,10 +141,7 @@ class RankFiles:
 
     def _progress(self) -> _Progress:
         """Read how far each file was copied, and update that from the journal."""
-        try:
-            progress = msgspec.json.decode((self._folder / "progress.json").read_bytes(), type=_Progress)
-        except (OSError, *UNREADABLE):
-            progress = _Progress()
+        progress = read_struct(self._folder / "progress.json", _Progress) or _Progress()
         reader = JournalReader(self._directory.journal, progress.seen)
         for record in (*reader, *reader.rest()):
             if isinstance(record, RankMetrics):

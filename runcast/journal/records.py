@@ -4,7 +4,8 @@ Each line is one JSON object whose `type` says which struct it is. `time` is in 
 the three non-finite floats are strings (`values/scalars.py`).
 """
 
-from typing import Any, Literal, TypeAlias
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import msgspec
 
@@ -16,6 +17,7 @@ VERSION = 1
 ALERTS = "alerts"  # the key of texts that are alerts; their captions are "level: title"
 
 Status: TypeAlias = Literal["finished", "failed", "killed", "crashed"]
+Struct = TypeVar("Struct", bound=msgspec.Struct)
 
 
 class Record(msgspec.Struct, frozen=True, tag_field="type", kw_only=True):
@@ -116,6 +118,14 @@ _decoder = msgspec.json.Decoder(AnyRecord)
 encode = _encoder.encode
 decode = _decoder.decode
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # raised for a file that is damaged
+
+
+def read_struct(path: Path, kind: type[Struct]) -> Struct | None:
+    """Read a file that holds a struct as JSON; None if it is missing, unreadable or damaged."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except (OSError, *UNREADABLE):
+        return None
 
 
 def encode_line(record: Record) -> bytes:

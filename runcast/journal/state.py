@@ -15,7 +15,7 @@ from runcast.core.errors import RuncastError
 from runcast.journal.coverage import Coverage
 from runcast.journal.paths import write_atomically
 from runcast.journal.reader import JournalReader
-from runcast.journal.records import UNREADABLE, Metrics, Status
+from runcast.journal.records import UNREADABLE, Metrics, Status, read_struct
 
 Phase = Literal["starting", "delivering", "retrying", "suspended", "finished", "refused", "unknown"]
 EVERYTHING = 2**62  # an offset beyond the end of any journal
@@ -111,9 +111,7 @@ def save_ids(folder: Path, state: DeliveryState) -> None:
 
 
 def _unknown(folder: Path, why: str) -> DeliveryState:
-    known = KnownAs()
-    with contextlib.suppress(OSError, *UNREADABLE):
-        known = msgspec.json.decode((folder / "ids.json").read_bytes(), type=KnownAs)
+    known = read_struct(folder / "ids.json", KnownAs) or KnownAs()
     return DeliveryState(
         phase="unknown",
         clean=False,

@@ -13,7 +13,7 @@ import msgspec
 from runcast.core.errors import JournalError
 from runcast.journal.layout import RunDirectory, RunFile
 from runcast.journal.paths import write_atomically
-from runcast.journal.records import UNREADABLE
+from runcast.journal.records import read_struct
 from runcast.journal.state import DeliveryState
 from runcast.redaction.console import warn
 from runcast.run.options import Options
@@ -61,10 +61,7 @@ def write_identity(identity: Identity, folder: Path) -> None:
 
 def read_identity(folder: Path) -> Identity | None:
     """Read a checkpoint's file; None if it is missing or unreadable."""
-    try:
-        return msgspec.json.decode((folder / NAME).read_bytes(), type=Identity)
-    except (OSError, *UNREADABLE):
-        return None
+    return read_struct(folder / NAME, Identity)
 
 
 def resumed_run(run_id: str | None, checkpoint: Path | None, options: Options) -> tuple[str | None, Path | None]:

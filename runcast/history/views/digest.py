@@ -14,7 +14,7 @@ from runcast.core.errors import JournalError
 from runcast.journal.layout import RunDirectory
 from runcast.journal.paths import write_atomically
 from runcast.journal.reader import JournalReader
-from runcast.journal.records import UNREADABLE, Metrics, Params, Summary, Tags, points
+from runcast.journal.records import Metrics, Params, Summary, Tags, points, read_struct
 from runcast.values.scalars import NON_FINITE, NonFinite, encodable
 
 NAME, VERSION = "digest.json", 1
@@ -70,7 +70,7 @@ class Digest(msgspec.Struct, kw_only=True):
 def digest(directory: RunDirectory) -> Digest:
     """Return the digest of a run, continued to the end of its journal and kept for the next time."""
     head = _head(directory.journal)
-    kept = _load(directory.path / NAME)
+    kept = read_struct(directory.path / NAME, Digest)
     held = kept if kept is not None and kept.version == VERSION and kept.head == head else Digest(head=head)
     before = held.offset
     reader = JournalReader(directory.journal, held.offset)
@@ -123,9 +123,3 @@ def _head(journal: Path) -> str:
     with contextlib.suppress(OSError), open(journal, "rb") as file:
         return file.read(HEAD_BYTES).partition(b"\n")[0].decode(errors="replace")
     return ""
-
-
-def _load(path: Path) -> Digest | None:
-    with contextlib.suppress(OSError, *UNREADABLE):
-        return msgspec.json.decode(path.read_bytes(), type=Digest)
-    return None
