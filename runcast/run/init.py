@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from runcast.core.errors import OptionError, RuncastError
-from runcast.journal.layout import RunDirectory, RunFile, TrackerChoice
+from runcast.journal.layout import RunDirectory, RunFile
 from runcast.journal.paths import shown
 from runcast.journal.seal import is_known_elsewhere
 from runcast.journal.state import Carrier, load_state
@@ -109,7 +109,10 @@ def init(
         known_ids=lambda tracker: _known_ids(options, tracker),
     )
     selection.chosen = joining.chosen
-    chosen = {n: _with_options(choice, joining.setup.get(n, {})) for n, choice in selection.chosen.items()}
+    chosen = {
+        name: msgspec.structs.replace(choice, options=redact(plain(dict(joining.setup.get(name, {})))))
+        for name, choice in selection.chosen.items()
+    }
     parts = {**chosen, **selection.given()}
     try:
         directory, file, journal = open_run(options, config, job, parts, selection.skipped)
@@ -135,7 +138,7 @@ def init(
         run.add_tags(*file.tags)
     if config is not None:
         run.log_params(config)
-        _attach_config(run)
+        run._keep(msgspec.json.format(msgspec.json.encode(run.config), indent=2), "config.json", "config")
     run._take_snapshot(options.snapshot)  # behind the user's own: a tracker may take only so many params
     _greet(run, file, options, [*joining.remarks, *selection.remarks()])
     look_after(run)
@@ -248,22 +251,6 @@ def _known_ids(options: Options, tracker: str) -> Mapping[str, str]:
         return {}
     state = load_state(RunDirectory(options.dir / options.id).tracker(tracker))
     return state.ids if state else {}
-
-
-def _with_options(choice: TrackerChoice, own: Mapping[str, Any]) -> TrackerChoice:
-    return TrackerChoice(
-        tracker=choice.tracker,
-        online=choice.online,
-        reason=choice.reason,
-        version=choice.version,
-        options=redact(plain(dict(own))),
-        environment=choice.environment,
-        measures=choice.measures,
-    )
-
-
-def _attach_config(run: Run) -> None:
-    run._keep(msgspec.json.format(msgspec.json.encode(run.config), indent=2), "config.json", "config")
 
 
 def _greet(run: Run, file: RunFile, options: Options, remarks: Iterable[str]) -> None:
