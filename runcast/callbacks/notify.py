@@ -3,7 +3,6 @@
 import atexit
 import math
 import os
-import sys
 import weakref
 from typing import Any
 
@@ -13,6 +12,7 @@ from runcast.core.events import TrainerCallback, TrainerControl, TrainerState
 from runcast.redaction.tree import redact_text
 from runcast.run.alerts.webhook import TIMEOUT_S, post, post_beside
 from runcast.run.options import WEBHOOK_VARIABLE
+from runcast.run.status import last_error
 from runcast.values.numbers import as_json, leaves
 
 
@@ -109,7 +109,6 @@ def _at_exit(callback: "weakref.ref[NotifyCallback]", args: Any, state: TrainerS
 
     def tell() -> None:
         if (still := callback()) is not None:
-            error = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
-            still.tell_failure(args, state, error, waits=True)  # a program that ends starts no thread
+            still.tell_failure(args, state, last_error(), waits=True)  # a program that ends starts no thread
 
     atexit.register(tell)

@@ -20,6 +20,7 @@ from runcast.journal.status import status_of
 from runcast.redaction.console import say
 from runcast.run.compiling import leave_uncompiled
 from runcast.run.run import Run
+from runcast.run.status import last_error
 
 
 def cell() -> int | None:
@@ -149,7 +150,7 @@ def look_after(run: Run, *, watch: bool = True) -> None:
 
     def at_exit(run: Run) -> None:  # keeps a reference: a run that a function opened and left must be finished too
         interactive = is_in_shell or hasattr(sys, "ps1")  # there, the last error need not end the process
-        error = None if interactive else getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
+        error = None if interactive else last_error()
         status, text = _ending(run, error)
         # `sys.exit(3)` cannot be seen from here: the exit code, which the C library knows, may correct the status.
         is_preliminary = watch and status == "finished" and not interactive and os.getpid() == pid and interpreter()

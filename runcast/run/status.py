@@ -24,7 +24,7 @@ class Watch:
     """
 
     def __init__(self) -> None:
-        self._handled, self._last = sys.exc_info()[1], _last_error()
+        self._handled, self._last = sys.exc_info()[1], last_error()
         self._noted: tuple[Status, str | None] | None = None
 
     def handled(self) -> BaseException | None:
@@ -39,14 +39,14 @@ class Watch:
 
     def ending(self) -> tuple[Status, str | None]:
         """Return the status and the traceback of a training that has begun and not ended."""
-        last = _last_error()
+        last = last_error()
         error = self.handled() or (None if last is self._last else last)
         if error is None:
             return self._noted or ("failed", "The training ended with an exception that the script has caught.")
         return status_of(error)
 
 
-def _last_error() -> BaseException | None:
+def last_error() -> BaseException | None:
     """Return the last uncaught error."""
     return getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
 
