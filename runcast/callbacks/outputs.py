@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from runcast.callbacks.weights import is_sharded
 from runcast.core.errors import OptionError
-from runcast.run.ranks import group_of_hosts
+from runcast.run.ranks import group_of_hosts, joined_job
 
 IGNORED_LABEL = -100
 
@@ -36,7 +36,7 @@ class Outputs(NamedTuple):
                 "predict_with_generate needs a tokenizer to decode with: give processing_class=tokenizer."
             )
         device = next(model.parameters()).device
-        rank, size = _place(torch)
+        rank, size = _place()
         found: list[tuple[list[Any], list[Any]]] = []
         with _evaluating(torch, model, device):
             for group in _in_groups(self._batches(data, processing_class), size):
@@ -158,19 +158,17 @@ def _accepted(model: Any, inputs: dict[str, Any]) -> dict[str, Any]:
 
 def in_every_process(answer: bool) -> bool:
     """Tell whether the answer is yes in all processes of the job; all of them ask."""
-    torch = sys.modules.get("torch")
-    if torch is None or (size := _place(torch)[1]) == 1:
+    distributed = joined_job()
+    if distributed is None or distributed.get_world_size() == 1:
         return answer
-    answers = [answer] * size
-    torch.distributed.all_gather_object(answers, answer, group=group_of_hosts())
+    answers = [answer] * distributed.get_world_size()
+    distributed.all_gather_object(answers, answer, group=group_of_hosts())
     return all(answers)
 
 
-def _place(torch: Any) -> tuple[int, int]:
-    distributed = torch.distributed
-    if not (distributed.is_available() and distributed.is_initialized()):
-        return 0, 1
-    return distributed.get_rank(), distributed.get_world_size()
+def _place() -> tuple[int, int]:
+    distributed = joined_job()
+    return (0, 1) if distributed is None else (distributed.get_rank(), distributed.get_world_size())
 
 
 def _in_groups(batches: Iterator[Any], size: int) -> Iterator[list[Any]]:

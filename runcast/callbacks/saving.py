@@ -13,6 +13,7 @@ from runcast.callbacks.host import is_transformers, recall, remember
 from runcast.callbacks.monitor import Monitor, needs_evaluation
 from runcast.core.errors import OptionError
 from runcast.core.events import Control, TrainerCallback, TrainerControl, TrainerState
+from runcast.run.ranks import joined_job
 
 
 class ModelCheckpointCallback(TrainerCallback):
@@ -171,9 +172,8 @@ def _link(path: Path, target: str | None) -> None:
 
 
 def _processes() -> int:
-    distributed = getattr(sys.modules.get("torch"), "distributed", None)
-    together = distributed is not None and distributed.is_available() and distributed.is_initialized()
-    return int(distributed.get_world_size()) if distributed is not None and together else 1
+    distributed = joined_job()
+    return 1 if distributed is None else int(distributed.get_world_size())
 
 
 def _of_first_process(answer: bool, model: Any) -> bool:

@@ -28,10 +28,16 @@ LOCAL_VARIABLES = ("LOCAL_RANK", "SLURM_LOCALID", "OMPI_COMM_WORLD_LOCAL_RANK", 
 _RUNS = itertools.count(1)  # counts the runs of this process: the n-th run of each rank belongs together
 
 
+def joined_job() -> Any:
+    """Return torch.distributed if this process has joined a process group with it, else None."""
+    distributed = getattr(sys.modules.get("torch"), "distributed", None)
+    has_joined = distributed is not None and distributed.is_available() and distributed.is_initialized()
+    return distributed if has_joined else None
+
+
 def rank() -> int:
     """Return the global rank of this process, 0 if it is alone, without a collective operation."""
-    distributed = getattr(sys.modules.get("torch"), "distributed", None)
-    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+    if (distributed := joined_job()) is not None:
         return int(distributed.get_rank())
     # Launchers set RANK together with WORLD_SIZE; alone it may be anything, such as the rank of a LoRA.
     size = first_number(("WORLD_SIZE",), 0)
@@ -56,8 +62,7 @@ def other_node() -> int:
 
 def world_size() -> int:
     """Return the number of processes of the job, 1 if this is alone."""
-    distributed = getattr(sys.modules.get("torch"), "distributed", None)
-    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+    if (distributed := joined_job()) is not None:
         return int(distributed.get_world_size())
     return first_number(SIZE_VARIABLES, 1)
 

@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 from runcast.core.errors import OptionError
+from runcast.run.ranks import joined_job
 from runcast.trainer.settings.unknown import refuse_unknown
 from runcast.values.numbers import as_json
 
@@ -178,14 +179,12 @@ class TransformersCompat:
     @contextlib.contextmanager
     def main_process_first(self, local: bool = True, desc: str = "work") -> Iterator[None]:
         """Let the first process of each machine (or of the job) do the work of a block before the others."""
-        import torch
-
         is_first = self.should_log if local else self.should_save
-        waits = torch.distributed.is_available() and torch.distributed.is_initialized()
-        if waits and not is_first:
-            torch.distributed.barrier()
+        distributed = joined_job()
+        if distributed is not None and not is_first:
+            distributed.barrier()
         try:
             yield
         finally:
-            if waits and is_first:
-                torch.distributed.barrier()
+            if distributed is not None and is_first:
+                distributed.barrier()
