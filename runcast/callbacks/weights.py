@@ -29,14 +29,25 @@ def weights_in(checkpoint: Path) -> dict[str, Any]:
     return weights
 
 
-def write_model(model: Any, weights: dict[str, Any] | None, folder: Path) -> None:
-    """Write a model so that its own library reads it; *weights* are those of a sharded one, or earlier ones."""
+def write_weights(model: Any, weights: dict[str, Any] | None, path: Path) -> None:
+    """Write *weights*, or the model's own, as safetensors; of its own that are the same tensor, one is written."""
     from safetensors.torch import save_file, save_model
 
-    inner: Any = getattr(model, "_orig_mod", model)  # what torch.compile has wrapped
+    if weights is not None:
+        save_file(weights, str(path), metadata={"format": "pt"})
+    else:
+        save_model(model, str(path), metadata={"format": "pt"})
+
+
+def write_model(model: Any, weights: dict[str, Any] | None, folder: Path) -> None:
+    """Write a model so that its own library reads it; *weights* are those of a sharded one, or earlier ones."""
+    inner = uncompiled(model)
     if hasattr(inner, "save_pretrained"):
         inner.save_pretrained(folder, **({} if weights is None else {"state_dict": weights}))
-    elif weights is not None:
-        save_file(weights, str(folder / "model.safetensors"), metadata={"format": "pt"})
     else:
-        save_model(inner, str(folder / "model.safetensors"), metadata={"format": "pt"})
+        write_weights(inner, weights, folder / "model.safetensors")
+
+
+def uncompiled(model: Any) -> Any:
+    """Return the model that torch.compile has wrapped, or one that is not compiled as it is."""
+    return getattr(model, "_orig_mod", model)

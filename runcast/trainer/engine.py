@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from runcast.callbacks.weights import uncompiled
 from runcast.core.errors import OptionError
 from runcast.trainer.failures import no_loss
 from runcast.trainer.model.batch_reader import BatchReader, Result, unwrapped
@@ -42,7 +43,7 @@ class Engine:
             add_embedding_noise(model, args.neftune_noise_alpha)
         if hasattr(getattr(model, "config", None), "use_cache"):
             model.config.use_cache = args.use_cache
-        self.model = model if args.fsdp else getattr(model, "_orig_mod", model)
+        self.model = model if args.fsdp else uncompiled(model)
         self.device = pick_device(args)
         self.ranks = join_job(args, self.device)
         self.wrapped = wrap(model, args, self.device, self.ranks)
@@ -87,7 +88,7 @@ class Engine:
         else:
             with self.autocast:
                 loss, labels = self.reader.loss(self.wrapped, batch)
-        if not isinstance(loss, torch.Tensor) or loss.ndim or not loss.requires_grad:
+        if not can_be_minimised(loss):
             raise OptionError(no_loss(loss))
         return loss, labels
 
@@ -128,7 +129,7 @@ class Engine:
                 counter = stack.enter_context(FlopCounterMode(display=False))
                 self._counting = stack, counter, example_count(batch)
             with self.autocast or contextlib.nullcontext():  # what compiled code does cannot be counted
-                loss, labels = self.reader.loss(getattr(self.wrapped, "_orig_mod", self.wrapped), batch)
+                loss, labels = self.reader.loss(uncompiled(self.wrapped), batch)
             if self._counting is not None and can_be_minimised(loss):
                 self._counting = stack.pop_all(), *self._counting[1:]
         return loss, labels

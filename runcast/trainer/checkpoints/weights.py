@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from runcast.callbacks.weights import whole_weights
+from runcast.callbacks.weights import uncompiled, whole_weights, write_weights
 from runcast.core.errors import CheckpointError
 from runcast.trainer.model.batch_reader import unwrapped
 from runcast.trainer.ranks import sharding
@@ -22,12 +22,10 @@ def save_weights(weights: Mapping[str, torch.Tensor], folder: Path, *, are_gathe
         OSError: They cannot be written.
     """
     from safetensors import SafetensorError
-    from safetensors.torch import save_file, save_model
 
     holder = SimpleNamespace(state_dict=lambda: dict(weights))  # save_model asks its module for nothing else
-    write, what = (save_file, dict(weights)) if are_gathered else (save_model, holder)
     try:
-        write(what, str(folder / "model.safetensors"), metadata={"format": "pt"})
+        write_weights(holder, dict(weights) if are_gathered else None, folder / "model.safetensors")
     except SafetensorError as error:  # what safetensors makes of a full disk
         raise OSError(f"model.safetensors: {error}") from error
 
@@ -67,7 +65,7 @@ def save_config(model: nn.Module | None, folder: Path, processing_class: Any = N
 
 def _adapted(model: nn.Module) -> Any:
     """Return the model, inside what compiles it, that writes its adapters itself; None where there are none."""
-    inner: Any = getattr(model, "_orig_mod", model)
+    inner = uncompiled(model)
     return inner if getattr(inner, "peft_config", None) and hasattr(inner, "save_pretrained") else None
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from runcast.callbacks.outputs import evaluation_mode
-from runcast.callbacks.weights import whole_weights
+from runcast.callbacks.weights import whole_weights, write_weights
 from runcast.core.errors import OptionError
 from runcast.trainer.model.items import LABELS
 from runcast.trainer.ranks.ranks import Ranks
@@ -34,13 +34,9 @@ def export_model(model: nn.Module, path: Path, format: str, batch: Any = None, r
     if leads:
         path.parent.mkdir(parents=True, exist_ok=True)
     if format == "safetensors":
-        from safetensors.torch import save_file, save_model
-
         weights = whole_weights(model) if is_sharded(model) else None
-        if leads and weights is not None:
-            save_file(weights, str(path), metadata={"format": "pt"})
-        elif leads:
-            save_model(model, str(path), metadata={"format": "pt"})
+        if leads:
+            write_weights(model, weights, path)
         return path
     if is_sharded(model):
         raise OptionError(

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from runcast.callbacks.weights import uncompiled
 from runcast.core.errors import OptionError
 from runcast.trainer.ranks import sharding
 from runcast.trainer.ranks.ranks import Ranks
@@ -34,8 +35,8 @@ def wrap(model: nn.Module, args: TrainingArguments, device: torch.device, ranks:
 
 def for_evaluation(model: nn.Module, wrapped: nn.Module, args: TrainingArguments) -> nn.Module:
     """Return what an evaluation calls: compiled, but without DDP, as ranks may have unlike numbers of batches."""
-    inner = getattr(wrapped, "_orig_mod", wrapped)
-    return _compiled(model, args) if isinstance(inner, nn.parallel.DistributedDataParallel) else wrapped
+    has_ddp = isinstance(uncompiled(wrapped), nn.parallel.DistributedDataParallel)
+    return _compiled(model, args) if has_ddp else wrapped
 
 
 def _compiled(model: nn.Module, args: TrainingArguments) -> nn.Module:
@@ -68,7 +69,7 @@ def _how_to_compile(args: TrainingArguments) -> dict[str, Any]:
 
 def gradient_sync(model: nn.Module) -> Callable[[bool], None] | None:
     """Return what decides whether the gradients of the next batch are averaged over the processes; None if alone."""
-    inner: Any = getattr(model, "_orig_mod", model)
+    inner = uncompiled(model)
     if sharding.is_sharded(inner):
         found: Callable[[bool], None] = inner.set_requires_gradient_sync
         return found
