@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, IterableDataset, IterDataPipe
 
 from runcast.core.errors import OptionError
 from runcast.trainer.data.collate import collate_examples
-from runcast.trainer.data.order import without_padding
+from runcast.trainer.data.order import order_seed, without_padding
 from runcast.trainer.data.samplers import EpochOrder, OwnLoader, RankSlice
 from runcast.trainer.data.streams import RankStream
 from runcast.trainer.ranks.ranks import Ranks
@@ -92,10 +92,9 @@ def _make_own_loader(
                 "same dataset, which the Trainer shares out; for data that is split already, give a DataLoader."
             )
         if train:
-            seed, strategy = args.seed if args.data_seed is None else args.data_seed, args.train_sampling_strategy
-            group = batch_size * ranks.size * args.gradient_accumulation_steps
+            strategy, group = args.train_sampling_strategy, batch_size * ranks.size * args.gradient_accumulation_steps
             lengths = lengths_of(data, args.length_column_name) if strategy == "group_by_length" else ()
-            sampler = EpochOrder(len(data), seed, ranks, strategy, lengths, group)
+            sampler = EpochOrder(len(data), order_seed(args), ranks, strategy, lengths, group)
         elif ranks.size > 1:
             size, rank = ranks.size, ranks.rank
             data = RankSlice(data, range(len(data) * rank // size, len(data) * (rank + 1) // size))

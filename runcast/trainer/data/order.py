@@ -20,10 +20,15 @@ from runcast.trainer.settings.arguments import TrainingArguments
 def set_epoch(loader: DataLoader[Any], args: TrainingArguments, epoch: int) -> None:
     """Give the epoch its own order of the data; a ready loader keeps its generator, but receives the epoch."""
     if isinstance(loader, OwnLoader):
-        loader.generator.manual_seed((args.seed if args.data_seed is None else args.data_seed) + epoch)
+        loader.generator.manual_seed(order_seed(args) + epoch)
     for part in _parts_of(loader).values():
         if hasattr(part, "set_epoch"):
             part.set_epoch(epoch)
+
+
+def order_seed(args: TrainingArguments) -> int:
+    """Return the seed of the order of the data."""
+    return args.seed if args.data_seed is None else args.data_seed
 
 
 def _parts_of(loader: DataLoader[Any]) -> dict[str, Any]:
