@@ -14,6 +14,7 @@ from runcast.trainer.data.arrays import concatenate, join, to_host
 from runcast.trainer.data.order import division
 from runcast.trainer.data.transfer import Mover, prefetch
 from runcast.trainer.engine import Engine
+from runcast.trainer.model.device import sum_type
 from runcast.trainer.model.items import count_items, example_count, weighted
 from runcast.trainer.ranks.ranks import Ranks
 from runcast.trainer.termination import Leaving, TerminationCallback
@@ -99,7 +100,7 @@ def evaluation_loop(
             "batch_eval_metrics=True works in a single process. Leave it out: the ranks gather at the end."
         )
     device, started = engine.device, time.perf_counter()
-    loss_sum = torch.zeros((), device=device, dtype=torch.float32 if device.type == "mps" else torch.float64)
+    loss_sum = torch.zeros((), device=device, dtype=sum_type(device))
     kept: tuple[list[Any], ...] = ([], [], [], [])  # predictions, labels, inputs, losses
     sizes: list[int] = []
     items: Any = 0

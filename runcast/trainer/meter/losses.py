@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from runcast.trainer.model.device import sum_type
 from runcast.trainer.model.items import count_labels
 from runcast.trainer.ranks.ranks import Ranks
 
@@ -25,7 +26,7 @@ class Losses:
         self._ranks, self._shifted, self._filters = ranks, shifted, filters
         self._added = 0  # since the last log
         self._pending: list[tuple[torch.Tensor, Any]] = []
-        self._sum = torch.zeros((), device=device, dtype=torch.float32 if device.type == "mps" else torch.float64)
+        self._sum = torch.zeros((), device=device, dtype=sum_type(device))
         self._mean: torch.Tensor | None = None  # the sum, over the ranks: for a job of another size
         self._empty: Any = 0
         self._total = self._empty_total = 0.0  # up to the last log

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from runcast.trainer.meter.peaks import peak_of
+from runcast.trainer.model.device import sum_type
 from runcast.trainer.model.items import MAPPING, example_count, tokens_of
 from runcast.trainer.ranks.ranks import Ranks
 from runcast.trainer.settings.arguments import TrainingArguments
@@ -72,15 +73,9 @@ class Throughput:
 
     def reduce(self, steps: int, flops_per_example: float | None = None) -> dict[str, float]:
         """Add up over all processes; return the totals of this session: steps, examples, tokens, flops."""
-        counted = torch.stack(
-            [
-                torch.as_tensor(n, dtype=torch.float32 if self._device.type == "mps" else torch.float64).to(
-                    self._device
-                )
-                for n in (self._examples, self._tokens, self._all_tokens)
-            ]
-        )
-        examples, tokens, all_tokens = self._ranks.total(counted).tolist()
+        counts = (self._examples, self._tokens, self._all_tokens)
+        counted = [torch.as_tensor(count, dtype=sum_type(self._device)).to(self._device) for count in counts]
+        examples, tokens, all_tokens = self._ranks.total(torch.stack(counted)).tolist()
         flops = self._per_token * all_tokens if all_tokens else (flops_per_example or 0.0) * examples
         self.totals = {"steps": steps, "examples": examples, "tokens": tokens, "flops": flops}
         return self.totals

@@ -64,6 +64,11 @@ def autocast(args: TrainingArguments, device: torch.device) -> torch.autocast | 
     return torch.autocast(device.type, dtype=torch.bfloat16 if args.bf16 else torch.float16)
 
 
+def sum_type(device: torch.device) -> torch.dtype:
+    """Return the type in which to add up: doubles, where the device has them."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
 def set_seed(args: TrainingArguments) -> None:
     """Seed Python, NumPy and torch on every device; choose deterministic algorithms and TF32 as asked."""
     random.seed(args.seed)
