@@ -10,7 +10,7 @@ from runcast.callbacks.weights import is_sharded
 from runcast.core.errors import OptionError
 from runcast.run.ranks import group_of_hosts, joined_job
 
-IGNORED_LABEL = -100
+IGNORED_LABEL = -100  # what torch's cross entropy and transformers leave out
 
 
 class Outputs(NamedTuple):

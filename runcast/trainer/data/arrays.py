@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from runcast.trainer.model.items import IGNORED_LABEL
+from runcast.callbacks.outputs import IGNORED_LABEL
+from runcast.trainer.model.items import fields_of
 
 
 def to_host(value: Any) -> Any:
@@ -20,7 +21,7 @@ def to_host(value: Any) -> Any:
     if isinstance(value, list | tuple):
         parts = [to_host(part) for part in value]
         return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
-    return to_host(_fields(value)) if _is_record(value) else value
+    return to_host(fields_of(value)) if _is_record(value) else value
 
 
 def concatenate(batches: Sequence[Any], counts: Sequence[int]) -> Any:
@@ -40,7 +41,7 @@ def concatenate(batches: Sequence[Any], counts: Sequence[int]) -> Any:
     parts, counts = [part for part, _ in there], [count for _, count in there]
     first = parts[0]
     if _is_record(first):
-        parts = [_fields(part) for part in parts]
+        parts = [fields_of(part) for part in parts]
         first = parts[0]
     if isinstance(first, Mapping):
         keys = dict.fromkeys(key for part in parts for key in part)
@@ -78,10 +79,6 @@ def join(parts: Sequence[Any], *, in_turn: bool) -> Any:
 
 def _is_record(value: Any) -> bool:
     return dataclasses.is_dataclass(value) and not isinstance(value, type | Mapping)
-
-
-def _fields(value: Any) -> dict[str, Any]:
-    return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
 
 
 def _is_of_examples(parts: Sequence[Any], counts: Sequence[int]) -> bool:

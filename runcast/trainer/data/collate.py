@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import default_collate
 
 from runcast.core.errors import OptionError
-from runcast.trainer.model.items import MAPPING
+from runcast.trainer.model.items import MAPPING, fields_of
 
 # What a collection, an array or a picture has, and the examples of a plain class have not.
 _NOT_PLAIN = ("__getitem__", "__array__", "__array_interface__")
@@ -123,13 +123,10 @@ def collate_examples(examples: list[Any]) -> Any:
     """
     first = examples[0]
     if dataclasses.is_dataclass(first):
-        examples = [
-            {field.name: getattr(example, field.name) for field in dataclasses.fields(example)} for example in examples
-        ]
-        first = examples[0]
+        examples = [fields_of(example) for example in examples]
     elif getattr(first, "__dict__", None) and not any(hasattr(type(first), name) for name in _NOT_PLAIN):
         examples = [vars(example) for example in examples]
-        first = examples[0]
+    first = examples[0]
     if isinstance(first, Mapping):
         if any(example.keys() != first.keys() for example in examples):
             differing = sorted({str(key) for example in examples for key in example.keys() ^ first.keys()})

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from runcast.callbacks.outputs import IGNORED_LABEL
 from runcast.core.errors import OptionError
-from runcast.trainer.model.items import IGNORED_LABEL, LABELS, MAPPING, SEQUENCE, entries_of
+from runcast.trainer.model.items import LABELS, MAPPING, SEQUENCE, entries_of, fields_of
 
 
 class Result(NamedTuple):
@@ -230,7 +231,7 @@ def _named(outputs: Any) -> Mapping[str, Any] | None:
     if hasattr(outputs, "_asdict"):
         return dict(outputs._asdict())
     if dataclasses.is_dataclass(outputs) and not isinstance(outputs, type):
-        return {field.name: getattr(outputs, field.name) for field in dataclasses.fields(outputs)}
+        return fields_of(outputs)
     has_any = hasattr(outputs, "loss") or hasattr(outputs, "logits")
     return dict(vars(outputs)) if has_any and hasattr(outputs, "__dict__") else None
 

@@ -7,18 +7,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from runcast.callbacks.outputs import IGNORED_LABEL
 from runcast.core.errors import OptionError
 
 # At 0.7 ms a step it shows whether `list | tuple` is made each time, and whether a dict has to be asked what it is.
 SEQUENCE, MAPPING = (list, tuple), (dict, Mapping)
-
-
-IGNORED_LABEL = -100  # what torch's cross entropy and transformers leave out
-
-
 LABELS = ("labels", "label", "label_ids", "targets", "target")
-
-
 _WHOLE = frozenset((torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8))
 
 
@@ -115,4 +109,9 @@ def entries_of(batch: Any) -> dict[str, Any]:
             f"A batch is a {type(batch).__name__}, and must be a mapping, a dataclass, a tuple or a tensor. Give a "
             "data_collator that makes one."
         )
-    return {field.name: getattr(batch, field.name) for field in dataclasses.fields(batch)}
+    return fields_of(batch)
+
+
+def fields_of(record: Any) -> dict[str, Any]:
+    """Return the fields of a dataclass by name, without copying what is in them."""
+    return {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
