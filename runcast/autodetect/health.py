@@ -14,7 +14,7 @@ from runcast.autodetect.credentials import with_settings
 from runcast.autodetect.installed import is_older, scan
 from runcast.autodetect.selection import survey
 from runcast.autodetect.usable import Survey, obituary
-from runcast.integrations.table import ENDED, Address, Ended, Integration, Netrc
+from runcast.integrations.table import ENDED, Ended, Integration, Netrc
 from runcast.redaction.tree import redact_text
 
 Support: TypeAlias = Literal["tested", "supported", "newer", "too old", "missing", "ended"]
@@ -121,14 +121,13 @@ def _tracker(seen: Survey, runs: Path, environ: Mapping[str, str]) -> TrackerHea
 def _folder(row: Integration, runs: Path, environ: Mapping[str, str]) -> str:
     """Return where a tracker keeps local runs: where its variable says, if that names no server."""
     chosen = environ.get(row.writes_at, "")
-    servers = [address.pattern for address in row.credentials if isinstance(address, Address)]
-    is_local = chosen and not any(re.match(server, chosen) for server in servers)
+    is_local = chosen and not row.is_server(chosen)
     return redact_text(chosen) if is_local else row.writes.format(runs=runs, name=row.name)
 
 
 def service(row: Integration, environ: Mapping[str, str] = os.environ) -> str:
     """Return the host that a tracker would report to, if the environment names it; else the service."""
-    variables = [credentials.name for credentials in row.credentials if isinstance(credentials, Address)]
+    variables = [address.name for address in row.addresses]
     variables += [credentials.host_variable for credentials in row.credentials if isinstance(credentials, Netrc)]
     environ = with_settings(row, environ)
     return next((host for variable in variables if (host := _host(environ.get(variable, "")))), row.title)

@@ -1,13 +1,12 @@
 """Runs that the script has opened itself: joined, or left alone with a message."""
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
 
 from runcast.integrations.open_runs import OpenRun, find_open_run
-from runcast.integrations.table import TABLE, Address
+from runcast.integrations.table import TABLE
 from runcast.journal.layout import TrackerChoice
 
 
@@ -66,6 +65,4 @@ def join_open_runs(
 def _is_on_server(name: str, found: OpenRun, choice: TrackerChoice) -> bool:
     """Return whether an open run is on a server, judged by its address or else by the tracker's mode."""
     address = found.options.get("tracking_uri")
-    if address is None:
-        return choice.online
-    return any(isinstance(one, Address) and re.match(one.pattern, address) for one in TABLE[name].credentials)
+    return choice.online if address is None else TABLE[name].is_server(address)

@@ -8,7 +8,7 @@ import msgspec
 
 from runcast.autodetect.credentials import configured, switched, with_settings
 from runcast.autodetect.installed import Installed, has_package, is_older, lacks_part, normalise
-from runcast.integrations.table import TABLE, Address, Ended, Inside, Integration
+from runcast.integrations.table import TABLE, Ended, Inside, Integration
 
 
 class Survey(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,7 +79,7 @@ def _incomplete(row: Integration, installed: Installed) -> str:
 
 def _keeps_files(row: Integration, environ: Mapping[str, str]) -> bool:
     """Return whether a tracker writes to a folder of plain files, which needs no database."""
-    addresses = (environ.get(where.name, "") for where in row.credentials if isinstance(where, Address))
+    addresses = (environ.get(where.name, "") for where in row.addresses)
     return any(address.startswith("file:") or (address and ":" not in address) for address in addresses)
 
 
@@ -96,8 +96,7 @@ def with_options(
     if not isinstance(settings, Mapping):  # an object of the SDK's, or nothing
         settings = {name: getattr(settings, name) for name in getattr(settings, "model_fields_set", ())}
     own = {**settings, **own}
-    addresses = {where.option: where.name for where in row.credentials if isinstance(where, Address)}
-    variables = addresses | dict(row.switches)
+    variables = {where.option: where.name for where in row.addresses} | dict(row.switches)
     chosen = {name: str(own[option]) for option, name in variables.items() if own.get(option) not in (None, "")}
     return {**environ, **chosen} if chosen else environ
 

@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 
 from runcast.core.errors import JournalError
-from runcast.integrations.table import TABLE, Address
+from runcast.integrations.table import TABLE
 from runcast.journal.layout import RunDirectory
 from runcast.journal.paths import shown
 from runcast.journal.state import DeliveryState, load_state
@@ -88,5 +88,4 @@ def _filled(command: str, directory: RunDirectory, name: str, where: str, **more
 def is_service(name: str, address: str) -> bool:
     """Return whether an address belongs to a service, not to files or a database that need a command."""
     row = TABLE.get(name)
-    servers = [one.pattern for one in row.credentials if isinstance(one, Address)] if row is not None else []
-    return any(re.match(pattern, address) for pattern in (r"https?://", *servers))
+    return address.startswith(("http://", "https://")) or (row is not None and row.is_server(address))

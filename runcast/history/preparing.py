@@ -9,7 +9,7 @@ from runcast.delivery.lock import is_held
 from runcast.delivery.sending.refusals import refusals
 from runcast.delivery.trust import Decide, Orders, orders_for
 from runcast.history.delivering import Outcome, outcome
-from runcast.integrations.table import TABLE, Address, is_at_server
+from runcast.integrations.table import TABLE, is_at_server
 from runcast.journal.layout import RunDirectory, RunFile, TrackerChoice
 from runcast.journal.paths import argument, make_private
 from runcast.journal.reader import journal_size
@@ -146,8 +146,7 @@ def _has_chosen(name: str, choice: TrackerChoice) -> bool:
     What `init` has decided with them holds; a secret among them is not in run.json.
     """
     row = TABLE.get(name)
-    addresses = () if row is None else (each.option for each in row.credentials if isinstance(each, Address))
-    deciding = {*addresses, *(() if row is None else row.switches)}
+    deciding = set() if row is None else {*row.switches, *(address.option for address in row.addresses)}
     return any(REDACTED not in str(choice.options[option]) for option in deciding & choice.options.keys())
 
 

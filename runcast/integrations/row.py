@@ -1,5 +1,6 @@
 """What a row of the table says about a tracker."""
 
+import re
 from collections.abc import Mapping
 from typing import Literal
 
@@ -107,6 +108,15 @@ class Integration(msgspec.Struct, frozen=True, kw_only=True):
     over: str = ""
     below: str = ""
     extra: Literal["all", "more", "apart"] = "all"
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """The credentials that are an address."""
+        return tuple(one for one in self.credentials if isinstance(one, Address))
+
+    def is_server(self, address: str) -> bool:
+        """Return whether an address is that of a server, not of files or a database."""
+        return any(re.match(one.pattern, address) for one in self.addresses)
 
     @property
     def install(self) -> str:
