@@ -31,15 +31,15 @@ class TrackerHealth(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     title: str
     version: str | None
-    minimum: str
-    tested: str
+    minimum: str = ""
+    tested: str = ""
     support: Support
-    mode: Literal["online", "local", "off"] | None
-    reason: str
-    where: str | None
+    mode: Literal["online", "local", "off"] | None = None
+    reason: str = ""
+    where: str | None = None
     problem: str
     mend: str
-    log_in: str
+    log_in: str = ""
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,18 +84,7 @@ def examine(runs: Path, offline: bool | None = None, environ: Mapping[str, str] 
 def _ended(service: Ended, version: str) -> TrackerHealth:
     said, mend = obituary(service).split(". ", 1)
     return TrackerHealth(
-        name=service.name,
-        title=service.title,
-        version=version,
-        minimum="",
-        tested="",
-        support="ended",
-        mode=None,
-        reason="",
-        where=None,
-        problem=said,
-        mend=mend,
-        log_in="",
+        name=service.name, title=service.title, version=version, support="ended", problem=said, mend=mend
     )
 
 
