@@ -1,6 +1,7 @@
 """Callbacks that write the logs to a file: CSV or JSON lines."""
 
 import csv
+import io
 import json
 import os
 from typing import Any
@@ -102,9 +103,9 @@ class CSVLoggerCallback(_FileCallback):
             file.write(self._line(row))
 
     def _line(self, row: dict[str, Any]) -> str:
-        line = _Line()
+        line = io.StringIO()
         csv.writer(line, lineterminator="\n").writerow(row.get(name, MISSING) for name in self._columns)
-        return line.text
+        return line.getvalue()
 
 
 class JSONLLoggerCallback(_FileCallback):
@@ -124,16 +125,6 @@ class JSONLLoggerCallback(_FileCallback):
     def _append(self, row: dict[str, Any]) -> None:
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
-
-
-class _Line:
-    """The one line that a csv.writer writes."""
-
-    text = ""
-
-    def write(self, text: str) -> int:
-        self.text = text
-        return len(text)
 
 
 def _object(line: str) -> dict[str, Any]:
