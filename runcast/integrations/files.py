@@ -65,22 +65,28 @@ def link(source: Path, target: Path) -> None:
         shutil.rmtree(target)
     target.unlink(missing_ok=True)
     if source.is_dir():
-        shutil.copytree(source, target, symlinks=True, copy_function=_link_file)
+        shutil.copytree(source, target, symlinks=True, copy_function=link_file)
     else:
-        _link_file(source, target)
+        link_file(source, target)
 
 
-def _link_file(source: str | Path, target: str | Path) -> None:
+def link_file(source: str | Path, target: str | Path) -> None:
+    """Give a file another place as well, where none is yet; copy it where the file system has no hard links."""
     try:
         os.link(source, target)
     except OSError:
         shutil.copy2(source, target)
 
 
+def data_uri(path: Path) -> str:
+    """Return an address that holds a whole file."""
+    media_type = mimetypes.guess_type(path)[0] or "application/octet-stream"
+    return f"data:{media_type};base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
 def page(path: Path, kind: str) -> str:
     """Keep a file that a service cannot show, as it is, in HTML that shows what a browser knows and offers the rest."""
-    media_type = mimetypes.guess_type(path)[0] or "application/octet-stream"
-    data = f"data:{media_type};base64,{base64.b64encode(path.read_bytes()).decode()}"
+    data = data_uri(path)
     tags = {"image": f'<img src="{data}">', "audio": f'<audio controls src="{data}"></audio>'}
     shown = tags.get(kind, f'<video controls src="{data}"></video>')
     name = html.escape(path.name)

@@ -12,6 +12,7 @@ from runcast.callbacks.reporting.kept_checkpoints import checkpoint_of
 from runcast.callbacks.weights import is_sharded, weights_in, whole_weights, write_model
 from runcast.core.errors import OptionError
 from runcast.core.events import Control, TrainerCallback, TrainerControl, TrainerState
+from runcast.integrations.files import link_file
 from runcast.journal.paths import absolute
 from runcast.redaction.console import warn
 
@@ -194,7 +195,8 @@ class PushToHubCallback(TrainerCallback):
                 (folder / "README.md").write_text(text, encoding="utf-8")
             if self._with_checkpoint and self._saved is not None and self._saved == checkpoint_of(args, state):
                 name = self._saved.name if self._with_checkpoint == "all" else "last-checkpoint"
-                shutil.copytree(self._saved, folder / name, copy_function=_link_or_copy)
+                # A checkpoint is never rewritten in place.
+                shutil.copytree(self._saved, folder / name, copy_function=link_file)
         except (OSError, RuntimeError, ValueError, SafetensorError) as error:
             warn(
                 f"the model was not pushed at step {state.global_step}: it could not be written to {folder} ({error})."
@@ -203,10 +205,3 @@ class PushToHubCallback(TrainerCallback):
             return
         revision = about.get("revision") or getattr(args, "hub_revision", None)
         self._uploads.push(folder, about.get("message") or f"Step {state.global_step}", revision)
-
-
-def _link_or_copy(source: str, target: str) -> None:
-    try:
-        os.link(source, target)  # a checkpoint is never rewritten in place
-    except OSError:
-        shutil.copy2(source, target)

@@ -3,11 +3,9 @@
 Plotly draws the curves; its library is in the page, which so works without a network.
 """
 
-import base64
 import datetime as dt
 import html
 import json
-import mimetypes
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -19,6 +17,7 @@ from runcast.core.errors import RuncastError
 from runcast.history.overview import RunOverview, overview
 from runcast.history.views.contents import Contents, contents, is_metered, own_first
 from runcast.history.views.side_by_side import distinct_names
+from runcast.integrations.files import data_uri
 from runcast.integrations.payloads import MediaFile
 from runcast.journal.layout import RunDirectory
 from runcast.journal.paths import inside
@@ -259,9 +258,8 @@ def _shown(directory: RunDirectory, record: Media) -> str:
         return f'<svg {size} fill="{COLORS[0]}">{bars}</svg>'
     if record.kind == "html":  # a user's own scripts: without access to this page
         return f'<iframe sandbox="allow-scripts" data-page="{html.escape(path.read_text(encoding="utf-8"))}"></iframe>'
-    kind = mimetypes.guess_type(path)[0] or "application/octet-stream"
-    data = f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
-    if record.kind == "image" or kind == "image/gif":
+    data = data_uri(path)
+    if record.kind == "image" or data.startswith("data:image/gif;"):
         return f'<img src="{data}" alt="{html.escape(record.key)}">'
     tag = "audio" if record.kind == "audio" else "video"
     return f'<{tag} controls src="{data}"></{tag}>'

@@ -1,15 +1,14 @@
 """The HTML of a Deck: no script and nothing from elsewhere, so that Flyte's console shows it as it is."""
 
-import base64
 import html
 import math
-import mimetypes
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
+from runcast.integrations.files import data_uri
 from runcast.journal.state import load_state
 from runcast.values.scalars import Number
 
@@ -162,8 +161,7 @@ def _medium(folder: Path, key: str, step: int, kind: str, kept: str, caption: st
     elif kind in ("text", "table", "histogram"):
         shown = f"<pre>{html.escape(path.read_text(encoding='utf-8', errors='replace'))}</pre>"
     elif kind in ("image", "audio", "video"):
-        media_type = mimetypes.guess_type(path)[0] or "application/octet-stream"
-        data = f"data:{media_type};base64,{base64.b64encode(path.read_bytes()).decode()}"
+        data = data_uri(path)
         shown = f'<img src="{data}">' if kind == "image" else f'<{kind} controls src="{data}"></{kind}>'
     else:
         shown = f"<code>{html.escape(str(path))}</code>"
