@@ -85,8 +85,7 @@ def list_(
 def _print_list(out: "Console", rows: "list[ListedRun]", *, best: str | None, sort: str | None) -> None:
     from textwrap import wrap
 
-    from runcast.cli.output import ROOMY, WIDE, ago, count, duration, number, one_line, table, word
-    from runcast.history.finding import short_id
+    from runcast.cli.output import WIDE, ago, count, duration, number, one_line, run_id, table, word
 
     metrics = [] if best else _columns(rows, sort)
     headers = [f"best {best}", "at step"] if best else metrics
@@ -98,10 +97,8 @@ def _print_list(out: "Console", rows: "list[ListedRun]", *, best: str | None, so
             values = ["–", "–"] if row.best is None else [number(row.best[0]), count(row.best[1])]
         else:
             values = [number(row.metrics[key]) if key in row.metrics else "–" for key in metrics]
-        run_id = row.id if out.width >= ROOMY else short_id(row.id)
-        listed.add_row(
-            run_id, one_line(row.name), word(row.status), ago(row.created), duration(row.duration_s), *values
-        )
+        name, status = one_line(row.name), word(row.status)
+        listed.add_row(run_id(out, row.id), name, status, ago(row.created), duration(row.duration_s), *values)
     out.print(listed)
 
 
@@ -122,8 +119,8 @@ def du(root: Root = Path("runs"), json: Json = False) -> None:
 
     The largest is the last one.
     """
-    from runcast.cli.output import ROOMY, console, line, one_line, print_json, size, table
-    from runcast.history.finding import nothing_in, short_id
+    from runcast.cli.output import console, line, one_line, print_json, run_id, size, table
+    from runcast.history.finding import nothing_in
     from runcast.history.removal import sizes
 
     found, out = sizes(root), console()
@@ -136,8 +133,7 @@ def du(root: Root = Path("runs"), json: Json = False) -> None:
     columns = ("journal", "media", "artifacts", "trackers", "total")
     listed = table("run", "name", *columns, right=columns, shrinks="name")
     for one in found:
-        run_id = one.id if out.width >= ROOMY else short_id(one.id)
-        listed.add_row(run_id, one_line(one.name), *(size(getattr(one, column)) for column in columns))
+        listed.add_row(run_id(out, one.id), one_line(one.name), *(size(getattr(one, column)) for column in columns))
     listed.add_row("", "all", *(size(sum(getattr(one, column) for one in found)) for column in columns))
     out.print(listed)
 

@@ -21,7 +21,6 @@ from runcast.redaction.console import counted, visible
 
 MAX_NOTES = 10
 CAST_NOWHERE = "It was cast to no tracker. Choose one with: runcast replay --to NAME"
-DAMAGED = "{lines} of the journal truncated or damaged, and lost."
 PADDING = re.compile(r" +(?=\n)")
 ROOMY = 100  # columns from which on a whole id fits into a list
 WATCH_S = 2.0
@@ -171,6 +170,19 @@ def notes(out: Console, rows: Iterable[tuple[str, str]]) -> None:
     if grid.row_count:
         out.print()
         out.print(grid)
+
+
+def run_id(out: Console, whole: str) -> str:
+    """Return a run's id for a list: the whole where there is room, else its end."""
+    from runcast.history.finding import short_id
+
+    return whole if out.width >= ROOMY else short_id(whole)
+
+
+def print_damaged(out: Console, lines: int) -> None:
+    """Print how many lines of a journal are lost, if any."""
+    if lines:
+        notes(out, [("", f"{counted(lines, 'line')} of the journal truncated or damaged, and lost.")])
 
 
 def print_dropped(out: Console, journal: Path) -> None:

@@ -90,11 +90,10 @@ def _chosen(held: "Contents", metric: list[str] | None) -> dict[str, Any]:
 
 def _print_all(out: "Console", directory: "RunDirectory", metric: list[str] | None, *, every: bool) -> bool:
     """Print a run; return whether it is still training."""
-    from runcast.cli.output import DAMAGED, notes, print_dropped
+    from runcast.cli.output import print_damaged, print_dropped
     from runcast.history.overview import overview
     from runcast.history.views.contents import contents
     from runcast.history.views.defaults import telling
-    from runcast.redaction.console import counted
 
     about, held = overview(directory), contents(directory)
     chosen = _chosen(held, metric)
@@ -109,8 +108,7 @@ def _print_all(out: "Console", directory: "RunDirectory", metric: list[str] | No
         _print_values(out, "params", shown, hidden=len(held.params) - len(shown))
         _print_files(out, held)
         print_dropped(out, directory.journal)
-        if held.damaged:
-            notes(out, [("", DAMAGED.format(lines=counted(held.damaged, "line")))])
+        print_damaged(out, held.damaged)
         _print_trackers(out, about)
     return about.status == "running"
 

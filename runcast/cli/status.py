@@ -79,16 +79,16 @@ def _print_all(out: "Console", run: str | None, root: Path, limit: int) -> tuple
 
 
 def _print_runs(out: "Console", runs: "list[RunOverview]", root: Path) -> None:
-    from runcast.cli.output import ROOMY, ago, count, line, notes, one_line, table, word
-    from runcast.history.finding import nothing_in, short_id
+    from runcast.cli.output import ago, count, line, notes, one_line, run_id, table, word
+    from runcast.history.finding import nothing_in
 
     if not runs:
         line(out, nothing_in(root))
         return
     listed = table("run", "name", "status", "started", "points", "trackers", right=("points",), shrinks="name")
     for run in runs:
-        run_id = run.id if out.width >= ROOMY else short_id(run.id)
-        listed.add_row(run_id, one_line(run.name), word(run.status), ago(run.created), count(run.points), _summary(run))
+        name, status = one_line(run.name), word(run.status)
+        listed.add_row(run_id(out, run.id), name, status, ago(run.created), count(run.points), _summary(run))
     out.print(listed)
     if lossy := [run for run in runs if run.dropped]:
         named = ", ".join(f"{run.name} ({count(run.dropped)})" for run in lossy)
@@ -117,7 +117,6 @@ def _print_run(out: "Console", run: "RunOverview", journal: Path) -> None:
     from runcast.autodetect.selection import why_not
     from runcast.cli.output import (
         CAST_NOWHERE,
-        DAMAGED,
         ago,
         commands,
         count,
@@ -125,6 +124,7 @@ def _print_run(out: "Console", run: "RunOverview", journal: Path) -> None:
         nearby,
         notes,
         one_line,
+        print_damaged,
         print_dropped,
         table,
         word,
@@ -168,8 +168,7 @@ def _print_run(out: "Console", run: "RunOverview", journal: Path) -> None:
         ],
     )
     print_dropped(out, journal)
-    if run.damaged:
-        notes(out, [("", DAMAGED.format(lines=counted(run.damaged, "line")))])
+    print_damaged(out, run.damaged)
     commands(out, "Open it with", [(tracker.name, tracker.open_command or tracker.where) for tracker in run.trackers])
     if any(tracker.waiting for tracker in run.trackers) and run.status != "running":
         commands(out, "Deliver the rest with", [("", f"runcast sync {argument(Path(run.path))}")])

@@ -96,7 +96,6 @@ def print_verdicts(out: "Console", directory: "RunDirectory", verdicts: "list[Ve
     """Print the table of verdicts, the problems, and the commands that open the run."""
     from runcast.cli.output import (
         CAST_NOWHERE,
-        DAMAGED,
         commands,
         count,
         headline,
@@ -105,12 +104,12 @@ def print_verdicts(out: "Console", directory: "RunDirectory", verdicts: "list[Ve
         nearby,
         notes,
         one_line,
+        print_damaged,
         print_dropped,
         table,
         word,
     )
     from runcast.journal.paths import shown
-    from runcast.redaction.console import counted
 
     file = directory.load()
     line(out, headline(file.name, f"  {shown(directory.path)}"))
@@ -128,8 +127,7 @@ def print_verdicts(out: "Console", directory: "RunDirectory", verdicts: "list[Ve
     problems = [(verdict.name, problem) for verdict in verdicts for problem in verdict.problems()]
     known = [(verdict.name, note) for verdict in verdicts for note in _remarks(verdict)]
     notes(out, problems)
-    if damaged := max(verdict.damaged for verdict in verdicts):
-        notes(out, [("", DAMAGED.format(lines=counted(damaged, "line")))])
+    print_damaged(out, max(verdict.damaged for verdict in verdicts))
     notes(out, known)
     print_dropped(out, directory.journal)
     commands(out, "Open it with", [(verdict.name, verdict.open_command or verdict.where) for verdict in verdicts])
