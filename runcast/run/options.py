@@ -118,12 +118,11 @@ def settle(arguments: Mapping[str, Any], environ: Mapping[str, str] = os.environ
     seconds(FINISH_VARIABLE, 0.0, environ)  # a wrong one is reported now, not when the run ends
     _one_of("RUNCAST_FINISH", environ.get("RUNCAST_FINISH") or WAIT, FINISHES)
     given = frozenset(chosen)
-    tags = chosen.get("tags", ())
     run_id = chosen.get("id")
     if run_id is not None and not valid_id(str(run_id)):
         raise OptionError(
             f"id={run_id!r} cannot name a run: use 1 to 64 letters, digits, '-' and '_', which every tracker "
-            f"and file system accepts."
+            "and file system accepts."
         )
     setup = {} if arguments.get("setup") is None else arguments["setup"]
     if not isinstance(setup, Mapping) or not all(
@@ -140,13 +139,7 @@ def settle(arguments: Mapping[str, Any], environ: Mapping[str, str] = os.environ
         id=_text(run_id),
         resume=_one_of("resume", chosen.get("resume", "never"), RESUMES),
         group=_text(chosen.get("group")),
-        tags=tuple(
-            dict.fromkeys(
-                without_surrogates(t.strip())
-                for t in (tags.split(",") if isinstance(tags, str) else map(str, _iterable(tags)))
-                if t.strip()
-            )
-        ),
+        tags=tuple(dict.fromkeys(without_surrogates(word) for word in _words(chosen.get("tags", ())) if word)),
         notes=_text(chosen.get("notes")),
         offline=_flag("offline", chosen.get("offline")),
         strict=bool(_flag("strict", chosen.get("strict"))),
@@ -231,8 +224,10 @@ def _by_tracker(setup: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str
     return found
 
 
-def _iterable(value: Any) -> Iterable[Any]:
-    return value if isinstance(value, Iterable) else (value,)
+def _words(value: Any) -> list[str]:
+    """Return what is given as a comma list, as a collection or as one word."""
+    parts = value.split(",") if isinstance(value, str) else value if isinstance(value, Iterable) else (value,)
+    return [str(part).strip() for part in parts]
 
 
 def _text(value: Any) -> str | None:
@@ -250,8 +245,7 @@ def _one_of(name: str, value: Any, valid: tuple[str, ...]) -> str:
 
 def _parts(value: Any) -> tuple[str, ...]:
     """Return the parts of a snapshot, in their order."""
-    words = value.split(",") if isinstance(value, str) else value if isinstance(value, Iterable) else [value]
-    wanted = {str(word).strip().lower() for word in words}
+    wanted = {word.lower() for word in _words(value)}
     if wanted <= set(NOTHING):
         return ()
     if unknown := sorted(wanted - set(PARTS)):
