@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch.utils.data import BatchSampler, DataLoader, DistributedSampler, IterableDataset
 
-from runcast.trainer.data.samplers import EpochOrder, OwnLoader, RankSlice, _Remaining, _Unpadded
+from runcast.trainer.data.samplers import EpochOrder, OwnLoader, RankSlice, Remaining, Unpadded
 from runcast.trainer.data.streams import RankStream
 from runcast.trainer.ranks.ranks import Ranks
 from runcast.trainer.settings.arguments import TrainingArguments
@@ -131,10 +131,10 @@ def continue_epoch(
         rest = iter(loader)
         return rest, lambda: collections.deque(itertools.islice(rest, batches), maxlen=0)
     if type(loader.batch_sampler) is BatchSampler and examples is not None:
-        remaining = _Remaining(loader.batch_sampler.sampler, examples // ranks.size)
+        remaining = Remaining(loader.batch_sampler.sampler, examples // ranks.size)
         size, drop_last = loader.batch_sampler.batch_size, loader.batch_sampler.drop_last
         return iter(_like(loader, BatchSampler(remaining, size, drop_last))), remaining.draw
-    remaining = _Remaining(loader.batch_sampler, batches)
+    remaining = Remaining(loader.batch_sampler, batches)
     return iter(_like(loader, remaining)), remaining.draw
 
 
@@ -163,7 +163,7 @@ def without_padding(loader: DataLoader[Any], ranks: Ranks) -> DataLoader[Any]:
     batches = loader.batch_sampler
     if division(loader, ranks) != "turns" or type(loader) is not DataLoader or type(batches) is not BatchSampler:
         return loader
-    kept = _Unpadded(batches.sampler)
+    kept = Unpadded(batches.sampler)
     return (
         loader
         if len(kept) == len(batches.sampler)
@@ -178,7 +178,7 @@ def division(loader: DataLoader[Any], ranks: Ranks) -> str | None:
     if isinstance(loader.dataset, RankSlice):
         return "blocks"
     sampler = getattr(loader.batch_sampler, "sampler", loader.sampler)
-    takes_turns = isinstance(sampler, _Unpadded) or (
+    takes_turns = isinstance(sampler, Unpadded) or (
         isinstance(sampler, DistributedSampler) and sampler.num_replicas == ranks.size
     )
     return "turns" if takes_turns or isinstance(loader.dataset, RankStream) else None

@@ -89,7 +89,7 @@ class OwnLoader(DataLoader[Any]):  # type: ignore[misc]
     """A loader made here: its order depends on seed and epoch alone."""
 
 
-class _Remaining(Sampler[Any]):  # type: ignore[misc]
+class Remaining(Sampler[Any]):  # type: ignore[misc]
     """A sampler without its first items; `draw` draws the order, not the first request for an item."""
 
     def __init__(self, items: Any, skip: int) -> None:
@@ -112,7 +112,7 @@ class _Remaining(Sampler[Any]):  # type: ignore[misc]
         return max(0, len(self._all) - self._skip)
 
 
-class _Unpadded(Sampler[int]):  # type: ignore[misc]
+class Unpadded(Sampler[int]):  # type: ignore[misc]
     """A DistributedSampler without the examples that it repeats."""
 
     def __init__(self, sampler: Any) -> None:
