@@ -14,7 +14,7 @@ from runcast.delivery.liveness import RunStatus, ended_at, last_status, run_stat
 from runcast.delivery.metering import coverage_now
 from runcast.delivery.recovery import canonical
 from runcast.delivery.sending.naming import MediaNames, ServiceNames
-from runcast.delivery.sending.refusals import described, refusals
+from runcast.delivery.sending.refusals import count_refused, described, refusals
 from runcast.history.point_comparison import EXAMPLES, compare_points
 from runcast.integrations.contract import Reading, TrackedRun, Tracker
 from runcast.journal.layout import RunDirectory, RunFile
@@ -163,7 +163,7 @@ def compare(directory: RunDirectory, file: RunFile, name: str, tracker: Tracker,
         directory.journal, reading.points, tracker, names.metric, cursor=cursor, up_to_cursor=choice.left
     )
     verdict.logged, verdict.found, verdict.waiting = counts.logged, counts.found, counts.waiting
-    verdict.refused = min(counts.lacking, _refused(state, "point"))
+    verdict.refused = min(counts.lacking, count_refused(state, "point"))
     verdict.missing = counts.lacking - verdict.refused
     if tracked.is_joined and counts.extra:
         verdict.note = f"{counted(counts.extra, 'point')} in this joined run not from runcast"
@@ -217,18 +217,20 @@ class _Expected:
     def tallies(self, reading: Reading, state: DeliveryState) -> dict[str, Tally]:
         """Compare with the tracker's content; kinds that it does not have, or that were not logged, are left out."""
         tallies = {
-            "params": _tally(self.params, reading.params, _same_text, _refused(state, "params")),
+            "params": _tally(self.params, reading.params, _same_text, count_refused(state, "params")),
             "summary": _tally(
                 self.summary,
                 reading.summary,
                 lambda a, b: _same_value(a, b, self.tracker.precision),
-                _refused(state, "summary"),
+                count_refused(state, "summary"),
             ),
-            "tags": _tally(dict.fromkeys(self.tags), _keys(reading.tags), _same_text, _refused(state, "tags")),
+            "tags": _tally(dict.fromkeys(self.tags), _keys(reading.tags), _same_text, count_refused(state, "tags")),
             "artifacts": _tally(
-                dict.fromkeys(self.artifacts), _keys(reading.artifacts), _same_text, _refused(state, "artifact")
+                dict.fromkeys(self.artifacts), _keys(reading.artifacts), _same_text, count_refused(state, "artifact")
             ),
-            "media": _tally(dict.fromkeys(self.media, 1), _counts(reading.media), _same_text, _refused(state, "media")),
+            "media": _tally(
+                dict.fromkeys(self.media, 1), _counts(reading.media), _same_text, count_refused(state, "media")
+            ),
         }
         return {kind: tally for kind, tally in tallies.items() if tally is not None and kind in self.tracker.supports}
 
@@ -262,7 +264,3 @@ def _same_value(logged: Any, found: Any, precision: str) -> bool:
     if isinstance(logged, numbers) and isinstance(found, numbers):
         return canonical(logged, precision) == canonical(found, precision)
     return _same_text(logged, found)
-
-
-def _refused(state: DeliveryState, kind: str) -> int:
-    return sum(count for reason, count in state.refused.items() if reason.startswith(f"{kind}: "))

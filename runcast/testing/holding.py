@@ -21,10 +21,8 @@ def values(stage: Stage) -> None:
     except ImportError:
         stage.notes.append("NumPy is not installed; its types were not tried")
     else:
-        pairs += [(getattr(np, name)(1), 1) for name in inputs.NUMPY_TYPES] + [
-            (np.array(0.25), 0.25),
-            (np.array([[3]]), 3),
-        ]
+        pairs += [(getattr(np, name)(1), 1) for name in inputs.NUMPY_TYPES]
+        pairs += [(np.array(0.25), 0.25), (np.array([[3]]), 3)]
     with stage.start() as run:
         for step, (value, _) in enumerate(pairs):
             run.log({"value": value}, step=step)
@@ -126,7 +124,7 @@ def many_params(stage: Stage) -> None:
         run.log_params(params)
     stage.deliver()
     expected = {f"layer {layer}/p{index}": index * layer for layer in range(100) for index in range(10)}
-    stage.expect_values("params", expected, stage.read().params, stage.tracker.param_names.encode)
+    stage.expect_params(expected, stage.read())
 
 
 def odd_params(stage: Stage) -> None:
@@ -134,7 +132,7 @@ def odd_params(stage: Stage) -> None:
     with stage.start():
         stage.append(Params(time=time.time(), values=inputs.ODD_PARAMS))
     stage.deliver()
-    stage.expect_values("params", inputs.ODD_PARAMS, stage.read().params, stage.tracker.param_names.encode)
+    stage.expect_params(inputs.ODD_PARAMS, stage.read())
 
 
 def long_params(stage: Stage) -> None:
@@ -144,10 +142,10 @@ def long_params(stage: Stage) -> None:
     with stage.start() as run:
         run.log_params({"fits": text[:limit], "too long": text})
     stage.deliver()
-    found, rename = stage.read().params, stage.tracker.param_names.encode
-    stage.expect_values("params", {"fits": text[:limit]}, found, rename)
-    if found is not None:
-        held = str(found.get(rename("too long"), ""))
+    reading = stage.read()
+    stage.expect_params({"fits": text[:limit]}, reading)
+    if reading.params is not None:
+        held = str(reading.params.get(stage.tracker.param_names.encode("too long"), ""))
         longest = stage.tracker.max_param_chars or len(text)
         expect(
             held[:100] == text[:100] and len(held) <= longest,
@@ -164,12 +162,7 @@ def changed_params(stage: Stage) -> None:
     with stage.start(resume="allow") as run:
         run.log_params({"lr": 0.125, "new": 1})
     stage.deliver()
-    stage.expect_values(
-        "params",
-        {"lr": 0.125, "layers": 2, "same": "x", "new": 1},
-        stage.read().params,
-        stage.tracker.param_names.encode,
-    )
+    stage.expect_params({"lr": 0.125, "layers": 2, "same": "x", "new": 1}, stage.read())
 
 
 def summary(stage: Stage) -> None:
@@ -198,10 +191,7 @@ def tags(stage: Stage) -> None:
 
 # Files
 
-
 LONG_KEYS = ("k" * 260, "größe/" * 40 + "損失" * 80)  # more than a file name holds, in characters or in bytes
-
-
 NAMES = (*inputs.ODD_KEYS, *inputs.RESERVED_KEYS, *inputs.LONG_KEYS, *inputs.NESTED_KEYS, *inputs.SIMILAR_KEYS)
 
 
@@ -209,17 +199,11 @@ def media(stage: Stage) -> None:
     """Images, sounds, texts, tables, histograms and pages are kept under their key and step, whatever the key."""
     with stage.start() as run:
         for step in (0, 5):
-            run.log(
-                {"samples/image": Image([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [9, 9, 9]]]), "loss": 0.5}, step=step
-            )
+            image = Image([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [9, 9, 9]]])
+            table = Table([[1, "x"], [2.5, 'y"\n']], columns=["a", "b,c"])
+            run.log({"samples/image": image, "loss": 0.5}, step=step)
             run.log({"text": Text("größe 损失\n| a | b |"), "sound": Audio([0.0, 0.5, -0.5] * 100, 8000)}, step=step)
-            run.log(
-                {
-                    "table": Table([[1, "x"], [2.5, 'y"\n']], columns=["a", "b,c"]),
-                    "histogram": Histogram([0.0, 0.25, 0.5, 1.0]),
-                },
-                step=step,
-            )
+            run.log({"table": table, "histogram": Histogram([0.0, 0.25, 0.5, 1.0])}, step=step)
             page = _write(run.dir / "media" / f"{step}-page.html", b"<!doctype html><title>a figure</title><p>x</p>")
             stage.append(Media(time=time.time(), key="page", step=step, kind="html", path=f"media/{page.name}"))
             for key in LONG_KEYS:
@@ -229,10 +213,8 @@ def media(stage: Stage) -> None:
     state = stage.deliver()
     expect(not refusals(state), f"media were refused: {state.refused}")
     long = (f"{key}{kind}" for key in LONG_KEYS for kind in ("i", "t"))
-    keys, rename = (
-        (*NAMES, "samples/image", "text", "sound", "table", "histogram", "page", *long),
-        _rule_of_media(stage).encode,
-    )
+    keys = (*NAMES, "samples/image", "text", "sound", "table", "histogram", "page", *long)
+    rename = _rule_of_media(stage).encode
     expected = {(rename(key), step) for key in keys for step in (0, 5)}
     stage.expect_names_found("media", expected, stage.read().media)
     if "metrics" in stage.tracker.supports:

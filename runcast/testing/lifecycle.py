@@ -15,26 +15,9 @@ from runcast.values.names import NameRule
 
 IO_EVENTS = frozenset(
     (
-        "open",
-        "os.listdir",
-        "os.mkdir",
-        "os.remove",
-        "os.rename",
-        "os.scandir",
-        "os.fork",
-        "os.posix_spawn",
-        "os.system",
-        "os.exec",
-        "subprocess.Popen",
-    )
-) | frozenset(
-    (
-        "socket.__new__",
-        "socket.connect",
-        "socket.getaddrinfo",
-        "socket.gethostbyname",
-        "sqlite3.connect",
-        "_thread.start_new_thread",
+        *("open", "os.listdir", "os.mkdir", "os.remove", "os.rename", "os.scandir", "sqlite3.connect"),
+        *("os.fork", "os.posix_spawn", "os.system", "os.exec", "subprocess.Popen", "_thread.start_new_thread"),
+        *("socket.__new__", "socket.connect", "socket.getaddrinfo", "socket.gethostbyname"),
     )
 )
 
@@ -200,12 +183,7 @@ def resume(stage: Stage) -> None:
     if "metrics" in tracker.supports:
         stage.expect_points(logged)
     if "params" in tracker.supports:
-        stage.expect_values(
-            "params",
-            {f"session {session}": session for session in range(3)},
-            reading.params,
-            tracker.param_names.encode,
-        )
+        stage.expect_params({f"session {session}": session for session in range(3)}, reading)
     if "tags" in tracker.supports:
         stage.expect_names_found(
             "tags", {tracker.tag_names.encode(f"session-{session}") for session in range(3)}, reading.tags

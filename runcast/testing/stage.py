@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 from runcast.delivery.loop import Delivery
 from runcast.delivery.recovery import identity
+from runcast.delivery.sending.refusals import count_refused
 from runcast.delivery.tracked import tracked_run
 from runcast.integrations.contract import Reading, TrackedRun, Tracker
 from runcast.journal.file import Journal
@@ -133,16 +134,13 @@ class Stage:
             identity(point._replace(key=names.get(point.key, point.key)), precision) for point in self.read().points
         )
         lacking, extra = list((expected - seen).elements()), list((seen - expected).elements())
-        refused = sum(count for reason, count in state.refused.items() if reason.startswith("point")) if state else 0
+        refused = count_refused(state, "point") if state else 0
         refusals = f", of which {refused} are counted as refused" if refused else ""
-        problems = (
-            [f"{len(lacking)} of {len(logged)} points are missing{refusals}: {_show(lacking)}"]
-            if len(lacking) != refused
-            else []
-        )
-        problems += (
-            [f"{len(extra)} points are read that were not logged, or not as often: {_show(extra)}"] if extra else []
-        )
+        problems = []
+        if len(lacking) != refused:
+            problems.append(f"{len(lacking)} of {len(logged)} points are missing{refusals}: {_show(lacking)}")
+        if extra:
+            problems.append(f"{len(extra)} points are read that were not logged, or not as often: {_show(extra)}")
         expect(not problems, "; ".join(problems))
 
     def expect_names(self, keys: Iterable[str], rename: Callable[[str], str]) -> None:
@@ -151,6 +149,10 @@ class Stage:
         for key in keys:
             other = owners.setdefault(rename(key), key)
             expect(other == key, f"the keys {_short(other)} and {_short(key)} both become {_short(rename(key))}")
+
+    def expect_params(self, expected: Mapping[str, Any], reading: Reading) -> None:
+        """Require that these params are read back, as `expect_values` does."""
+        self.expect_values("params", expected, reading.params, self.tracker.param_names.encode)
 
     def expect_values(
         self, what: str, expected: Mapping[str, Any], found: Mapping[str, Any] | None, rename: Callable[[str], str]

@@ -91,6 +91,11 @@ def refusals(state: DeliveryState) -> dict[str, int]:
     return {reason: count for reason, count in state.refused.items() if not is_unsupported(reason)}
 
 
+def count_refused(state: DeliveryState, kind: str) -> int:
+    """Return how many values of a kind were refused, for whatever reason."""
+    return sum(count for reason, count in state.refused.items() if kind_of(reason) == kind)
+
+
 def is_delivered(state: DeliveryState, session: int, end: int) -> bool:
     """Return whether a tracker has closed a session and has all of its records, up to an offset of the journal.
 
