@@ -124,7 +124,7 @@ def canonical_name(word: str) -> str:
     return begun[0] if len(begun) == 1 and word not in ALIASES else _canonical(word, rows)
 
 
-def decide(name: str, offline: bool | None = None, environ: Mapping[str, str] = os.environ) -> TrackerChoice:
+def decide(name: str, offline: bool | None = None) -> TrackerChoice:
     """Decide how one tracker takes part, here and now.
 
     Raises:
@@ -133,7 +133,7 @@ def decide(name: str, offline: bool | None = None, environ: Mapping[str, str] = 
     """
     installed = scan()
     rows = _rows(installed)
-    seen = look_at(rows[_canonical(name, rows)], installed, offline, environ)
+    seen = look_at(rows[_canonical(name, rows)], installed, offline, os.environ)
     if seen.off:
         raise TrackerUnavailableError(f"{seen.row.name} is {seen.reason}.")
     if seen.problem:

@@ -4,7 +4,7 @@ JSON cannot hold the three non-finite floats: they are written as the strings "N
 convention of Protocol Buffers).
 """
 
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 Number: TypeAlias = float | int
 ParamValue: TypeAlias = str | int | float | bool | None
@@ -23,3 +23,8 @@ def encodable(value: Number) -> Number | NonFinite:
     if value - value == 0:
         return value
     return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
+
+
+def decoded(value: Any) -> Any:
+    """Return a value with a number in place of the string that `encodable` made of it."""
+    return NON_FINITE.get(value, value) if isinstance(value, str) else value

@@ -15,7 +15,7 @@ from runcast.journal.layout import RunDirectory
 from runcast.journal.paths import write_atomically
 from runcast.journal.reader import JournalReader
 from runcast.journal.records import Metrics, Params, Summary, Tags, points, read_struct
-from runcast.values.scalars import NON_FINITE, NonFinite, encodable
+from runcast.values.scalars import NonFinite, encodable
 
 NAME, VERSION = "digest.json", 1
 KEPT_FROM_BYTES = 64 * 1024  # of a journal: less is read again as quickly
@@ -24,11 +24,10 @@ NAMED = 20  # metrics in a message
 
 
 class MetricDigest(msgspec.Struct, kw_only=True):
-    """The points of one metric: their number, the last one, and the least and the greatest finite one with its step."""
+    """The points of one metric: their number, the last value, and the least and the greatest finite one with steps."""
 
     count: int = 0
     last: float | NonFinite = 0.0
-    last_step: int = 0
     least: float | None = None
     least_step: int = 0
     greatest: float | None = None
@@ -37,17 +36,12 @@ class MetricDigest(msgspec.Struct, kw_only=True):
     def add(self, value: float, step: int) -> None:
         """Take a point."""
         self.count += 1
-        self.last, self.last_step = encodable(value), step
+        self.last = encodable(value)
         if value - value == 0:
             if self.least is None or value < self.least:
                 self.least, self.least_step = value, step
             if self.greatest is None or value > self.greatest:
                 self.greatest, self.greatest_step = value, step
-
-    @property
-    def last_number(self) -> float:
-        """The last value as a number, which may be NaN or infinite."""
-        return NON_FINITE[self.last] if isinstance(self.last, str) else self.last
 
     def best(self, *, is_least: bool) -> tuple[float, int] | None:
         """Return the best finite value and its step."""

@@ -12,7 +12,7 @@ from typing import Any
 from runcast.integrations.comet_ml.sessions import MESSAGES, unsent_in
 from runcast.integrations.contract import Reading
 from runcast.values.points import Point, PointList
-from runcast.values.scalars import NON_FINITE
+from runcast.values.scalars import decoded
 
 DESCRIPTION = "experiment.json"
 NAME, GROUP, NOTES, STATUS, ERROR = "Name", "group", "notes", "runcast/status", "runcast/error"
@@ -120,7 +120,7 @@ def _add_other(key: str, value: Any, reading: Reading) -> None:
     if key in (NAME, GROUP, NOTES, STATUS):
         setattr(reading, {NAME: "name", STATUS: "status"}.get(key, key), value)
     elif key not in OWN_OTHERS:
-        reading.summary[key] = NON_FINITE.get(value, value) if isinstance(value, str) else value
+        reading.summary[key] = decoded(value)
 
 
 def _add_file(ours: Any, reading: Reading) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from runcast.integrations.contract import Reading
 from runcast.integrations.trackio.sdk import Store
 from runcast.values.points import Point, PointList
-from runcast.values.scalars import NON_FINITE
+from runcast.values.scalars import decoded
 
 OWN = "runcast/"
 SUMMARY, STATUS, TAGS, NOTES = f"{OWN}summary/", f"{OWN}status", f"{OWN}tags", f"{OWN}notes"
@@ -35,13 +35,13 @@ def read_run(store: Store) -> Reading:
     """Read all of a run."""
     config, points, media = read_config(store), PointList(), list[tuple[str, int]]()
     params = {key: value for key, value in config.items() if key not in ABOUT and not key.startswith(OWN)}
-    summary = {key.removeprefix(SUMMARY): _plain(value) for key, value in config.items() if key.startswith(SUMMARY)}
+    summary = {key.removeprefix(SUMMARY): decoded(value) for key, value in config.items() if key.startswith(SUMMARY)}
     reading = Reading(points=points, params=params, summary=summary, media=media, artifacts=set())
     for row in _rows(store):
         step, time = row["step"], datetime.fromisoformat(row["timestamp"]).timestamp()
         for key, value in json.loads(row["metrics"]).items():
             if not isinstance(value, dict):
-                points.append(Point(key, _plain(value), step, 0.0 if store.server else time))
+                points.append(Point(key, decoded(value), step, 0.0 if store.server else time))
                 continue
             media.append((key, step))
             if store.media is not None and "file_path" in value:
@@ -76,7 +76,3 @@ def _add_artifacts(store: Store, reading: Reading) -> None:
         files = json.loads(row["manifest"])
         if len(files) == 1 and (kept := store.blob(files[0]["digest"])) is not None:
             reading.contents[row["name"]] = kept
-
-
-def _plain(value: Any) -> Any:
-    return NON_FINITE.get(value, value) if isinstance(value, str) else value

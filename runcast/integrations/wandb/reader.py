@@ -2,9 +2,8 @@
 
 W&B has no reader in Python since 0.31, only the command `wandb leet inspect`, which takes half a second a file and
 prints values that have lost their type. Of a process that was cut off online only the rows that the server has count.
-The messages are W&B's own protobuf
-classes; only their frame is read here: a 7-byte header, then blocks of 32 KiB with pieces of records (checksum,
-length, kind), as in LevelDB's log. Seen in wandb 0.22.0 and 0.31.0, 2026-11-20.
+The messages are W&B's own protobuf classes; only their frame is read here: a 7-byte header, then blocks of 32 KiB with
+pieces of records (checksum, length, kind), as in LevelDB's log. Seen in wandb 0.22.0 and 0.31.0, 2026-11-20.
 """
 
 import glob
@@ -23,7 +22,7 @@ from runcast.integrations.command import run_command
 from runcast.integrations.contract import Reading, TrackedRun
 from runcast.journal.records import Status
 from runcast.values.points import Point, PointList
-from runcast.values.scalars import NON_FINITE
+from runcast.values.scalars import decoded
 
 FILE_HEADER = struct.Struct("<4sHB")
 PIECE_HEADER = struct.Struct("<IHB")
@@ -175,7 +174,7 @@ def _add_summary(summary: Any, reading: Reading) -> None:
     reading.status = given.get(STATUS, reading.status)
     for key, value in given.items():
         if key not in OWN_KEYS:
-            reading.summary[key] = NON_FINITE.get(value, value) if isinstance(value, str) else value
+            reading.summary[key] = decoded(value)
 
 
 def _add_row(items: Any, reading: Reading) -> None:

@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -23,15 +23,8 @@ _log = logging.getLogger("runcast.trainer")
 class Epochs:
     """The data of a training, in groups of one optimizer step, and the position in it that a checkpoint keeps."""
 
-    def __init__(
-        self,
-        data: Any,
-        args: TrainingArguments,
-        device: torch.device,
-        ranks: Ranks,
-        collate: Callable[[list[Any]], Any] | None = None,
-    ) -> None:
-        self.loader = make_loader(data, args, train=True, device=device, collate=collate, ranks=ranks)
+    def __init__(self, data: Any, args: TrainingArguments, device: torch.device, ranks: Ranks) -> None:
+        self.loader = make_loader(data, args, train=True, device=device, ranks=ranks)
         self._args, self._device, self._ranks = args, device, ranks
         self._generators = generators_of(self.loader)
         self._samplers = SamplerStates(self.loader)

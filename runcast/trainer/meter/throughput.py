@@ -21,9 +21,8 @@ class Throughput:
     """What a training works through, counted; whatever costs a synchronization is read in `reduce` only.
 
     The floating-point operations of a step are estimated as 6·N·tokens for a model with token inputs (N parameters
-    without embeddings, as transformers does), else those that the Engine has counted
-    in the first step, where the peak of the device is known (`needs_flops`). Time that an evaluation or a checkpoint
-    takes does not count.
+    without embeddings, as transformers does), else those that the Engine has counted in the first step, where the peak
+    of the device is known (`needs_flops`). Time that an evaluation or a checkpoint takes does not count.
     """
 
     def __init__(
@@ -33,7 +32,6 @@ class Throughput:
         self._peak = peak if peak is not None else peak_of(device, args, model)
         self._input = getattr(model, "main_input_name", "input_ids")
         self._counts_all = args.include_num_input_tokens_seen != "non_padding"
-        self._logs_tokens = args.include_num_input_tokens_seen != "no"
         self._per_token = 2 * (1 + BACKWARD) * _size_without_embeddings(model)
         self.needs_flops = self._peak is not None and not args.fsdp
         self._examples = self._all_tokens = 0
