@@ -27,8 +27,8 @@ class TrackerChoice(msgspec.Struct, frozen=True, kw_only=True):
     """The part that a tracker takes in a run.
 
     `tracker` is "module:Class", or empty for a Tracker object, or a class in the script itself, which no other process
-    can import; `options` are the user's, redacted. A tracker that has `left` took part in earlier
-    sessions and was not selected for the last one; it keeps what it has.
+    can import; `options` are the user's, redacted. A tracker that has `left` took part in earlier sessions and was not
+    selected for the last one; it keeps what it has.
     """
 
     tracker: str

@@ -21,9 +21,9 @@ STRATEGIES = ("epoch", "steps", "end")
 class PushToHubCallback(keras.callbacks.Callback):  # type: ignore[misc]
     """A callback that pushes the model (`model.keras`, with its optimizer's state) and a model card, as one commit.
 
-    A child process uploads each written model while training continues. Where uploads are slower, the
-    newest wins. At the end the training waits for the last one, up to `finish_timeout_s`. A hub that is away, refuses
-    or hangs costs a line, and the folder to push by hand stays. Only rank 0 pushes.
+    A child process uploads each written model while training continues. Where uploads are slower, the newest
+    wins. At the end the training waits for the last one, up to `finish_timeout_s`. A hub that is away, refuses or hangs
+    costs a line, and the folder to push by hand stays. Only rank 0 pushes.
 
     Args:
         output_dir: The place of the folders until they are uploaded.

@@ -1,7 +1,4 @@
-"""Casts a training to the trackers.
-
-One run from its first event to its end, in our Trainer and in that of transformers.
-"""
+"""The report of a training to the trackers: one run from its first event to its end, in both Trainers."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,9 +30,9 @@ class ReportCallback(TrainerCallback):
     search is a run of its own, and all of them are one group. With `per_rank=True`, what a callback of another rank
     logs to `trainer.run` is kept under that rank's name; what the trainer itself logs is of the whole job.
 
-    transformers has no event for an exception. An uncaught one ends the run as "failed" (an interrupt:
-    "killed") when the interpreter exits. One that the script catches is known only if it happens in a `with` block of
-    this callback, or if something is reported while it is handled; else the run ends as "failed" without a traceback.
+    transformers has no event for an exception. An uncaught one ends the run as "failed" (an interrupt: "killed") when
+    the interpreter exits. One that the script catches is known only if it happens in a `with` block of this callback,
+    or if something is reported while it is handled; else the run ends as "failed" without a traceback.
 
     Args:
         report_to: "all", "none", or trackers by name, class or instance, as for `runcast.init`.

@@ -1,8 +1,4 @@
-"""The two places of a task's events and files: a server, or the folder of an offline session.
-
-Events are sent by the calling thread (events.add_batch, or the session's file metrics.jsonl): a ClearML Logger queues
-them, does not tell when they are lost, and stamps them when it sends them.
-"""
+"""The two places of a task's events and files: a server, or the folder of an offline session."""
 
 import json
 import shutil

@@ -1,10 +1,10 @@
 """Find out what has arrived at Comet, and whether an experiment was deleted there.
 
-No call of the SDK tells: it sends in the background, and what Comet answers to
-messages for a deleted experiment is documented nowhere. What the SDK does say is that Comet answers 400 or 404 when it
-is asked for the metadata of an experiment that does not exist (`API.get_experiment_by_key`). One that Comet had, by
-that question, and does not have any more is gone; one that is only archived is there. Whether the key of a deleted one
-can be used again is not known: the new experiment has another. Seen in comet_ml 3.43.2 and 3.58.8, 2026-11-27.
+No call of the SDK tells: it sends in the background, and what Comet answers to messages for a deleted experiment is
+documented nowhere. What the SDK does say is that Comet answers 400 or 404 when it is asked for the metadata of an
+experiment that does not exist (`API.get_experiment_by_key`). One that Comet had, by that question, and does not have
+any more is gone; one that is only archived is there. Whether the key of a deleted one can be used again is not known:
+the new experiment has another. Seen in comet_ml 3.43.2 and 3.58.8, 2026-11-27.
 
 A process that is killed does not note any more what Comet acknowledges, so the next one asks for the metrics.
 """

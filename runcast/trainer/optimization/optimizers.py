@@ -70,10 +70,7 @@ def belongs_to(optimizer: torch.optim.Optimizer | None, model: nn.Module) -> tor
 
 
 def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Split the parameters that are trained into those with weight decay and those without (biases, normalisation.
-
-    Fewer than two dimensions).
-    """
+    """Split the parameters that are trained into matrices, with weight decay, and others (biases, norms), without."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not trained:
         raise OptionError(
