@@ -20,7 +20,8 @@ from rich.text import Text
 from runcast.redaction.console import counted, visible
 
 MAX_NOTES = 10
-CAST_NOWHERE = "It was cast to no tracker. Choose one with: runcast replay --to NAME"
+CHOOSE_ONE = "Choose one with: runcast replay --to NAME"
+CAST_NOWHERE = f"It was cast to no tracker. {CHOOSE_ONE}"
 PADDING = re.compile(r" +(?=\n)")
 ROOMY = 100  # columns from which on a whole id fits into a list
 WATCH_S = 2.0

@@ -175,7 +175,17 @@ def replay(
 
 
 def _print_outcomes(out: "Console", directory: "RunDirectory", outcomes: "list[Outcome]") -> None:
-    from runcast.cli.output import commands, count, headline, line, notes, table, word
+    from runcast.cli.output import (
+        CAST_NOWHERE,
+        CHOOSE_ONE,
+        commands,
+        count,
+        headline,
+        line,
+        notes,
+        table,
+        word,
+    )
     from runcast.delivery.liveness import run_status
     from runcast.journal.paths import argument, shown
 
@@ -184,8 +194,7 @@ def _print_outcomes(out: "Console", directory: "RunDirectory", outcomes: "list[O
     line(out, headline(file.name, f"  {shown(directory.path)}  ", word(status)))
     out.print()
     if not outcomes:
-        served = "The script itself has delivered everything. " if file.trackers else "It was cast to no tracker. "
-        out.print(f"{served}Choose one with: runcast replay --to NAME")
+        out.print(f"The script itself has delivered everything. {CHOOSE_ONE}" if file.trackers else CAST_NOWHERE)
         return
     listed = table("tracker", "result", "sent now", "in total", "waiting", right=("sent now", "in total", "waiting"))
     for outcome in outcomes:

@@ -174,8 +174,7 @@ def summary(stage: Stage) -> None:
         run.log({"loss": 0.25}, step=1)
     stage.deliver()
     stage.expect_values("summary", inputs.SUMMARY, stage.read().summary, stage.tracker.names.encode)
-    if "metrics" in stage.tracker.supports:
-        stage.expect_points([("loss", 0.5, 0), ("loss", 0.25, 1)])
+    stage.expect_points([("loss", 0.5, 0), ("loss", 0.25, 1)])
 
 
 def tags(stage: Stage) -> None:
@@ -217,8 +216,7 @@ def media(stage: Stage) -> None:
     rename = _rule_of_media(stage).encode
     expected = {(rename(key), step) for key in keys for step in (0, 5)}
     stage.expect_names_found("media", expected, stage.read().media)
-    if "metrics" in stage.tracker.supports:
-        stage.expect_points([("loss", 0.5, 0), ("loss", 0.5, 5)])
+    stage.expect_points([("loss", 0.5, 0), ("loss", 0.5, 5)])
 
 
 def repeated_media(stage: Stage) -> None:

@@ -105,8 +105,7 @@ def setup_and_finish_twice(stage: Stage) -> None:
     setattr(tracker, "setup", _twice(tracker.setup))  # noqa: B010 - mypy rightly forbids the assignment
     stage.deliver(tracker=tracker)
     tracker.finish(Ending("failed", "a second call"))
-    if "metrics" in tracker.supports:
-        stage.expect_points([("loss", 0.5, 0)])
+    stage.expect_points([("loss", 0.5, 0)])
     expect_status(stage, "finished")
 
 
@@ -116,8 +115,7 @@ def empty_run(stage: Stage) -> None:
         pass
     state = stage.deliver()
     expect(isinstance(state.url, str) and bool(state.url), "setup did not set run.url")
-    if "metrics" in stage.tracker.supports:
-        stage.expect_points([])
+    stage.expect_points([])
 
 
 def identity(stage: Stage) -> None:
@@ -163,8 +161,7 @@ def open_run(stage: Stage) -> None:
     ]
     expect(not wrong, f"the open run shows {wrong}")
     expect(seen[0].status in (None, "running"), f"the open run's status is {seen[0].status!r}")
-    if "metrics" in stage.tracker.supports:
-        stage.expect_points([("loss", 0.5, 0), ("acc", 0.25, 0), ("loss", 0.25, 1)])
+    stage.expect_points([("loss", 0.5, 0), ("acc", 0.25, 0), ("loss", 0.25, 1)])
 
 
 def resume(stage: Stage) -> None:
@@ -180,8 +177,7 @@ def resume(stage: Stage) -> None:
         run.finish(status)  # type: ignore[arg-type]
         stage.deliver()
     reading, tracker = stage.read(), stage.tracker
-    if "metrics" in tracker.supports:
-        stage.expect_points(logged)
+    stage.expect_points(logged)
     if "params" in tracker.supports:
         stage.expect_params({f"session {session}": session for session in range(3)}, reading)
     if "tags" in tracker.supports:

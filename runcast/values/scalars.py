@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias
 Number: TypeAlias = float | int
 ParamValue: TypeAlias = str | int | float | bool | None
 
+INTS = range(-(2**63), 2**63)  # of 64 bits, which is what services hold
 NonFinite: TypeAlias = Literal["NaN", "Infinity", "-Infinity"]
 NON_FINITE = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 

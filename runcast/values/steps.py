@@ -4,8 +4,9 @@ from typing import Any, NamedTuple
 
 from runcast.core.foreign import attempt
 from runcast.values.numbers import NotANumber, a, is_on_device, to_number
+from runcast.values.scalars import INTS
 
-FIRST, LAST = -(2**63), 2**63 - 1  # what services keep a step in
+FIRST, LAST = INTS[0], INTS[-1]
 
 
 class GivenStep(NamedTuple):

@@ -23,9 +23,7 @@ from runcast.integrations.aim.writer import Writer
 from runcast.integrations.contract import ArtifactFile, Ending, MediaFile, Reading, TrackedRun, Tracker
 from runcast.values.names import NameRule
 from runcast.values.points import Point
-from runcast.values.scalars import Number, ParamValue
-
-INTS = range(-(2**63), 2**63)
+from runcast.values.scalars import INTS, Number, ParamValue
 
 
 class AimTracker(Tracker):

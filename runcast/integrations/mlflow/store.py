@@ -59,8 +59,7 @@ def prepare_store(uri: str, run: TrackedRun) -> None:
     """Remember which store it is, make our own if there is none, and see that a SQLite one is not locked.
 
     MLflow fails at one that is locked. Ours is created aside and moved into place when complete, so that no reader sees
-    half a
-    schema, even after a kill.
+    half a schema, even after a kill.
     """
     is_own = uri == own_store(run)
     run.remember(tracking_uri="" if is_own else public(uri))
@@ -84,7 +83,7 @@ def check_own_store(uri: str, run: TrackedRun) -> None:
     """See that our own store is still beside the run, and that its paths of files are right."""
     if uri != own_store(run):
         return
-    if not (run.directory.parent / "mlflow.db").exists():
+    if not path_of(uri).exists():
         again = f"runcast replay {argument(run.directory)} --to mlflow"
         raise FinalError(f"There is no mlflow.db beside {run.directory}. Deliver the run again with: {again}")
     follow_move(uri)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from runcast.core.foreign import attempt
-from runcast.integrations.system import EVERY_S
+from runcast.integrations.system import EVERY_S, SystemTracker
 from runcast.integrations.system.gpus import Gpus
 from runcast.integrations.system.machine import Machine
 from runcast.journal.file import Journal
@@ -34,7 +34,7 @@ class NodeMeter(threading.Thread):
         attempt(self._sample, lambda _: None)
 
     def _sample(self) -> None:
-        every_s = float(self._every_s or os.environ.get("RUNCAST_SYSTEM_METRICS_EVERY_S") or EVERY_S)
+        every_s = float(self._every_s or os.environ.get(SystemTracker.variables["every_s"]) or EVERY_S)
         machine, gpus = Machine(os.getpid(), self._journal.path.parent, without=0), Gpus()
         while not self._ended.wait(every_s):
             processes, sample = machine.sample()

@@ -31,9 +31,7 @@ from runcast.integrations.trackio.sdk import Row, Store
 from runcast.integrations.trackio.server import VARIABLES, ServerError, open_store
 from runcast.values.names import NameRule
 from runcast.values.points import Point
-from runcast.values.scalars import Number, ParamValue
-
-INTS = range(-(2**63), 2**63)  # others become floats
+from runcast.values.scalars import INTS, Number, ParamValue
 
 
 class TrackioTracker(Tracker):
