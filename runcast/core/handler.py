@@ -165,7 +165,7 @@ class CallbackHandler:
         return control
 
     def states(self) -> dict[str, Any]:
-        """Collect the states of the stateful callbacks by class, as transformers keeps them: one, or a list of several."""
+        """Collect the states of the stateful callbacks by class, as transformers does: one, or a list of several."""
         found: dict[str, list[Any]] = {}
         for callback in self.callbacks:
             if callable(getattr(callback, "state", None)):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 RESERVED = r"\A_(?=0x[0-9a-f]{8}_(?:/|\Z))"  # in the name rules of trackers that keep files
 MARKED = "_0x????????_"  # matches the folders of `in_own_folder`, in a glob
+MAX_PAGE_BYTES = 2**24  # of a file in a `page`, which is twice in it
 _MARK = re.compile(r"\A_0x[0-9a-f]{8}_/")
 
 
@@ -68,6 +69,11 @@ def link(source: Path, target: Path) -> None:
         shutil.copytree(source, target, symlinks=True, copy_function=link_file)
     else:
         link_file(source, target)
+
+
+def files_in(path: Path) -> list[Path]:
+    """List the files in a folder, at any depth, or a file itself."""
+    return sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
 
 
 def link_file(source: str | Path, target: str | Path) -> None:

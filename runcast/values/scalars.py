@@ -4,6 +4,7 @@ JSON cannot hold the three non-finite floats: they are written as the strings "N
 convention of Protocol Buffers).
 """
 
+import math
 from typing import Any, Literal, TypeAlias
 
 Number: TypeAlias = float | int
@@ -24,6 +25,11 @@ def encodable(value: Number) -> Number | NonFinite:
     if value - value == 0:
         return value
     return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
+
+
+def finite_or_text(value: Any) -> Any:
+    """Return a value; the text of a float that is not finite, for services whose JSON has neither it nor our names."""
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def decoded(value: Any) -> Any:

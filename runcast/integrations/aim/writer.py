@@ -18,7 +18,7 @@ from aim.storage.context import Context
 
 from runcast.integrations.aim.sdk import has_run, place, repository
 from runcast.integrations.contract import TrackedRun
-from runcast.integrations.files import link
+from runcast.integrations.files import files_in, link
 from runcast.values.points import Point
 
 # It warns of another process that writes to the run, but a run has one delivery, and what is locked was left by a kill.
@@ -69,12 +69,11 @@ class Writer:
         if self.run.artifacts_uri is None:
             self.run.set_artifacts_uri(f"file://{self.run.repo.root_path}/artifacts")
         link(path, Path(self.run.artifacts_uri.removeprefix("file://"), name))
-        files = [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
-        names = [name if file == path else f"{name}/{file.relative_to(path).as_posix()}" for file in files]
         listed = self.run.meta_run_tree.subtree("artifacts")
         for old in [old for old in self.run.meta_run_tree.get("artifacts", {}) if old.partition("/")[0] == name]:
             del listed[old]
-        for file, inner in zip(files, names, strict=True):
+        for file in files_in(path):
+            inner = name if file == path else f"{name}/{file.relative_to(path).as_posix()}"
             listed[inner] = Artifact(str(file), uri=self.run.artifacts_uri, name=inner)
 
     def close(self, ended_at: float) -> None:

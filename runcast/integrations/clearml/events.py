@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import Any
 
 from runcast.integrations.contract import MediaFile, Number, Point, Status
-from runcast.values.media.cells import Cell
+from runcast.values.scalars import finite_or_text
 
 SCALAR, FILE, PLOT = "training_stats_scalar", "training_debug_image", "plot"
 NO_STEP = -(2**31)  # where ClearML keeps single values
@@ -61,13 +61,8 @@ def to_text(value: Number | str | bool) -> str:
 def to_table(media: MediaFile) -> dict[str, Any]:
     """Make a Plotly table."""
     header, rows = media.table()
-    cells = [[_json_cell(cell) for cell in column] for column in zip(*rows, strict=True)]
+    cells = [list(map(finite_or_text, column)) for column in zip(*rows, strict=True)]
     return {"data": [{"type": "table", "header": {"values": header}, "cells": {"values": cells}}], "layout": {}}
-
-
-def _json_cell(cell: Cell) -> Cell:
-    """JSON has no NaN and no infinity: those are texts."""
-    return str(cell) if isinstance(cell, float) and not math.isfinite(cell) else cell
 
 
 def to_histogram(media: MediaFile) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from comet_ml.data_structure import Histogram
 
 from runcast.integrations.comet_ml.reader import METADATA
 from runcast.integrations.contract import MediaFile
+from runcast.integrations.files import files_in
 
 
 def log_as_its_kind(experiment: Any, media: MediaFile) -> Any:
@@ -35,6 +36,5 @@ def log_as_its_kind(experiment: Any, media: MediaFile) -> Any:
 
 def list_files(path: Path) -> Mapping[str, Path]:
     """Map the names of files inside an artifact to the files."""
-    if path.is_file():
-        return {path.name: path}
-    return {file.relative_to(path).as_posix(): file for file in sorted(path.rglob("*")) if file.is_file()}
+    folder = path if path.is_dir() else path.parent
+    return {file.relative_to(folder).as_posix(): file for file in files_in(path)}

@@ -13,7 +13,6 @@ Limits: a metric's name is a path. `Live.log_metric` opens a file for each value
     2026-11-20.
 """
 
-import math
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -30,7 +29,7 @@ from runcast.integrations.dvclive.sdk import folder_of, open_live
 from runcast.integrations.files import RESERVED, link, own_name
 from runcast.values.names import PathRule
 from runcast.values.points import Point
-from runcast.values.scalars import Number, ParamValue
+from runcast.values.scalars import Number, ParamValue, finite_or_text
 
 SUMMARY_EVERY_S = 5.0
 # A part of a name that is empty, "." or ".."; characters that tables cannot hold; a folder with the name of a table
@@ -131,10 +130,6 @@ class DvcliveTracker(Tracker):
         return Path(Metric(name, self._live.plots_dir).output_path)
 
     def _summarise(self) -> None:
-        values = {
-            key: str(value) if isinstance(value, float) and not math.isfinite(value) else value
-            for key, value in self._values.items()
-        }
-        self._live.summary = nest(values)
+        self._live.summary = nest({key: finite_or_text(value) for key, value in self._values.items()})
         self._live.make_summary()
         self._summarised = time.monotonic()

@@ -28,7 +28,7 @@ from swanlab.sdk.internal.core_python.context import CoreContext
 
 from runcast.core.errors import FinalError, RetryableError, TrackerError
 from runcast.integrations.contract import ArtifactFile, Ending, MediaFile, Reading, TrackedRun, Tracker
-from runcast.integrations.files import link
+from runcast.integrations.files import files_in, link
 from runcast.integrations.swanlab import reader
 from runcast.integrations.swanlab.media import keep
 from runcast.integrations.swanlab.places import MAX_STEP, OWN
@@ -114,8 +114,7 @@ class SwanlabTracker(Tracker):
     def log_artifact(self, artifact: ArtifactFile) -> None:
         kept = self._context.files_dir / reader.ARTIFACTS / artifact.name
         link(artifact.path, kept)
-        files = sorted(path for path in kept.rglob("*") if path.is_file()) if kept.is_dir() else [kept]
-        self._send(self._file.save([saved(path, self._context.files_dir) for path in files]))
+        self._send(self._file.save([saved(path, self._context.files_dir) for path in files_in(kept)]))
 
     def flush(self) -> None:
         if self._upload is not None and time.monotonic() > self._noted + NOTE_EVERY_S:

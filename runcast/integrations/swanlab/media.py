@@ -6,7 +6,6 @@ A picture that is no PNG, JPEG or BMP, a sound that is no WAV and a video that i
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -18,7 +17,8 @@ from swanlab.sdk.internal.pkg.adapter import medium
 
 from runcast.core.errors import FinalError
 from runcast.integrations.contract import MediaFile
-from runcast.integrations.files import link, page
+from runcast.integrations.files import MAX_PAGE_BYTES, link, page
+from runcast.values.scalars import finite_or_text
 
 SHOWN: Mapping[str, tuple[int, tuple[str, ...]]] = {
     "image": (ColumnType.COLUMN_TYPE_IMAGE, (".png", ".jpg", ".jpeg", ".bmp")),
@@ -26,7 +26,6 @@ SHOWN: Mapping[str, tuple[int, tuple[str, ...]]] = {
     "video": (ColumnType.COLUMN_TYPE_VIDEO, (".gif",)),
     "text": (ColumnType.COLUMN_TYPE_TEXT, (".txt",)),
 }
-MAX_BYTES = 2**24  # of a file in a page, which is twice in it
 
 
 def keep(media: MediaFile, folder: Path) -> tuple[int, MediaItem]:
@@ -54,9 +53,9 @@ def _content(media: MediaFile) -> bytes:
         return json.dumps(_bars(media)).encode()
     if media.kind == "table":
         return json.dumps(_table(media), ensure_ascii=False).encode()
-    if media.path.stat().st_size > MAX_BYTES:
+    if media.path.stat().st_size > MAX_PAGE_BYTES:
         raise FinalError(
-            f"SwanLab shows no {media.path.suffix} of more than {MAX_BYTES:,} bytes. Log it as an artifact."
+            f"SwanLab shows no {media.path.suffix} of more than {MAX_PAGE_BYTES:,} bytes. Log it as an artifact."
         )
     return f"<html><body>{page(media.path, media.kind)}</body></html>".encode()
 
@@ -74,10 +73,6 @@ def _bars(media: MediaFile) -> dict[str, Any]:
 
 
 def _table(media: MediaFile) -> dict[str, Any]:
-    rows = [{name: _cell(value) for name, value in row.items()} for row in media.records()]
+    rows = [{name: finite_or_text(value) for name, value in row.items()} for row in media.records()]
     names = rows[0] if rows else media.table()[0]
     return {"_swanLab": "table", "colDefs": [{"field": name} for name in names], "rowData": rows}
-
-
-def _cell(value: Any) -> Any:
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

@@ -11,14 +11,13 @@ import wandb
 
 from runcast.core.errors import FinalError, is_about_content
 from runcast.integrations.contract import MediaFile
-from runcast.integrations.files import page
+from runcast.integrations.files import MAX_PAGE_BYTES, page
 from runcast.values.scalars import Number
 
 MAX_TABLE_ROWS = 10_000
 MAX_BINS = 512
 LATE_S = 600.0
 MAX_TITLE_CHARS = 63  # of an alert, as wandb.Run.alert says
-MAX_PAGE_BYTES = 2**24  # of a file in a page, which is twice in it
 
 
 def as_wandb(media: MediaFile) -> Any:
