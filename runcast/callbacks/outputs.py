@@ -2,6 +2,7 @@
 
 import contextlib
 import inspect
+import itertools
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -39,7 +40,8 @@ class Outputs(NamedTuple):
         rank, size = _place()
         found: list[tuple[list[Any], list[Any]]] = []
         with _evaluating(torch, model, device):
-            for group in _in_groups(self._batches(data, processing_class), size):
+            batches = self._batches(data, processing_class)
+            while group := list(itertools.islice(batches, size)):
                 mine = group[rank] if rank < len(group) else group[-1]
                 pair = self._run(model, mine, device, processing_class)
                 if rank < len(group):
@@ -169,11 +171,6 @@ def in_every_process(answer: bool) -> bool:
 def _place() -> tuple[int, int]:
     distributed = joined_job()
     return (0, 1) if distributed is None else (distributed.get_rank(), distributed.get_world_size())
-
-
-def _in_groups(batches: Iterator[Any], size: int) -> Iterator[list[Any]]:
-    while group := [batch for _, batch in zip(range(size), batches, strict=False)]:
-        yield group
 
 
 @contextlib.contextmanager

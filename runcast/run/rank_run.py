@@ -6,14 +6,13 @@ rank 0's machine, copy it into the journal (`delivery/ranks.py`). The ranks neve
 
 import contextlib
 import os
-import re
 import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from runcast.journal.file import Journal
-from runcast.journal.layout import RunDirectory, RunFile, rank_journals
+from runcast.journal.layout import RunDirectory, RunFile, rank_journals, valid_job
 from runcast.journal.paths import make_private
 from runcast.journal.records import VERSION, Start, Status, encode_line
 from runcast.run.identity import Identity
@@ -78,7 +77,8 @@ def id_of_rank(job: str, rank: int) -> str:
 
 def is_id_of_rank(text: str) -> bool:
     """Return whether an id was made by `id_of_rank`."""
-    return re.fullmatch(r"job-[0-9a-f]{16}-rank\d+", text) is not None
+    job, _, rank = text.rpartition("-rank")
+    return valid_job(f".{job}") and rank.isdecimal()
 
 
 def _open(file: RunFile, folder: Path, rank: int) -> Journal:

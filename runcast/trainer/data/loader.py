@@ -197,10 +197,6 @@ def in_groups(batches: Iterator[Any], size: int) -> Iterator[list[Any]]:
 
     Reads nothing ahead.
     """
-    if size == 1:
-        for batch in batches:
-            yield [batch]
-        return
     while group := list(itertools.islice(batches, size)):
         yield group
 
