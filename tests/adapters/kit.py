@@ -15,6 +15,7 @@ from typing import Any
 
 from runcast.history.finding import list_runs
 from runcast.history.verify import verify
+from runcast.integrations.contract import Ending, TrackedRun, Tracker
 from runcast.journal.layout import RunDirectory
 from tests import warm
 
@@ -31,6 +32,23 @@ QUIET = {
     "CUDA_VISIBLE_DEVICES": "",
     "GIT_CEILING_DIRECTORIES": "/",  # or DVCLive finds the repository that the temporary folder happens to lie in
 }
+
+
+class BrokenAtTheEnd(Tracker):
+    """Takes everything and cannot finish."""
+
+    name = "broken_at_the_end"
+
+    def setup(self, run: TrackedRun) -> None:
+        run.url = "nowhere"
+
+    def log_metrics(self, points: Any) -> None:
+        pass
+
+    log_params = log_summary = log_media = log_artifact = add_tags = log_metrics
+
+    def finish(self, ending: Ending) -> None:
+        raise RuntimeError("out of order")
 
 
 def run_script(

@@ -17,7 +17,7 @@ import transformers
 import runcast
 from runcast import ReportCallback
 from runcast.journal.state import load_state
-from tests.adapters.kit import only_run_in, runs_in
+from tests.adapters.kit import BrokenAtTheEnd, only_run_in, runs_in
 from tests.adapters.tiny_transformers import make_trainer
 from tests.waiting import wait_for
 
@@ -29,23 +29,6 @@ class Broken(runcast.Tracker):
 
     def setup(self, run):
         raise AttributeError("get_run: the SDK has changed")
-
-
-class BrokenAtTheEnd(runcast.Tracker):
-    """Takes everything and cannot finish."""
-
-    name = "broken_at_the_end"
-
-    def setup(self, run):
-        run.url = "nowhere"
-
-    def log_metrics(self, points):
-        pass
-
-    log_params = log_summary = log_media = log_artifact = add_tags = log_metrics
-
-    def finish(self, ending):
-        raise RuntimeError("out of order")
 
 
 def test_d3_a_server_that_is_not_there_takes_nothing_from_the_training(folder, monkeypatch):

@@ -15,7 +15,7 @@ from lightning.pytorch.loggers import CSVLogger
 import runcast
 from runcast.adapters.lightning import RuncastLogger
 from runcast.run.init import init
-from tests.adapters.kit import only_run_in, run_well, runs_in
+from tests.adapters.kit import BrokenAtTheEnd, only_run_in, run_well, runs_in
 from tests.adapters.tiny_lightning import Tiny, loader, make_trainer
 from tests.warm import LIGHTNING
 
@@ -134,29 +134,12 @@ def test_several_loggers_side_by_side_are_told_the_same(folder):
 
 def test_an_error_of_the_user_is_the_one_that_is_seen(folder):
     """D15: theirs may hide it behind an error of a logger's finalize; a tracker of ours that breaks there cannot."""
-    logger = RuncastLogger([Breaking], delivery="thread")
+    logger = RuncastLogger([BrokenAtTheEnd], delivery="thread")
 
     with pytest.raises(RuntimeError, match="diverged"):
         make_trainer([logger, CSVLogger(folder / "csv")]).fit(Tiny(RuntimeError("diverged")), loader())
 
     assert only_run_in(folder).endings == ["failed"]
-
-
-class Breaking(runcast.Tracker):
-    """Cannot finish a run."""
-
-    name = "breaking"
-
-    def setup(self, run):
-        run.url = "nowhere"
-
-    def log_metrics(self, points):
-        pass
-
-    log_params = log_summary = log_media = log_artifact = add_tags = log_metrics
-
-    def finish(self, ending):
-        raise RuntimeError("out of order")
 
 
 def test_gradient_accumulation_is_counted_as_lightning_counts(folder):

@@ -2,15 +2,17 @@
 
 import contextlib
 import functools
+import http.server
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +57,28 @@ def paths_in(command: str) -> dict[str, bool]:
     found = json.loads(subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True).stdout)
     assert found, command
     return dict(found)
+
+
+@contextlib.contextmanager
+def refusing(status: int) -> Iterator[str]:
+    """Run a server that answers everything with a status; yield its address."""
+
+    class Refuse(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            self.send_response(status)
+            self.end_headers()
+
+        do_POST = do_GET
+
+        def log_message(self, *_: Any) -> None: ...
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refuse) as server:
+        threading.Thread(target=server.serve_forever).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
 
 
 class StandIn:

@@ -1,11 +1,9 @@
 """ClearML, written by the tracker in a process of its own and read back by it, by ClearML's importer, from a server."""
 
-import http.server
 import json
 import os
 import subprocess
 import sys
-import threading
 import urllib.request
 import zipfile
 from collections.abc import Iterator
@@ -14,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.integrations.driving import StandIn, driver
+from tests.integrations.driving import StandIn, driver, refusing
 
 SETUP, READ = ["setup", {}], ["read", {}]
 ONLINE = {"online": True}
@@ -329,24 +327,10 @@ def test_a_task_that_was_deleted_is_recreated(tmp_path: Path, server: Server) ->
 @pytest.mark.parametrize(("status", "error"), [(401, "FinalError"), (500, "RetryableError")])
 def test_a_refused_login_is_final_and_a_broken_server_is_not(tmp_path: Path, status: int, error: str) -> None:
     """A wrong key is told at once; a login that a broken server could not answer is tried again by the delivery."""
-
-    class Refuse(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            self.send_response(status)
-            self.end_headers()
-
-        do_POST = do_GET
-
-        def log_message(self, *_: Any) -> None: ...
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refuse) as refusing:
-        threading.Thread(target=refusing.serve_forever).start()
-        url = f"http://127.0.0.1:{refusing.server_port}"
-        hosts = {"CLEARML_API_HOST": url, "CLEARML_WEB_HOST": url, "CLEARML_FILES_HOST": url}
+    with refusing(status) as address:
+        hosts = dict.fromkeys(("CLEARML_API_HOST", "CLEARML_WEB_HOST", "CLEARML_FILES_HOST"), address)
         keys = {"CLEARML_API_ACCESS_KEY": "key", "CLEARML_API_SECRET_KEY": "secret"}
         (answer,) = drive(tmp_path / "run", ["setup", ONLINE], **hosts, **keys)
-        refusing.shutdown()
 
     assert answer[0] == error, answer[1]
 

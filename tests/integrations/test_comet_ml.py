@@ -1,13 +1,11 @@
 """Comet, written by the tracker in a process of its own; read back by it, by `comet upload`, from a server."""
 
 import contextlib
-import http.server
 import json
 import os
 import sqlite3
 import subprocess
 import sys
-import threading
 import urllib.request
 import zipfile
 from collections.abc import Iterator
@@ -16,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.integrations.driving import StandIn, driver
+from tests.integrations.driving import StandIn, driver, refusing
 
 SETUP, READ, KILL = ["setup", {}], ["read", {}], ["kill"]
 ONLINE = ["setup", {"online": True}]
@@ -378,20 +376,9 @@ def test_an_experiment_that_was_deleted_before_it_is_resumed_is_recreated(tmp_pa
 @pytest.mark.parametrize(("status", "error"), [(403, "FinalError"), (500, "RetryableError")])
 def test_a_refusal_is_final_and_a_failing_server_is_not(tmp_path: Path, status: int, error: str) -> None:
     """A wrong key is told at once; what may pass is tried again by the delivery."""
-
-    class Refuse(http.server.BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            self.send_response(status)
-            self.end_headers()
-
-        def log_message(self, *_: Any) -> None: ...
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refuse) as refusing:
-        threading.Thread(target=refusing.serve_forever).start()
-        url = f"http://127.0.0.1:{refusing.server_port}/clientlib/"
-        answers = drive(tmp_path / "run", ONLINE, ["finish", "finished"], COMET_URL_OVERRIDE=url, COMET_API_KEY=KEY)
-        refusing.shutdown()
+    with refusing(status) as address:
+        variables = {"COMET_URL_OVERRIDE": f"{address}/clientlib/", "COMET_API_KEY": KEY}
+        answers = drive(tmp_path / "run", ONLINE, ["finish", "finished"], **variables)
 
     assert answers[0][0] == error, answers[0][1]
     assert answers[1] is None

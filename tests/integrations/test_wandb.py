@@ -1,11 +1,9 @@
 """W&B, written by the tracker in a process of its own; read back by it, by W&B's own commands, from a server."""
 
-import http.server
 import json
 import os
 import subprocess
 import sys
-import threading
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +16,7 @@ from runcast.autodetect.selection import decide
 from runcast.history.replaying import replay
 from runcast.history.verify import verify
 from runcast.journal.layout import RunDirectory
-from tests.integrations.driving import DRIVE, StandIn, driver
+from tests.integrations.driving import DRIVE, StandIn, driver, refusing
 
 SETUP, READ, KILL = ["setup", {}], ["read", {}], ["kill"]
 ONLINE = ["setup", {"online": True}]
@@ -451,20 +449,9 @@ def test_rows_that_are_refused_for_another_reason_end_the_delivery_process(tmp_p
 @pytest.mark.parametrize(("status", "error"), [(401, "FinalError"), (404, "FinalError"), (500, "RetryableError")])
 def test_a_refusal_is_final_and_a_failing_server_is_not(tmp_path: Path, status: int, error: str) -> None:
     """A wrong key is told at once; what may pass is tried again by the delivery."""
-
-    class Refuse(http.server.BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            self.send_response(status)
-            self.end_headers()
-
-        def log_message(self, *_: Any) -> None: ...
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refuse) as refusing:
-        threading.Thread(target=refusing.serve_forever).start()
-        variables = {"WANDB_BASE_URL": f"http://127.0.0.1:{refusing.server_port}", "WANDB_API_KEY": "0123456789" * 4}
+    with refusing(status) as address:
+        variables = {"WANDB_BASE_URL": address, "WANDB_API_KEY": "0123456789" * 4}
         answers = drive(tmp_path / "run", ONLINE, ["finish", "finished"], WANDB_INIT_TIMEOUT="2", **variables)
-        refusing.shutdown()
 
     assert answers[0][0] == error, answers[0][1]
     assert answers[1] is None
