@@ -28,10 +28,11 @@ class Monitor:
 
     def name(self, args: Any) -> str:
         """Return the metric's name, as the evaluation reports it."""
-        name = self._wanted(args)
+        name = self.wanted(args)
         return name if name.startswith(("eval_", "test_", "train_")) or "/" in name else f"eval_{name}"
 
-    def _wanted(self, args: Any) -> str:
+    def wanted(self, args: Any) -> str:
+        """Return the metric's name as the user has it."""
         return self.metric or getattr(args, "metric_for_best_model", None) or "loss"
 
     def concerns(self, args: Any, metrics: Mapping[str, Any]) -> bool:
@@ -43,7 +44,7 @@ class Monitor:
         Raises:
             OptionError: No evaluation reports the metric.
         """
-        wanted = self._wanted(args)
+        wanted = self.wanted(args)
         prefix = next((key.removesuffix("runtime") for key in metrics if key.endswith("_runtime")), "eval_")
         if reported(wanted, metrics) is not None:
             self._prefix = prefix
@@ -59,7 +60,7 @@ class Monitor:
 
     def value(self, args: Any, metrics: Mapping[str, Any]) -> float | None:
         """Return the metric's value; None where it is missing or not a number."""
-        key = reported(self._wanted(args), metrics)
+        key = reported(self.wanted(args), metrics)
         return None if key is None else number(metrics, key)
 
     def is_better(self, args: Any, value: float | None, best: float | None) -> bool:

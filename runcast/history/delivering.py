@@ -19,6 +19,7 @@ from runcast.journal.reader import journal_size
 from runcast.journal.state import DeliveryState, load_state, waiting_for
 from runcast.redaction.console import say
 
+BUSY = "another process is delivering to it"
 POLL_S = 0.1
 REPORT_S = 2.0  # a longer pause is reported
 STUCK_S = 30.0  # how long to watch a failing delivery that makes no progress
@@ -141,7 +142,7 @@ def _ended(directory: RunDirectory, name: str, before: DeliveryState, code: int 
     # After damage to its state, it is unknown what the tracker had.
     added = 0 if before.phase == "unknown" else max(0, state.points - before.points)
     if code == EXIT_BUSY:
-        return outcome(directory, name, "busy", state, note="another process is delivering to it")
+        return outcome(directory, name, "busy", state, note=BUSY)
     if state.phase == "finished" and not waiting:
         note = "; ".join(f"it refused {described(state, reason)}" for reason in refusals(state)) or None
         return outcome(directory, name, "complete", state, delivered=added, note=note)

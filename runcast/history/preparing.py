@@ -8,7 +8,7 @@ from runcast.core.errors import TrackerUnavailableError, UnknownTrackerError
 from runcast.delivery.lock import is_held
 from runcast.delivery.sending.refusals import refusals
 from runcast.delivery.trust import Decide, Orders, orders_for
-from runcast.history.delivering import Outcome, outcome
+from runcast.history.delivering import BUSY, Outcome, outcome
 from runcast.integrations.table import TABLE, is_at_server
 from runcast.journal.layout import RunDirectory, RunFile, TrackerChoice
 from runcast.journal.paths import argument, make_private
@@ -105,7 +105,7 @@ def _settle(
             name=name, result="absent", note="it measured nothing, because it was not running during the training"
         )
     if is_held(folder):
-        return outcome(directory, name, "busy", state, note="another process is delivering to it")
+        return outcome(directory, name, "busy", state, note=BUSY)
     if is_opened(state):
         return kept_away
     if offline is None and _has_chosen(name, choice):

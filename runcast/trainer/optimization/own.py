@@ -85,7 +85,7 @@ def _is_trained(part: nn.Module) -> bool:
 
 
 def _check_metric(scheduler: Any, args: TrainingArguments) -> None:
-    name, kind = args.metric_for_best_model or "loss", type(scheduler).__name__
+    name, kind = Monitor().wanted(args), type(scheduler).__name__
     if args.eval_strategy == "no":
         raise OptionError(
             f"{kind} goes by {name!r} of the evaluation, but eval_strategy is 'no'. Set it to 'steps' or 'epoch'."
@@ -129,7 +129,7 @@ def step_by_metric(scheduler: Any, args: TrainingArguments, metrics: Mapping[str
     Raises:
         OptionError: The evaluation does not report it.
     """
-    name = args.metric_for_best_model or "loss"
+    name = Monitor().wanted(args)
     if reported(name, metrics) is None:
         raise OptionError(
             f"{type(scheduler).__name__} goes by {name!r}, but the evaluation has only: {', '.join(sorted(metrics))}. "
