@@ -19,9 +19,9 @@ def plan_the_rest(
     planned: tuple[int, int],
     checkpoint: tuple[Path, dict[str, Any]],
 ) -> tuple[int, int]:
-    """Return the number of all steps and of epochs; say what cannot be as in an uninterrupted data.
+    """Return the number of all steps and of epochs; say what cannot be as in a training without an interruption.
 
-    Where a step takes as many examples as before, the steps are those of the whole data. Otherwise the epochs that
+    Where a step takes as many examples as before, the steps are those of the whole training. Otherwise the epochs that
     are left, or max_steps, are counted from the checkpoint's position in the data.
     """
     folder, manifest = checkpoint
