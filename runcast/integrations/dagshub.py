@@ -19,7 +19,7 @@ from urllib.parse import quote, urlsplit
 from runcast.core.errors import FinalError, RetryableError
 from runcast.integrations.contract import ArtifactFile, Reading, TrackedRun
 from runcast.integrations.mlflow import MlflowTracker
-from runcast.integrations.row import TRUE
+from runcast.values.scalars import TRUE
 
 HOST = "https://dagshub.com"
 VARIABLES = {

@@ -131,7 +131,3 @@ class Ended(msgspec.Struct, frozen=True):
     title: str
     distribution: str
     date: str
-
-
-TRUE = ("1", "on", "yes", "true")
-FALSE = ("0", "off", "no", "false")

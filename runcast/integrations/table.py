@@ -9,18 +9,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from runcast.integrations.more import ENDED, MLFLOW_IMPORTS, MLFLOW_QUIET, MLFLOW_UNUSED, MORE
-from runcast.integrations.row import (
-    FALSE,
-    TRUE,
-    Address,
-    Credentials,
-    Ended,
-    Inside,
-    Integration,
-    Netrc,
-    TextFile,
-    Variables,
-)
+from runcast.integrations.row import Address, Credentials, Ended, Inside, Integration, Netrc, TextFile, Variables
+from runcast.values.scalars import FALSE, TRUE
 
 API_KEY = r"^\s*api_key\s*=\s*\S"
 # As `wandb offline`, `wandb disabled` and `wandb login --host` write them.

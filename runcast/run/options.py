@@ -18,11 +18,9 @@ from runcast.core.foreign import attempt
 from runcast.journal.layout import valid_id
 from runcast.journal.paths import absolute, interpreter
 from runcast.redaction.console import warn
-from runcast.values.scalars import without_surrogates
+from runcast.values.scalars import FALSE, TRUE, without_surrogates
 from runcast.values.settings import as_seconds, seconds
 
-TRUE = ("1", "on", "yes", "true")
-FALSE = ("0", "off", "no", "false", "")
 NOTHING = ("", "none", "no", "off", "false")  # a choice of trackers
 RESUMES = ("never", "allow", "must")
 FINISHES = WAIT, BACKGROUND = "wait", "background"
@@ -237,7 +235,7 @@ def _text(value: Any) -> str | None:
 def _one_of(name: str, value: Any, valid: tuple[str, ...]) -> str:
     word = str(value).lower()
     if name == "resume":  # a flag in other libraries
-        word = "allow" if word in TRUE else "never" if word in FALSE else word
+        word = "allow" if word in TRUE else "never" if word in (*FALSE, "") else word
     if word not in valid:
         raise OptionError(f"{name}={value!r} is unknown. Valid values are: {', '.join(valid)}.")
     return word
@@ -258,6 +256,6 @@ def _flag(name: str, value: Any) -> bool | None:
         return value
     if str(value).lower() in TRUE:
         return True
-    if str(value).lower() in FALSE:
+    if str(value).lower() in (*FALSE, ""):
         return False
     raise OptionError(f"{name}={value!r} is neither true nor false.")

@@ -11,6 +11,7 @@ Number: TypeAlias = float | int
 ParamValue: TypeAlias = str | int | float | bool | None
 
 INTS = range(-(2**63), 2**63)  # of 64 bits, which is what services hold
+TRUE, FALSE = ("1", "on", "yes", "true"), ("0", "off", "no", "false")  # in variables and settings, in any case
 NonFinite: TypeAlias = Literal["NaN", "Infinity", "-Infinity"]
 NON_FINITE = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 

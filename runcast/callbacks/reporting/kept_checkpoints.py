@@ -8,8 +8,9 @@ from runcast.core.errors import OptionError
 from runcast.core.events import TrainerState
 from runcast.journal.layout import RunDirectory
 from runcast.redaction.console import warn
-from runcast.run.options import FALSE, NOTHING, TRUE
+from runcast.run.options import NOTHING
 from runcast.run.run import Run
+from runcast.values.scalars import FALSE, TRUE
 
 # The variables with which users of transformers ask a tracker for checkpoints, and what a plain "true" means there.
 ASKED_FOR_BY = {

@@ -13,6 +13,7 @@ from tensorboard.plugins.text.summary_v2 import text_pb
 
 from runcast.integrations.contract import MediaFile
 from runcast.values.media.cells import Cell
+from runcast.values.points import EXACT
 from runcast.values.scalars import ParamValue
 
 OUTCOMES = {
@@ -23,7 +24,6 @@ OUTCOMES = {
     "running": STATUS_RUNNING,
 }
 MAX_MEDIA_BYTES = 2**28  # of a file, which is in memory several times while it is written and shown
-MAX_EXACT_INT = 2**53
 PNG = b"\x89PNG"
 FENCE = "```json\n"
 
@@ -49,9 +49,7 @@ def session_end(status: str, moment: float) -> Summary:
 
 def hparam(value: ParamValue) -> str | int | float | bool:
     """Return *value* if the HPARAMS page, which knows the numbers of JSON only, can hold it; else its text."""
-    if isinstance(value, int | float) and (
-        math.isfinite(value) if isinstance(value, float) else abs(value) <= MAX_EXACT_INT
-    ):
+    if isinstance(value, int | float) and (math.isfinite(value) if isinstance(value, float) else abs(value) <= EXACT):
         return value
     return str(value)
 

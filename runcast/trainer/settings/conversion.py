@@ -18,8 +18,8 @@ from typing import Any
 
 from runcast.core.errors import OptionError
 from runcast.values.numbers import NotANumber, to_number
+from runcast.values.scalars import FALSE, TRUE
 
-TRUE, FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 NONE = ("none", "null")
 
 
