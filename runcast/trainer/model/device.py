@@ -20,14 +20,14 @@ def pick_device(args: TrainingArguments) -> torch.device:
     device: Any = args.device
     asked = args.to_dict()["device"]
     best = torch.accelerator.current_accelerator(check_available=True)
-    if device.index is not None and int(os.environ.get("WORLD_SIZE", 1)) > 1:
+    if device.index is not None and args.world_size > 1:
         raise OptionError(f"device={asked!r}, but each process takes a device of its own. Say device={device.type!r}.")
     if device.type != "cpu" and (best is None or best.type != device.type):
         raise OptionError(_not_there(str(asked), best))
     if device.type in ("cuda", "xpu"):
         count = torch.accelerator.device_count()
         shown = f"this machine shows {count} {device.type} devices"
-        index = int(os.environ.get("LOCAL_RANK", 0)) if device.index is None else device.index
+        index = args.local_process_index if device.index is None else device.index
         if index >= count and device.index is None:
             raise OptionError(
                 f"LOCAL_RANK is {index}, but {shown}. Start no more processes: torchrun --nproc-per-node {count}"

@@ -14,7 +14,7 @@ import torch
 from torch import distributed
 
 from runcast.core.errors import OptionError
-from runcast.run.ranks import group_of_hosts
+from runcast.run.ranks import group_of_hosts, joined_job
 from runcast.trainer.ranks.ranks import Ranks
 from runcast.trainer.settings.arguments import TrainingArguments
 
@@ -27,10 +27,9 @@ def join_job(args: TrainingArguments, device: torch.device) -> Ranks:
     Raises:
         OptionError: Devices of this kind cannot work together.
     """
-    size = int(os.environ.get("WORLD_SIZE", 1))
-    if distributed.is_available() and distributed.is_initialized():
-        return _place()
-    if size == 1 and not args.fsdp:
+    if joined_job() is not None:
+        return _place(args)
+    if args.world_size == 1 and not args.fsdp:
         return Ranks()
     if "MASTER_ADDR" not in os.environ:
         raise OptionError("fsdp=True shards over processes. Start them with: torchrun --nproc-per-node 2 train.py")
@@ -42,7 +41,7 @@ def join_job(args: TrainingArguments, device: torch.device) -> Ranks:
         device_id=device if device.type == "cuda" else None,
     )
     atexit.register(_leave_job)
-    return _place()
+    return _place(args)
 
 
 def backend_for(kind: str, asked: str | None) -> str:
@@ -54,10 +53,10 @@ def backend_for(kind: str, asked: str | None) -> str:
     return backend if kind == "cpu" or ":" in backend or backend in ("gloo", "mpi") else f"cpu:gloo,{kind}:{backend}"
 
 
-def _place() -> Ranks:
+def _place(args: TrainingArguments) -> Ranks:
     """Tell which process this is, with a group for the hosts where the default one, made by the user, has none."""
     rank, size = distributed.get_rank(), distributed.get_world_size()
-    return Ranks(rank, size, int(os.environ.get("LOCAL_RANK", 0)), None if size == 1 else group_of_hosts())
+    return Ranks(rank, size, args.local_process_index, None if size == 1 else group_of_hosts())
 
 
 def _leave_job() -> None:
