@@ -20,7 +20,8 @@ def list_runs(root: Path) -> list[RunDirectory]:
         for entry in root.iterdir():
             with contextlib.suppress(OSError):
                 if not entry.is_symlink():
-                    found.append(((entry / "run.json").stat().st_mtime, entry.name, RunDirectory(entry)))
+                    run = RunDirectory(entry)
+                    found.append((run.run_json.stat().st_mtime, entry.name, run))
     return [run for _, _, run in sorted(found, key=lambda one: one[:2])]
 
 
@@ -51,8 +52,8 @@ def find_run(word: str | None, root: Path) -> RunDirectory:
     Raises:
         JournalError: None or several match; the message names some that could be meant.
     """
-    if word not in (None, "", "last", "latest") and (Path(str(word)) / "run.json").is_file():
-        return RunDirectory(Path(str(word)))
+    if word not in (None, "", "last", "latest") and (named := RunDirectory(Path(str(word)))).run_json.is_file():
+        return named
     runs = list_runs(root)
     if not runs:
         raise JournalError(nothing_in(root))

@@ -9,7 +9,7 @@ from runcast.history.preparing import is_opened, save_decisions, stays_local, ta
 from runcast.journal.layout import RunDirectory, RunFile, TrackerChoice
 from runcast.journal.paths import argument
 from runcast.journal.seal import is_own
-from runcast.journal.state import DeliveryState, load_state, waiting_for
+from runcast.journal.state import IDS, STATE, DeliveryState, load_state, waiting_for
 
 
 def replay(
@@ -86,7 +86,7 @@ def _forget(directory: RunDirectory, file: RunFile, name: str, choice: TrackerCh
             raise TrackerUnavailableError(
                 f"Another process is delivering the run {file.id} to {name}. Try again later."
             )
-        folder, kept = directory.tracker(name), ("ids.json", "state.json")
+        folder, kept = directory.tracker(name), (IDS, STATE)
         (folder / "local").mkdir(exist_ok=True)
         for entry in sorted(folder.iterdir()):
             if entry.name not in (*kept, *LEFT_BEHIND, "local"):

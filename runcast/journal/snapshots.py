@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from runcast.journal.layout import RunDirectory
 from runcast.journal.paths import absolute, make_private, own_mode
 from runcast.journal.records import Artifact
 from runcast.redaction.tree import redact_text
@@ -142,4 +143,5 @@ def _identity(found: os.stat_result) -> tuple[int, int]:
 
 
 def _is_run(folder: Path) -> bool:
-    return (folder / "run.json").is_file() and (folder / "journal.jsonl").is_file()
+    run = RunDirectory(folder)
+    return run.run_json.is_file() and run.journal.is_file()

@@ -18,6 +18,7 @@ from runcast.journal.reader import JournalReader
 from runcast.journal.records import UNREADABLE, Metrics, Status, read_struct
 
 Phase = Literal["starting", "delivering", "retrying", "suspended", "finished", "refused", "unknown"]
+STATE, IDS = "state.json", "ids.json"
 EVERYTHING = 2**62  # an offset beyond the end of any journal
 
 
@@ -73,9 +74,9 @@ def load_state(folder: Path) -> DeliveryState | None:
     everything. The next delivery asks the tracker.
     """
     try:
-        state = msgspec.json.decode((folder / "state.json").read_bytes(), type=DeliveryState)
+        state = msgspec.json.decode((folder / STATE).read_bytes(), type=DeliveryState)
     except (FileNotFoundError, NotADirectoryError):
-        return _unknown(folder, "is missing") if (folder / "ids.json").exists() else None
+        return _unknown(folder, "is missing") if (folder / IDS).exists() else None
     except OSError as error:
         return _unknown(folder, f"cannot be read ({error.strerror})")
     except UNREADABLE:
@@ -92,7 +93,7 @@ class StateFile:
     def load(self) -> DeliveryState:
         """Return the last state of the delivery."""
         with contextlib.suppress(OSError):
-            found = (self._folder / "state.json").stat()
+            found = (self._folder / STATE).stat()
             seen = found.st_mtime_ns, found.st_ino, found.st_size  # timestamps may be milliseconds apart at best
             if seen != self._seen:
                 self._state, self._seen = load_state(self._folder) or self._state, seen
@@ -102,16 +103,16 @@ class StateFile:
 def save_state(folder: Path, state: DeliveryState) -> None:
     """Write a tracker's state atomically."""
     state.updated = time.time()
-    write_atomically(folder / "state.json", msgspec.json.encode(state))
+    write_atomically(folder / STATE, msgspec.json.encode(state))
 
 
 def save_ids(folder: Path, state: DeliveryState) -> None:
     """Write the tracker's own ids of the run."""
-    write_atomically(folder / "ids.json", msgspec.json.encode(KnownAs(ids=state.ids, url=state.url)))
+    write_atomically(folder / IDS, msgspec.json.encode(KnownAs(ids=state.ids, url=state.url)))
 
 
 def _unknown(folder: Path, why: str) -> DeliveryState:
-    known = read_struct(folder / "ids.json", KnownAs) or KnownAs()
+    known = read_struct(folder / IDS, KnownAs) or KnownAs()
     return DeliveryState(
         phase="unknown",
         clean=False,
@@ -119,7 +120,7 @@ def _unknown(folder: Path, why: str) -> DeliveryState:
         attempts=1,
         ids=known.ids,
         url=known.url,
-        error=f"{folder / 'state.json'} {why}, so it is unknown what was delivered. The next delivery asks the "
+        error=f"{folder / STATE} {why}, so it is unknown what was delivered. The next delivery asks the "
         "tracker: runcast sync",
     )
 

@@ -5,6 +5,7 @@ from html import escape
 from pathlib import Path
 from typing import Any, Protocol
 
+from runcast.journal.layout import RunDirectory
 from runcast.journal.paths import argument, shown
 from runcast.journal.tail import last_values
 
@@ -28,7 +29,7 @@ class Shown(Protocol):
 
 def as_html(run: Shown, status: str) -> str:
     """Return what a notebook shows of a run: its last values, its trackers, and how to look at it elsewhere."""
-    last = last_values(run.dir / "journal.jsonl")
+    last = last_values(RunDirectory(run.dir).journal)
     metrics = {key: _number(last[key]) for key in sorted(last)[:MAX_ROWS]}
     more = f"<p>… and {len(last) - MAX_ROWS:,} more metrics</p>" if len(last) > MAX_ROWS else ""
     dropped = sum(run.statistics().dropped.values())

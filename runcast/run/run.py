@@ -156,7 +156,8 @@ class Run(Recorder):
     def statistics(self) -> Statistics:
         """Return counts: logged, dropped, and per tracker delivered, waiting and refused."""
         states = self._carrier.states() if self._carrier else {}
-        trackers = {name: tracker_statistics(name, state, self.dir / "journal.jsonl") for name, state in states.items()}
+        journal = RunDirectory(self.dir).journal
+        trackers = {name: tracker_statistics(name, state, journal) for name, state in states.items()}
         lost = self._journal.lost_records if self._journal else 0
         return Statistics(logged=self._logged, dropped=dict(self._dropped), lost=lost, trackers=trackers)
 

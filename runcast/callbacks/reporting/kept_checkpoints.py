@@ -87,10 +87,10 @@ def checkpoint_of(args: Any, state: TrainerState) -> Path | None:
 
 def asked_for_by_variables(run: Run) -> str | None:
     """Return what the variables of the run's trackers request; "all" takes precedence."""
-    if not (run.dir / "run.json").is_file():  # not the process that reports
+    directory, found = RunDirectory(run.dir), set()
+    if not directory.run_json.is_file():  # not the process that reports
         return None
-    found = set()
-    for tracker in RunDirectory(run.dir).load().trackers:
+    for tracker in directory.load().trackers:
         variable, plain_true = ASKED_FOR_BY.get(tracker, ("", ""))
         try:
             found.add(which_checkpoints(variable, os.environ.get(variable, ""), plain_true))

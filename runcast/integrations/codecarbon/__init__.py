@@ -25,6 +25,7 @@ from collections.abc import Mapping
 
 from runcast.integrations.codecarbon.early import Early
 from runcast.integrations.contract import Ending, Reading, TrackedRun, Tracker
+from runcast.journal.layout import RunDirectory
 from runcast.values.scalars import Number
 
 EARLY = Early()  # before the import of CodeCarbon
@@ -68,7 +69,7 @@ class CodecarbonTracker(Tracker):
         measured = [part for part, source in meter.parts.items() if source == "measured"]
         self._sources = [*measured, *(["placed"] if meter.is_placed else []), reader.COVERS]
         run.remember(**{meter.id: " ".join(self._sources)})
-        run.url = str(run.directory / "journal.jsonl" if reader.FILE in run.ids else reader.file_of(run))
+        run.url = str(RunDirectory(run.directory).journal if reader.FILE in run.ids else reader.file_of(run))
         self._run, self._meter, self._due = run, meter, time.monotonic() + meter.every_s
         parts = ", ".join(f"{part} {source}" for part, source in meter.parts.items())
         log.warning("CodeCarbon: %s; emissions %s", parts, "of its place" if meter.is_placed else WORLD)

@@ -25,6 +25,7 @@ from runcast.core.errors import FinalError
 from runcast.integrations.contract import Reading, TrackedRun, Tracker
 from runcast.integrations.system.gpus import Gpus
 from runcast.integrations.system.machine import Machine
+from runcast.journal.layout import RunDirectory
 from runcast.values.scalars import Number
 
 EVERY_S = 10.0
@@ -43,7 +44,7 @@ class SystemTracker(Tracker):
     _machine: Machine | None = None
 
     def setup(self, run: TrackedRun) -> None:
-        run.url = str(run.directory / "journal.jsonl")
+        run.url = str(RunDirectory(run.directory).journal)
         try:
             self._every_s = float(run.setting("every_s") or EVERY_S)
         except ValueError:
