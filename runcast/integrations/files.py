@@ -3,11 +3,14 @@
 import base64
 import hashlib
 import html
+import json
 import mimetypes
 import os
 import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 RESERVED = r"\A_(?=0x[0-9a-f]{8}_(?:/|\Z))"  # in the name rules of trackers that keep files
 MARKED = "_0x????????_"  # matches the folders of `in_own_folder`, in a glob
@@ -57,6 +60,15 @@ def cut_torn_line(path: Path) -> None:
         with path.open("rb") as file:
             whole = sum(len(line) for line in file if line.endswith(b"\n"))
         os.truncate(path, whole)
+
+
+def json_lines(path: Path) -> Iterator[Any]:
+    """Yield what each line of a file holds, without one that was cut in mid-write; nothing if there is no file."""
+    if path.exists():
+        with path.open("rb") as file:
+            for line in file:
+                if line.endswith(b"\n"):
+                    yield json.loads(line)
 
 
 def link(source: Path, target: Path) -> None:

@@ -11,7 +11,7 @@ from clearml.backend_api import Session
 from runcast.integrations.clearml.events import FILE, NO_STEP, PLOT, SCALAR, STATUSES
 from runcast.integrations.clearml.sdk import ask
 from runcast.integrations.contract import Reading
-from runcast.integrations.files import name_of
+from runcast.integrations.files import json_lines, name_of
 from runcast.values.points import Point, PointList
 
 ODD = re.compile(r"=(nan|inf|-inf)\Z")
@@ -20,7 +20,8 @@ PAGE_EVENTS = 5000
 
 def read_session(folder: Path, *, trust: bool = True) -> Reading:
     """Read the files of an offline session."""
-    return to_reading(load(folder / "task.json") or {}, stored_events(folder / "metrics.jsonl"), trust=trust)
+    events = (event for line in json_lines(folder / "metrics.jsonl") for event in line)
+    return to_reading(load(folder / "task.json") or {}, events, trust=trust)
 
 
 def read_task(session: Session, task_id: str, *, is_joined: bool) -> Reading:
@@ -85,15 +86,6 @@ def all_events(session: Session, task: str, kind: str) -> Iterator[dict[str, Any
             return
         yield from page["events"]
         scroll = {"scroll_id": page["scroll_id"]}
-
-
-def stored_events(path: Path) -> Iterator[dict[str, Any]]:
-    """Read a session's file, without a line that was cut in mid-write."""
-    if path.exists():
-        with path.open("rb") as file:
-            for line in file:
-                if line.endswith(b"\n"):
-                    yield from json.loads(line)
 
 
 def load(path: Path) -> dict[str, Any] | None:

@@ -21,7 +21,7 @@ from typing import Any
 
 from runcast.core.errors import RetryableError, TrackerError
 from runcast.integrations.contract import ArtifactFile, Ending, MediaFile, Reading, TrackedRun, Tracker
-from runcast.integrations.files import append, cut_torn_line, link
+from runcast.integrations.files import append, cut_torn_line, json_lines, link
 from runcast.integrations.flyte import page, reader, sdk
 from runcast.journal.paths import write_atomically
 from runcast.values.names import NameRule
@@ -46,7 +46,7 @@ class FlyteTracker(Tracker):
         path = reader.path_of(run)
         cut_torn_line(path)
         self._run, self._path, self._shown = run, path, page.Shown()
-        for kind, content in reader.lines(path):
+        for kind, content in json_lines(path):
             self._shown.add(kind, content)
         run.url = str(run.local / "deck.html")
         about = {"name": run.name, "project": run.project, "notes": run.notes, "group": run.group}

@@ -1,29 +1,17 @@
 """Read a run back from the lines of which its Deck is made: Flyte has no reader of Decks."""
 
-import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from runcast.core.errors import FinalError
 from runcast.integrations.contract import Reading, TrackedRun
+from runcast.integrations.files import json_lines
 from runcast.values.points import Point, PointList
 
 
 def path_of(run: TrackedRun) -> Path:
-    """Return the file of lines."""
+    """Return the file of lines, of which each has a kind and a content."""
     return run.local / "deck.jsonl"
-
-
-def lines(path: Path) -> Iterator[tuple[str, Any]]:
-    """Yield what each whole line says: its kind and its content."""
-    if not path.exists():
-        return
-    with path.open("rb") as file:
-        for line in file:
-            if line.endswith(b"\n"):
-                kind, content = json.loads(line)
-                yield kind, content
 
 
 def read_run(run: TrackedRun) -> Reading:
@@ -33,7 +21,7 @@ def read_run(run: TrackedRun) -> Reading:
     points, media = PointList(), list[tuple[str, int]]()
     params: dict[str, Any] = {}
     reading = Reading(points=points, params=params, summary={}, tags=set(), artifacts=set(), media=media)
-    for kind, content in lines(path_of(run)):
+    for kind, content in json_lines(path_of(run)):
         if kind == "points":
             for point in content:
                 points.append(Point(*point))
