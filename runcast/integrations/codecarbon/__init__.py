@@ -25,13 +25,13 @@ from collections.abc import Mapping
 
 from runcast.integrations.codecarbon.early import Early
 from runcast.integrations.contract import Ending, Reading, TrackedRun, Tracker
-from runcast.journal.layout import RunDirectory
 from runcast.values.scalars import Number
 
 EARLY = Early()  # before the import of CodeCarbon
 
 from runcast.integrations.codecarbon import reader  # noqa: E402
 from runcast.integrations.codecarbon.sdk import Meter  # noqa: E402
+from runcast.journal.layout import RunDirectory  # noqa: E402
 
 AMOUNTS = "amounts"  # so far, as this run's own state keeps them where CodeCarbon keeps no file
 UNKEPT = "CodeCarbon keeps no file (save_to_file=False): what it measures is in the journal and in the other trackers"
