@@ -54,3 +54,13 @@ def save_media(directory: Path, key: str, media: AnyMedia | None, step: int, now
         path=path.relative_to(directory).as_posix(),
         caption=redact_text(media.caption) if media.caption else None,
     )
+
+
+def check_whole(media: AnyMedia | None) -> None:
+    """Check that a saved medium holds everything that it was given.
+
+    Raises:
+        NotANumber: It lacks something; the message says what.
+    """
+    if media is not None and media.left_out:
+        raise NotANumber(f"is {a(type(media))} that was kept without {media.left_out}, which it cannot hold")

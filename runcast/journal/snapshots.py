@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import stat
 import time
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from runcast.values.copying import check_room, copy_file, on_disk
 from runcast.values.scalars import without_surrogates
 
 NAMED = 5
+_ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+):/", re.IGNORECASE)  # a Path has one slash of the two
 # Errors of the run's disk; any other error concerns one file.
 FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EROFS))
 
@@ -40,10 +42,10 @@ def keep_artifact(directory: Path, source: Path | bytes, name: str, kind: str, n
 
     Raises:
         OSError: It cannot be read, or the disk is full.
-        ValueError: It is a whole file system, neither a file nor a folder, or begins with an unexpanded ~.
+        ValueError: It is a whole file system, neither a file nor a folder, an address, or begins with an unexpanded ~.
     """
-    if isinstance(source, Path) and str(source).startswith("~") and not source.exists():
-        raise ValueError(f"there is no {source}, as only shells expand ~: use os.path.expanduser({str(source)!r})")
+    if isinstance(source, Path) and not source.exists():
+        _check_name(str(source))
     folder = directory / "artifacts" / f"{number:04d}-{os.urandom(2).hex()}"
     missing: list[str] = []
     try:
@@ -64,6 +66,17 @@ def keep_artifact(directory: Path, source: Path | bytes, name: str, kind: str, n
     return Kept(
         record, f"is an artifact that is incomplete: it lacks {', '.join(missing[:NAMED])}{rest}" if missing else ""
     )
+
+
+def _check_name(missing: str) -> None:
+    """Raise ValueError if the name of a missing file is one that only other programs understand."""
+    if missing.startswith("~"):
+        raise ValueError(f"there is no {missing}, as only shells expand ~: use os.path.expanduser({missing!r})")
+    if address := _ADDRESS.match(missing):
+        raise ValueError(
+            f"{address[1]}:// is the beginning of an address, not of a path. Download it and log the file, or keep the "
+            "address as a param"
+        )
 
 
 def write(content: bytes, target: Path) -> int:

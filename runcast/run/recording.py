@@ -41,11 +41,10 @@ class Recorder:
     ) -> None:
         self.id = file.id
         self.config = file.config = Recorded(file.config, partial(self._guarded, "params", self._log_params))
-        self.summary = RecordedResults(None, partial(self._guarded, "summary", self._log_summary))
+        self.summary = RecordedResults(partial(self._guarded, "summary", self._log_summary), self._log_beside)
         self.step, self.dir = 0, directory.path
         self.status: Status | None = None
-        self._file, self._journal, self._carrier = file, journal, carrier
-        self._strict = strict
+        self._file, self._journal, self._carrier, self._strict = file, journal, carrier, strict
         self._failure: RuncastError | None = None
         self._counts_steps, self._has_reported_between = True, False
         self._next_step = self._logged = self._artifacts = 0
@@ -104,8 +103,7 @@ class Recorder:
         self._guarded("params", self.config.update, params)
 
     def _log_params(self, params: dict[str, Any]) -> None:
-        values = flatten(params)
-        if values:
+        if values := flatten(params):
             if self._file.session > 1:
                 self._earlier.report_changed(values)
             self._append(Params(time=time.time(), values=values))
@@ -124,6 +122,10 @@ class Recorder:
         if kept:
             self._append(Summary(time=time.time(), values=kept))
 
+    def _log_beside(self, media: dict[str, Any]) -> None:
+        if self._log_unusual() is not None:
+            self._log_slowly(media, self.step, time.time())
+
     def log_artifact(self, path: str | os.PathLike[str], name: str | None = None, type: str = "file") -> None:
         """Keep a snapshot of a file or a folder with the run.
 
@@ -137,9 +139,9 @@ class Recorder:
         self._guarded("artifact", self._log_artifact, path, name, type)
 
     def _log_artifact(self, path: Any, name: Any, kind: Any) -> None:
-        if not os.fspath(path):
+        if not (text := os.fsdecode(path)):
             raise ValueError("its path is empty")
-        self._keep(Path(path), str(name or absolute(path).name), str(kind))
+        self._keep(Path(text), str(name or absolute(text).name), str(kind))
 
     def _keep(self, source: Path | bytes, name: str, kind: str) -> None:
         if self._journal is None:
@@ -148,8 +150,7 @@ class Recorder:
         from runcast.journal.snapshots import keep_artifact  # rarely needed, and start-up counts
 
         with self._lock:
-            self._artifacts += 1
-            number = self._artifacts
+            self._artifacts = number = self._artifacts + 1
         try:
             record, lacking = keep_artifact(self.dir, source, name, kind, number)
         except (OSError, ValueError) as error:
@@ -232,7 +233,7 @@ class Recorder:
             self._copies.add(step, now, copies)
 
     def _log_media(self, key: str, value: Any, step: int, now: float) -> bool:
-        from runcast.journal.media import media_in, save_media  # rarely needed, and start-up counts
+        from runcast.journal.media import check_whole, media_in, save_media  # rarely needed, and start-up counts
 
         if issubclass(type(value), str):
             text = str.__str__(value)
@@ -243,6 +244,7 @@ class Recorder:
         for media in parts:
             try:
                 self._append(save_media(self.dir, key, media, step, now))
+                check_whole(media)
             except NotANumber as reason:
                 self._drop(key, str(reason))
         return bool(parts)

@@ -1,5 +1,6 @@
 """A mapping whose changes become records: the config and the summary of a run, as scripts change them."""
 
+import sys
 from collections.abc import Callable, Mapping
 from enum import Enum
 from numbers import Number
@@ -8,7 +9,7 @@ from typing import Any, overload
 from runcast.core.foreign import attempt
 from runcast.redaction.tree import redact
 from runcast.values.config import plain
-from runcast.values.numbers import is_mapping, with_numbers
+from runcast.values.numbers import is_mapping, leaves, with_numbers
 
 
 class Recorded(dict[str, Any]):
@@ -90,20 +91,41 @@ class Recorded(dict[str, Any]):
 
 
 class RecordedResults(Recorded):
-    """A summary: a result of any library is a number, also one on a device, where the config describes it."""
+    """A summary: a result of any library is a number, also one on a device, where the config describes it.
 
-    __slots__ = ()
+    It holds no media: those among the results are logged, as W&B's summary takes them.
+    """
+
+    __slots__ = ("_log",)
+    _log: Callable[[dict[str, Any]], object]
+
+    def __init__(self, record: Callable[[dict[str, Any]], None], log: Callable[[dict[str, Any]], object]) -> None:
+        super().__init__(None, record)
+        object.__setattr__(self, "_log", log)
 
     def update(self, values: Any = None, /, *, allow_val_change: bool | None = None, **more: Any) -> None:
-        """Set and record several results."""
-        super().update(_on_host(values), **_on_host(more))
+        """Set and record several results, and log the media among them."""
+        given = [*(leaves(values) if is_mapping(values) else ()), *more.items()]
+        if media := {key: value for key, value in given if _is_media(value)}:
+            self._log(media)
+        super().update(_results(values), **_results(more))
 
 
-def _on_host(values: Any) -> Any:
+def _results(values: Any) -> Any:
+    """Convert what is a number, also on a device, and leave out media."""
     if not is_mapping(values):
         is_number = issubclass(type(values), Number) and not issubclass(type(values), Enum)
         return with_numbers(values) if is_number or hasattr(type(values), "item") else values
-    return attempt(lambda: {key: _on_host(value) for key, value in values.items()}, lambda _: values)
+    return attempt(
+        lambda: {key: _results(value) for key, value in values.items() if not _is_media(value)}, lambda _: values
+    )
+
+
+def _is_media(value: Any) -> bool:
+    """Return whether a value is a media object or a list of them; before their module is loaded, none can be."""
+    medium = getattr(sys.modules.get("runcast.values.media.medium"), "Medium", None)
+    several = value if issubclass(type(value), list | tuple) else (value,)
+    return medium is not None and bool(several) and all(issubclass(type(one), medium) for one in several)
 
 
 class RecordedAttribute:

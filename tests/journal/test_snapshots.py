@@ -280,3 +280,23 @@ def test_a_folder_of_any_depth_and_names_is_kept(start: Start, tmp_path: Path) -
     first, second = records(run, Artifact)
     assert (run.dir / first.path / "d" / "d").is_dir()
     assert [path.read_text() for path in (run.dir / second.path).iterdir()] == ["x"]
+
+
+@pytest.mark.parametrize("address", ["s3://bucket/model", "https://example.org/model.pt", "gs://bucket"])
+def test_an_address_is_no_artifact(address: str, start: Start) -> None:
+    """As W&B's references are: it was a missing file of another name, as a path has one slash of the two."""
+    run = start()
+
+    run.log_artifact(address, name="model")
+
+    scheme = address.partition(":")[0]
+    assert f"artifact that was not kept: {scheme}:// is the beginning of an address, not of a path." in reasons(run)
+
+
+def test_a_path_may_be_bytes(folder: Path, start: Start) -> None:
+    """As `os.listdir(b"…")` gives them."""
+    run = start()
+
+    run.log_artifact(os.fsencode(folder))  # type: ignore[arg-type]
+
+    assert kept(run) == TWO

@@ -219,6 +219,47 @@ def test_a_number_of_any_kind_is_a_number_in_a_summary(start: Start) -> None:
     assert run.config == {"lr": "0.5"}
 
 
+def test_media_in_a_summary_are_logged(start: Start) -> None:
+    """As W&B's summary takes them; their fields were results, `data` and `caption`."""
+    run = start()
+    run.log({"loss": 0.5}, step=4)
+
+    run.summary["curve"] = runcast.Image(np.zeros((8, 8)), caption="at the end")
+    run.summary.update({"best": 1, "test": {"words": [runcast.Text("a"), runcast.Text("b")], "f1": 0.5}})
+    run.log_summary({"table": runcast.Table([[1]], columns=["x"])})
+    run.log({"loss": 0.25})
+
+    kept = [(medium.key, medium.kind, medium.step) for medium in records(run, Media)]
+    assert kept == [("curve", "image", 4), ("test/words", "text", 4), ("test/words", "text", 4), ("table", "table", 4)]
+    assert [record.values for record in records(run, Summary)] == [{"best": 1, "test/f1": 0.5}]
+    assert run.summary == {"best": 1, "test": {"f1": 0.5}}
+    assert [record.step for record in records(run, Metrics)] == [4, 4]
+    assert run.statistics().dropped == {}
+
+
+def test_media_in_the_summary_of_a_finished_run_are_counted(start: Start) -> None:
+    """And leave no file behind."""
+    run = start()
+    run.finish()
+
+    run.summary["curve"] = runcast.Text("late")
+
+    assert run.statistics().dropped == {"log": 1}
+    assert not (run.dir / "media").exists()
+
+
+def test_a_medium_with_an_unknown_argument_is_kept_without_it(start: Start) -> None:
+    """What is missing is counted under its key, as W&B's masks."""
+    run = start()
+
+    run.log({"val": runcast.Image(np.zeros((8, 8)), masks={})}, step=1)  # type: ignore[call-arg]
+
+    assert [record.key for record in records(run, Media)] == ["val"]
+    assert [(record.key, record.reason) for record in records(run, Dropped)] == [
+        ("val", "is an Image that was kept without masks, which it cannot hold")
+    ]
+
+
 def test_tags_are_texts(start: Start) -> None:
     """Tags can be given at the start and added later; anything becomes a text."""
     run = start(tags=["first", "second"])

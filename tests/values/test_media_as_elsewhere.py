@@ -127,3 +127,21 @@ def test_a_medium_in_a_cell_is_named(tmp_path: Path) -> None:
     text = Table([[cell] for cell in cells], columns=["x"]).save(tmp_path, "x").read_text(encoding="utf-8")
 
     assert text == "x\n<Image: a cat>\n<Histogram>\n<Image>\n"
+
+
+@pytest.mark.parametrize(
+    ("make", "left_out"),
+    [
+        (lambda: Image(pixels(RED), masks={"pred": {"mask_data": np.zeros((8, 8))}}, boxes={}), "masks, boxes"),  # type: ignore[call-arg]
+        (lambda: Audio(np.zeros(8), sample_rate=8_000, normalize=True), "normalize"),  # type: ignore[call-arg]
+        (lambda: Histogram([1], num_bins=5), "num_bins"),  # type: ignore[call-arg]
+        (lambda: Table([[1]], columns=["a"], allow_mixed_types=True), "allow_mixed_types"),  # type: ignore[call-arg]
+        (lambda: Image(pixels(RED), caption="a"), ""),
+    ],
+)
+def test_an_argument_that_a_medium_does_not_have_is_left_out(make: Any, left_out: str, tmp_path: Path) -> None:
+    """Such as W&B's masks, at the first validation of a long training: the rest is kept, and says what it lacks."""
+    medium = make()
+
+    assert medium.left_out == left_out
+    assert medium.save(tmp_path, "x").exists()
