@@ -245,7 +245,7 @@ class Delivery:
         self.transfer.records.send_one("measure", lambda: measured.update(self.tracker.measure(final)), [self.name])
         if measured:
             self.metering.write(measured, time.time(), final=final)
-            self._save(points=self.state.points + len(measured))
+            self._save(points=self.state.points + len(measured), sent=self.state.sent + len(measured))
 
     # State
 

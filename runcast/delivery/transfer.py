@@ -97,7 +97,7 @@ class Transfer:
         if batch:
             self.save(sending=end)
             taken = self.sender.send(batch, end)
-            self.save(cursor=end, points=self.state.points + taken)
+            self.save(cursor=end, points=self.state.points + taken, sent=self.state.sent + taken)
 
     def _deliver(self, record: AnyRecord, offset: int, end: int) -> None:
         """Deliver a record without points that ends at *offset*; then everything up to *end* is delivered."""
@@ -124,6 +124,7 @@ class Transfer:
             log.warning("an earlier delivery of %s was interrupted; %d points were sent again", self.name, again)
             known = sum(1 for _ in journal_points(self.journal, end, without=self.name))
             self.state.points = known - self.sender.refused
+            self.state.sent += again
         reading: Reading = self.attempts("read", lambda: self.tracker.read(self.tracked))
         self.refusals.forget_files(reading)
         names = self.names, self.media_names
@@ -137,4 +138,5 @@ class Transfer:
         self.save(cursor=end, sending=end)
         if self.tracker.measures:
             self.deliver_available()  # to know how long the training has lasted
-            self.save(points=self.state.points + self.metering.recover(reading, is_over=not self.tracked.trains))
+            found = self.metering.recover(reading, is_over=not self.tracked.trains)
+            self.save(points=self.state.points + found, sent=self.state.sent + found)

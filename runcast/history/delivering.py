@@ -68,7 +68,7 @@ def follow(directory: RunDirectory, names: Collection[str], progress: Progress |
         is_alive = is_training(file) or not is_visible(file)
         _tell(states, {name: totals[name] for name in left}, progress)
         for name, state in states.items():
-            added = max(0, state.points - before[name].points)
+            added = state.sent - before[name].sent
             if state.cursor != moved[name][0]:
                 moved[name] = state.cursor, time.monotonic()
             if state.cursor >= end and is_alive:
@@ -139,8 +139,7 @@ def _report_pauses(states: Mapping[str, DeliveryState], reported: set[str]) -> N
 def _ended(directory: RunDirectory, name: str, before: DeliveryState, code: int | None, error: str | None) -> Outcome:
     state = load_state(directory.tracker(name)) or DeliveryState()
     waiting = waiting_for(directory.journal, name, state.cursor).points
-    # After damage to its state, it is unknown what the tracker had.
-    added = 0 if before.phase == "unknown" else max(0, state.points - before.points)
+    added = state.sent - before.sent
     if code == EXIT_BUSY:
         return outcome(directory, name, "busy", state, note=BUSY)
     if state.phase == "finished" and not waiting:

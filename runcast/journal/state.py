@@ -28,10 +28,11 @@ class DeliveryState(msgspec.Struct, kw_only=True):
     `session` is the session of the last delivered Start record; in a state that is over (`is_over`) it is at least the
     session that the delivery was started for. `cursor` is the offset in the journal up to which everything was
     delivered. `sending` is the end offset of the batch that was being sent when the state was written. `clean` is false
-    while a process has the tracker open, so that its sudden death is noticed. `points` counts delivered points,
-    `refused` the values that the tracker refused, by kind and reason, and `refused_names` names some of them. `ending`
-    is the status that the journal announced, `status` the one passed to the tracker. `not_before` is the time until
-    which the service has asked for no more calls. `coverage` belongs to a meter.
+    while a process has the tracker open, so that its sudden death is noticed. `points` counts the points that it has,
+    `sent` those that were sent, also again after it had lost them, `refused` the values that it refused, by kind and
+    reason, and `refused_names` names some of them. `ending` is the status that the journal announced, `status` the one
+    passed to the tracker. `not_before` is the time until which the service has asked for no more calls. `coverage`
+    belongs to a meter.
     """
 
     phase: Phase = "starting"
@@ -40,6 +41,7 @@ class DeliveryState(msgspec.Struct, kw_only=True):
     sending: int = 0
     clean: bool = True
     points: int = 0
+    sent: int = 0
     damaged: int = 0
     step: int = 0
     refused: dict[str, int] = {}

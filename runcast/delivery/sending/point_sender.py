@@ -49,8 +49,8 @@ class PointSender:
         return len(points) - (self.refused - refused)
 
     def send_missing(self, end: int) -> int:
-        """Send the points up to an offset that the tracker lacks; return their number."""
-        lacking = PointList()
+        """Send the points up to an offset that the tracker lacks; return how many of them it took."""
+        lacking, refused = PointList(), self.refused
 
         def look() -> None:
             nonlocal lacking
@@ -62,7 +62,7 @@ class PointSender:
         for at in range(0, len(lacking), BATCH_POINTS):
             batch = lacking[at : at + BATCH_POINTS]
             self._send(batch, end, partial(map, lacking.__getitem__, range(at + len(batch), len(lacking))))
-        return len(lacking)
+        return len(lacking) - (self.refused - refused)
 
     def _send(self, batch: list[Point], end: int, later: Callable[[], Iterable[Point]] = tuple) -> None:
         """Send a batch; values that the service refuses are found and counted, and the rest arrives.
