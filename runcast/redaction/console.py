@@ -76,10 +76,10 @@ def in_ascii(error: UnicodeError) -> tuple[str, int]:
 def _print(message: str) -> None:
     if sys.stderr is None:  # `2>&-`; print would take standard output
         return
-    text = f"runcast: {_shortened(redact_text(message))}"
+    text = f"runcast: {_shortened(redact_text(message))}\n"
     encoding = attempt(lambda: str(sys.stderr.encoding or "utf-8"), lambda _: "utf-8")
     # The stream may be closed, missing or of the script's own class.
-    attempt(lambda: print(_shown(text, encoding), file=sys.stderr, flush=True), lambda _: None)
+    attempt(lambda: print(_shown(text, encoding), file=sys.stderr, end="", flush=True), lambda _: None)
 
 
 def _shown(text: str, encoding: str) -> str:

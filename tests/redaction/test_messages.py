@@ -36,3 +36,20 @@ def test_ascii_gets_lookalikes(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert buffer.getvalue() == b"runcast: a > b\n"
     assert "✓ – ▁█ ⠁ é".encode("ascii", "runcast") == b"+ - _# * \\xe9"
+
+
+def test_a_message_is_written_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the end of its line: else the messages of two threads, such as Optuna's `n_jobs`, share a line."""
+    written: list[str] = []
+
+    class Stream(io.StringIO):
+        def write(self, text: str) -> int:
+            written.append(text)
+            return len(text)
+
+    monkeypatch.setattr(sys, "stderr", Stream())
+
+    say("a")
+    say("b")
+
+    assert list(filter(None, written)) == ["runcast: a\n", "runcast: b\n"]
