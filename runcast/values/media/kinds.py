@@ -4,7 +4,6 @@ Each object has a `kind` and a `caption`, and can `save` itself as one ordinary 
 cannot be saved never raises in a training loop: `problem` says why, and `Run.log` reports and counts it.
 """
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
@@ -14,7 +13,6 @@ from msgspec.structs import force_setattr
 from runcast.core.errors import OptionError
 from runcast.core.foreign import attempt
 from runcast.redaction.tree import redact_text
-from runcast.values.copying import copy_small
 from runcast.values.media import MediaKind
 from runcast.values.media.checks import (
     check_caption,
@@ -30,6 +28,7 @@ from runcast.values.media.checks import (
 from runcast.values.media.medium import Medium
 from runcast.values.media.rendering import (
     channel_axis,
+    copy_as_it_is,
     gif,
     histogram_from,
     histogram_of,
@@ -40,7 +39,6 @@ from runcast.values.media.rendering import (
 from runcast.values.media.tables import check_width, csv_text, rows_and_columns
 
 FPS = 4.0  # of a video that says nothing, as in W&B
-MAX_BYTES = 2**30  # of a file: a TensorBoard record holds 2 GiB, and each tracker makes a copy
 
 
 class Image(Medium, frozen=True, eq=False):
@@ -52,13 +50,18 @@ class Image(Medium, frozen=True, eq=False):
             C, it is first in a tensor and last in an array. Floats are in 0..1 (slightly outside is clipped), integers
             in 0..255; bools are black and white; NaN is black.
         caption: A line of text below it.
+        masks, boxes: Accepted for scripts that were written for W&B, and left out, which `Run.log` counts.
     """
 
     kind: ClassVar[MediaKind] = "image"
     data: Any
     caption: str | None = None
+    masks: Any = None
+    boxes: Any = None
 
     def _check(self) -> None:
+        left_out = [name for name in ("masks", "boxes") if getattr(self, name) is not None]
+        force_setattr(self, "left_out", ", ".join(left_out))
         check_caption(self.caption)
         if is_path(self.data):
             check_file(self.data)
@@ -67,7 +70,7 @@ class Image(Medium, frozen=True, eq=False):
 
     def _save(self, folder: Path, stem: str) -> Path:
         if is_path(self.data):
-            return _copy(self.data, folder, stem)
+            return copy_as_it_is(self.data, folder, stem)
         path = folder / f"{stem}.png"
         with foreign("image"):
             save_picture(self.data, path)
@@ -139,7 +142,7 @@ class Audio(Medium, frozen=True, eq=False):
 
     def _save(self, folder: Path, stem: str) -> Path:
         if is_path(self.data):
-            return _copy(self.data, folder, stem)
+            return copy_as_it_is(self.data, folder, stem)
         path = folder / f"{stem}.wav"
         with foreign("sound"):
             path.write_bytes(wav(self.data, int(self.sample_rate or 0)))
@@ -177,7 +180,7 @@ class Video(Medium, frozen=True, eq=False):
 
     def _save(self, folder: Path, stem: str) -> Path:
         if is_path(self.path):
-            return _copy(self.path, folder, stem)
+            return copy_as_it_is(self.path, folder, stem)
         path = folder / f"{stem}.gif"
         with foreign("video"):
             path.write_bytes(gif(self.path, self.fps or FPS))
@@ -258,6 +261,7 @@ class Histogram(Medium, frozen=True, eq=False):
         counts: Instead of values: the number of values in each bin.
         edges: With counts: the bounds of the bins, ascending.
         caption: A line of text below it.
+        num_bins: W&B's name for bins.
         np_histogram: W&B's name for the counts and edges of `numpy.histogram`.
     """
 
@@ -268,9 +272,11 @@ class Histogram(Medium, frozen=True, eq=False):
     edges: Any = None
     caption: str | None = None
     np_histogram: Any = None
+    num_bins: int | None = None
 
     def _check(self) -> None:
         check_caption(self.caption)
+        force_setattr(self, "bins", self.bins if self.num_bins is None else self.num_bins)
         if is_counted(pair := self.values if self.np_histogram is None else self.np_histogram):
             for name, value in zip(("counts", "edges", "values"), (*pair, None), strict=True):
                 force_setattr(self, name, value)
@@ -292,9 +298,3 @@ class Histogram(Medium, frozen=True, eq=False):
 
 
 AnyMedia: TypeAlias = Image | Figure | Audio | Video | Text | Table | Histogram
-
-
-def _copy(source: str | os.PathLike[str], folder: Path, stem: str) -> Path:
-    path = folder / f"{stem}{Path(source).suffix.lower()}"
-    copy_small(Path(source), path, MAX_BYTES)
-    return path

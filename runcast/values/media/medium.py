@@ -1,7 +1,7 @@
 """What all media classes have in common: they never raise in a training loop, and save themselves as a file."""
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import msgspec
 from msgspec.structs import force_setattr
@@ -11,21 +11,10 @@ from runcast.core.foreign import attempt, described
 from runcast.values.media import MediaKind
 
 
-class _Lenient(type(msgspec.Struct)):  # type: ignore[misc]
-    """The class of the media classes: leaves out arguments of other tools that a medium does not have."""
-
-    def __call__(cls, *arguments: Any, **named: Any) -> Any:
-        known = {name: value for name, value in named.items() if name in cls.__struct_fields__}
-        medium = super().__call__(*arguments, **known)
-        if unknown := [name for name in named if name not in known]:
-            force_setattr(medium, "left_out", ", ".join(unknown))
-        return medium
-
-
-class Medium(msgspec.Struct, frozen=True, eq=False, dict=True, metaclass=_Lenient):
+class Medium(msgspec.Struct, frozen=True, eq=False, dict=True):
     """One image, figure, sound, video, text, table or histogram; `problem` says why it cannot be saved.
 
-    `left_out` names the arguments that it was given and does not have, such as W&B's `masks`.
+    `left_out` names the arguments that it was given and cannot hold, such as W&B's `masks`.
     """
 
     kind: ClassVar[MediaKind]

@@ -4,6 +4,7 @@ NumPy is imported only when an array is read. A tensor on a device is copied to 
 """
 
 import io
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -13,13 +14,22 @@ import msgspec
 
 from runcast.core.errors import OptionError
 from runcast.values.config import plain_value
+from runcast.values.copying import copy_small
 from runcast.values.media.checks import check_decoded, drawn_figure, is_pil_image
 from runcast.values.media.tables import listed
 
 OVERSHOOT = 0.5  # a network's output may leave 0..1 slightly and is clipped; values in -1..1 or 0..255 are a mistake
 PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")  # of Pillow
+MAX_BYTES = 2**30  # of a file: a TensorBoard record holds 2 GiB, and each tracker makes a copy
 PNG_LEVEL = 1  # of 9
 PNG_COLOR_TYPES = {1: 0, 3: 2, 4: 6}  # by channels: grey, RGB, RGBA; PNG specification (2003), section 11.2.2
+
+
+def copy_as_it_is(source: str | os.PathLike[str], folder: Path, stem: str) -> Path:
+    """Copy a file under another name, with its own ending; return the copy."""
+    path = folder / f"{stem}{Path(source).suffix.lower()}"
+    copy_small(Path(source), path, MAX_BYTES)
+    return path
 
 
 def _host_array(data: Any) -> Any:
