@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from runcast.cli.options import Json, Root, complete_run, find
+from runcast.cli.options import Json, Root, complete_run, find, page_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +34,10 @@ def compare(
         ),
     ] = None,
     html: Annotated[
-        Path | None, typer.Option("--html", metavar="FILE", help="Write a page with all curves.", show_default=False)
+        Path | None,
+        typer.Option(
+            "--html", metavar="FILE", callback=page_file, help="Write a page with all curves.", show_default=False
+        ),
     ] = None,
     json: Json = False,
 ) -> None:

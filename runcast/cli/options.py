@@ -29,6 +29,13 @@ def in_home(path: Path) -> Path:
         return path
 
 
+def page_file(path: Path | None) -> Path | None:
+    """Return the file of a page, which must be named as one: `show --html NAME` rather means the run of that name."""
+    if path is not None and path.suffix.lower() not in (".html", ".htm"):
+        raise typer.BadParameter(f"'{path}' does not end in .html. Name the file of the page, as in: --html run.html")
+    return path and in_home(path)
+
+
 def complete_run(ctx: typer.Context, incomplete: str) -> list[str]:
     """Return the names of runs for the shell to complete, the newest first."""
     from runcast.history.finding import run_names

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from runcast.cli.options import Json, Root, RunWord, find
+from runcast.cli.options import Json, Root, RunWord, find, page_file
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -39,7 +39,10 @@ def show(
         bool, typer.Option("--all", "-a", help="Also params that have their default, and curves of hardware and speed.")
     ] = False,
     html: Annotated[
-        Path | None, typer.Option("--html", metavar="FILE", help="Write one page with everything.", show_default=False)
+        Path | None,
+        typer.Option(
+            "--html", metavar="FILE", callback=page_file, help="Write one page with everything.", show_default=False
+        ),
     ] = None,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Show a run in progress again every 2 s, until it has ended.")

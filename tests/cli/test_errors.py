@@ -145,3 +145,19 @@ def test_a_port_that_does_not_exist_is_refused(cli: Any) -> None:
 
     assert answer.status == 2
     assert answer.err.startswith("error: Invalid value for '--port': ")
+
+
+@pytest.mark.parametrize("command", ["show", "compare"])
+def test_a_page_is_written_to_no_file_of_another_kind(command: str, cli: Any, tmp_path: Path) -> None:
+    """`show --html RUN` wrote the newest run's page to a file called RUN, and `--html train.py` over the script."""
+    for name in ("first", "second"):
+        runcast.init("shapes", name, report_to="none").finish()
+    (tmp_path / "train.py").write_text("import runcast")
+
+    for file in ("first", "train.py"):
+        answer = cli(command, "--html", file, *(("first", "second") if command == "compare" else ()))
+        assert (answer.status, answer.out) == (2, "")
+        assert f"'{file}' does not end in .html" in answer.err
+
+    assert not (tmp_path / "first").exists()
+    assert (tmp_path / "train.py").read_text() == "import runcast"
