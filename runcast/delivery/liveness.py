@@ -33,8 +33,20 @@ def is_training(file: RunFile) -> bool:
     try:
         process = psutil.Process(file.pid)
         return bool(process.create_time() <= file.started + 1.0 and process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.Error:
+    except psutil.ZombieProcess:
         return False
+    except psutil.Error:  # there is no such process, or no /proc either, in a chroot or a sandbox
+        return _exists(file.pid)
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return True
 
 
 def run_status(directory: RunDirectory, file: RunFile) -> RunStatus:

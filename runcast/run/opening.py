@@ -150,7 +150,10 @@ def _began() -> float:
     """Return when this process (and so, roughly, the other ranks) began, in seconds since the epoch."""
     import psutil  # rarely needed, and start-up counts
 
-    return float(psutil.Process().create_time())
+    try:
+        return float(psutil.Process().create_time())
+    except psutil.Error:  # there is no /proc, in a chroot or a sandbox
+        return time.time() - time.process_time()
 
 
 def _version() -> str:

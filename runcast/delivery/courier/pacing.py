@@ -35,7 +35,8 @@ class Pace:
         now = time.monotonic()
         if now - self._seen_at >= FREE_S / 2:
             idle_s = _idle_s()
-            self.is_free = (idle_s - self._idle_s) / (now - self._seen_at) >= IDLE_CORES
+            is_known = idle_s is not None and self._idle_s is not None
+            self.is_free = not is_known or (idle_s - self._idle_s) / (now - self._seen_at) >= IDLE_CORES
             self._idle_s, self._seen_at = idle_s, now
 
     def is_time(self) -> bool:
@@ -53,12 +54,15 @@ class Pace:
             self._niceness = niceness
 
 
-def _idle_s() -> float:
+def _idle_s() -> float | None:
     """Return how long the processors that this process may use have been idle so far, together, in seconds.
 
-    Slurm gives a job a few of its node's.
+    Slurm gives a job a few of its node's. None where the system does not say: in a chroot or a sandbox without /proc.
     """
-    every = psutil.cpu_times(percpu=True)
+    try:
+        every = psutil.cpu_times(percpu=True)
+    except OSError:
+        return None
     usable = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(len(every))
     mine = [times for number, times in enumerate(every) if number in usable]
     return float(sum(times.idle + getattr(times, "iowait", 0.0) for times in mine))

@@ -91,6 +91,27 @@ def test_a_later_sync_delivers(tmp_path: Path, environment: dict[str, str]) -> N
     assert reading.status == "finished"
 
 
+def test_a_sandbox_without_proc_delivers_and_knows_that_the_training_is_alive(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    """Linux without /proc, in a chroot or a sandbox: no load of the processors, no start of a process."""
+    ask = "from runcast.run.init import is_running\nfrom runcast.journal.layout import RunDirectory\n"
+    ask += "folder = RunDirectory(run.dir)\nprint(is_running(folder, folder.load()))\n"
+    rank = {"RUNCAST_PER_RANK": "1", "WORLD_SIZE": "2", "RANK": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT + ask + REST, str(tmp_path)],
+        env={**environment, **rank, "WITHOUT_PROC": "1", "RUNCAST_FINISH_TIMEOUT_S": "20"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
+    assert "died" not in done.stderr
+    wait_for(lambda: state_of(tmp_path / "run").phase == "finished")
+    assert [point[:3] for point in MemoryTracker.reading_of(tmp_path / "run").points] == POINTS
+
+
 def test_a_user_without_a_home_gets_one_for_its_deliveries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A container's random user is in no list of users; without HOME, SDKs fail, or write into a folder called ~."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))

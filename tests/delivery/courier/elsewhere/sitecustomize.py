@@ -31,6 +31,12 @@ builtins.open = without_proc(builtins.open)
 io.open = without_proc(io.open)  # type: ignore[assignment]
 
 
+if "WITHOUT_PROC" in os.environ:  # Linux in a chroot or a sandbox: psutil finds none either
+    import psutil
+
+    psutil.PROCFS_PATH = "/nowhere"
+
+
 class Library(ctypes.CDLL):
     """A C library without on_exit."""
 
