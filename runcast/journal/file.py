@@ -15,7 +15,7 @@ from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from runcast.journal.paths import make_private, own_mode
+from runcast.journal.paths import make_private, move_apart, own_mode
 from runcast.journal.reader import journal_size
 from runcast.redaction.console import warn
 
@@ -54,7 +54,7 @@ class Journal:
         self.lost_records = 0
 
     def _open(self) -> int:
-        descriptor = os.open(self.path, os.O_CREAT | os.O_APPEND | os.O_RDWR, 0o600)
+        descriptor = move_apart(os.open(self.path, os.O_CREAT | os.O_APPEND | os.O_RDWR, 0o600))
         if not os.fstat(descriptor).st_size:
             own_mode(descriptor)
         return descriptor
@@ -178,7 +178,7 @@ class Journal:
             OSError: It cannot be written.
         """
         make_private(self.path.parent)
-        descriptor = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_RDWR, 0o600)
+        descriptor = move_apart(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_RDWR, 0o600))
         own_mode(descriptor)
         with self._lock:
             at = 0

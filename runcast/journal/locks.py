@@ -12,6 +12,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from runcast.journal.paths import move_apart
+
 TRIES, PAUSE_S = 5, 0.001  # another process may be probing right now (`is_held`)
 # For work of milliseconds: a process that is suspended while holding the lock must not block the others.
 LONGEST_S = 5.0
@@ -38,7 +40,7 @@ class FileLock:
         if not _is_taken(descriptor):
             os.close(descriptor)
             return False
-        self._descriptor = descriptor
+        self._descriptor = move_apart(descriptor)
         _let_go_in_forks()
         _HELD.add(self)
         return True
@@ -48,7 +50,8 @@ class FileLock:
         descriptor, self._descriptor = self._descriptor, None
         _HELD.discard(self)
         if descriptor is not None:
-            os.close(descriptor)
+            with contextlib.suppress(OSError):  # a daemon has closed it
+                os.close(descriptor)
 
 
 def is_held(path: Path) -> bool:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from runcast.core.errors import FinalError
 
+APART = 200  # beyond the files of most scripts, and below the limit of 256 on macOS
+
 
 def absolute(path: str | os.PathLike[str]) -> Path:
     """Return an absolute path; unchanged, if there is no working directory."""
@@ -101,6 +103,21 @@ def write_atomically(path: Path, data: bytes) -> None:
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def move_apart(descriptor: int) -> int:
+    """Move a descriptor to a number that no file of the script gets; return the number.
+
+    A daemon closes every file when it begins. What it opens next gets the lowest numbers, and what is written to them.
+    """
+    import fcntl  # imported late: `init` says what to do where there is none
+
+    try:
+        moved = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, APART)
+    except OSError:  # so many files may not be open (ulimit -n)
+        return descriptor
+    os.close(descriptor)
+    return moved
 
 
 def inside(folder: Path, path: str) -> Path:

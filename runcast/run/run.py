@@ -26,7 +26,7 @@ from runcast.run.identity import Identity, identity_of
 from runcast.run.options import SNAPSHOT, USUAL_PARTS, finish_timeout_s
 from runcast.run.recording import Recorder
 from runcast.run.sessions import ends_run, is_superseded
-from runcast.run.status import find_again, report_coverage, report_end, report_status
+from runcast.run.status import find_again, report_coverage, report_end, report_orphan, report_status
 from runcast.values.config import plain
 from runcast.values.scalars import without_surrogates
 
@@ -208,6 +208,7 @@ class Run(Recorder):
         if self.on_finish is not None:
             self.on_finish()
         if self._journal is None or os.getpid() != self._pid:
+            attempt(lambda: report_orphan(self.name, self._file, RunDirectory(self.dir)), self._report_failure)
             return self._is_delivered
         journal, delivered = self._journal, self._is_delivered
         deadline, is_there, is_last = time.monotonic() + wait_s, True, True

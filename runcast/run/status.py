@@ -2,6 +2,7 @@
 
 # Imported here, not on use: at exit, an import may call exec(), which makes Python forget that an interrupt ended the
 # script, and changes the exit code.
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -72,6 +73,19 @@ def why_unwritten(run_id: str, status: Status | None, *, is_copy: bool) -> str:
             "or begin one here, in the same group"
         )
     return ""
+
+
+def report_orphan(name: str, file: RunFile, directory: RunDirectory) -> None:
+    """In a fork, such as a daemon, say that nobody delivers what it has logged since the process of the run ended."""
+    if file.pid in (os.getpid(), os.getppid()):
+        return
+    from runcast.delivery.liveness import is_continued, is_training  # only now: see the remark about imports above
+
+    if not is_training(file) and is_continued(directory):
+        warn(
+            f"the process that began the run {name} has ended, and a fork of it delivers nothing. Deliver what was "
+            f"logged here with: runcast sync {argument(directory.path)}. Next time, call init after the fork."
+        )
 
 
 def find_again(journal: Journal, directory: RunDirectory, file: RunFile) -> bool:

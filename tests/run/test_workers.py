@@ -8,7 +8,7 @@ import pytest
 
 from runcast.journal.layout import RunDirectory
 from runcast.journal.reader import JournalReader
-from runcast.journal.records import Finish
+from runcast.journal.records import Finish, Metrics
 
 SCRIPT = """
 import multiprocessing, sys
@@ -59,3 +59,35 @@ def test_a_worker_ends_its_run(method: str, tmp_path: Path) -> None:
     assert ends["returns"].error is None
     told = "ValueError: diverged\n" if sys.version_info < (3, 13) else "exit code 1"  # the error is forgotten by then
     assert (ends["raises"].error or "").endswith(told)
+
+
+DAEMON = """
+import os, sys, time
+import runcast
+from runcast.journal.layout import RunDirectory
+from runcast.run.init import is_running
+from runcast.testing import MemoryTracker
+run = runcast.init("p", dir=sys.argv[1], id="run", name="mine", report_to=MemoryTracker)
+run.log({"loss": 0.5}, step=0)
+if os.fork():
+    os._exit(0)
+while is_running(RunDirectory(run.dir), RunDirectory(run.dir).load()):
+    time.sleep(0.01)
+run.log({"loss": 0.25}, step=1)
+print(run.finish())
+"""
+
+
+def test_a_daemon_forked_after_init_is_told_that_nobody_delivers_what_it_logs(tmp_path: Path) -> None:
+    """The process that began the run has ended with the fork, so the run counts as crashed; its records are kept."""
+    done = subprocess.run(
+        [sys.executable, "-c", DAEMON, str(tmp_path)], capture_output=True, text=True, check=True, timeout=60
+    )
+
+    assert done.stdout == "False\n"
+    assert done.stderr.splitlines()[-1] == (
+        "runcast: the process that began the run mine has ended, and a fork of it delivers nothing. Deliver what was "
+        f"logged here with: runcast sync {tmp_path / 'run'}. Next time, call init after the fork."
+    )
+    records = JournalReader(RunDirectory(tmp_path / "run").journal)
+    assert [record.step for record in records if isinstance(record, Metrics)] == [0, 1]

@@ -12,7 +12,7 @@ from runcast.delivery.courier.messages import Report, Task
 from runcast.delivery.courier.spawning import child_environment, module_command, where_to_start
 from runcast.delivery.courier.system import NO_SIGNAL, open_self, write_exit_code
 from runcast.journal.layout import RunDirectory
-from runcast.journal.paths import absolute
+from runcast.journal.paths import absolute, move_apart
 
 HAND_OVER_S = 5.0  # for a task that is larger than the socket's buffer
 END_S = 5.0
@@ -60,7 +60,7 @@ class CourierProcess:
                 env=self._environment,
             )
             stack.pop_all()
-        self._line = ours
+        self._line = ours = socket.socket(fileno=move_apart(ours.detach()))
         with contextlib.suppress(OSError):  # it is dead, which `is_running` tells
             ours.settimeout(HAND_OVER_S)
             task = msgspec.structs.replace(self._task, descriptor=own)

@@ -566,6 +566,28 @@ run.finish()
     assert sorted(points_of(tmp_path / "runs" / "run")) == [("loss", 0.25, 1), ("loss", 0.5, 0)]
 
 
+def test_what_a_daemon_opens_after_it_has_closed_all_files_stays_its_own(tmp_path: Path) -> None:
+    """Its files get the lowest free numbers; no record goes into one, and `finish` closes none."""
+    script = """
+import os, sys
+import runcast
+from runcast.testing import MemoryTracker
+run = runcast.init(dir=sys.argv[1], id="run", report_to=MemoryTracker)
+run.log({"loss": 0.5}, step=0)
+os.closerange(3, 1024)
+files = [open(f"{sys.argv[1]}/file{number}", "w") for number in range(40)]
+run.log({"loss": 0.25}, step=1)
+assert run.finish()
+for file in files:
+    file.write("mine")
+    file.close()
+"""
+    subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=True)
+
+    assert sorted(points_of(tmp_path / "run")) == [("loss", 0.25, 1), ("loss", 0.5, 0)]
+    assert {path.read_text() for path in tmp_path.glob("file*")} == {"mine"}
+
+
 @pytest.mark.parametrize(("variable", "value"), [("PYTHONOPTIMIZE", "2"), ("PYTHONWARNINGS", "error")])
 def test_how_the_script_wants_its_code_treated_is_not_for_the_sdks(
     variable: str, value: str, start: Begin, monkeypatch: pytest.MonkeyPatch
