@@ -35,8 +35,8 @@ class Pace:
         now = time.monotonic()
         if now - self._seen_at >= FREE_S / 2:
             idle_s = _idle_s()
-            is_known = idle_s is not None and self._idle_s is not None
-            self.is_free = not is_known or (idle_s - self._idle_s) / (now - self._seen_at) >= IDLE_CORES
+            if idle_s is not None and self._idle_s is not None:
+                self.is_free = (idle_s - self._idle_s) / (now - self._seen_at) >= IDLE_CORES
             self._idle_s, self._seen_at = idle_s, now
 
     def is_time(self) -> bool:
