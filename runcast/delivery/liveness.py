@@ -1,5 +1,6 @@
 """The liveness of a run's training process, and the status of the run."""
 
+import os
 import time
 from typing import Literal, TypeAlias, get_args
 
