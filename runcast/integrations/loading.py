@@ -3,6 +3,7 @@
 import importlib
 import os
 import sys
+import time
 from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from runcast.core.errors import TrackerUnavailableError
 from runcast.integrations.contract import Tracker
 
-CROSSINGS = 10  # imports by other threads that one import may cross
+CROSSINGS, PAUSE_S = 20, 0.1  # how often an import may cross those of other threads, and how long it lets them go on
 
 
 def load_tracker(target: str, environment: Mapping[str, str] | None = None) -> type[Tracker]:
@@ -54,6 +55,7 @@ def _import(module: str) -> ModuleType:
         except RuntimeError as error:
             if type(error).__name__ != "_DeadlockError":  # it has no public name
                 raise
+        time.sleep(PAUSE_S)
     return importlib.import_module(module)
 
 

@@ -246,8 +246,7 @@ class Run(Recorder):
 
     def _rewrite(self, entry: str) -> None:
         """Keep what the script has set in run.json, unless that is a later session's by now."""
-        directory = RunDirectory(self.dir)
-        if not directory.run_json.exists():
+        if not (directory := RunDirectory(self.dir)).run_json.exists():
             return
         with directory.settled():
             file = directory.load()

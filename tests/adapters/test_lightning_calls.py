@@ -87,7 +87,7 @@ def test_no_call_of_a_logger_ends_the_training(folder):
     told = only_run_in(folder)
     assert [key for key, _, _ in told.media] == ["mine/boxed"]
     assert [key for key, _ in dropped(told)] == ["mine/nothing", "mine/boxed", "model.txt", "log"]
-    assert "has 'boxes', which Image does not take" in dict(dropped(told))["mine/boxed"]
+    assert dict(dropped(told))["mine/boxed"] == "is an Image that was kept without boxes, which it cannot hold"
     assert told.endings == ["finished"]
 
 
