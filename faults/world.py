@@ -57,11 +57,11 @@ def trials() -> list[Trial]:
 
 def _of_the_machine() -> Iterator[tuple[str, str, tuple[str, ...], Callable[[Laboratory], Cell], tuple[str, ...]]]:
     """Yield fault, moment, trackers, what to play, and the trackers with which it belongs to `make test`."""
-    yield "the disk is full", "at the start", ("tensorboard",), machine.full_at_the_start, ("tensorboard",)
+    yield "the disk is full", "at the start", ("tensorboard",), machine.full_at_the_start, ()
     yield "the disk is full, then is not", "in the middle", LOCAL, machine.full_in_the_middle, ("tensorboard",)
     yield "the disk is full", "until the end", LOCAL, machine.full_at_the_end, ()
     yield "the folder is read-only", "at the start", ("tensorboard",), machine.read_only_at_the_start, ()
-    yield "the folder becomes read-only", "in the middle", LOCAL, machine.read_only_in_the_middle, ("clearml",)
+    yield "the folder becomes read-only", "in the middle", LOCAL, machine.read_only_in_the_middle, ("tensorboard",)
     yield "the clock jumps back an hour", "in the middle", LOCAL, machine.clock_jumps_back, ()
     yield "the delivery is killed 3 times", "while it trains", LOCAL, machine.delivery_killed_while_it_trains(3), ()
     courier = machine.courier_killed_while_it_trains
@@ -75,7 +75,7 @@ def _of_the_machine() -> Iterator[tuple[str, str, tuple[str, ...], Callable[[Lab
     cut = machine.killed_and_cut
     yield "all is killed and files are cut", "at 12 random bytes", LOCAL, cut(12), ()
     yield "all is killed and files are cut", "at a random byte", ("tensorboard",), cut(1), ("tensorboard",)
-    yield "the run is deleted there", "in the middle", ("mlflow",), machine.deleted_in_the_store, ("mlflow",)
+    yield "the run is deleted there", "in the middle", ("mlflow",), machine.deleted_in_the_store, ()
     yield "all is suspended and resumed", "in the middle", LOCAL, machine.suspended, ()
 
 

@@ -33,6 +33,9 @@ SHORT: dict[str, tuple[Warm | None, str, str]] = {
     "ultralytics_yolo.py": (None, "--report_to none --epochs 1", "'eval/mAP50': 0."),
 }
 NAMES = sorted(str(path.relative_to(EXAMPLES)) for path in EXAMPLES.rglob("*.py"))
+# Those that other tests run with trackers: adapters/test_everywhere.py, adapters/test_ultralytics.py and
+# trainer/test_both_trainers.py.
+ELSEWHERE = ("accelerate_loop.py", "lightning_module.py", "transformers_trainer.py", "ultralytics_yolo.py", "scripts/")
 
 
 def command_of(name: str) -> list[str]:
@@ -43,7 +46,9 @@ def command_of(name: str) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.matrix] * name.startswith(ELSEWHERE)) for name in NAMES]
+)
 def test_an_example_runs(tmp_path: Path, name: str) -> None:
     """As it says, to its end, with the result that it promises."""
     modules, shorter, expected = SHORT[name]
