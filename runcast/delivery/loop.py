@@ -198,7 +198,7 @@ class Delivery:
             if self.state.ending is None and not self.alive():
                 moved = self.transfer.deliver_available() or moved
                 if self.state.ending is None:
-                    self.transfer.reader.skip()
+                    self.transfer.deliver_last_line()
                     self.metering.end(was_seen=self.follow)
                     self.transfer.note_position(ending="crashed")
             if self.state.ending is not None and (self.state.session >= self.session or not self.alive()):

@@ -1,5 +1,6 @@
 """The way of records from a journal to one Tracker: what is there now, and what an interrupted delivery left out."""
 
+import contextlib
 import logging
 from collections.abc import Callable
 
@@ -11,6 +12,7 @@ from runcast.delivery.sending.point_sender import BATCH_POINTS, PointSender
 from runcast.delivery.sending.record_sender import RecordSender
 from runcast.delivery.sending.refusals import Refusals
 from runcast.integrations.contract import ALL_KINDS, Reading, TrackedRun, Tracker
+from runcast.journal.file import append_lines
 from runcast.journal.layout import RunDirectory
 from runcast.journal.reader import JournalReader, journal_size
 from runcast.journal.records import AnyRecord, Artifact, Finish, Media, Metrics, Start, meter_of, points
@@ -61,6 +63,15 @@ class Transfer:
 
     def _read_from(self, offset: int) -> JournalReader:
         return JournalReader(self.journal, offset, self.session or None)
+
+    def deliver_last_line(self) -> None:
+        """Deliver what a training that died wrote last, if it lacks only the newline; else give it up, and count it."""
+        is_whole = bool(self.reader.rest())
+        with contextlib.suppress(OSError):  # the journal may only be read
+            if is_whole:
+                append_lines(self.journal, b"\n")
+        self.deliver_available()
+        self.reader.skip()
 
     def deliver_available(self) -> bool:
         """Deliver every complete record in the journal now; return whether there was any."""

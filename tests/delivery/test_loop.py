@@ -1,7 +1,9 @@
 """The loop carries every record to its tracker, exactly once, whatever the tracker does and whenever it dies."""
 
 import contextlib
+import errno
 import json
+import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -862,6 +864,52 @@ def test_a_last_record_that_was_cut_is_counted_once(start: Begin, deliver: Deliv
     assert (first.damaged, first.status, first.cursor) == (1, "crashed", journal.stat().st_size)
     assert (second.damaged, second.attempts) == (1, 1)
     run.finish()
+
+
+@pytest.mark.damages_journals
+def test_a_last_record_that_lacks_only_its_newline_is_delivered(start: Begin, deliver: Deliver) -> None:
+    """A kill, or a disk that is full, may cut that one byte."""
+    run = start()
+    journal = cut_newline(run)
+
+    first = deliver(MemoryTracker())
+    second = deliver(MemoryTracker())
+
+    losses = [point[:3] for point in MemoryTracker.reading_of(run.dir).points]
+    assert losses == [("loss", 0.5, 0), ("loss", 0.25, 1)]
+    assert (first.damaged, first.status, first.cursor) == (0, "crashed", journal.stat().st_size)
+    assert (second.damaged, second.attempts) == (0, 1)
+    run.finish()
+
+
+@pytest.mark.damages_journals
+def test_a_journal_that_cannot_be_mended_loses_its_last_record(
+    start: Begin, deliver: Deliver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a folder that may only be read, say, there is no place for the newline."""
+    run = start()
+    journal = cut_newline(run)
+    monkeypatch.setattr("runcast.delivery.transfer.append_lines", no_place)
+
+    state = deliver(MemoryTracker())
+
+    assert [point[:3] for point in MemoryTracker.reading_of(run.dir).points] == [("loss", 0.5, 0)]
+    assert (state.damaged, state.status, state.cursor) == (1, "crashed", journal.stat().st_size)
+    run.finish()
+
+
+def cut_newline(run: runcast.Run) -> Path:
+    """Log two records, and cut the last byte of the second one; return the journal."""
+    journal = run.dir / "journal.jsonl"
+    run.log({"loss": 0.5}, step=0)
+    run.log({"loss": 0.25}, step=1)
+    os.truncate(journal, journal.stat().st_size - 1)
+    return journal
+
+
+def no_place(*_: object) -> bool:
+    """Fail as a file system does that is mounted for reading."""
+    raise OSError(errno.EROFS, "Read-only file system")
 
 
 def test_a_run_that_was_deleted_at_the_service_is_recreated(start: Begin, deliver: Deliver) -> None:
