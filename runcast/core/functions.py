@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 from runcast.core.errors import OptionError
-from runcast.core.events import EVENTS, TrainerCallback, TrainerControl, TrainerState
+from runcast.core.events import EVENTS, TrainerCallback
 
 
 class LambdaCallback(TrainerCallback):
@@ -45,15 +45,7 @@ class LambdaCallback(TrainerCallback):
                 raise OptionError(f"{event!r} is not an event. The events are: {', '.join(EVENTS)}.")
             setattr(self, event, partial(self._call, event, function))
 
-    def _call(
-        self,
-        event: str,
-        function: Callable[..., Any],
-        args: Any,
-        state: TrainerState,
-        control: TrainerControl,
-        **kwargs: Any,
-    ) -> Any:
+    def _call(self, event: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         self.calls[event] = calls = self.calls.get(event, 0) + 1
         if (
             calls % self._every
@@ -62,7 +54,7 @@ class LambdaCallback(TrainerCallback):
             or (self._before and calls >= self._before)
         ):
             return None
-        return function(args, state, control, **kwargs)
+        return function(*args, **kwargs)
 
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint keeps: how often each event has occurred."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from runcast.core.errors import OptionError, RuncastError
 from runcast.core.events import EVENTS, SWITCHES, TrainerControl, TrainerState
+from runcast.core.foreign import pass_on
 from runcast.core.functions import LambdaCallback
 
 _log = logging.getLogger("runcast.callbacks")
@@ -145,6 +146,7 @@ class CallbackHandler:
                 if isinstance(error, RuncastError) and event not in _WAYS_OUT:
                     raise  # raised on purpose: a wrong setting, or a tracker that failed under strict=True
                 if getattr(callback, "reports", False):
+                    pass_on(error)
                     self.failures += 1
                     self._disable(callback, event)
                     _log.exception("%s and has been disabled. Training continues without it.", what)

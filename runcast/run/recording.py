@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from runcast.core.errors import RuncastError
-from runcast.core.foreign import attempt, described
+from runcast.core.foreign import attempt, described, pass_on
 from runcast.journal.file import Journal
 from runcast.journal.layout import RunDirectory, RunFile
 from runcast.journal.paths import absolute, argument
@@ -85,8 +85,8 @@ class Recorder:
                 total = sum(values.values())
                 if -MAX_EXACT_INT < total < MAX_EXACT_INT:  # not NaN or infinite, nor is any of them
                     line = encode(Metrics(time=now, step=step, values=values)) + b"\n"
-        except Exception:  # noqa: BLE001 - an odd key, a huge int, a dict that another thread changes: named by the slow way
-            pass
+        except Exception as odd:  # noqa: BLE001 - a key, a huge int, a dict that another thread changes: for the slow way
+            pass_on(odd)
         if line:
             journal.append(line)
             self._logged += len(values)

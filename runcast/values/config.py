@@ -28,7 +28,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from runcast.core.foreign import PASSING, attempt
+from runcast.core.foreign import attempt, pass_on
 from runcast.values.scalars import encodable, without_surrogates
 
 MAX_DEPTH = 32
@@ -85,9 +85,8 @@ class _Reader:
             return f"<left out: the {whose} has more than {most:,} values>"
         try:
             return self._read(get(key))
-        except PASSING:
-            raise
         except BaseException as error:  # noqa: BLE001 - foreign code: any property or __repr__ may raise anything
+            pass_on(error)
             return f"<unreadable: {type(error).__name__}>"
 
     def read_items(self, keys: Sequence[Any], get: Callable[[Any], Any]) -> dict[str, Json]:

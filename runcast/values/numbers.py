@@ -11,7 +11,7 @@ from functools import partial
 from numbers import Number as AnyNumber
 from typing import Any, NamedTuple
 
-from runcast.core.foreign import PASSING, attempt
+from runcast.core.foreign import attempt, pass_on
 from runcast.values.scalars import Number
 
 MAX_EXACT_INT = 2**63
@@ -43,9 +43,10 @@ def to_number(value: Any) -> Number:
         if value is None or isinstance(value, str | bytes | list | tuple | dict | set):
             raise NotANumber(_cure_of(value))
         return _convert(value, kind)
-    except (NotANumber, *PASSING):
+    except NotANumber:
         raise
     except BaseException as error:  # noqa: BLE001 - foreign code: any __float__, item or property may raise anything
+        pass_on(error)
         raise NotANumber(f"is {a(kind)} that cannot be read ({type(error).__name__})") from None
 
 
@@ -159,9 +160,8 @@ def start_copy(value: Any) -> DeviceValue | None:
     """
     try:
         return _start_copy(value)
-    except PASSING:
-        raise
     except BaseException as error:  # noqa: BLE001 - foreign code, as above
+        pass_on(error)
         raise NotANumber(f"is {a(type(value))} that cannot be read ({type(error).__name__})") from None
 
 

@@ -50,7 +50,7 @@ def ends_in_raise(handler: ast.ExceptHandler) -> bool:
 def test_every_exception_is_caught_only_where_that_is_the_point(path: Path) -> None:
     """`except Exception` stands in few named places; elsewhere, who catches everything raises it again.
 
-    Who catches BaseException lets an interrupt and an exit pass first.
+    Who catches BaseException first passes on an interrupt, an exit, and what a signal handler has raised.
     """
     text = path.read_text(encoding="utf-8")
     handlers = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ExceptHandler)]
@@ -60,7 +60,7 @@ def test_every_exception_is_caught_only_where_that_is_the_point(path: Path) -> N
         if not ends_in_raise(handler)
     ]
 
-    assert swallowed.count("BaseException") <= text.count("PASSING:\n") + text.count("*PASSING):\n")
+    assert swallowed.count("BaseException") <= len(re.findall(r"^ +pass_on\(\w+\)$", text, re.MULTILINE))
     if place(path) not in CATCHES_ALL:
         assert "Exception" not in swallowed
 

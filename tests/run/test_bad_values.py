@@ -464,3 +464,44 @@ def test_a_tag_that_raises_costs_no_other(start: Start) -> None:
     run.add_tags("first", Raising(ValueError()), "last")  # type: ignore[arg-type]
 
     assert [record.tags for record in records(run, Tags)] == [["first", "last"]]
+
+
+class Preempted(Exception):
+    """What a script raises in its handler of the signal with which a scheduler takes the machine away."""
+
+
+class Signalled:
+    """Takes so long to read that a signal arrives meanwhile."""
+
+    def _wait(self, *_: object) -> Any:
+        signal.raise_signal(signal.SIGUSR1)
+        return 0.5
+
+    __float__ = __str__ = __repr__ = item = _wait
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda run: run.log({"loss": Signalled()}),
+        lambda run: run.log({Signalled(): 1.0}),
+        lambda run: run.log_params({"lr": Signalled()}),
+        lambda run: run.log_summary({"best": Signalled()}),
+        lambda run: run.add_tags(Signalled()),
+    ],
+    ids=["value", "key", "param", "summary", "tag"],
+)
+def test_what_a_signal_handler_raises_reaches_the_script(start: Start, call: Callable[[runcast.Run], None]) -> None:
+    """A timeout or a preemption interrupts whatever runs, also a call of ours: it is not a mistake of the value."""
+
+    def preempt(*_: object) -> None:
+        raise Preempted
+
+    before = signal.signal(signal.SIGUSR1, preempt)
+    run = start()
+    try:
+        with pytest.raises(Preempted):
+            call(run)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+        run.finish()
