@@ -13,7 +13,7 @@ from runcast.cli.compare import compare
 from runcast.cli.demo import demo
 from runcast.cli.doctor import doctor
 from runcast.cli.errors import EXIT_OK, EXIT_WRONG, UsageError, complain, stop, stop_for_usage
-from runcast.cli.folder import du, list_, rm
+from runcast.cli.folder import du, import_, list_, rm
 from runcast.cli.get import get
 from runcast.cli.opening import open_
 from runcast.cli.show import show
@@ -87,7 +87,7 @@ def make_app() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_options)
-    commands = (doctor, demo, status, list_, show, compare, get, open_, sync, replay, verify, du, rm)
+    commands = (doctor, demo, status, list_, show, compare, get, open_, sync, replay, import_, verify, du, rm)
     for command in commands:
         app.command(command.__name__.rstrip("_"), epilog=EPILOG)(command)
     return app

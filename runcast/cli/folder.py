@@ -1,4 +1,4 @@
-"""`runcast list`, `du` and `rm`: the runs in a folder, what they take, and their removal."""
+"""`runcast list`, `du`, `rm` and `import`: the runs in a folder, their size, removal, and runs of other tools."""
 
 import re
 from pathlib import Path
@@ -12,6 +12,7 @@ from runcast.cli.options import Json, Root, complete_run, find
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from runcast.history.importing import Imported
     from runcast.history.removal import Remains
     from runcast.history.views.listing import ListedRun
 
@@ -176,3 +177,63 @@ def _print_remains(out: "Console", found: "list[Remains]") -> None:
         line(out, f"{one.name}  {one.path}")
         lost = [(name, f"{counted(number, 'point')} not delivered: lost") for name, number in one.undelivered.items()]
         notes(out, [*((name, f"keeps it: {where}") for name, where in one.elsewhere.items()), *lost])
+
+
+def import_(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE", help="What another tool has kept: a folder, a file, or the address of an MLflow server."
+        ),
+    ],
+    tool: Annotated[
+        str | None,
+        typer.Option(
+            "--from", metavar="NAME", help="The tool that has kept it. Default: it is found.", show_default=False
+        ),
+    ] = None,
+    project: Annotated[
+        str | None,
+        typer.Option("--project", "-p", help="The project of the runs. Default: the tool's own.", show_default=False),
+    ] = None,
+    root: Root = Path("runs"),
+    json: Json = False,
+) -> None:
+    """Bring runs of another tool here.
+
+    Each becomes a run like any other, for `show`, `compare` and `replay`. Repeating it brings only what is new.
+    """
+    from functools import partial
+
+    from runcast.cli.output import commands, console, print_json
+    from runcast.history.sources import import_runs
+    from runcast.journal.paths import argument
+
+    out = console()
+    found = import_runs(source, root, tool=tool, project=project, tell=None if json else partial(_print_imported, out))
+    if json:
+        print_json(found)
+    elif here := [one for one in found if one.is_right]:
+        run = argument(Path(here[-1].path))
+        shown = [("", f"runcast show {run}"), ("", f"runcast replay {run} --to NAME")]
+        commands(out, "Look at the last one, or send it to a tracker, with", shown)
+    if not all(one.is_right for one in found):
+        raise typer.Exit(EXIT_WRONG)
+
+
+def _print_imported(out: "Console", run: "Imported") -> None:
+    from runcast.cli.output import headline, line, notes, word
+    from runcast.journal.paths import shown
+    from runcast.redaction.console import counted
+
+    points = counted(run.points, "point")
+    results = {
+        "imported": points,
+        "extended": f"had been imported; {points} more",
+        "unchanged": "had been imported, and has nothing new",
+        "own": "is a run of runcast, and is here already",
+        "failed": f"failed: {run.error}",
+    }
+    status = word(run.status or "unknown")
+    line(out, headline(run.name, f"  {shown(Path(run.path))}  ", status, f"  {results[run.result]}"))
+    notes(out, list(run.dropped.items()))

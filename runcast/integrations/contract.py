@@ -10,7 +10,8 @@ fresh Tracker recreates it, see `exists`).
 
 import errno
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
@@ -160,6 +161,14 @@ class Tracker:
     def read(self, run: TrackedRun) -> Reading:
         """Read the run back with the service's own reader, in a process of its own, also while the run is open."""
         raise NotImplementedError
+
+    def find_runs(self, place: str, folder: Path) -> Iterable[TrackedRun]:
+        """Yield the runs that a place holds, a path or an address, for `runcast import`, each for `read`.
+
+        See `tracked_run.found_run`. A run that other code wrote is `foreign`. *folder* is empty: `read` may put files
+        into it that it names in `Reading.contents`. The place is only read.
+        """
+        raise FinalError(f"{self.name} cannot be imported from.")
 
 
 def _changed(kind: type[Tracker]) -> list[str]:

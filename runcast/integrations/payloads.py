@@ -92,6 +92,8 @@ class Reading(msgspec.Struct, kw_only=True):
     name of an artifact, a file for the key and step of a media file; what the service keeps elsewhere is missing.
     `started_at` and `ended_at` are the run's times, None where the service keeps none or keeps its own. `unreadable`
     says why there is nothing to compare, where the user's options leave nothing to read.
+
+    `media_times` and `left_out` are for `import`: when media were logged, and why the values of a key cannot be read.
     """
 
     points: Sequence[Point] = msgspec.field(default_factory=PointList)
@@ -108,6 +110,8 @@ class Reading(msgspec.Struct, kw_only=True):
     notes: str | None = None
     group: str | None = None
     unreadable: str | None = None
+    media_times: dict[tuple[str, int], float] = {}
+    left_out: dict[str, str] = {}
 
 
 def rows_of(points: Sequence[Point]) -> Iterator[tuple[dict[str, Number], int, float]]:

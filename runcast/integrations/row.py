@@ -73,6 +73,8 @@ class Integration(msgspec.Struct, frozen=True, kw_only=True):
     pyproject.toml that installs it with others: "all" the seven of the first rank, "more" the rest, but for those
     "apart", which the versions of others rule out. `over` is the row whose Tracker this one extends: under "all", only
     this one writes to a server of both. `below` is the first Python for which the distribution has no package.
+    `keeps` are the ends of paths by which `runcast import` recognises runs of the service, with `:TABLE` behind that of
+    an SQLite file.
     """
 
     name: str
@@ -107,6 +109,7 @@ class Integration(msgspec.Struct, frozen=True, kw_only=True):
     options: tuple[str, ...] = ()
     over: str = ""
     below: str = ""
+    keeps: tuple[str, ...] = ()
     extra: Literal["all", "more", "apart"] = "all"
 
     @property

@@ -68,6 +68,7 @@ _FIRST = (
             *("pydantic", "pyyaml:yaml", "requests", "sqlparse", "typing-extensions"),
         ),
         local_needs=("sqlalchemy", "alembic"),
+        keeps=("*.db:experiments", "*.sqlite*:experiments", "*/*/meta.yaml"),
         imports=MLFLOW_IMPORTS,
         unused=MLFLOW_UNUSED,
         minimum="2.14",
@@ -222,6 +223,7 @@ _FIRST = (
         writes_at="TENSORBOARD_LOGGING_DIR",
         open_command="tensorboard --logdir_spec {name}:{url}",
         page_command="tensorboard --logdir {named} --port {port}",
+        keeps=("*tfevents*",),
         options=("log_dir", "max_queue", "flush_secs", "filename_suffix", "comment", "purge_step"),
     ),
 )

@@ -25,6 +25,8 @@ class TrackedRun(msgspec.Struct, kw_only=True):
     is among the params, too. `ids` survives restarts: `remember` writes it before it returns. `resumed` is true when
     this tracker has opened this run before. `url` is set by `setup`: the run's web address or local path; and `found`,
     if the service has part of a run that is not resumed, from another copy of its folder, and `read` says which.
+    `foreign` is true of a run that was found for `import` and that other code wrote: `read` returns all that is in it,
+    under its own names.
     """
 
     id: str
@@ -49,6 +51,7 @@ class TrackedRun(msgspec.Struct, kw_only=True):
     ids: dict[str, str] = {}
     resumed: bool = False
     found: bool = False
+    foreign: bool = False
     url: str | None = None
     save_ids: Callable[[dict[str, str]], None] | None = None
 
@@ -125,3 +128,22 @@ class TrackedRun(msgspec.Struct, kw_only=True):
         self.ids.update(ids)
         if self.save_ids is not None:
             self.save_ids(self.ids)
+
+
+def found_run(
+    identity: str, name: str, project: str, folder: Path, *, foreign: bool = True, **fields: Any
+) -> TrackedRun:
+    """Describe a run that a tracker has found for `import`.
+
+    Args:
+        identity: What tells it from other runs of the tracker, wherever it is copied or moved.
+        name: Its name there.
+        project: What the service groups runs by.
+        folder: Where `read` may put files.
+        foreign: Whether other code than runcast wrote it.
+        fields: Others of `TrackedRun`, such as `ids` with what `read` needs.
+    """
+    fields = {"created": 0.0, "online": False, **fields}
+    return TrackedRun(
+        id=identity, name=name, project=project, directory=folder, local=folder, foreign=foreign, **fields
+    )

@@ -20,7 +20,7 @@ def test_there_are_these_commands() -> None:
     """The commands are those of the design, in the order in which one meets them."""
     assert list(COMMANDS) == [
         *("doctor", "demo", "status", "list", "show", "compare", "get", "open"),
-        *("sync", "replay", "verify", "du", "rm"),
+        *("sync", "replay", "import", "verify", "du", "rm"),
     ]
 
 

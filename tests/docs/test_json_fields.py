@@ -8,6 +8,7 @@ import pytest
 
 from runcast.history.comparison import Verdict
 from runcast.history.delivering import Outcome
+from runcast.history.importing import Imported
 from runcast.history.overview import RunOverview, TrackerOverview
 from runcast.history.removal import Remains, RunSize
 from runcast.history.serving import Page
@@ -24,6 +25,7 @@ NOUNS: dict[str, type[msgspec.Struct]] = {
     "comparison": RunComparison,
     "page": Page,
     "size": RunSize,
+    "imported run": Imported,
     "remains": Remains,
     "outcome": Outcome,
     "verdict": Verdict,

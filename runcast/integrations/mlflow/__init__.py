@@ -17,20 +17,20 @@ Limits: the constants below, from mlflow/utils/validation.py and MlflowClient.lo
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import Metric, Param
 
 from runcast.core.errors import FinalError, TrackerError
 from runcast.integrations.contract import ArtifactFile, Ending, MediaFile, Reading, TrackedRun, Tracker
 from runcast.integrations.files import RESERVED
-from runcast.integrations.mlflow import store
+from runcast.integrations.mlflow import foreign, store
 from runcast.integrations.mlflow.files import RunFiles
-from runcast.integrations.mlflow.points import database_of, write_points
+from runcast.integrations.mlflow.points import database_of, identity_of, write_points
 from runcast.integrations.mlflow.reader import ARTIFACT, LABEL, PARAM, STATUSES, SUMMARY, read_run, strip
-from runcast.integrations.mlflow.sdk import Client, heed_retry_after, meaning, public
+from runcast.integrations.mlflow.sdk import Client, heed_retry_after, meaning, public, run_tags
 from runcast.values.names import NameRule
 from runcast.values.points import Point
 from runcast.values.scalars import Number, ParamValue
@@ -98,13 +98,13 @@ class MlflowTracker(Tracker):
         new = [Param(key, text) for key, text in texts.items() if key not in stored.params][: max(0, room)]
         old = {key: stored.tags.get(PARAM + key, text) for key, text in stored.params.items()}
         changed = {PARAM + key: text for key, text in texts.items() if old.get(key, text) != text}
-        self._client.log_batch(self._run_id, params=new, tags=_run_tags(changed))
+        self._client.log_batch(self._run_id, params=new, tags=run_tags(changed))
 
     def log_metrics(self, points: Sequence[Point]) -> None:
         """Store points; an exact repeat of one gets the next free millisecond, as it would vanish otherwise."""
         stamps, metrics = dict(self._stamps), []
         for point in points:
-            same = _identity(point)
+            same = identity_of(point)
             stamps[same] = max(int(point.time * 1000), stamps.get(same, -1) + 1)
             metrics.append(Metric(point.key, float(point.value), stamps[same], point.step))
         if self._database is not None:
@@ -122,7 +122,7 @@ class MlflowTracker(Tracker):
         now = int(self._tracked.time * 1000)
         numbers = {key: float(value) for key, value in values.items() if not isinstance(value, str | bool)}
         metrics = [Metric(f"summary/{key}", value, now, 0) for key, value in numbers.items()]
-        self._client.log_batch(self._run_id, metrics=metrics, tags=_run_tags(fitting))
+        self._client.log_batch(self._run_id, metrics=metrics, tags=run_tags(fitting))
         if len(fitting) < len(texts):
             raise FinalError(f"A summary text has more than {store.TAG_CHARS} characters. Log it as an artifact.")
 
@@ -159,22 +159,19 @@ class MlflowTracker(Tracker):
         return store.has_run(Client(self._uri), run.ids["run_id"]) if "run_id" in run.ids else None
 
     def read(self, run: TrackedRun) -> Reading:
+        if run.foreign:
+            return foreign.read_foreign(run)
         self._uri = store.choose_store(run)
         if "run_id" not in run.ids:
             return Reading()
         store.check_own_store(self._uri, run)
         reading = read_run(Client(self._uri), run)
         # The delivery reads after a cut: the repeat of a point that was stored must not fall on it.
-        self._stamps = {_identity(point): round(point.time * 1000) for point in reading.points}
+        self._stamps = {identity_of(point): round(point.time * 1000) for point in reading.points}
         return reading
 
+    def find_runs(self, place: str, folder: Path) -> Iterable[TrackedRun]:
+        return foreign.find_runs(place, folder)
+
     def _tag(self, tags: Mapping[str, str]) -> None:
-        self._client.log_batch(self._run_id, tags=_run_tags(tags))
-
-
-def _run_tags(tags: Mapping[str, str]) -> list[RunTag]:
-    return [RunTag(key, value) for key, value in tags.items()]
-
-
-def _identity(point: Point) -> tuple[str, int, str]:
-    return point.key, point.step, str(point.value + 0.0)  # as text NaN is itself; + 0.0 does away with ints and -0.0
+        self._client.log_batch(self._run_id, tags=run_tags(tags))

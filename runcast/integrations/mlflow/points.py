@@ -16,6 +16,7 @@ from mlflow.entities import Metric
 from runcast.core.errors import GoneError
 from runcast.integrations.mlflow.paths import SQLITE, path_of
 from runcast.integrations.mlflow.store import BUSY_S
+from runcast.values.points import Point
 
 COLUMNS = ("key", "step", "timestamp", "value", "is_nan")
 LATEST = ("step", "timestamp", "value")
@@ -38,6 +39,11 @@ def database_of(uri: str) -> Path | None:
             if found != {"run_uuid", *COLUMNS}:
                 return None
     return path
+
+
+def identity_of(point: Point) -> tuple[str, int, str]:
+    """Return by what MLflow tells points of one millisecond apart; NaN is itself as text."""
+    return point.key, point.step, str(point.value + 0.0)  # which does away with ints and -0.0
 
 
 def write_points(path: Path, run_id: str, metrics: Sequence[Metric]) -> None:

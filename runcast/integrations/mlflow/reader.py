@@ -42,7 +42,7 @@ def read_run(client: MlflowClient, run: TrackedRun) -> Reading:
     status = tags.get("runcast.status", "running")
     agrees = run.is_joined or STATUSES.get(status, "RUNNING") == found.info.status
     return Reading(
-        points=PointList(_point(metric) for key in keys for metric in client.get_metric_history(run_id, key)),
+        points=PointList(point_of(metric) for key in keys for metric in client.get_metric_history(run_id, key)),
         params={**found.data.params, **strip(tags, PARAM)},
         summary={key: json.loads(text) for key, text in strip(tags, SUMMARY).items()},
         tags=set(strip(tags, LABEL)),
@@ -63,6 +63,7 @@ def strip(tags: Mapping[str, str], prefix: str) -> dict[str, str]:
     return {key.removeprefix(prefix): value for key, value in tags.items() if key.startswith(prefix)}
 
 
-def _point(metric: Metric) -> Point:
+def point_of(metric: Metric) -> Point:
+    """Return a point as it was logged: SQL stores keep an infinity as the largest float."""
     value = metric.value * 2 if abs(metric.value) == sys.float_info.max else metric.value
     return Point(metric.key, value, metric.step, metric.timestamp / 1000)

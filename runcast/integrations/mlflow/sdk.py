@@ -2,10 +2,11 @@
 
 import re
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from mlflow import MlflowClient
+from mlflow.entities import RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.utils import request_utils
 from urllib3.exceptions import MaxRetryError
@@ -50,6 +51,11 @@ def meaning(error: Exception, uri: str) -> TrackerError | None:
     if 400 <= status < 500 or status == NOT_IMPLEMENTED or isinstance(error, ValueError | OverflowError):
         return FinalError(message)  # the last two are of a step of more than 64 bits
     return None
+
+
+def run_tags(tags: Mapping[str, str]) -> list[RunTag]:
+    """Return tags as MLflow takes many at once."""
+    return [RunTag(key, value) for key, value in tags.items()]
 
 
 def public(uri: str) -> str:

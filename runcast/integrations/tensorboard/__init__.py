@@ -18,7 +18,7 @@ import io
 import os
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any, ClassVar
@@ -32,7 +32,7 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from runcast.core.errors import FinalError
 from runcast.integrations.contract import Ending, MediaFile, Reading, TrackedRun, Tracker
 from runcast.integrations.files import append
-from runcast.integrations.tensorboard import reader
+from runcast.integrations.tensorboard import foreign, reader
 from runcast.integrations.tensorboard.events import as_text, first_event, hparam, media_summary, session_end
 from runcast.integrations.tensorboard.reader import NOTES, PARAMS, STATUS, SUMMARY, TAGS
 from runcast.values.points import Point
@@ -123,7 +123,10 @@ class TensorboardTracker(Tracker):
         return (_folder(run) / reader.STATE_FILE).exists()
 
     def read(self, run: TrackedRun) -> Reading:
-        return reader.read_folder(_folder(run))
+        return foreign.read_foreign(_folder(run), run.local) if run.foreign else reader.read_folder(_folder(run))
+
+    def find_runs(self, place: str, folder: Path) -> Iterable[TrackedRun]:
+        return foreign.find_runs(place, folder)
 
     def _add(self, summary: Summary, step: int = 0, moment: float = 0.0) -> None:
         self._records.write(Event(wall_time=moment or self._run.time, step=step, summary=summary).SerializeToString())

@@ -37,7 +37,7 @@ def read_folder(folder: Path) -> Reading:
     state = read_state(folder)
     if not state:
         raise FinalError(f"TensorBoard has nothing of the run in {folder}. Deliver the run with: runcast sync")
-    events = _load(folder)
+    events = load(folder)
     stores = (events.images, events.audios, events.histograms, events.tensors)
     return Reading(
         points=PointList(
@@ -65,7 +65,7 @@ def read_state(folder: Path) -> dict[str, Any]:
     """Read what may change: params, summary, tags, notes and status."""
     if not (folder / STATE_FILE).exists():
         return {}
-    events = _load(folder / STATE_FILE)
+    events = load(folder / STATE_FILE)
     texts = {
         key: events.Tensors(key)[0].tensor_proto.string_val[0].decode() for key in TEXTS if key in events.tensors.Keys()
     }
@@ -77,7 +77,7 @@ def read_state(folder: Path) -> dict[str, Any]:
 
 def _read_end(folder: Path) -> float | None:
     """Read when the run ended, from what the HPARAMS page shows."""
-    events, tag = _load(folder / STATE_FILE), hparams_metadata.SESSION_END_INFO_TAG
+    events, tag = load(folder / STATE_FILE), hparams_metadata.SESSION_END_INFO_TAG
     if tag not in events.tensors.Keys():
         return None
     content = events.SummaryMetadata(tag).plugin_data.content
@@ -85,5 +85,6 @@ def _read_end(folder: Path) -> float | None:
     return ended
 
 
-def _load(path: Path) -> EventAccumulator:
+def load(path: Path) -> EventAccumulator:
+    """Load all events of a folder or a file."""
     return EventAccumulator(str(path), STORE_EVERYTHING_SIZE_GUIDANCE, purge_orphaned_data=False).Reload()
