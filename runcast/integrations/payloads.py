@@ -113,6 +113,14 @@ class Reading(msgspec.Struct, kw_only=True):
     media_times: dict[tuple[str, int], float] = {}
     left_out: dict[str, str] = {}
 
+    def keep(self, key: str, step: int, path: Path, time: float) -> None:
+        """Add the file of a medium that `import` shall keep; of two at one step the last one counts."""
+        if (key, step) in self.contents:
+            self.left_out[key] = f"was logged more than once at step {step}, of which only the last one is kept"
+        self.contents[key, step] = path
+        if time:
+            self.media_times[key, step] = time
+
 
 def rows_of(points: Sequence[Point]) -> Iterator[tuple[dict[str, Number], int, float]]:
     """Yield points as rows, each with its step and time; a key that comes twice at one step begins another row."""

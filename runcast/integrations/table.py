@@ -34,6 +34,7 @@ _FIRST = (
         writes_at="WANDB_DIR",
         open_command="wandb sync {folder}/offline-run-*/run-{id}.wandb",
         page_command="wandb leet run {url}",
+        keeps=("run-*.wandb",),
         folder="wandb",
         credentials=(
             Variables(("WANDB_API_KEY",)),

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from runcast.autodetect import decide
+from runcast.core.errors import OptionError
 from runcast.history.replaying import replay
 from runcast.history.sources import import_runs
 from runcast.history.verify import verify
-from runcast.journal.records import Artifact, Finish, Media, Metrics, Start, Tags
+from runcast.journal.records import Artifact, Finish, Media, Metrics, Start, Summary, Tags
 from tests.history.test_importing import Runs, bring
 
 __all__ = ["bring"]
@@ -202,3 +203,78 @@ def test_no_file_of_another_program_is_changed(bring: Runs, store: Path, tmp_pat
 
     assert {path.name: path.read_bytes() for path in (other, store)} == before
     assert os.listdir(tmp_path / "runs")
+
+
+WANDB = """
+import sys
+import wandb
+
+with open("model.txt", "w") as file:
+    file.write("weights")
+run = wandb.init(
+    project="digits", name="first", id="abc", mode="offline", resume="allow",
+    config={"lr": 0.5, "net": {"depth": 3}}, tags=["small"], notes="a note", group="a group",
+)
+run.log({"loss": 0.5, "train": {"acc": 1}, "odd": float("nan"), "word": "hello"}, step=0)
+run.log({"far": float("inf"), "big": 2**60, "global_step": 7}, step=2**33)
+run.log({"rows": wandb.Table(columns=["a", "b"], data=[[1, "007"]]), "spread": wandb.Histogram([1, 2, 2], num_bins=2)})
+run.summary["best"] = 0.25
+model = wandb.Artifact("weights", "model")
+model.add_file("model.txt")
+run.log_artifact(model)
+if "fails" in sys.argv:
+    raise ValueError("as wanted")
+run.finish()
+"""
+
+
+@pytest.fixture
+def offline(tmp_path: Path) -> Path:
+    """What W&B leaves offline: the folder of its runs."""
+    pytest.importorskip("wandb")
+    run_script(WANDB, folder=tmp_path)
+    return tmp_path / "wandb"
+
+
+def test_an_offline_run_of_wandb_is_a_run(bring: Runs, offline: Path, tmp_path: Path) -> None:
+    """It keeps W&B's own steps, nested names, big ints, config, summary, media and artifacts."""
+    run = bring(offline)["first"]
+
+    assert run.params == {"lr": 0.5, "net/depth": 3}
+    assert [(key, str(value), step) for key, value, step in sorted(run.points, key=str)] == [
+        ("big", "1152921504606846976", 2**33),
+        ("far", "inf", 2**33),
+        ("global_step", "7", 2**33),
+        ("loss", "0.5", 0),
+        ("odd", "nan", 0),
+        ("train/acc", "1", 0),
+    ]
+    assert run.of(Summary)[0].values == {"best": 0.25}
+    media = {one.key: run.directory.path / one.path for one in run.of(Media)}
+    assert media["rows"].read_text() == 'a,b\n1,"007"\n'
+    assert media["spread"].read_text() == '{"counts":[1,2],"edges":[1,1.5,2]}'
+    (artifact,) = run.of(Artifact)
+    assert (artifact.name, (run.directory.path / artifact.path).read_text()) == ("weights", "weights")
+    assert (run.file.project, run.file.group, run.file.notes) == ("digits", "a group", "a note")
+    assert (run.of(Tags)[0].tags, run.status) == (["small"], "finished")
+    assert run.outcome.dropped == {"word": "is no number"}
+
+
+def test_a_run_of_wandb_that_was_resumed_is_one_run(bring: Runs, offline: Path, tmp_path: Path) -> None:
+    """The files of all of its processes belong to it; the last one says how it ended."""
+    bring(offline)
+    with pytest.raises(subprocess.CalledProcessError):
+        run_script(WANDB, "fails", folder=tmp_path)
+
+    runs = bring(offline)
+
+    assert {name: (one.outcome.result, one.status) for name, one in runs.items()} == {"first": ("extended", "failed")}
+    assert [value for key, value, _ in runs["first"].points if key == "loss"] == [0.5, 0.5]
+
+
+def test_a_folder_of_several_tools_is_asked_about(bring: Runs, offline: Path, logs: Path) -> None:
+    """Nothing is guessed: the message names the tools, and the option that chooses."""
+    with pytest.raises(OptionError, match=r"several tools: tensorboard, wandb\. Choose one, as in: --from tensorboard"):
+        bring(offline.parent)
+
+    assert list(bring(offline.parent, tool="wandb")) == ["first"]

@@ -138,10 +138,9 @@ def _add_files(reading: Reading, client: MlflowClient, found: Run, run: TrackedR
                 if file.is_file() or path.name != IMAGES:
                     reading.contents[file.relative_to(folder).as_posix()] = file
             elif not THUMBNAIL.search(file.stem + file.suffix):
-                name = re.sub("[~#]", "/", match[1]), int(match[2])
-                reading.contents[name] = file
-                if stamp := STAMP.search(file.name):
-                    reading.media_times[name] = int(stamp[1]) / 1000
+                stamp = STAMP.search(file.name)
+                moment = int(stamp[1]) / 1000 if stamp else 0.0
+                reading.keep(re.sub("[~#]", "/", match[1]), int(match[2]), file, moment)
 
 
 def _files_of(client: MlflowClient, found: Run, run: TrackedRun) -> Path | None:

@@ -107,18 +107,15 @@ class _Reader:
             kind = next((kind for head, kind in SUFFIXES.items() if content.startswith(head)), "txt")
             path = self._files / f"{len(self.reading.contents):08d}.{kind}"
             path.write_bytes(content)
-            self._put(name, event, path)
+            self.reading.keep(name, event.step, path, event.wall_time)
 
     def add_histogram(self, key: str, event: Any, counts: list[float], edges: list[float]) -> None:
         """Add the bins of a tag at a step."""
         if not counts:
             self.reading.left_out[key] = "is a histogram without bins"
             return
-        self._put(key, event, Histogram(counts=counts, edges=edges).save(self._files, str(len(self.reading.contents))))
-
-    def _put(self, key: str, event: Any, path: Path) -> None:
-        self.reading.contents[key, event.step] = path
-        self.reading.media_times[key, event.step] = event.wall_time
+        path = Histogram(counts=counts, edges=edges).save(self._files, str(len(self.reading.contents)))
+        self.reading.keep(key, event.step, path, event.wall_time)
 
     def add_hparams(self) -> None:
         """Add the hyperparameters, and how the run ended, if the script has said so."""

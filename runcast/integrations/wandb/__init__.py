@@ -17,20 +17,19 @@ Limits: the constants below, read in wandb 0.31.0 (wandb_settings.py, artifacts/
 
 import contextlib
 import json
-import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import wandb
 
-from runcast.core.errors import FinalError, GoneError, RestartError, RetryableError, TrackerError
+from runcast.core.errors import GoneError, RestartError, TrackerError
 from runcast.integrations.contract import ArtifactFile, Ending, MediaFile, Reading, TrackedRun, Tracker
 from runcast.integrations.payloads import rows_of
-from runcast.integrations.wandb import reader
+from runcast.integrations.wandb import foreign, reader
 from runcast.integrations.wandb.axes import Axes
-from runcast.integrations.wandb.core_log import CoreLog, address_of, is_gone, is_there
+from runcast.integrations.wandb.core_log import CoreLog, address_of, is_gone, is_there, meaning
 from runcast.integrations.wandb.folders import folder_of, own_folders, run_folder
 from runcast.integrations.wandb.media import as_wandb, send_alert
 from runcast.integrations.wandb.rows import with_step, without_waiting
@@ -142,20 +141,7 @@ class WandbTracker(Tracker):
             self._is_unsettled = False
 
     def explain(self, error: Exception) -> TrackerError | None:
-        said = str(error)
-        if isinstance(error, wandb.errors.CommError):
-            if "previously created and deleted" in said:
-                return GoneError(f"W&B no longer has the run: {said}")
-            # wandb-core tries again by itself what may pass, until its time is over: any other answer is final.
-            if re.search("(?i)deadline exceeded|timed out", said):
-                return RetryableError(f"W&B cannot be reached: {said}")
-            return FinalError(f"W&B refuses: {said}. Check the key with: wandb login --verify")
-        if isinstance(error, wandb.errors.Error | ValueError | TypeError):
-            return FinalError(f"W&B refuses: {said}")
-        if isinstance(error, ConnectionError):
-            # Nothing in this process can replace a dead wandb-core; the next one reads what reached the file.
-            return RestartError(f"wandb-core is gone ({said}): another delivery process continues.")
-        return super().explain(error)
+        return meaning(error) or super().explain(error)
 
     def exists(self, run: TrackedRun) -> bool | None:
         can_ask = run.online and {"id", "path"} <= run.ids.keys()
@@ -164,7 +150,10 @@ class WandbTracker(Tracker):
     def read(self, run: TrackedRun) -> Reading:
         if self._run is not None or run.is_joined:
             time.sleep(2 * FLUSH_S)  # what was logged just now is still on its way to the file
-        return reader.read_run(run)
+        return foreign.read_foreign(run) if run.foreign else reader.read_run(run)
+
+    def find_runs(self, place: str, folder: Path) -> Iterable[TrackedRun]:
+        return foreign.find_runs(place, folder)
 
     def _stop_if_refused(self, run: Any) -> None:
         if said := self._leave_if_gone(run):

@@ -7,13 +7,14 @@ No call of the SDK tells: wandb-core sends in the background, does not repeat a 
 
 import contextlib
 import json
+import re
 import time
 from pathlib import Path
 from typing import Any
 
 import wandb
 
-from runcast.core.errors import FinalError, RetryableError
+from runcast.core.errors import FinalError, GoneError, RestartError, RetryableError, TrackerError
 from runcast.integrations.contract import TrackedRun
 from runcast.integrations.wandb.reader import CREATED
 from runcast.journal.paths import argument
@@ -128,3 +129,21 @@ def is_gone(path: str, settings: wandb.Settings) -> bool:
     except (OSError, ValueError, wandb.errors.Error) as error:
         return NOT_FOUND in str(error)
     return False
+
+
+def meaning(error: Exception) -> TrackerError | None:
+    """Explain an exception of the SDK; None if it is none."""
+    said = str(error)
+    if isinstance(error, wandb.errors.CommError):
+        if "previously created and deleted" in said:
+            return GoneError(f"W&B no longer has the run: {said}")
+        # wandb-core tries again by itself what may pass, until its time is over: any other answer is final.
+        if re.search("(?i)deadline exceeded|timed out", said):
+            return RetryableError(f"W&B cannot be reached: {said}")
+        return FinalError(f"W&B refuses: {said}. Check the key with: wandb login --verify")
+    if isinstance(error, wandb.errors.Error | ValueError | TypeError):
+        return FinalError(f"W&B refuses: {said}")
+    if isinstance(error, ConnectionError):
+        # Nothing in this process can replace a dead wandb-core; the next one reads what reached the file.
+        return RestartError(f"wandb-core is gone ({said}): another delivery process continues.")
+    return None
