@@ -62,7 +62,10 @@ def look_at(row: Integration, installed: Installed, offline: bool | None, enviro
 def obituary(service: Ended) -> str:
     """Say that a service has ended, and where its users can go."""
     others = [row.name for row in TABLE.values() if not row.measures]
-    return f"{service.title} ended its service on {service.date}. Report to one of these instead: {', '.join(others)}."
+    return (
+        f"{service.title} ended its service on {service.date}. Report to one of these instead: {', '.join(others)}. "
+        f"Bring the runs of an export here with: runcast import FOLDER"
+    )
 
 
 def _incomplete(row: Integration, installed: Installed) -> str:

@@ -16,13 +16,14 @@ from runcast.core.errors import OptionError
 from runcast.delivery.courier.spawning import child_environment, module_command, where_to_start
 from runcast.delivery.trust import Orders
 from runcast.history.importing import Imported, Place
-from runcast.integrations.plain_files import LINES, PLAIN, TABLES
-from runcast.integrations.table import TABLE, row_named
+from runcast.integrations.more import LINES, TABLES
+from runcast.integrations.table import ARCHIVES, TABLE, row_named
 from runcast.journal.paths import absolute
 from runcast.journal.records import UNREADABLE
 from runcast.journal.status import error_line
 
 PASSED_BY = frozenset((".git", ".venv", "node_modules", "__pycache__", "site-packages"))
+FILES = "files"
 SQLITE = b"SQLite format 3\x00"
 
 
@@ -41,7 +42,7 @@ def tools() -> dict[str, Tool]:
     rows = (row for row in TABLE.values() if row.keeps)
     return {
         **{row.name: Tool(row.name, row.title, row.tracker, row.keeps, row.install) for row in rows},
-        PLAIN.name: Tool(PLAIN.name, PLAIN.title, PLAIN.tracker, PLAIN.keeps),
+        **{row.name: Tool(row.name, row.title, row.tracker, row.keeps) for row in ARCHIVES.values()},
     }
 
 
@@ -75,14 +76,14 @@ def find_tool(source: str) -> Tool:
     if (path / "run.json").is_file() and (path / "journal.jsonl").is_file():
         raise OptionError(f"{source} is a run of runcast already. Look at it with: runcast show {source}")
     if path.suffix.lower() in (*TABLES, *LINES):
-        return tools()[PLAIN.name]
+        return tools()[FILES]
     found: dict[str, Tool] = {}
     for file in _files(path):
         for tool in tools().values():
             if tool.name not in found and any(_fits(file, pattern) for pattern in tool.keeps):
                 found[tool.name] = tool
     if len(found) > 1:
-        found.pop(PLAIN.name, None)  # the files that others keep beside theirs
+        found.pop(FILES, None)  # the files that others keep beside theirs
     if not found:
         raise OptionError(f"{source} holds no runs that can be imported. {_known()}")
     if len(found) > 1:

@@ -125,8 +125,8 @@ class Transcript:
             key, step = self._key(point.key), point.step
             try:
                 value = to_number(point.value)
-            except NotANumber as error:
-                self._drop(key, str(error))
+            except NotANumber:
+                self._drop(key, "is no number")
                 continue
             if step not in INTS:
                 self._drop(key, f"has the step {step}, which is no whole number of 64 bits")

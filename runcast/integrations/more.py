@@ -1,6 +1,6 @@
 """The rows of the trackers of the second rank: see `table.py`. Their SDKs are in `runcast[more]`."""
 
-from runcast.integrations.row import Address, Ended, Inside, Integration, TextFile, Variables
+from runcast.integrations.row import Address, Archive, Ended, Inside, Integration, TextFile, Variables
 
 MLFLOW_QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -29,6 +29,7 @@ MORE = (
         tested="0.10.3",
         writes_at="SWANLAB_LOG_DIR",
         open_command="swanlab sync --id {id} {folder}/run-*-{id}",
+        keeps=("run-*.swanlab",),
         folder="swanlog",
         credentials=(
             Variables(("SWANLAB_API_KEY",)),
@@ -58,6 +59,7 @@ MORE = (
         tested="0.43.0",
         writes_at="TRACKIO_DIR",
         open_command="env TRACKIO_DIR={folder} trackio show --project {project}",
+        keeps=("*.db:configs",),
         page_command="env TRACKIO_DIR={folder} trackio show --project {project}",
         folder="../../../trackio",
         writes="{runs}/trackio",
@@ -163,3 +165,21 @@ MORE = (
 )
 
 ENDED = {row.name: row for row in (Ended("neptune", "Neptune", "neptune", "2026-03-05"),)}
+ARCHIVES = {
+    row.name: row
+    for row in (
+        Archive(
+            name="files",
+            title="plain files",
+            tracker="runcast.integrations.plain_files:PlainFiles",
+            keeps=("metrics.csv", "results.csv", "metrics.jsonl", "log.jsonl", "trainer_state.json"),
+        ),
+        Archive(
+            name="neptune",
+            title="Neptune's export",
+            tracker="runcast.integrations.neptune_export:NeptuneExport",
+            keeps=("*_part_*.parquet",),
+        ),
+    )
+}
+TABLES, LINES = (".csv", ".tsv"), (".jsonl", ".ndjson")  # plain files that are read under any name, if it is given

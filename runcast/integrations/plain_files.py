@@ -10,10 +10,11 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from runcast.core.errors import FinalError
 from runcast.integrations.contract import Reading, TrackedRun, Tracker
+from runcast.integrations.more import ARCHIVES, LINES
 from runcast.integrations.tracked_run import found_run
 from runcast.values.numbers import leaves
 from runcast.values.points import Point, PointList
@@ -22,31 +23,13 @@ from runcast.values.scalars import decoded
 STEPS = ("global_step", "step", "_step", "iteration", "iter", "epoch")
 TIMES = ("time", "timestamp", "_timestamp", "wall_time")
 STATE = "trainer_state.json"
-TABLES, LINES = (".csv", ".tsv"), (".jsonl", ".ndjson")
 FIRST_S, FIRST_MS = 1e9, 1e12  # above which a number is a time since the epoch in seconds, or in milliseconds
-
-
-class Plain(NamedTuple):
-    """What a row of the table would say about them."""
-
-    name: str
-    title: str
-    tracker: str
-    keeps: tuple[str, ...]
-
-
-PLAIN = Plain(
-    "files",
-    "plain files",
-    "runcast.integrations.plain_files:PlainFiles",
-    ("metrics.csv", "results.csv", "metrics.jsonl", "log.jsonl", STATE),
-)
 
 
 class PlainFiles(Tracker):
     """A reader of plain files; a file of another name is read if it is named itself."""
 
-    name = PLAIN.name
+    name = "files"
 
     def read(self, run: TrackedRun) -> Reading:
         path = Path(run.ids["file"])
@@ -64,7 +47,7 @@ class PlainFiles(Tracker):
 
     def find_runs(self, place: str, folder: Path) -> Iterable[TrackedRun]:
         path = Path(place).resolve()
-        found = [path] if path.is_file() else [file for name in PLAIN.keeps for file in path.rglob(name)]
+        found = [path] if path.is_file() else [file for name in ARCHIVES[self.name].keeps for file in path.rglob(name)]
         root = path if path.is_dir() else path.parent
         states: dict[Path, Path] = {}
         for file in sorted(found):

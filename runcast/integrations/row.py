@@ -134,3 +134,15 @@ class Ended(msgspec.Struct, frozen=True):
     title: str
     distribution: str
     date: str
+
+
+class Archive(msgspec.Struct, frozen=True, kw_only=True):
+    """A form in which runs are kept that no tracker writes; `runcast import` reads it with the class *tracker*.
+
+    `keeps` is as in a row of the table.
+    """
+
+    name: str
+    title: str
+    tracker: str
+    keeps: tuple[str, ...]

@@ -8,7 +8,7 @@ time, and off the other trackers. `more.py` has the rows of the second rank.
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from runcast.integrations.more import ENDED, MLFLOW_IMPORTS, MLFLOW_QUIET, MLFLOW_UNUSED, MORE
+from runcast.integrations.more import ARCHIVES, ENDED, MLFLOW_IMPORTS, MLFLOW_QUIET, MLFLOW_UNUSED, MORE
 from runcast.integrations.row import Address, Credentials, Ended, Inside, Integration, Netrc, TextFile, Variables
 from runcast.values.scalars import FALSE, TRUE
 
@@ -172,6 +172,7 @@ _FIRST = (
         minimum="3.41",
         tested="3.49.1",
         open_command="cat {url}/metrics.json",
+        keeps=("plots/metrics/*.tsv",),
         credentials=(
             Variables(("DVC_STUDIO_TOKEN",)),
             Variables(("STUDIO_TOKEN",)),
@@ -266,6 +267,7 @@ def row_named(word: str) -> Integration | None:
 
 __all__ = [
     "ALIASES",
+    "ARCHIVES",
     "ENDED",
     "METERS",
     "TABLE",

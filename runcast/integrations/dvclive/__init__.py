@@ -15,7 +15,7 @@ Limits: a metric's name is a path. `Live.log_metric` opens a file for each value
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from dvclive.plots import Image, Metric
 
 from runcast.core.errors import FinalError, TrackerError
 from runcast.integrations.contract import ArtifactFile, Ending, MediaFile, Reading, TrackedRun, Tracker
+from runcast.integrations.dvclive.foreign import find_runs, read_foreign
 from runcast.integrations.dvclive.reader import SUMMARY, flatten, nest, read_folder, repair, tables
 from runcast.integrations.dvclive.sdk import folder_of, open_live
 from runcast.integrations.files import RESERVED, link, own_name
@@ -122,7 +123,10 @@ class DvcliveTracker(Tracker):
         return (folder_of(run) / "metrics.json").exists()
 
     def read(self, run: TrackedRun) -> Reading:
-        return read_folder(folder_of(run))
+        return read_foreign(Path(run.ids["dir"])) if run.foreign else read_folder(folder_of(run))
+
+    def find_runs(self, place: str, folder: Path) -> Iterable[TrackedRun]:
+        return find_runs(place, folder)
 
     def _table(self, key: str) -> Path:
         root = Path(self._live.plots_dir, Metric.subfolder)

@@ -18,7 +18,7 @@ Limits: MAX_STEP and the constants below, read in swanlab 0.10.3 (sdk/internal/p
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -159,10 +159,13 @@ class SwanlabTracker(Tracker):
         return is_there
 
     def read(self, run: TrackedRun) -> Reading:
-        folder = reader.find_folder(run)
+        folder = Path(run.ids["found"]) if "found" in run.ids else reader.find_folder(run)
         if folder is None:
             raise FinalError(f"SwanLab has nothing of the run in {run.local}. Deliver the run with: runcast sync")
         return reader.read_folder(folder)
+
+    def find_runs(self, place: str, folder: Path) -> Iterable[TrackedRun]:
+        return reader.find_runs(place, folder)
 
     def _configure(self, values: Mapping[str, Any]) -> None:
         self._config.update(values)

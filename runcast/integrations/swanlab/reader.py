@@ -17,6 +17,7 @@ from swanlab.sdk.internal.run.components.config.writer import format_config
 
 from runcast.integrations.contract import Reading, TrackedRun
 from runcast.integrations.swanlab.places import OWN, Places, logged
+from runcast.integrations.tracked_run import found_run
 from runcast.journal.records import Status
 from runcast.values.points import Point, PointList
 
@@ -40,6 +41,25 @@ def find_folder(run: TrackedRun) -> Path | None:
         return None
     folders = Path(run.ids.get("folder") or run.local / FOLDER).glob(f"run-*-{glob.escape(run.ids['id'])}")
     return next((folder for folder in sorted(folders) if any(folder.glob("run-*.swanlab"))), None)
+
+
+def find_runs(place: str, scratch: Path) -> Iterator[TrackedRun]:
+    """Yield the runs of a run's folder, or of all folders in one, whoever wrote them."""
+    path = Path(place).resolve()
+    for file in sorted([path] if path.is_file() else path.rglob("run-*.swanlab")):
+        start = next((record.start for record, _ in scan(file) if record.HasField("start")), None)
+        if start is not None:
+            is_ours = STATUS in read_config(file.parent)
+            ids = {"found": str(file.parent), "runcast": start.id if is_ours else ""}
+            name = start.name or file.parent.name
+            yield found_run(
+                f"{start.project}-{start.id or file.stem}",
+                name,
+                start.project or "swanlab",
+                scratch,
+                foreign=not is_ours,
+                ids=ids,
+            )
 
 
 def scan(path: Path) -> Iterator[tuple[Record, int]]:
@@ -91,10 +111,15 @@ def read_folder(folder: Path) -> Reading:
             key, step = logged(record.scalar.key, record.scalar.step)
             points.append(Point(key, record.scalar.value.number, step, record.scalar.timestamp.ToNanoseconds() / 1e9))
         elif record.HasField("media"):
-            item, kind = record.media.value.items[0], record.media.type
-            media.append(logged(record.media.key, record.media.step))
-            if kind not in CHANGED:
-                reading.contents[media[-1]] = folder / "media" / str(medium[kind]) / item.filename
+            items, kind, moment = record.media.value.items, record.media.type, record.media.timestamp.ToNanoseconds()
+            key, step = logged(record.media.key, record.media.step)
+            media.append((key, step))
+            for number, item in enumerate(items):
+                name = f"{key}/{number}" if len(items) > 1 else key
+                if kind in CHANGED:
+                    reading.left_out[name] = "is a chart or a page, of which SwanLab keeps another form"
+                else:
+                    reading.keep(name, step, folder / "media" / str(medium[kind]) / item.filename, moment / 1e9)
         elif record.HasField("start"):
             _add_start(record.start, config, reading)
         elif record.HasField("finish"):

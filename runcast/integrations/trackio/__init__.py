@@ -15,8 +15,9 @@ Limits: the constants below, read in trackio 0.43.0 (utils.py, cas.py, sqlite_st
 """
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -25,7 +26,7 @@ from trackio.utils import RESERVED_KEYS
 from runcast.core.errors import FinalError, GoneError, RetryableError, TrackerError
 from runcast.integrations.contract import ArtifactFile, Ending, MediaFile, Reading, TrackedRun, Tracker
 from runcast.integrations.payloads import rows_of
-from runcast.integrations.trackio import reader
+from runcast.integrations.trackio import foreign, reader
 from runcast.integrations.trackio.media import alert_entry, content
 from runcast.integrations.trackio.sdk import Row, Store
 from runcast.integrations.trackio.server import VARIABLES, ServerError, open_store
@@ -109,7 +110,10 @@ class TrackioTracker(Tracker):
         return "id" in run.ids and reader.has_run(open_store(run))
 
     def read(self, run: TrackedRun) -> Reading:
-        return reader.read_run(open_store(run))
+        return foreign.read_found(run) if "database" in run.ids else reader.read_run(open_store(run))
+
+    def find_runs(self, place: str, folder: Path) -> Iterable[TrackedRun]:
+        return foreign.find_runs(place, folder)
 
     @property
     def _open(self) -> Store:

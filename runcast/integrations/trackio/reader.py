@@ -37,8 +37,8 @@ def read_run(store: Store) -> Reading:
     params = {key: value for key, value in config.items() if key not in ABOUT and not key.startswith(OWN)}
     summary = {key.removeprefix(SUMMARY): decoded(value) for key, value in config.items() if key.startswith(SUMMARY)}
     reading = Reading(points=points, params=params, summary=summary, media=media, artifacts=set())
-    for row in _rows(store):
-        step, time = row["step"], datetime.fromisoformat(row["timestamp"]).timestamp()
+    for row, time in read_rows(store):
+        step = row["step"]
         for key, value in json.loads(row["metrics"]).items():
             if not isinstance(value, dict):
                 points.append(Point(key, decoded(value), step, 0.0 if store.server else time))
@@ -57,10 +57,11 @@ def read_run(store: Store) -> Reading:
     return reading
 
 
-def _rows(store: Store) -> Iterator[dict[str, Any]]:
+def read_rows(store: Store) -> Iterator[tuple[dict[str, Any], float]]:
+    """Yield what was logged at once, in order, with its time."""
     last = 0
     while page := store.query(PAGE, last=str(last)):
-        yield from page
+        yield from ((row, datetime.fromisoformat(row["timestamp"]).timestamp()) for row in page)
         last = page[-1]["id"]
 
 
