@@ -74,6 +74,21 @@ def test_a_logdir_that_was_moved_is_the_same_and_a_cut_file_is_read_as_far_as_it
     assert {name: one.outcome.result for name, one in runs.items()} == {"a": "unchanged", "a/trial": "unchanged"}
 
 
+def test_an_empty_event_file_fails_alone(bring: Runs, logs: Path) -> None:
+    """A script that ended before it logged leaves one; it is reported, and the other runs are imported."""
+    (logs / "b").mkdir()
+    (logs / "b" / "events.out.tfevents.1700000000.host").touch()
+
+    outcomes = {one.name: one for one in import_runs(str(logs), logs.parent / "runs")}
+
+    assert {name: one.result for name, one in outcomes.items()} == {
+        "a": "imported",
+        "a/trial": "imported",
+        "b": "failed",
+    }
+    assert str(outcomes["b"].error).endswith("hold nothing: the script ended before it logged.")
+
+
 def test_tensors_of_tensorflow_2_are_read_as_what_they_are(bring: Runs, tmp_path: Path) -> None:
     """TensorFlow 2 keeps scalars, texts, images and histograms as tensors."""
     numpy = pytest.importorskip("numpy")

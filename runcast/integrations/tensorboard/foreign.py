@@ -13,6 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams import api_pb2, metadata as hparams_metadata
 from tensorboard.util import tensor_util
 
+from runcast.core.errors import FinalError
 from runcast.integrations.contract import Reading, TrackedRun
 from runcast.integrations.tensorboard.reader import STATE_FILE, load
 from runcast.integrations.tracked_run import found_run
@@ -47,6 +48,10 @@ def find_runs(place: str, scratch: Path) -> Iterator[TrackedRun]:
 def read_foreign(folder: Path, files: Path) -> Reading:
     """Read all of a run; what is a file elsewhere goes into the folder *files*."""
     events = load(folder)
+    try:
+        began = events.FirstEventTimestamp()
+    except ValueError:
+        raise FinalError(f"The event files in {folder} hold nothing: the script ended before it logged.") from None
     reader = _Reader(events, files)
     for key in events.scalars.Keys():
         for event in events.Scalars(key):
@@ -68,7 +73,7 @@ def read_foreign(folder: Path, files: Path) -> Reading:
     reading = reader.reading
     with_time = [event.wall_time for key in events.tensors.Keys() for event in events.Tensors(key)]
     times = [*with_time, *reading.media_times.values(), *(point.time for point in reading.points)]
-    reading.started_at = reading.started_at or min(events.FirstEventTimestamp(), *times)
+    reading.started_at = reading.started_at or min(began, *times)
     reading.ended_at = reading.ended_at or max(times, default=reading.started_at)
     return reading
 
