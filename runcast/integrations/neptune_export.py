@@ -1,8 +1,8 @@
 """Read what `neptune-exporter` saved of Neptune before it ended: tables in Parquet, and files beside them.
 
 A row is a value of an attribute of a run; its type says in which column the value is. Numbers in a series are points,
-histograms media, other single values params, texts in a series an artifact. For `import` only. The columns are those of
-neptune-exporter's README, read on 2026-12-01.
+histograms media, other single values params, texts in a series an artifact. For `import` only. The columns are those in
+the README of a fork, strickvl/neptune-exporter, read on 2026-12-01; no export of the service itself was there to try.
 """
 
 import hashlib

@@ -178,7 +178,7 @@ def test_runs_of_mlflow_are_runs(bring: Runs, store: Path) -> None:
 
 
 def test_an_imported_run_can_be_sent_to_another_tracker(bring: Runs, logs: Path) -> None:
-    """What came from TensorBoard is whole in MLflow, with its times and status, and is extended there later."""
+    """What came from TensorBoard is whole in MLflow, with its times and status."""
     pytest.importorskip("mlflow")
     run = bring(logs / "a" / "trial")["trial"]
 

@@ -1,7 +1,7 @@
 """Find and read the runs of an MLflow store, whoever wrote them: an SQLite file, a folder `mlruns`, or a server.
 
 Runs that were deleted are passed by. A nested run is in the group of the one around it. MLflow keeps absolute paths of
-files: of a store that was moved, those in the folder itself are found. Seen in mlflow 2.14 and 3.17.2, 2026-12-01.
+files: of a store that was moved, those in the folder itself are found. Seen in mlflow 3.17.2, 2026-12-01.
 """
 
 import contextlib

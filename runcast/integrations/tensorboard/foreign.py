@@ -1,7 +1,8 @@
-"""Read event files that other code has written: torch, TensorFlow, Lightning, transformers, tensorboardX.
+"""Read event files that other code has written, such as torch's SummaryWriter.
 
 Each folder with event files is a run, as on TensorBoard's own page. TensorFlow 2 keeps everything as tensors, which
-the metadata of their tags explain. Seen in tensorboard 2.21.0, torch 2.9 and tensorflow 2.20, 2026-12-01.
+the metadata of their tags explain. Seen in tensorboard 2.21.0 and torch 2.13.0, 2026-12-01; TensorFlow itself was not
+run: its scalars and histograms are tried as tensorboard's own `summary_v2` writes them.
 """
 
 import hashlib

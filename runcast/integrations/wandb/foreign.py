@@ -1,7 +1,7 @@
 """Find and read the runs in W&B's transaction files, whoever wrote them, each of all processes that had it open.
 
 Of an artifact the files are there as long as W&B keeps them in its own folder. Not read: system metrics, the console.
-Seen in wandb 0.22.0 and 0.31.0, 2026-12-01.
+Seen in wandb 0.31.0, 2026-12-01.
 """
 
 import json
